@@ -1,0 +1,1 @@
+"""Turn a neural network's code back into an image."""

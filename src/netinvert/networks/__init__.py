@@ -1,0 +1,1 @@
+"""The networks that can be inverted, and how they are loaded."""
