@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netinvert.networks.pose import PoseReading
 
@@ -47,7 +47,7 @@ class Network:
     source: str = ""
     layers: tuple[str, ...] = field(default=())
     """Layers worth inverting, early to late."""
-    read_pose: Callable[[Tensor], PoseReading] | None = None
+    read_pose: Callable[[Any], PoseReading] | None = None
     """For pose networks: what pose the network's output (the module's return value) says."""
 
 

@@ -1,9 +1,10 @@
-"""What a pose network reads from an image."""
+"""What a pose network reads from an image, and how far two readings are apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -11,8 +12,9 @@ from torch import Tensor
 class PoseReading:
     """Poses read from a batch of images.
 
-    ``azimuth`` and ``elevation`` (N,) in degrees, PASCAL3D+ frame (z up, the object's front faces -y);
-    ``rotation`` (N, 3, 3) maps object to camera coordinates; ``keypoints`` (N, K, 2) in pixels of the
+    ``azimuth`` (N,) in [0, 360) and ``elevation`` (N,) in [-90, 90] degrees, PASCAL3D+ frame (z up, the
+    object's front faces -y; azimuth 0 sees the front, 90 sees it from +x); ``rotation`` (N, 3, 3) maps
+    object to camera coordinates (camera: x right, y up, z back); ``keypoints`` (N, K, 2) in pixels of the
     network's input, x to the right and y down; ``presence`` (N,) in [0, 1].
     """
 
@@ -21,3 +23,32 @@ class PoseReading:
     rotation: Tensor
     keypoints: Tensor
     presence: Tensor
+
+
+@dataclass(frozen=True)
+class PoseDifference:
+    """How far a reading is from a reference, each (N,) and at least 0.
+
+    ``azimuth`` in degrees on the circle (at most 180); ``rotation``, the geodesic error in degrees;
+    ``keypoints``, the mean distance in pixels.
+    """
+
+    azimuth: Tensor
+    rotation: Tensor
+    keypoints: Tensor
+
+
+def pose_differences(reading: PoseReading, reference: PoseReading) -> PoseDifference:
+    """The differences of two readings, image by image; a reference of one image serves all."""
+    azimuth = (reading.azimuth - reference.azimuth + 180) % 360 - 180
+    return PoseDifference(
+        azimuth=azimuth.abs(),
+        rotation=geodesic_degrees(reading.rotation, reference.rotation),
+        keypoints=(reading.keypoints - reference.keypoints).norm(dim=-1).mean(dim=-1),
+    )
+
+
+def geodesic_degrees(first: Tensor, second: Tensor) -> Tensor:
+    """The angle of the rotation between two rotations (..., 3, 3): arccos((trace - 1) / 2), in degrees."""
+    trace = (first * second).sum(dim=(-2, -1))  # trace of A B^T
+    return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))

@@ -1,0 +1,95 @@
+"""From the nine keypoints of a box in an image to the box's pose.
+
+Linear EPnP as MediaPipe does it (Lepetit et al., IJCV 2009): each corner is a fixed combination of four
+control points, the centre and the ends of the three half axes. Sixteen projection equations leave the
+twelve coordinates of the control points free up to scale: they are the smallest eigenvector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import NetworkError
+from netinvert.networks.pose import PoseReading
+
+FIELD_OF_VIEW = 35.0
+INPUT_SIZE = 224
+
+# Corner = centre ± half axes = sum of alphas x control points: (1 - sx - sy - sz, sx, sy, sz).
+CORNER_SIGNS = tuple((sx, sy, sz) for sx in (-1, 1) for sy in (-1, 1) for sz in (-1, 1))
+ALPHAS = tuple((1 - sum(signs), *signs) for signs in CORNER_SIGNS)
+
+# Objectron's box is y up, z front; PASCAL3D+ is z up, front -y. Columns: Pascal's axes in the box's.
+BOX_FROM_PASCAL = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
+
+
+def read_pose(
+    output: Mapping[str, Tensor], field_of_view: float = FIELD_OF_VIEW, size: int = INPUT_SIZE
+) -> PoseReading:
+    """The poses that an Objectron output says, for a square crop of ``field_of_view`` degrees.
+
+    Raises:
+        NetworkError: a keypoint is NaN or infinite, or the output is of another network.
+    """
+    if "keypoints" not in output or "presence" not in output:
+        raise NetworkError(
+            f"no keypoints and presence in the output, only {sorted(output)}: is it Objectron's?"
+        )
+    keypoints = output["keypoints"].reshape(-1, 9, 2)
+    control = solve_box(keypoints, field_of_view, size)
+    rotation, azimuth, elevation = box_pose(control)
+    kind = keypoints.dtype
+    return PoseReading(
+        azimuth=azimuth.to(kind),
+        elevation=elevation.to(kind),
+        rotation=rotation.to(kind),
+        keypoints=keypoints,
+        presence=output["presence"].reshape(-1),
+    )
+
+
+def solve_box(keypoints: Tensor, field_of_view: float = FIELD_OF_VIEW, size: int = INPUT_SIZE) -> Tensor:
+    """Keypoints (N, 9, 2) to control points (N, 4, 3) in camera coordinates (x right, y up, z back).
+
+    Double precision; the scale is free, the box lies in front of the camera.
+    """
+    if not bool(torch.isfinite(keypoints).all()):
+        raise NetworkError("the keypoints are not finite: the image or the weights hold NaN")
+    corners = keypoints[:, 1:].double()
+    focal = 0.5 * size / math.tan(math.radians(field_of_view) / 2)
+    ray_x = (corners[..., 0] - size / 2) / focal  # x / -z
+    ray_y = (size / 2 - corners[..., 1]) / focal  # y / -z
+    alphas = torch.tensor(ALPHAS, dtype=torch.float64, device=corners.device)  # (8, 4)
+    zero = torch.zeros_like(ray_x)
+    one = torch.ones_like(ray_x)
+    # x + ray_x z = 0 and y + ray_y z = 0 of every corner, (N, 8, 2, 3)
+    projection = torch.stack(
+        [torch.stack([one, zero, ray_x], dim=-1), torch.stack([zero, one, ray_y], dim=-1)], dim=-2
+    )
+    system = torch.einsum("nirc,ij->nirjc", projection, alphas).reshape(-1, 16, 12)
+    # The smallest right singular vector, which is the smallest eigenvector of the normal matrix without
+    # squaring the condition number.
+    control = torch.linalg.svd(system, full_matrices=False).Vh[:, -1].reshape(-1, 4, 3)
+    behind = control[:, :1, 2:] > 0
+    return torch.where(behind, -control, control)
+
+
+def box_pose(control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Control points (N, 4, 3) to rotation (N, 3, 3), azimuth (N,) and elevation (N,), PASCAL3D+ frame."""
+    centre = control[:, 0]
+    axes = (control[:, 1:] - control[:, :1]).transpose(1, 2)  # half axes as columns
+    # Procrustes of the corners on a box with these edges; weighting by length trusts long edges more.
+    left, _, right = torch.linalg.svd(axes * axes.norm(dim=1, keepdim=True))
+    sign = torch.ones_like(centre)
+    sign[:, 2] = torch.linalg.det(left @ right).sign()
+    box_to_camera = (left * sign.unsqueeze(1)) @ right
+    rotation = box_to_camera @ centre.new_tensor(BOX_FROM_PASCAL)
+    camera = -(rotation.transpose(1, 2) @ centre.unsqueeze(-1)).squeeze(-1)  # in object coordinates
+    camera = camera / camera.norm(dim=1, keepdim=True)
+    azimuth = torch.rad2deg(torch.atan2(camera[:, 0], -camera[:, 1])) % 360
+    elevation = torch.rad2deg(torch.asin(camera[:, 2].clamp(-1, 1)))
+    return rotation, azimuth, elevation

@@ -1,0 +1,106 @@
+"""Networks from ONNX files through onnx2torch: ``onnx:FILE``."""
+
+# ruff: noqa: ANN401  (onnx objects have no types)
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from netinvert.errors import MissingExtraError, NetworkError
+from netinvert.networks.network import Network, Preprocessing
+from netinvert.networks.weights import load_weights
+
+OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
+DEFAULT_SIZE = (224, 224)
+
+
+def load_onnx(path: str, weights: str | None = None) -> Network:
+    """The network in an .onnx file, with images in [0, 1] as they are.
+
+    Raises:
+        MissingExtraError: onnx or onnx2torch is not installed.
+        NetworkError: the file is damaged, or has operators that onnx2torch cannot convert.
+    """
+    if weights == "random":
+        raise NetworkError("an .onnx file brings its own weights: leave weights out")
+    model = _read(Path(path))
+    channels, size = _image_input(path, model)
+    module = _convert(path, model)
+    if weights is not None:
+        load_weights(module, weights)
+    return Network(
+        name=f"onnx:{path}",
+        module=module.eval(),
+        preprocessing=Preprocessing(size, mean=(0.0,) * channels, std=(1.0,) * channels),
+        source=path,
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        import onnx  # noqa: PLC0415  (optional)
+        import onnx2torch  # noqa: F401, PLC0415
+        from onnx import version_converter  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("reading .onnx files", "onnx") from error
+    if not path.is_file():
+        raise NetworkError(f"no file at {path}: check the path")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's, onnx's and the file system's errors have nothing in common
+        raise NetworkError(f"{path} is no valid ONNX file ({_first_line(error)}): export it again") from error
+    version = max(
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0
+    )
+    if version >= OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except (RuntimeError, ValueError) as error:
+        raise NetworkError(
+            f"{path} has opset {version}, which cannot be brought to {OPSET} ({_first_line(error)}): "
+            f"export it with opset {OPSET} or later"
+        ) from error
+
+
+def _image_input(path: str, model: Any) -> tuple[int, tuple[int, int]]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    shapes = [[axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] < 1:
+        raise NetworkError(f"{path}: needs one image input (N, C, H, W), the file's inputs are {shapes}")
+    _, channels, height, width = shapes[0]
+    # 0 is a free axis: any size will do
+    return channels, (height or DEFAULT_SIZE[0], width or DEFAULT_SIZE[1])
+
+
+def _convert(path: str, model: Any) -> nn.Module:
+    import onnx2torch  # noqa: PLC0415  (optional)
+    from onnx2torch.node_converters.registry import get_converter  # noqa: PLC0415
+
+    versions = {entry.domain or "": entry.version for entry in model.opset_import}
+    missing = set()
+    for node in model.graph.node:
+        try:
+            get_converter(node.op_type, version=versions.get(node.domain, OPSET), domain=node.domain)
+        except NotImplementedError:
+            missing.add(node.op_type)
+    if missing:
+        raise NetworkError(
+            f"{path}: operators that onnx2torch cannot convert: {', '.join(sorted(missing))}. "
+            "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
+        )
+    try:
+        return cast(nn.Module, onnx2torch.convert(model))
+    except (NotImplementedError, RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise NetworkError(
+            f"{path}: onnx2torch cannot convert it ({_first_line(error)}). "
+            "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
