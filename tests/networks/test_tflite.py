@@ -10,7 +10,7 @@ from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.networks import load_network
 
 pytest.importorskip("tflite")
-from tflite_writer import Writer, operators_file, waves  # noqa: E402
+from tflite_writer import Writer, operators_file, waves
 
 DATA = Path(__file__).parent.parent / "data"
 FILES = {"operators": (4, 9, 10), "face_detection_short_range": (3, 128, 128), "hand_recrop": (3, 256, 256)}

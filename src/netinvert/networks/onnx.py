@@ -10,6 +10,7 @@ from torch import nn
 
 from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.networks.network import Network, Preprocessing
+from netinvert.networks.onnx_slice import replace_slices
 from netinvert.networks.weights import load_weights
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
@@ -94,12 +95,14 @@ def _convert(path: str, model: Any) -> nn.Module:
             "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
         )
     try:
-        return cast(nn.Module, onnx2torch.convert(model))
+        module = cast(nn.Module, onnx2torch.convert(model))
     except (NotImplementedError, RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise NetworkError(
             f"{path}: onnx2torch cannot convert it ({_first_line(error)}). "
             "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
         ) from error
+    replace_slices(module)
+    return module
 
 
 def _first_line(error: Exception) -> str:
