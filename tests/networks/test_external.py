@@ -150,6 +150,11 @@ def test_weights_go_into_a_factorys_module(factory, tmp_path):
     assert bool((loaded[0].weight == 1).all())
 
 
+def test_a_factorys_weights_are_its_own_affair(factory):
+    with pytest.raises(NetworkError, match="leave weights out"):
+        load_network(f"{factory}:trains", weights="random")
+
+
 @pytest.mark.parametrize(
     ("ending", "message"),
     [

@@ -42,11 +42,10 @@ def read_pose(
     keypoints = output["keypoints"].reshape(-1, 9, 2)
     control = solve_box(keypoints, field_of_view, size)
     rotation, azimuth, elevation = box_pose(control)
-    kind = keypoints.dtype
     return PoseReading(
-        azimuth=azimuth.to(kind),
-        elevation=elevation.to(kind),
-        rotation=rotation.to(kind),
+        azimuth=azimuth.to(keypoints),
+        elevation=elevation.to(keypoints),
+        rotation=rotation.to(keypoints),
         keypoints=keypoints,
         presence=output["presence"].reshape(-1),
     )
@@ -55,15 +54,16 @@ def read_pose(
 def solve_box(keypoints: Tensor, field_of_view: float = FIELD_OF_VIEW, size: int = INPUT_SIZE) -> Tensor:
     """Keypoints (N, 9, 2) to control points (N, 4, 3) in camera coordinates (x right, y up, z back).
 
-    Double precision; the scale is free, the box lies in front of the camera.
+    Double precision, on the CPU (some devices have none); the scale is free, the box lies in front of the
+    camera.
     """
     if not bool(torch.isfinite(keypoints).all()):
         raise NetworkError("the keypoints are not finite: the image or the weights hold NaN")
-    corners = keypoints[:, 1:].double()
+    corners = keypoints[:, 1:].cpu().double()
     focal = 0.5 * size / math.tan(math.radians(field_of_view) / 2)
     ray_x = (corners[..., 0] - size / 2) / focal  # x / -z
     ray_y = (size / 2 - corners[..., 1]) / focal  # y / -z
-    alphas = torch.tensor(ALPHAS, dtype=torch.float64, device=corners.device)  # (8, 4)
+    alphas = torch.tensor(ALPHAS, dtype=torch.float64)  # (8, 4)
     zero = torch.zeros_like(ray_x)
     one = torch.ones_like(ray_x)
     # x + ray_x z = 0 and y + ray_y z = 0 of every corner, (N, 8, 2, 3)

@@ -150,7 +150,9 @@ def load_factory(name: str, weights: str | None = None) -> Network:
         raise NetworkError(
             f"the factory module:{name} gave a {type(made).__name__}: it must give an nn.Module or a Network"
         )
-    if weights is not None and weights != "random":  # a factory's weights are its own affair
+    if weights == "random":
+        raise NetworkError("a factory makes its own weights: leave weights out, or let the factory draw them")
+    if weights is not None:
         load_weights(made.module, weights)
     return made
 
