@@ -1,10 +1,13 @@
 """The shipped Objectron networks against the published files."""
 
 import json
+from importlib.resources import as_file, files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from netinvert.errors import NetworkError
 from netinvert.networks import load_network, weights_sha256
@@ -80,6 +83,22 @@ def test_pose_comes_with_the_output():
     assert reading.azimuth.shape == reading.elevation.shape == reading.presence.shape == (2,)
     assert reading.rotation.shape == (2, 3, 3)
     assert reading.keypoints.shape == (2, 9, 2)
+
+
+def test_poses_of_the_rendered_chair_are_near_the_truth():
+    folder = files("netinvert") / "data"
+    truth = json.loads((folder / "chair.json").read_text())
+    with as_file(folder / "chair.png") as path, Image.open(path) as opened:
+        picture = np.asarray(opened.convert("RGB"), dtype=np.float32) / 255
+    image = torch.from_numpy(picture).permute(2, 0, 1).unsqueeze(0)
+    network = load_network("objectron-chair")
+    with torch.inference_mode():
+        reading = network.read_pose(network.module(torch.cat([image, image.flip(-1)])))
+    assert float((reading.keypoints[0] - torch.tensor(truth["keypoints"])).norm(dim=-1).mean()) < 10
+    assert abs(float(reading.azimuth[0]) - truth["azimuth"]) < 10
+    assert abs(float(reading.elevation[0]) - truth["elevation"]) < 10
+    # a mirrored chair is seen from the other side
+    assert abs(float(reading.azimuth[1]) - (360 - truth["azimuth"])) < 15
 
 
 def test_random_weights_are_the_same_each_time_and_not_the_trained_ones():
