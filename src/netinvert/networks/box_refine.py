@@ -30,7 +30,9 @@ def refine_box(start: Tensor, corners: Tensor, signs: Tensor) -> tuple[Tensor, T
         normal = jacobian.transpose(1, 2) @ jacobian
         gradient = (jacobian.transpose(1, 2) @ residual.unsqueeze(-1)).squeeze(-1)
         scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12)
-        step = -torch.linalg.solve(normal + torch.diag_embed(damping * scale), gradient)
+        # solve_ex does not raise on a degenerate box; its step is nothing then
+        step, _ = torch.linalg.solve_ex(normal + torch.diag_embed(damping * scale), -gradient)
+        step = step.nan_to_num(0.0, 0.0, 0.0)
         turned = torch.linalg.matrix_exp(_cross(step[:, :3])) @ rotation
         stretched = edges + step[:, 3:6].clamp(-1, 1)
         moved = torch.cat([centre[:, :2] + step[:, 6:], centre[:, 2:]], dim=1)
