@@ -1,0 +1,158 @@
+"""Where the image lives while it is optimised. Every parameter has the sample as its first dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from netinvert.seeds import draw
+
+Shifts = Sequence[tuple[int, int]]
+
+# Lucid's square root of the colour covariance of natural images (ImageNet); columns from light to hue.
+COLOUR_SQRT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+LOGIT_MARGIN = 1e-3
+NOISE = 0.01
+
+
+class Canvas(Protocol):
+    """What :func:`netinvert.descend` needs of an image parametrisation."""
+
+    def __call__(self) -> Tensor:
+        """The whole canvas as images (N, C, H', W')."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is optimised; each (N, ...)."""
+
+    def set_jitter(self, amount: int) -> None:
+        """Make room for shifts in ``[0, amount)``; 1 is none. The picture in the middle stays."""
+
+    def replace(self, image: Tensor) -> None:
+        """Show this image (N, C, H', W') instead, in the same parameters."""
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """The network's view (N, C, H, W) of the canvas at these shifts; the middle for None."""
+
+
+class Pixels:
+    """Pixels themselves: ``image = centre + unit * parameter``, unbounded unless projected.
+
+    ``start`` (N, C, H, W) in image units; ``centre`` one number a channel. With ``unit`` = 1/255 the
+    parameter is a mean-subtracted image in 0..255, in which the constants of the papers are given.
+    ``size`` is the network's view, where ``start`` is larger (room for jitter).
+    """
+
+    def __init__(
+        self,
+        start: Tensor,
+        centre: tuple[float, ...],
+        unit: float = 1.0,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.size = size or (start.shape[-2], start.shape[-1])
+        self.unit = unit
+        self.centre = torch.tensor(centre, dtype=start.dtype, device=start.device).view(1, -1, 1, 1)
+        self.parameter = nn.Parameter((start.detach() - self.centre) / unit)
+
+    def __call__(self) -> Tensor:
+        """Images (N, C, H + margin, W + margin)."""
+        return self.centre + self.unit * self.parameter
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The one tensor of pixels."""
+        return [self.parameter]
+
+    def replace(self, image: Tensor) -> None:
+        """Show this image."""
+        with torch.no_grad():
+            self.parameter.copy_((image - self.centre) / self.unit)
+
+    def set_jitter(self, amount: int) -> None:
+        """Grow (by repeating the border) or crop to ``size + amount - 1``."""
+        now = self.parameter.shape[-2] - self.size[0]
+        if now == amount - 1:
+            return
+        before = (amount - 1) // 2 - now // 2
+        after = (amount - 1) - now - before
+        grown = nn.functional.pad(self.parameter.detach(), (before, after, before, after), mode="replicate")
+        self.parameter = nn.Parameter(grown.contiguous())
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """Crops of the canvas."""
+        height, width = self.size
+        margin = image.shape[-2] - height
+        if shifts is None or margin == 0:
+            start = margin // 2
+            return image[..., start : start + height, start : start + width]
+        crops = [x[..., y : y + height, z : z + width] for x, (y, z) in zip(image, shifts, strict=True)]
+        return torch.stack(crops)
+
+
+class Fourier:
+    """The image's spectrum with a 1/f scale, decorrelated colour and a sigmoid (Olah et al. 2017).
+
+    ``start`` (N, C, H, W) in [0, 1]. Any size, odd too; any channel count (colour is decorrelated for 3).
+    Jitter rolls the image round, for a spectrum has no border.
+    """
+
+    def __init__(self, start: Tensor, decay: float = 1.0) -> None:
+        _, channels, height, width = start.shape
+        self.size = (height, width)
+        like = {"dtype": start.dtype, "device": start.device}
+        down = torch.fft.fftfreq(height, **like)[:, None]
+        right = torch.fft.rfftfreq(width, **like)[None, :]
+        frequency = torch.sqrt(down.square() + right.square()).clamp_min(1.0 / max(height, width))
+        self.scale = (0.25 / frequency**decay)[..., None]
+        self.colour = _colour_matrix(start) if channels == 3 else None
+        self.spectrum = nn.Parameter(self._analyse(start.detach()))
+
+    @classmethod
+    def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Fourier:
+        """A canvas of nearly grey noise, one seed a sample; ``shape`` is (C, H, W)."""
+        canvas = cls(torch.full((len(seeds), *shape), 0.5, dtype=like.dtype, device=like.device))
+        noise = draw(seeds, lambda source: torch.randn(canvas.spectrum.shape[1:], generator=source))
+        with torch.no_grad():
+            canvas.spectrum.copy_(NOISE * noise)
+        return canvas
+
+    def _analyse(self, image: Tensor) -> Tensor:
+        logits = torch.logit(image.clamp(LOGIT_MARGIN, 1 - LOGIT_MARGIN))
+        if self.colour is not None:
+            logits = torch.einsum("dc,nchw->ndhw", torch.linalg.inv(self.colour), logits)
+        return torch.view_as_real(torch.fft.rfft2(logits, norm="ortho")) / self.scale
+
+    def __call__(self) -> Tensor:
+        """Images (N, C, H, W) strictly within (0, 1)."""
+        spectrum = torch.view_as_complex((self.spectrum * self.scale).contiguous())
+        # s= keeps odd widths odd.
+        logits = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        if self.colour is not None:
+            logits = torch.einsum("dc,nchw->ndhw", self.colour, logits)
+        return torch.sigmoid(logits)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The one spectrum, real and imaginary parts in the last dimension."""
+        return [self.spectrum]
+
+    def replace(self, image: Tensor) -> None:
+        """Show this image (clipped to the sigmoid's range)."""
+        with torch.no_grad():
+            self.spectrum.copy_(self._analyse(image))
+
+    def set_jitter(self, amount: int) -> None:
+        """Nothing to make room for."""
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """The image rolled round."""
+        if shifts is None:
+            return image
+        return torch.stack([torch.roll(x, shift, (-2, -1)) for x, shift in zip(image, shifts, strict=True)])
+
+
+def _colour_matrix(like: Tensor) -> Tensor:
+    root = torch.tensor(COLOUR_SQRT, dtype=like.dtype, device=like.device)
+    matrix: Tensor = root / root.norm(dim=0).max()
+    return matrix

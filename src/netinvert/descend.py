@@ -1,0 +1,249 @@
+"""The one loop: move a canvas until an energy of its image and code is small."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netinvert.canvas import Canvas, Shifts
+from netinvert.checkpoint import Checkpoint, deferred_interrupt
+from netinvert.encoder import Encoder
+from netinvert.energy import Energy, Match
+from netinvert.errors import ConfigError, NetworkError
+from netinvert.optimizers import Optimizer, Updater
+from netinvert.progress import Snapshot, Stop, Tracker
+from netinvert.projections import Projection
+from netinvert.result import CONVERGED, DIVERGED, NO_GRADIENT, STATUS, Result
+from netinvert.seeds import generators, shifts
+
+LEAKY_STEPS = 16
+"""For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """So many steps of one optimiser; ``jitter`` shifts the view by up to ``jitter - 1`` pixels a step."""
+
+    steps: int
+    optimizer: Optimizer
+    jitter: int = 1
+    projections: tuple[Projection, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.jitter < 1:
+            raise ConfigError(
+                f"a stage needs at least 1 step and jitter 1, got {self.steps} and {self.jitter}"
+            )
+        if self.optimizer.needs_fixed_objective and (self.jitter > 1 or self.projections):
+            raise ConfigError(
+                f"{type(self.optimizer).__name__} compares the losses of different steps, so it cannot go "
+                "with jitter or projections; use Adam for this stage, or leave them out"
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to run: seeds (one for all samples, or one each), stop rule, callback, checkpoint.
+
+    The callback sees a :class:`Snapshot` after every step and stops the run by returning True. With
+    ``checkpoint``, the state is saved there every ``checkpoint_seconds`` and at Ctrl-C, and a run that
+    finds its own checkpoint goes on from it, to the same bits.
+    """
+
+    seed: int | Sequence[int] = 0
+    stop: Stop = field(default_factory=Stop)
+    callback: Callable[[Snapshot], object] | None = None
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 30.0
+
+    def seeds(self, count: int) -> list[int]:
+        """One seed a sample."""
+        if isinstance(self.seed, int):
+            return [self.seed] * count
+        if len(self.seed) != count:
+            raise ConfigError(f"{len(self.seed)} seeds for {count} samples; give one seed, or one each")
+        return list(self.seed)
+
+
+def descend(
+    canvas: Canvas, energy: Energy, encoder: Encoder, stages: Sequence[Stage], run: Run | None = None
+) -> Result:
+    """Minimise the energy of every sample of the canvas, independently of the others.
+
+    Changing one sample's target changes no other's result by a bit (so stopped samples stay in the batch:
+    another batch size would round differently). Raises NetworkError when no sample has a gradient, even
+    with leaking ReLUs. Ctrl-C ends the run with what was best so far (``Result.interrupted``).
+    """
+    if not stages:
+        raise ConfigError("descend needs at least one stage")
+    return _Descent(canvas, energy, encoder, tuple(stages), run or Run()).go()
+
+
+class _Descent:
+    """The loop's state: canvas, optimiser, tracker, generators; all of it goes into a checkpoint."""
+
+    def __init__(
+        self, canvas: Canvas, energy: Energy, encoder: Encoder, stages: tuple[Stage, ...], run: Run
+    ) -> None:
+        self.canvas, self.energy, self.encoder, self.stages, self.run = canvas, energy, encoder, stages, run
+        count = canvas.parameters()[0].shape[0]
+        self.sources = generators(run.seeds(count))
+        with torch.no_grad():
+            view = canvas.window(canvas(), None)
+        self.tracker = Tracker(view, energy.names, sum(stage.steps for stage in stages))
+        self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
+        self.updater: Updater | None = None
+
+    def go(self) -> Result:
+        began = time.perf_counter()
+        interrupted = False
+        try:
+            self._stages()
+        except KeyboardInterrupt:
+            interrupted = True
+        tracker = self.tracker
+        with torch.no_grad():
+            code = self.encoder(tracker.best_image)
+        target = next((term.target for _, term in self.energy.terms if isinstance(term, Match)), None)
+        return Result(
+            image=tracker.best_image,
+            code=code,
+            target=target,
+            losses=tracker.losses[: tracker.step],
+            terms=tracker.terms,
+            best_step=tracker.best_step,
+            status=tuple(STATUS[index] for index in tracker.status.tolist()),
+            seconds=time.perf_counter() - began,
+            interrupted=interrupted,
+        )
+
+    def _stages(self) -> None:
+        """Run all stages; from the middle if there is a checkpoint."""
+        checkpoint = None
+        if self.run.checkpoint is not None:
+            checkpoint = Checkpoint(self.run.checkpoint, self.run.checkpoint_seconds, self._fingerprint())
+            self._resume(checkpoint.load())
+        last = 0
+        with deferred_interrupt() as interrupt:
+            for stage in self.stages:
+                last += stage.steps
+                if self.tracker.step >= last:
+                    continue
+                if self.updater is None:
+                    self.canvas.set_jitter(stage.jitter)
+                    self.updater = stage.optimizer.start(self.canvas.parameters())
+                while self.tracker.step < last:
+                    if checkpoint is not None and (interrupt.pending or checkpoint.due()):
+                        checkpoint.save(self._state())
+                    if interrupt.pending:
+                        raise KeyboardInterrupt
+                    if self._step(stage) or not bool(self.tracker.going.any()):
+                        return
+                self.updater = None
+
+    def _step(self, stage: Stage) -> bool:
+        """One evaluation and one move; True if the callback asks to stop."""
+        assert self.updater is not None
+        shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
+        values, gradients, image_gradient, view = self._evaluate(shift)
+        size = image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
+        losses = values.sum(0)
+        finite = torch.isfinite(losses) & torch.isfinite(size)
+        dead = self.tracker.going & (size == 0) & (losses > 0)
+        if bool(dead.any()):
+            gradients = self._help(dead, shift, gradients)
+        self.tracker.record(values, view, finite, self.run.stop)
+        going = self.updater.update(losses, gradients)
+        self.tracker.end(~finite, DIVERGED)
+        self.tracker.end(~going, CONVERGED)
+        for projection in stage.projections:
+            with torch.no_grad():
+                self.canvas.replace(projection(self.canvas(), image_gradient))
+        if self.run.callback is None:
+            return False
+        return self.run.callback(self.tracker.snapshot(values, view)) is True
+
+    @torch.enable_grad()
+    def _evaluate(self, shift: Shifts | None) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+        """Weighted terms (T, N), gradients of the parameters and of the canvas image, the network's view."""
+        image = self.canvas()
+        view = self.canvas.window(image, shift)
+        values = self.energy(image, self.encoder(view))
+        # A sum over samples, not a mean: each sample's gradient is then just its own.
+        (image_gradient,) = torch.autograd.grad(values.sum(), image)
+        gradients = torch.autograd.grad(image, self.canvas.parameters(), image_gradient)
+        return values.detach(), list(gradients), image_gradient, view.detach()
+
+    def _help(self, dead: Tensor, shift: Shifts | None, gradients: list[Tensor]) -> list[Tensor]:
+        """Give samples without any gradient the one that leaks through dead ReLUs, for a few steps."""
+        with self.encoder.leaking():
+            _, leaky, image_gradient, _ = self._evaluate(shift)
+        lost = dead & ((image_gradient.flatten(1).abs().amax(1) == 0) | (self.leaks >= LEAKY_STEPS))
+        if self.tracker.step == 0 and bool(lost.all()):
+            raise NetworkError(
+                f"layer '{self.encoder.layer}' gives no gradient at the start image, not even through "
+                "leaking ReLUs; choose a layer before the ReLU, another seed, or a start image"
+            )
+        self.leaks += dead.long()
+        self.tracker.end(lost, NO_GRADIENT)
+        rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
+        return [torch.where(row, new, old) for row, new, old in zip(rows, leaky, gradients, strict=True)]
+
+    def _fingerprint(self) -> str:
+        """What a checkpoint has to agree on before a run goes on from it."""
+        weights = self.encoder.weights_sha256()
+        text = repr(
+            (self.stages, self.run.stop, self.run.seed, self.encoder.layer, self.encoder.size, weights)
+        )
+        digest = hashlib.sha256(text.encode())
+        for weight, term in self.energy.terms:
+            digest.update(f"{weight!r} {term.name}".encode())
+            if isinstance(term, Match):
+                digest.update(term.target.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            else:
+                digest.update(repr(term).encode())
+        return digest.hexdigest()
+
+    def _state(self) -> dict[str, Tensor]:
+        assert self.updater is not None
+        parts = {
+            "canvas": {str(i): p.detach() for i, p in enumerate(self.canvas.parameters())},
+            "updater": self.updater.state(),
+            "tracker": self.tracker.state(),
+            "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
+            "leaks": {"": self.leaks},
+        }
+        return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+    def _resume(self, state: dict[str, Tensor] | None) -> None:
+        """Take over a checkpoint's state, if there is one."""
+        if state is None:
+            return
+        state = {
+            key: value if key.startswith("sources.") else value.to(self.leaks.device)
+            for key, value in state.items()
+        }
+
+        def part(name: str) -> dict[str, Tensor]:
+            prefix = f"{name}."
+            return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+        self.tracker.restore(part("tracker"))
+        self.leaks = state["leaks."]
+        for index, source in enumerate(self.sources):
+            source.set_state(state[f"sources.{index}"])
+        ends = itertools.accumulate(stage.steps for stage in self.stages)
+        stage = next(stage for stage, end in zip(self.stages, ends, strict=True) if self.tracker.step < end)
+        self.canvas.set_jitter(stage.jitter)
+        with torch.no_grad():
+            for name, value in part("canvas").items():
+                self.canvas.parameters()[int(name)].copy_(value)
+        self.updater = stage.optimizer.start(self.canvas.parameters())
+        self.updater.restore(part("updater"))

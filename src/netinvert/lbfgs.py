@@ -1,0 +1,184 @@
+"""L-BFGS with one history, line search and stop a sample (Nocedal & Wright, algorithms 7.4, 3.5, 3.6).
+
+Written to be asked and told: every update takes one loss and one gradient a sample and sets the next
+point to try, so samples in one batch search independently without waiting for one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from netinvert.linesearch import Point, Search
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """Limited-memory BFGS. ``first_step`` is the root mean square length of the first move tried."""
+
+    history: int = 20
+    first_step: float = 0.01
+    needs_fixed_objective: ClassVar[bool] = True
+
+    def start(self, parameters: Sequence[nn.Parameter]) -> LBFGSUpdater:
+        """Begin on these parameters, each (N, ...)."""
+        return LBFGSUpdater(self, parameters)
+
+
+class LBFGSUpdater:
+    """One :class:`_Sample` a row of the batch."""
+
+    def __init__(self, settings: LBFGS, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = parameters
+        count = parameters[0].shape[0]
+        flat = torch.cat([parameter.detach().flatten(1) for parameter in parameters], 1)
+        self._samples = [_Sample(settings, flat[row]) for row in range(count)]
+
+    @torch.no_grad()
+    def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        """Tell each sample its loss and gradient, and move to the points they want to try next."""
+        flat = torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+        values = losses.tolist()
+        for row, sample in enumerate(self._samples):
+            if sample.going:
+                self._write(row, sample.tell(values[row], flat[row]))
+        return torch.tensor([sample.going for sample in self._samples], device=losses.device)
+
+    def _write(self, row: int, point: Tensor) -> None:
+        start = 0
+        for parameter in self._parameters:
+            size = parameter[row].numel()
+            parameter[row].copy_(point[start : start + size].view_as(parameter[row]))
+            start += size
+
+    def state(self) -> dict[str, Tensor]:
+        """Every sample's state, under its row."""
+        return {
+            f"{row}.{name}": value
+            for row, sample in enumerate(self._samples)
+            for name, value in sample.state().items()
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state`."""
+        for row, sample in enumerate(self._samples):
+            prefix = f"{row}."
+            sample.restore(
+                {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            )
+
+
+class _Sample:
+    """L-BFGS on one vector x (D,)."""
+
+    def __init__(self, settings: LBFGS, x: Tensor) -> None:
+        self.settings = settings
+        self.going = True
+        self.x = x.clone()
+        self.gradient: Tensor | None = None  # at x; None until the first evaluation
+        self.direction = torch.zeros_like(x)
+        self.search: Search | None = None
+        self.pairs = 0  # how many (s, y) pairs have been stored, ever
+        self.steps = x.new_zeros((settings.history, x.numel()))
+        self.changes = x.new_zeros((settings.history, x.numel()))
+
+    def tell(self, loss: float, gradient: Tensor) -> Tensor:
+        """Take the loss and gradient at the last point given; give the next point to evaluate."""
+        if self.search is None or self.gradient is None:
+            self.gradient = gradient.clone()
+            return self._begin(loss, gradient)
+        slope = torch.dot(gradient, self.direction).item()
+        point = Point(self.search.trial, loss, slope)
+        step = self.search.tell(point)
+        if step is not None:
+            return torch.add(self.x, self.direction, alpha=step)
+        accepted = self.search.accepted
+        if accepted is None or accepted.step != point.step:
+            # The search ended at a point whose gradient is not at hand, or nowhere: forget the curvature and
+            # try once more along the gradient; if that was the gradient already, this is the minimum.
+            return self._restart(accepted)
+        self._remember(gradient, accepted.step)
+        self.x.add_(self.direction, alpha=accepted.step)
+        self.gradient = gradient.clone()
+        return self._begin(loss, gradient)
+
+    def _begin(self, loss: float, gradient: Tensor) -> Tensor:
+        """Start a line search from x."""
+        first = self.pairs == 0
+        self.direction = -gradient if first else self._two_loops(gradient)
+        slope = torch.dot(gradient, self.direction).item()
+        if slope >= 0 and not first:
+            self.pairs = 0
+            self.direction = -gradient
+            slope = -torch.dot(gradient, gradient).item()
+            first = True
+        if slope == 0 or not torch.isfinite(torch.tensor(slope)):
+            self.going = False
+            return self.x
+        step = self.settings.first_step * self.x.numel() ** 0.5 / (-slope) ** 0.5 if first else 1.0
+        self.search = Search(Point(0.0, loss, slope), step)
+        return torch.add(self.x, self.direction, alpha=step)
+
+    def _restart(self, reached: Point | None) -> Tensor:
+        fresh = self.pairs == 0
+        self.pairs = 0
+        if reached is not None and reached.step > 0:
+            self.x.add_(self.direction, alpha=reached.step)
+        elif fresh:
+            self.going = False
+        self.search = None  # evaluate at x again, then begin
+        return self.x
+
+    def _remember(self, gradient: Tensor, step: float) -> None:
+        assert self.gradient is not None
+        slot = self.pairs % self.settings.history
+        torch.mul(self.direction, step, out=self.steps[slot])
+        torch.sub(gradient, self.gradient, out=self.changes[slot])
+        curvature = torch.dot(self.steps[slot], self.changes[slot]).item()
+        size = torch.dot(self.changes[slot], self.changes[slot]).item()
+        if curvature > 1e-10 * size:  # keeps the inverse Hessian positive definite
+            self.pairs += 1
+
+    def _two_loops(self, gradient: Tensor) -> Tensor:
+        kept = min(self.pairs, self.settings.history)
+        slots = [(self.pairs - 1 - back) % self.settings.history for back in range(kept)]  # newest first
+        rho = {slot: 1.0 / torch.dot(self.steps[slot], self.changes[slot]).item() for slot in slots}
+        q = -gradient
+        alphas = {}
+        for slot in slots:
+            alphas[slot] = rho[slot] * torch.dot(self.steps[slot], q).item()
+            q.add_(self.changes[slot], alpha=-alphas[slot])
+        newest = self.changes[slots[0]]
+        q.mul_(1.0 / (rho[slots[0]] * torch.dot(newest, newest).item()))
+        for slot in reversed(slots):
+            beta = rho[slot] * torch.dot(self.changes[slot], q).item()
+            q.add_(self.steps[slot], alpha=alphas[slot] - beta)
+        return q
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors from which :meth:`restore` makes this sample again."""
+        numbers = [float(self.going), float(self.pairs), float(self.gradient is not None)]
+        state = {
+            "numbers": torch.tensor(numbers, dtype=torch.float64),
+            "x": self.x.clone(),
+            "direction": self.direction.clone(),
+            "steps": self.steps.clone(),
+            "changes": self.changes.clone(),
+            "gradient": torch.zeros_like(self.x) if self.gradient is None else self.gradient.clone(),
+        }
+        if self.search is not None:
+            state["search"] = self.search.state()
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become what :meth:`state` described."""
+        going, pairs, known = state["numbers"].tolist()
+        self.going, self.pairs = bool(going), int(pairs)
+        self.x, self.direction = state["x"].clone(), state["direction"].clone()
+        self.steps, self.changes = state["steps"].clone(), state["changes"].clone()
+        self.gradient = state["gradient"].clone() if known else None
+        self.search = Search.restored(state["search"]) if "search" in state else None

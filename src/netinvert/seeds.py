@@ -1,0 +1,24 @@
+"""Random numbers: one generator a sample, so that no result depends on what else is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One CPU generator a seed. CPU, so that every device starts from the same numbers."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def draw(seeds: Sequence[int], sample: Callable[[torch.Generator], Tensor]) -> Tensor:
+    """Stack ``sample(generator)`` of one fresh generator a seed: (N, ...)."""
+    return torch.stack([sample(generator) for generator in generators(seeds)])
+
+
+def shifts(sources: Sequence[torch.Generator], amount: int) -> list[tuple[int, int]]:
+    """One random (down, right) shift in ``[0, amount)`` for each generator."""
+    pairs = [torch.randint(amount, (2,), generator=source).tolist() for source in sources]
+    return [(down, right) for down, right in pairs]

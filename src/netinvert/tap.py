@@ -1,0 +1,175 @@
+"""Cutting a network at a layer: run it up to there, take the output, and run nothing behind it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from netinvert.errors import LayerError
+
+INPUT, OUTPUT = "input", "output"
+_GRAMMAR = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<call>\d+))?(?:\[(?P<item>[^\[\]]+)\])?")
+
+
+@dataclass(frozen=True)
+class LayerName:
+    """A layer as the user writes it: ``name``, ``name:call`` or ``name[item]`` (or both, in this order)."""
+
+    name: str
+    call: int | None = None
+    item: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, module: nn.Module) -> LayerName:
+        """Read a layer's name and check that the module has it; LayerError with the nearest names if not."""
+        found = _GRAMMAR.fullmatch(text.strip())
+        names = [name for name, _ in module.named_modules() if name]
+        if found is None:
+            raise LayerError(f"'{text}' is not a layer name; write name, name:call or name[item]")
+        name = found["name"]
+        if name not in names and name not in (INPUT, OUTPUT):
+            near = difflib.get_close_matches(name, [*names, INPUT, OUTPUT], n=4, cutoff=0.4)
+            hint = f"; the nearest are {', '.join(near)}" if near else f"; it has {', '.join(names[:8])}, …"
+            raise LayerError(f"the network has no layer '{name}'{hint}")
+        return cls(name, None if found["call"] is None else int(found["call"]), found["item"])
+
+    def __str__(self) -> str:
+        call = "" if self.call is None else f":{self.call}"
+        return f"{self.name}{call}" + ("" if self.item is None else f"[{self.item}]")
+
+    def module_of(self, module: nn.Module) -> nn.Module | None:
+        """The module to cut behind; None for the network's input. A real module wins over a reserved word."""
+        if self.name in dict(module.named_modules()):
+            return module.get_submodule(self.name)
+        return module if self.name == OUTPUT else None
+
+
+class _Captured(BaseException):
+    pass
+
+
+class Tap:
+    """A module cut at a layer: ``tap(x)`` gives the layer's output for the network input ``x``."""
+
+    def __init__(self, module: nn.Module, layer: LayerName, channels_last: bool = False) -> None:
+        self.module = module
+        self.layer = layer
+        self.channels_last = channels_last
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The code. Hooks live only for the length of this call."""
+        target = self.layer.module_of(self.module)
+        if target is None:
+            return x
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        captured: list[Any] = []
+        calls = 0
+
+        def capture(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401 - networks return anything
+            nonlocal calls
+            if calls == (self.layer.call or 0):
+                captured.append(output)
+                raise _Captured
+            calls += 1
+
+        handle = target.register_forward_hook(capture)
+        try:
+            self.module(x)
+        except _Captured:
+            pass
+        finally:
+            handle.remove()
+        if not captured:
+            raise LayerError(f"layer '{self.layer}' does not run ({calls} calls)")
+        return select(captured[0], self.layer)
+
+
+def select(output: Any, layer: LayerName) -> Tensor:  # noqa: ANN401 - networks return anything
+    """The one tensor that a layer's output means: itself, ``[item]`` of it, or its only tensor."""
+    if isinstance(output, Tensor):
+        if layer.item is None:
+            return output
+        raise LayerError(f"layer '{layer.name}' gives a single tensor; leave out [{layer.item}]")
+    items = tensors_of(output)
+    if not items:
+        raise LayerError(
+            f"layer '{layer.name}' gives no tensor but {type(output).__name__}; choose another layer"
+        )
+    if layer.item is None:
+        if len(items) == 1:
+            return next(iter(items.values()))
+        choices = ", ".join(str(replace(layer, item=key)) for key in items)
+        raise LayerError(f"layer '{layer.name}' gives several tensors; choose one of {choices}")
+    if layer.item not in items:
+        raise LayerError(f"layer '{layer.name}' has no [{layer.item}]; it has {', '.join(items)}")
+    return items[layer.item]
+
+
+def tensors_of(output: Any) -> dict[str, Tensor]:  # noqa: ANN401 - networks return anything
+    """The tensors of a tuple, list, mapping or dataclass-like output, by key."""
+    if isinstance(output, Mapping):
+        pairs = [(str(key), value) for key, value in output.items()]
+    elif isinstance(output, tuple | list):
+        pairs = [(str(index), value) for index, value in enumerate(output)]
+    else:
+        pairs = list(getattr(output, "__dict__", {}).items())
+    return {key: value for key, value in pairs if isinstance(value, Tensor)}
+
+
+class _LeakyGradient(torch.autograd.Function):
+    """ReLU (or ReLU6) whose gradient leaks where it is clamped; the value is the plain one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, slope: float) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x == value)
+        ctx.slope = slope
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        (passes,) = ctx.saved_tensors
+        gradient = gradients[0]
+        return torch.where(passes, gradient, ctx.slope * gradient), None, None
+
+
+class _LeakingMode(TorchFunctionMode):
+    """Catches module and functional ReLUs alike, for torch runs both through the same functions."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        if func in _RELUS:
+            x = args[0] if args else kwargs["input"]
+            with torch.no_grad():
+                value = x.clamp(0, 6) if func is nn.functional.relu6 else x.clamp_min(0)
+            return _LeakyGradient.apply(x, value, self.slope)
+        return func(*args, **(kwargs or {}))
+
+
+_RELUS = {
+    nn.functional.relu,
+    nn.functional.relu6,
+    nn.functional.relu_,
+    torch.relu,
+    torch.relu_,
+    Tensor.relu,
+    Tensor.relu_,
+}
+
+
+@contextmanager
+def leaking_relus(slope: float) -> Iterator[None]:
+    """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU)."""
+    with _LeakingMode(slope):
+        yield
