@@ -53,6 +53,10 @@ class OutputFolder:
         """Where the run keeps its checkpoint; it survives a stop and never reaches `path`."""
         return self._staging / CHECKPOINT
 
+    def checkpoint_of(self, part: str) -> Path:
+        """The same for a part of the run: done, or at work."""
+        return self._staging / f"checkpoint-{part}.safetensors"
+
     @property
     def resumes(self) -> bool:
         """Whether a stopped run of the same id left a checkpoint to go on from."""
@@ -106,9 +110,9 @@ class OutputFolder:
         self._commit_failed = False
         self._inside = False
         # Removed only now: until the move has succeeded, the checkpoint is the run's insurance.
-        for name in (CHECKPOINT, _RUN_ID):
+        for left in (*self._checkpoints(self.path), self.path / _RUN_ID):
             with contextlib.suppress(OSError):
-                (self.path / name).unlink()
+                left.unlink()
         shutil.rmtree(self._replaced, ignore_errors=True)
         self._leave()
 
@@ -178,7 +182,7 @@ class OutputFolder:
                 )
             self._discard(keep_checkpoint=found == self.run_id)
         self._staging.mkdir(exist_ok=True)
-        self._resumes = self.checkpoint.is_file()
+        self._resumes = bool(self._checkpoints())
         try:
             write_atomic(marker, f"{self.run_id}\n".encode())
         except BaseException:
@@ -186,13 +190,19 @@ class OutputFolder:
                 self._staging.rmdir()
             raise
 
+    def _checkpoints(self, folder: Path | None = None) -> list[Path]:
+        """The files in the staging folder that a run can go on from."""
+        found = (folder or self._staging).glob("checkpoint*.safetensors")
+        return [path for path in found if path.is_file()]
+
     def _discard(self, keep_checkpoint: bool) -> None:
         """Empty and remove the staging folder; nothing is raised, so that no other error is hidden."""
-        if not (keep_checkpoint and self.checkpoint.is_file()):
+        kept = {path.name for path in self._checkpoints()} if keep_checkpoint else set()
+        if not kept:
             shutil.rmtree(self._staging, ignore_errors=True)
             return
         for entry in self._staging.iterdir():
-            if entry.name in {CHECKPOINT, _RUN_ID}:
+            if entry.name in {*kept, _RUN_ID}:
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)

@@ -50,7 +50,8 @@ def code_errors(code: Tensor, target: Tensor, reference: Tensor | None) -> dict[
 
 
 def _norms(codes: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(codes.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(codes.flatten(1), dim=1)
+    return norms
 
 
 def _several(reference: Tensor) -> Tensor:

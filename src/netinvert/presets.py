@@ -241,6 +241,36 @@ def recipe(preset: str, encoder: Encoder, prior: str | None = None) -> Recipe:
     return PRESETS[preset](encoder, None if prior is None else PriorChoice.parse(prior))
 
 
+CANVASES = ("fourier", "pixels")
+START_NOISE = 0.05
+
+
+def with_canvas(how: Recipe, encoder: Encoder, canvas: str) -> Recipe:
+    """The recipe on another canvas: ``fourier``, or ``pixels`` without a bound, both in units of [0, 1].
+
+    Only for optimisers whose steps do not depend on the canvas's unit (L-BFGS, Adam). Raises ConfigError.
+    """
+    if canvas not in CANVASES:
+        raise ConfigError(f"there is no canvas '{canvas}'; choose from {', '.join(CANVASES)}")
+    if any(isinstance(stage.optimizer, Momentum | DecayingAdaGrad) for stage in how.stages):
+        if canvas == "pixels":
+            return how
+        raise ConfigError(
+            f"the steps of '{how.name}' are made for pixels in 0..255; use another preset with this canvas"
+        )
+    if canvas == "fourier":
+        return replace(how, canvas=lambda seeds, start: _fourier(encoder, seeds, start))
+    return replace(how, canvas=lambda seeds, start: _pixels(encoder, seeds, start))
+
+
+def _pixels(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    if start is None:
+        shape = (encoder.preprocessing.channels, *encoder.size)
+        noise = draw(seeds, lambda source: torch.randn(shape, generator=source))
+        start = _around_centre(encoder, START_NOISE / PIXEL * noise)
+    return Pixels(start, encoder.centre, size=encoder.size)
+
+
 def _total_variation(
     choice: PriorChoice, weight_of: Callable[[TotalVariation], float]
 ) -> tuple[tuple[float, Term], ...]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from netinvert.metrics import error_ijcv16
+
+if TYPE_CHECKING:
+    from netinvert.encoder import Encoder
 
 GOING, CONVERGED, STOPPED, DIVERGED, NO_GRADIENT = range(5)
 STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
@@ -42,3 +47,19 @@ class Result:
         if self.target is None:
             raise ValueError("this energy had no target code, so there is no code error")
         return error_ijcv16(self.code, self.target)
+
+    def save(
+        self,
+        folder: str | Path,
+        encoder: Encoder | None = None,
+        original: Tensor | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write PNGs, float tensors, losses and ``manifest.json`` into a new folder; gives its path.
+
+        With the ``encoder`` all errors are known, with the ``original`` (1 or N, C, h, w) the likeness too.
+        Raises OutputError.
+        """
+        from netinvert.runs import save_result  # noqa: PLC0415  (that module needs this one)
+
+        return save_result(self, folder, encoder, original, overwrite)

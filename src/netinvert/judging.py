@@ -1,0 +1,180 @@
+"""How good reconstructions are: code errors, likeness to the original, and the pose read from both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netinvert.encoder import Encoder
+from netinvert.errors import CodeError, ConfigError
+from netinvert.images import read_image
+from netinvert.metrics import code_errors, psnr, ssim
+from netinvert.networks.pose import PoseReading, pose_differences
+from netinvert.result import Result
+
+ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
+CHUNK = 8
+"""Images that are put through the network at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Codes (R, ...) whose mean distance makes an error of two code norms comparable between layers."""
+
+    name: str
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Azimuth and elevation in degrees, and how sure the network is to see its object, in [0, 1]."""
+
+    azimuth: float
+    elevation: float
+    presence: float
+
+
+@dataclass(frozen=True)
+class PoseFigures:
+    """The pose read from a reconstruction and, where there is one, from the original; how they differ.
+
+    ``azimuth_difference`` and ``rotation_difference`` (geodesic) in degrees, ``keypoint_difference`` the
+    mean distance in pixels.
+    """
+
+    reconstruction: Pose
+    original: Pose | None = None
+    azimuth_difference: float | None = None
+    rotation_difference: float | None = None
+    keypoint_difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown."""
+
+    errors: dict[str, float | None]
+    psnr: float | None = None
+    ssim: float | None = None
+    pose: PoseFigures | None = None
+
+
+def judge(
+    result: Result, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
+) -> list[Figures]:
+    """Figures of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
+    if originals is not None and originals.shape[0] != result.image.shape[0]:
+        raise ConfigError(
+            f"{originals.shape[0]} originals for {result.image.shape[0]} reconstructions; give one each"
+        )
+    count = result.image.shape[0]
+    errors: dict[str, list[float]] = {}
+    if result.target is not None:
+        codes = None if reference is None else reference.codes
+        found = code_errors(result.code, result.target, codes)
+        errors = {name: values.tolist() for name, values in found.items()}
+    likeness: list[list[float]] | None = None
+    if originals is not None:
+        originals = originals.to(result.image)
+        likeness = [measure(result.image, originals).tolist() for measure in (psnr, ssim)]
+    poses = _poses(encoder, result.image, originals)
+    return [
+        Figures(
+            errors={name: errors[name][index] if name in errors else None for name in ERROR_NAMES},
+            psnr=None if likeness is None else likeness[0][index],
+            ssim=None if likeness is None else likeness[1][index],
+            pose=None if poses is None else poses[index],
+        )
+        for index in range(count)
+    ]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean; None if a value is missing or not finite."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+# -- reference codes -----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def encode_images(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
+    """Codes (N, ...) of images (1, C, h, w) of any sizes, a few at a time."""
+    fitted = [encoder.fit(image.to(encoder.device, encoder.dtype)) for image in images]
+    chunks = [fitted[start : start + CHUNK] for start in range(0, len(fitted), CHUNK)]
+    return torch.cat([encoder(torch.cat(chunk)) for chunk in chunks])
+
+
+def shipped_reference(encoder: Encoder) -> Reference | None:
+    """The photographs that netinvert ships; None for networks that do not take colour images."""
+    if encoder.preprocessing.channels != 3:
+        return None
+    with as_file(files("netinvert") / "data" / "photographs") as folder:
+        images = [read_image(path) for path in sorted(folder.glob("*.jpg"))]
+    codes = encode_images(encoder, images)
+    if not _differ(codes):
+        return None  # the layer says the same of all of them; there is nothing to divide by
+    return Reference(f"the {len(images)} photographs of netinvert", codes)
+
+
+def reference_of(encoder: Encoder, paths: Sequence[Path], name: str) -> Reference:
+    """The images of these files. Raises ImageError, CodeError."""
+    codes = encode_images(encoder, [read_image(path, encoder.preprocessing.channels) for path in paths])
+    if codes.shape[0] < 2 or not _differ(codes):
+        raise CodeError(
+            f"the reference images of {name} have fewer than two different codes; give more of them"
+        )
+    return Reference(f"the {len(paths)} images of {name}", codes)
+
+
+def _differ(codes: Tensor) -> bool:
+    return not bool((codes == codes[0]).all())
+
+
+# -- poses ---------------------------------------------------------------------------------------------
+
+
+def _poses(encoder: Encoder, images: Tensor, originals: Tensor | None) -> list[PoseFigures] | None:
+    reading = read_poses(encoder, images)
+    if reading is None:
+        return None
+    ours = _rows(reading)
+    reference = None if originals is None else read_poses(encoder, originals)
+    if reference is None:
+        return [PoseFigures(pose) for pose in ours]
+    difference = pose_differences(reading, reference)
+    rows = zip(
+        ours,
+        _rows(reference),
+        difference.azimuth.tolist(),
+        difference.rotation.tolist(),
+        difference.keypoints.tolist(),
+        strict=True,
+    )
+    return [PoseFigures(*row) for row in rows]
+
+
+@torch.no_grad()
+def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
+    """The poses in images (N, C, H, W), clipped to [0, 1]; None if the network does not read poses."""
+    network = encoder.network
+    if network.read_pose is None:
+        return None
+    parts = [
+        network.read_pose(network.module(encoder.network_input(encoder.fit(part.clamp(0, 1)))))
+        for part in torch.split(images, CHUNK)
+    ]
+    names = ("azimuth", "elevation", "rotation", "keypoints", "presence")
+    return PoseReading(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _rows(reading: PoseReading) -> list[Pose]:
+    columns = (reading.azimuth.tolist(), reading.elevation.tolist(), reading.presence.tolist())
+    return [Pose(*row) for row in zip(*columns, strict=True)]

@@ -1,0 +1,174 @@
+"""What a run leaves in its folder: pictures, float tensors, losses, and the manifest that says all of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from netinvert.encoder import Encoder
+from netinvert.errors import ConfigError
+from netinvert.files import save_tensors, write_atomic, write_json
+from netinvert.folders import MANIFEST, OutputFolder
+from netinvert.images import write_png
+from netinvert.judging import ERROR_NAMES, Figures, Pose, judge, shipped_reference
+from netinvert.manifest import Record, Sample, manifest_of
+from netinvert.pictures import Cell, Row, contact_sheet, loss_curve, png_of
+from netinvert.result import Result
+
+TENSORS = "reconstructions.safetensors"
+
+
+def save_run(folder: Path, record: Record) -> dict[str, object]:
+    """Write all files of the run into ``folder`` (of an OutputFolder: its staging); gives the manifest."""
+    result = record.result
+    groups = _groups(record.samples)
+    for index, sample in enumerate(record.samples):
+        write_png(result.image[index], folder / f"{sample.name}.png")
+    if record.originals is not None:
+        for stem, indices in groups.items():
+            write_png(record.originals[indices[0]], folder / f"original-{stem}.png")
+    manifest = manifest_of(record)
+    tensors = {"image": result.image, "image_code": result.code, **record.tensors}
+    if result.target is not None:
+        tensors["code"] = result.target
+    if record.originals is not None:
+        tensors["original"] = record.originals[[indices[0] for indices in groups.values()]]
+    texts = {key: str(manifest[key]) for key in ("network", "layer", "weights_sha256") if manifest[key]}
+    texts["names"] = json.dumps([sample.name for sample in record.samples])
+    save_tensors(folder / TENSORS, tensors, texts)
+    write_atomic(folder / "losses.csv", _losses_csv(record).encode())
+    write_atomic(folder / "loss.png", loss_curve(result.losses, result.terms))
+    write_atomic(folder / "contact-sheet.png", png_of(_sheet(record, groups)))
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def save_result(
+    result: Result,
+    folder: str | Path,
+    encoder: Encoder | None = None,
+    original: Tensor | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """What :meth:`Result.save` does."""
+    count = result.image.shape[0]
+    names = ["reconstruction"] if count == 1 else [f"reconstruction-{k + 1}" for k in range(count)]
+    with OutputFolder(folder, "result", overwrite) as output:
+        figures = [Figures(dict.fromkeys(ERROR_NAMES)) for _ in names]
+        entries: dict[str, object] = {}
+        if encoder is not None:
+            reference = None if result.target is None else shipped_reference(encoder)
+            if original is not None:
+                original = encoder.fit(original.to(result.image)).expand_as(result.image)
+            figures = judge(result, encoder, original, reference)
+            entries["reference"] = None if reference is None else reference.name
+        elif original is not None:
+            raise ConfigError("to compare with an original, give the encoder too: save(…, encoder=encoder)")
+        elif result.target is not None:
+            figures = [
+                Figures({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in result.error.tolist()
+            ]
+        samples = tuple(Sample(name, name, None) for name in names)
+        save_run(output.staging, Record(result, samples, figures, encoder, original, entries))
+        output.commit()
+        return output.path
+
+
+# -- names ---------------------------------------------------------------------------------------------
+
+
+def unique_stems(paths: Sequence[Path], restarts: int = 1) -> list[str]:
+    """One file name each, such that nothing that a run writes has the name of another file.
+
+    The file's own name; with its folder's name before it where two files share it, or else a number
+    behind. Names differ by more than case, for file systems that do not see it.
+    """
+    plain = [_clean(path.stem) for path in paths]
+    shared = {stem for stem in map(str.casefold, plain) if [*map(str.casefold, plain)].count(stem) > 1}
+    used = {"loss", "contact-sheet"}
+    stems = []
+    for path, stem in zip(paths, plain, strict=True):
+        folder = _clean(path.absolute().parent.name)
+        base = f"{folder}-{stem}" if stem.casefold() in shared else stem
+        number = 1
+        while used & (wanted := _files_of(name := base if number == 1 else f"{base}~{number}", restarts)):
+            number += 1
+        used |= wanted
+        stems.append(name)
+    return stems
+
+
+def restart_name(stem: str, restart: int) -> str:
+    """The file name of a restart, counted from 0."""
+    return stem if restart == 0 else f"{stem}-{restart + 1}"
+
+
+def _files_of(stem: str, restarts: int) -> set[str]:
+    return {restart_name(stem, k).casefold() for k in range(restarts)} | {f"original-{stem}".casefold()}
+
+
+def _clean(stem: str) -> str:
+    """Neither hidden nor too long."""
+    return stem.lstrip(".")[:60] or "image"
+
+
+# -- the files -----------------------------------------------------------------------------------------
+
+
+def _groups(samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """The samples of each input."""
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(sample.stem, []).append(index)
+    return groups
+
+
+def _losses_csv(record: Record) -> str:
+    """Weighted terms and their sum, a row a step and sample; none where the sample had stopped."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sample", "step", "loss", *record.result.terms])
+    for index, sample in enumerate(record.samples):
+        for step, values in enumerate(record.result.losses[:, :, index].tolist(), 1):
+            if not all(map(math.isnan, values)):
+                writer.writerow([sample.name, step, sum(values), *values])
+    return text.getvalue()
+
+
+def _sheet(record: Record, groups: Mapping[str, list[int]]) -> Image.Image:
+    restarts = max(map(len, groups.values()))
+    rows = []
+    for stem, indices in groups.items():
+        original = None if record.originals is None else record.originals[indices[0]]
+        pose = record.figures[indices[0]].pose
+        seen = pose.original if pose is not None else None
+        cells = [Cell(original, () if seen is None else (_pose_line(seen),))]
+        cells += [Cell(record.result.image[index], _caption(record.figures[index])) for index in indices]
+        rows.append(Row(stem, tuple(cells)))
+    many = ["reconstruction"] if restarts == 1 else [f"restart {k + 1}" for k in range(restarts)]
+    title = ""
+    if record.encoder is not None:
+        shape = " × ".join(map(str, record.result.code.shape[1:]))
+        title = f"{record.encoder.network.name}, layer {record.encoder.layer} ({shape})"
+    return contact_sheet(rows, ["original", *many], title)
+
+
+def _caption(figures: Figures) -> tuple[str, ...]:
+    known = [f"{name} {value:.3f}" for name, value in figures.errors.items() if value is not None]
+    lines = [", ".join(known)] if known else []
+    if figures.psnr is not None and figures.ssim is not None:
+        lines.append(f"PSNR {figures.psnr:.1f} dB, SSIM {figures.ssim:.2f}")
+    if figures.pose is not None:
+        lines.append(_pose_line(figures.pose.reconstruction))
+    return tuple(lines)
+
+
+def _pose_line(pose: Pose) -> str:
+    return f"azimuth {pose.azimuth:.0f}°, elevation {pose.elevation:.0f}°, presence {pose.presence:.2f}"
