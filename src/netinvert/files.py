@@ -137,16 +137,17 @@ def write_json(path: str | Path, value: object) -> None:
     Holds dataclasses, mappings, sequences, paths, enums, NumPy values and tensors. Raises OutputError.
     """
     try:
-        text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(plain_json(value), indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise OutputError(f"cannot write {path}: {error}") from error
     # A file name that is not UTF-8 holds lone surrogates; \udc80 is also how JSON escapes them.
     write_atomic(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
-def _plain(value: object) -> object:  # noqa: PLR0911
+def plain_json(value: object) -> object:  # noqa: PLR0911
+    """The value as JSON can hold it, as `write_json` writes it. Raises TypeError."""
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return plain_json(value.value)
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
@@ -156,15 +157,15 @@ def _plain(value: object) -> object:  # noqa: PLR0911
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Tensor):
-        return _plain(value.tolist())
+        return plain_json(value.tolist())
     if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
+        return plain_json(value.tolist())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return _plain_mapping(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     raise TypeError(f"JSON cannot hold a {type(value).__name__}: {value!r:.80}")
 
 
@@ -175,7 +176,7 @@ def _plain_mapping(value: Mapping[Any, object]) -> dict[str, object]:
             raise TypeError(f"JSON cannot hold the key {key!r:.80}: use a text")
         if str(key) in plain:
             raise TypeError(f"two keys are both {str(key)!r} as JSON")
-        plain[str(key)] = _plain(item)
+        plain[str(key)] = plain_json(item)
     return plain
 
 

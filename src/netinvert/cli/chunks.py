@@ -1,0 +1,103 @@
+"""Many codes, a few at a time: each chunk with its checkpoint, and with a record when it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netinvert.descend import Run
+from netinvert.encoder import Encoder
+from netinvert.files import load_tensors, save_tensors
+from netinvert.folders import OutputFolder
+from netinvert.invert import prepare
+from netinvert.presets import Recipe
+from netinvert.progress import Snapshot
+from netinvert.result import Result
+
+TENSORS = ("image", "code", "target", "losses", "best_step")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What to invert, and how: ``codes`` (N, ...), one of ``seeds`` each; ``start`` (1, C, H, W)."""
+
+    encoder: Encoder
+    recipe: Recipe
+    codes: Tensor
+    seeds: tuple[int, ...]
+    start: Tensor | None
+    batch: int
+
+    @property
+    def chunks(self) -> int:
+        """How many there are."""
+        return -(-self.codes.shape[0] // self.batch)
+
+
+def run_chunks(
+    plan: Plan, folder: OutputFolder, callback_of: Callable[[int], Callable[[Snapshot], None]]
+) -> Result:
+    """Invert all codes; chunks that are done are not done again. KeyboardInterrupt at Ctrl-C."""
+    results = []
+    for chunk in range(plan.chunks):
+        done = folder.checkpoint_of(f"{chunk:05d}-done")
+        if done.exists():
+            results.append(_load(folder, chunk, plan.encoder))
+            continue
+        part = slice(chunk * plan.batch, (chunk + 1) * plan.batch)
+        at_work = folder.checkpoint_of(f"{chunk:05d}")
+        run = Run(seed=plan.seeds[part], callback=callback_of(chunk), checkpoint=at_work)
+        result = prepare(plan.encoder, plan.codes[part], plan.recipe, plan.start, run).run(run)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        results.append(result)
+        _save(folder, chunk, result)
+        at_work.unlink(missing_ok=True)
+    return join(results)
+
+
+def join(results: Sequence[Result]) -> Result:
+    """One result of all samples; losses of those that stopped sooner end with NaN."""
+    steps = max(result.steps for result in results)
+    losses = [
+        torch.nn.functional.pad(result.losses, (0, 0, 0, 0, 0, steps - result.steps), value=torch.nan)
+        for result in results
+    ]
+    first = results[0]
+    targets = [result.target for result in results if result.target is not None]
+    return Result(
+        image=torch.cat([result.image for result in results]),
+        code=torch.cat([result.code for result in results]),
+        target=torch.cat(targets) if targets else None,
+        losses=torch.cat(losses, dim=2),
+        terms=first.terms,
+        best_step=torch.cat([result.best_step for result in results]),
+        status=tuple(status for result in results for status in result.status),
+        seconds=sum(result.seconds for result in results),
+    )
+
+
+def _save(folder: OutputFolder, chunk: int, result: Result) -> None:
+    tensors = {name: getattr(result, name) for name in TENSORS}
+    rest = {"terms": result.terms, "status": result.status, "seconds": result.seconds}
+    save_tensors(folder.checkpoint_of(f"{chunk:05d}-done"), tensors, {"rest": json.dumps(rest)})
+
+
+def _load(folder: OutputFolder, chunk: int, encoder: Encoder) -> Result:
+    tensors, texts = load_tensors(folder.checkpoint_of(f"{chunk:05d}-done"))
+    rest = json.loads(texts["rest"])
+    image, code, target, losses, best_step = (tensors[name].to(encoder.device) for name in TENSORS)
+    return Result(
+        image=image,
+        code=code,
+        target=target,
+        losses=losses,
+        terms=tuple(rest["terms"]),
+        best_step=best_step,
+        status=tuple(rest["status"]),
+        seconds=rest["seconds"],
+    )

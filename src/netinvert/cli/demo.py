@@ -1,0 +1,24 @@
+"""``netinvert demo``."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netinvert.cli.console import show_json
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write.", metavar="DIR")] = Path("out/demo"),
+    overwrite: Annotated[bool, typer.Option(help="Replace the run in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Invert codes of a 3-D pose network at several layers and leave a report to look at."""
+    report = importlib.import_module("netinvert.study.demo").run(out, overwrite)
+    if as_json:
+        show_json({"report": str(report)})
+    else:
+        typer.echo(f"open {report}")

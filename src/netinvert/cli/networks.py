@@ -1,0 +1,33 @@
+"""``netinvert networks``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from netinvert.cli.console import by, show_json, show_table
+
+
+def networks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the networks that come with netinvert, and the families it can load."""
+    from netinvert.networks import list_networks  # noqa: PLC0415  (keeps --help quick)
+
+    cards = list_networks()
+    if as_json:
+        show_json(cards)
+        return
+    rows = [
+        (
+            card.name,
+            card.task,
+            by(card.size) if card.size else "–",
+            f"{card.parameters / 1e6:.1f} M" if card.parameters else "–",
+            card.licence,
+            f"netinvert[{card.extra}]" if card.extra else "–",
+            " ".join(card.layers) or "–",
+        )
+        for card in cards
+    ]
+    headings = ("name", "what it is", "input", "parameters", "licence", "needs", "layers worth inverting")
+    show_table(headings, rows)

@@ -1,0 +1,34 @@
+"""What ``invert`` and ``rerun`` print when they are done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from netinvert.cli.console import figure, show_json, show_table
+from netinvert.cli.job import Finished
+from netinvert.judging import ERROR_NAMES
+
+
+def show_run(done: Finished, as_json: bool) -> None:
+    """The manifest as JSON with the folder, or a table of the samples and the folder's path."""
+    if as_json:
+        show_json({"folder": str(done.folder), **done.manifest})
+        return
+    samples: list[dict[str, Any]] = list(done.manifest["samples"])  # type: ignore[call-overload]
+    poses = any(sample["pose"] for sample in samples)
+    headings = ["image", *(f"error {name}" for name in ERROR_NAMES), "PSNR", "SSIM"]
+    rows = []
+    for sample in samples:
+        row = [sample["name"], *(figure(sample["errors"][name]) for name in ERROR_NAMES)]
+        row += [figure(sample["psnr"], 1), figure(sample["ssim"])]
+        rows.append(row + ([_pose(sample["pose"])] if poses else []) + [sample["status"]])
+    show_table([*headings, *(["azimuth (original)"] if poses else []), "status"], rows)
+    seconds, steps = done.manifest["seconds"], done.manifest["steps"]
+    typer.echo(f"\n{len(samples)} × {steps} steps in {seconds:.1f} s: {done.folder}")
+
+
+def _pose(pose: dict[str, Any]) -> str:
+    ours = f"{pose['reconstruction']['azimuth']:.0f}°"
+    return f"{ours} ({pose['original']['azimuth']:.0f}°)" if pose["original"] else ours
