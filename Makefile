@@ -1,0 +1,42 @@
+# Everything runs in a virtual environment of its own, .venv; PYTHON picks another interpreter for it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
+	@echo "make demo    invert the codes of a 3-D pose network; leaves out/demo/report.html"
+	@echo "make test    linters, type checker and all tests"
+	@echo "make lint    only linters and type checker"
+	@echo "make bench   the tables and figures in benchmarks/results"
+	@echo "make clean   remove the environment and everything generated"
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "netinvert needs Python 3.10 or newer: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/netinvert demo --out out/demo --overwrite
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python benchmarks/photographs.py --out benchmarks/results
+	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
+	$(BIN)/python benchmarks/renders.py --json benchmarks/results/renders.json
+
+clean:
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,83 @@
+"""What a step of `descend` costs over the bare forward and backward of the same network, cut at the same layer.
+
+    python benchmarks/overhead.py --json benchmarks/results/overhead.json
+
+Both are measured in turn in one process, and the ratio is taken round by round, so that a machine that
+slows down slows both. The bare pass is the encoder's own fast cut: only what surrounds it is overhead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+import netinvert as ni
+from netinvert.files import write_json
+from netinvert.samples import photographs
+
+LAYERS = {
+    "mobilenet-v2": {"early": "blocks.5", "middle": "blocks.9", "late": "blocks.16"},
+    "objectron-chair": {"early": "blocks.2", "middle": "blocks.7", "late": "blocks.14"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--presets", nargs="+", default=["default", "fourier-adam", "ijcv16"])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=25, help="steps a round")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for name, layers in LAYERS.items():
+        network = ni.load_network(name)
+        _, originals = photographs(network.preprocessing.size)
+        for depth, layer in layers.items():
+            encoder = ni.Encoder(network, layer)
+            code = encoder(originals[:1])
+            for preset in options.presets:
+                row = measure(encoder, code, preset, options.rounds, options.steps)
+                rows.append({"network": name, "depth": depth, "layer": layer, "preset": preset, **row})
+                print(
+                    f"{name:16} {depth:6} {layer:9} {preset:13} bare {row['bare_ms']:6.1f} ms, "
+                    f"step {row['step_ms']:6.1f} ms, ratio {row['ratio']:.2f}",
+                    flush=True,
+                )
+    if options.json:
+        write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
+
+
+def measure(encoder: ni.Encoder, code: torch.Tensor, preset: str, rounds: int, steps: int) -> dict[str, float]:
+    """Medians over rounds; the first round warms up."""
+    how = ni.recipe(preset, encoder)
+    # The stage in which the recipe spends most of its steps, alone: the same work at every step.
+    stage = max(how.stages, key=lambda stage: stage.steps)
+    bare, step = [], []
+    image = torch.rand(1, encoder.preprocessing.channels, *encoder.size, requires_grad=True)
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        for _ in range(steps):
+            torch.autograd.grad((encoder(image) - code).square().sum(), image)
+        bare.append((time.perf_counter() - began) / steps)
+        inversion = ni.prepare(encoder, code, how)
+        began = time.perf_counter()
+        ni.descend(
+            inversion.canvas, inversion.energy, encoder, [ni.Stage(steps, stage.optimizer, stage.jitter)], ni.Run()
+        )
+        step.append((time.perf_counter() - began) / steps)
+    ratios = [whole / part for whole, part in zip(step[1:], bare[1:], strict=True)]
+    return {
+        "bare_ms": 1000 * statistics.median(bare[1:]),
+        "step_ms": 1000 * statistics.median(step[1:]),
+        "ratio": statistics.median(ratios),
+    }
+
+
+if __name__ == "__main__":
+    main()

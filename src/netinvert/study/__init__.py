@@ -1,0 +1,1 @@
+"""The experiments: each a function from settings to tables, figures and a report."""
