@@ -19,6 +19,10 @@ EXACT = 1e-5
 """How far (relative L2) the code may move when the network is rewritten for speed."""
 
 
+FIXED = 1e-3
+"""How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
+
+
 class Encoder:
     """Maps images (N, C, H, W) in [0, 1] to the codes of one layer.
 
@@ -91,13 +95,16 @@ class Encoder:
                 f"layer '{self.layer}' of {self.network.name} has codes of shape {self.code_shape} "
                 f"(or (N, {', '.join(map(str, self.code_shape))})), got {tuple(code.shape)}"
             )
+        if code.shape[0] == 0:
+            raise CodeError("there is no code: the first dimension is empty")
         if code.device != self.device:
             raise CodeError(
                 f"the code is on {code.device} but the network on {self.device}; move one of them"
             )
+        code = code.detach().to(self.dtype)
         if not bool(torch.isfinite(code).all()):
             raise CodeError("the code holds NaN or infinite values; compute or load it again")
-        return code.detach().to(self.dtype)
+        return code
 
     @contextmanager
     def leaking(self, slope: float = 0.1) -> Iterator[None]:
@@ -133,7 +140,7 @@ class Encoder:
 
     def weights_sha256(self) -> str:
         """The hash of the network's weights."""
-        return weights_sha256(self.network.module)
+        return weights_sha256(_unwrapped(self.network.module))
 
     # -- set-up ----------------------------------------------------------------------------------------
 
@@ -160,9 +167,13 @@ class Encoder:
         with torch.no_grad():
             exact = tap(probe)
             for rewrite in (fold_batchnorm, _channels_last):
-                rewritten = rewrite(copy.deepcopy(tap.module), tap.layer, probe)
-                candidate = Tap(rewritten, tap.layer, channels_last=rewrite is _channels_last)
-                if _relative(candidate(probe), exact) <= EXACT:
+                try:
+                    rewritten = rewrite(copy.deepcopy(tap.module), tap.layer, probe)
+                    candidate = Tap(rewritten, tap.layer, channels_last=rewrite is _channels_last)
+                    found = candidate(probe)
+                except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
+                    continue
+                if _relative(found, exact) <= EXACT:
                     tap = candidate
         return tap
 
@@ -186,6 +197,7 @@ class Encoder:
             raise NetworkError(
                 f"{where} gives the same code for different images; there is nothing to invert"
             )
+        self._check_fixed(probe, code.detach(), where)
         if not code.requires_grad:
             raise NetworkError(
                 f"{where} gives no gradient: something in the network detaches it "
@@ -197,6 +209,23 @@ class Encoder:
                 f"{where} gives a gradient that is zero for the image; choose an earlier layer"
             )
         return tuple(code.shape[1:])
+
+    @torch.no_grad()
+    def _check_fixed(self, probe: Tensor, code: Tensor, where: str) -> None:
+        """The code of an image is to depend on that image and on nothing else."""
+        alone = self._tap(self.network_input(probe[:1]))
+        allowed = FIXED * code.norm()  # of both codes: one of them may be zero
+        if (alone - code[:1]).norm() <= allowed:
+            return
+        if (self._tap(self.network_input(probe)) - code).norm() > allowed:
+            raise NetworkError(
+                f"{where} gives a code that is not the same twice: something in the network is random "
+                "(functional dropout without training=self.training, say)"
+            )
+        raise NetworkError(
+            f"{where} gives codes that depend on the other images of the batch (BatchNorm without running "
+            "statistics, say); invert a layer before that"
+        )
 
 
 def _described(network: Network | nn.Module, preprocessing: Preprocessing | None) -> Network:
@@ -219,11 +248,10 @@ def _described(network: Network | nn.Module, preprocessing: Preprocessing | None
 def _unwrapped(module: nn.Module) -> nn.Module:
     """The module inside DataParallel or torch.compile, where hooks and early exit are unreliable."""
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        inner: nn.Module = module.module
-        return inner
+        return _unwrapped(module.module)
     original = getattr(module, "_orig_mod", None)
     if isinstance(original, nn.Module):
-        return original
+        return _unwrapped(original)
     if isinstance(module, torch.jit.ScriptModule):
         raise NetworkError(
             "a TorchScript module cannot be cut at a layer; give the Python module it was made from"

@@ -126,7 +126,7 @@ def tensors_of(output: Any) -> dict[str, Tensor]:  # noqa: ANN401 - networks ret
 
 
 class _LeakyGradient(torch.autograd.Function):
-    """ReLU (or ReLU6) whose gradient leaks where it is clamped; the value is the plain one."""
+    """A ReLU whose gradient leaks where it is clamped; the value is the plain one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, slope: float) -> Tensor:  # noqa: ANN401
@@ -149,12 +149,15 @@ class _LeakingMode(TorchFunctionMode):
         self.slope = slope
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        if func in _RELUS:
-            x = args[0] if args else kwargs["input"]
+        kwargs = dict(kwargs or {})
+        if func in _RELUS and _clamps_at_zero(func, args, kwargs):
+            x, *others = args if args else [kwargs.pop("input")]
             with torch.no_grad():
-                value = x.clamp(0, 6) if func is nn.functional.relu6 else x.clamp_min(0)
-            return _LeakyGradient.apply(x, value, self.slope)
-        return func(*args, **(kwargs or {}))
+                plain = x.detach().clone()
+                value = func(plain, *others, **kwargs)
+            leaky = _LeakyGradient.apply(x, value, self.slope)
+            return x.copy_(leaky) if value is plain else leaky  # in place where the function was
+        return func(*args, **kwargs)
 
 
 _RELUS = {
@@ -165,7 +168,13 @@ _RELUS = {
     torch.relu_,
     Tensor.relu,
     Tensor.relu_,
+    nn.functional.hardtanh,  # what the module ReLU6 runs
 }
+
+
+def _clamps_at_zero(func: Any, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
+    low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
+    return func is not nn.functional.hardtanh or low == 0
 
 
 @contextmanager
