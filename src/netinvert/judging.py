@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from netinvert.images import read_image
 from netinvert.metrics import code_errors, psnr, ssim
 from netinvert.networks.pose import PoseReading, pose_differences
 from netinvert.result import Result
+from netinvert.samples import photographs
 
 ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
 CHUNK = 8
@@ -116,12 +116,11 @@ def shipped_reference(encoder: Encoder) -> Reference | None:
     """The photographs that netinvert ships; None for networks that do not take colour images."""
     if encoder.preprocessing.channels != 3:
         return None
-    with as_file(files("netinvert") / "data" / "photographs") as folder:
-        images = [read_image(path) for path in sorted(folder.glob("*.jpg"))]
-    codes = encode_images(encoder, images)
+    names, images = photographs(encoder.size)
+    codes = encode_images(encoder, torch.split(images, 1))
     if not _differ(codes):
         return None  # the layer says the same of all of them; there is nothing to divide by
-    return Reference(f"the {len(images)} photographs of netinvert", codes)
+    return Reference(f"the {len(names)} photographs of netinvert", codes)
 
 
 def reference_of(encoder: Encoder, paths: Sequence[Path], name: str) -> Reference:

@@ -50,8 +50,9 @@ def contact_sheet(rows: Sequence[Row], columns: Sequence[str], title: str = "") 
     lines = max(len(cell.lines) for row in shown for cell in row.cells)
     picture_height = max(_cell_size(cell)[1] for row in shown for cell in row.cells)
     row_height = _LINE + 6 + picture_height + 6 + lines * _LINE + _GAP
-    width_of_cell = max(CELL, *(_width(font, line) for row in shown for c in row.cells for line in c.lines))
-    count = max(len(columns), *(len(row.cells) for row in shown))
+    texts = [line for row in shown for cell in row.cells for line in cell.lines]
+    width_of_cell = max([CELL, *(_width(font, line) for line in texts)])
+    count = max([len(columns), *(len(row.cells) for row in shown)])
     top = _MARGIN + (30 if title else 0) + 26
     foot = _LINE + 8 if len(rows) > len(shown) else 0
     width = 2 * _MARGIN + count * width_of_cell + (count - 1) * _GAP
@@ -127,7 +128,7 @@ def png_of(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-TERM_LABELS = {"code": "code error", "tv": "total variation", "alpha": "α-norm"}
+TERM_LABELS = {"code": "code error, squared", "tv": "total variation", "alpha": "α-norm"}
 _COLOURS = ("#1f6fb4", "#d1702a", "#3c8d40", "#8b5fb0", "#a0522d", "#666666")
 _MOST_THIN_LINES = 50
 

@@ -23,6 +23,7 @@ from netinvert.pictures import Cell, Row, contact_sheet, loss_curve, png_of
 from netinvert.result import Result
 
 TENSORS = "reconstructions.safetensors"
+LABELS = "netinvert"
 
 
 def save_run(folder: Path, record: Record) -> dict[str, object]:
@@ -40,9 +41,8 @@ def save_run(folder: Path, record: Record) -> dict[str, object]:
         tensors["code"] = result.target
     if record.originals is not None:
         tensors["original"] = record.originals[[indices[0] for indices in groups.values()]]
-    texts = {key: str(manifest[key]) for key in ("network", "layer", "weights_sha256") if manifest[key]}
-    texts["names"] = json.dumps([sample.name for sample in record.samples])
-    save_tensors(folder / TENSORS, tensors, texts)
+    names = [sample.name for sample in record.samples]
+    save_tensors(folder / TENSORS, tensors, labels(record.encoder, names))
     write_atomic(folder / "losses.csv", _losses_csv(record).encode())
     write_atomic(folder / "loss.png", loss_curve(result.losses, result.terms))
     write_atomic(folder / "contact-sheet.png", png_of(_sheet(record, groups)))
@@ -79,6 +79,15 @@ def save_result(
         save_run(output.staging, Record(result, samples, figures, encoder, original, entries))
         output.commit()
         return output.path
+
+
+def labels(encoder: Encoder | None, names: Sequence[str]) -> dict[str, str]:
+    """What a file of codes says of them: a JSON text, so that their order is always the same."""
+    facts: dict[str, object] = {"names": list(names)}
+    if encoder is not None:
+        facts["network"], facts["layer"] = encoder.network.name, encoder.layer
+        facts["weights_sha256"] = encoder.weights_sha256()
+    return {LABELS: json.dumps(facts)}
 
 
 # -- names ---------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from netinvert.cli.inputs import is_code_file, read_inputs
 from netinvert.encoder import Encoder
 from netinvert.errors import ImageError, OutputError
 from netinvert.files import save_tensors, write_atomic
+from netinvert.runs import labels
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,5 @@ def write_codes(source: str, encoder: Encoder, file: CodeFile) -> tuple[list[str
         np.save(buffer, inputs.codes.cpu().numpy())
         write_atomic(file.path, buffer.getvalue())
     else:
-        texts = {
-            "network": encoder.network.name,
-            "layer": encoder.layer,
-            "weights_sha256": encoder.weights_sha256(),
-            "names": json.dumps(names),
-        }
-        save_tensors(file.path, {"code": inputs.codes}, texts)
+        save_tensors(file.path, {"code": inputs.codes}, labels(encoder, names))
     return names, list(inputs.codes.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,9 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Invert codes of a 3-D pose network at several layers and leave a report to look at."""
-    report = importlib.import_module("netinvert.study.demo").run(out, overwrite)
+    from netinvert.study.demo import run  # noqa: PLC0415  (keeps --help quick)
+
+    report = run(out, overwrite)
     if as_json:
         show_json({"report": str(report)})
     else:

@@ -16,7 +16,7 @@ from netinvert.errors import ImageError
 from netinvert.files import load_tensors, read_code, sha256_of
 from netinvert.images import read_image
 from netinvert.judging import encode_images
-from netinvert.runs import unique_stems
+from netinvert.runs import LABELS, unique_stems
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 CODES = {".npy", ".safetensors", ".pt", ".pth"}
@@ -89,30 +89,37 @@ def sources_of(paths: Sequence[Path]) -> tuple[Source, ...]:
 def _read_codes(path: Path, encoder: Encoder, restarts: int) -> Inputs:
     codes = encoder.check_code(read_code(path).to(encoder.device))
     count = codes.shape[0]
-    texts = load_tensors(path)[1] if path.suffix.lower() == ".safetensors" else {}
-    names = _names_in(texts, count) or ([path.stem] if count == 1 else _numbered(path.stem, count))
+    facts = _labels_of(path)
+    names = _names_in(facts, count) or ([path.stem] if count == 1 else _numbered(path.stem, count))
     stems = unique_stems([path.with_name(f"{name}.code") for name in names], restarts)
-    return Inputs(codes, tuple(stems), None, sources_of([path]), _remark(path, texts, encoder))
+    return Inputs(codes, tuple(stems), None, sources_of([path]), _remark(path, facts, encoder))
 
 
 def _numbered(stem: str, count: int) -> list[str]:
     return [f"{stem}-{index + 1:0{len(str(count))}d}" for index in range(count)]
 
 
-def _names_in(texts: dict[str, str], count: int) -> list[str] | None:
-    """The names that ``encode`` or a run gave its codes."""
+def _labels_of(path: Path) -> dict[str, object]:
+    """What ``encode`` or a run said of its codes."""
+    if path.suffix.lower() != ".safetensors":
+        return {}
     try:
-        names = json.loads(texts.get("names", "null"))
+        facts = json.loads(load_tensors(path)[1].get(LABELS, "{}"))
     except ValueError:
-        return None
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _names_in(facts: dict[str, object], count: int) -> list[str] | None:
+    names = facts.get("names")
     if isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names):
         return [Path(name).name or "code" for name in names]
     return None
 
 
-def _remark(path: Path, texts: dict[str, str], encoder: Encoder) -> str | None:
+def _remark(path: Path, facts: dict[str, object], encoder: Encoder) -> str | None:
     """Layers of one network may have codes of the same shape."""
-    layer, weights = texts.get("layer", encoder.layer), texts.get("weights_sha256")
+    layer, weights = facts.get("layer", encoder.layer), facts.get("weights_sha256")
     if layer != encoder.layer:
         return f"{path} says that it holds codes of layer {layer}, not {encoder.layer}"
     if weights is not None and weights != encoder.weights_sha256():

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def first(cli, net, pictures, tmp_path):
+    options = ["--steps", 6, "--restarts", 2, "--batch", 3, "--start", pictures / "b.png"]
+    assert cli("invert", pictures / "a.png", *net, *options, "--out", tmp_path / "first").exit_code == 0
+    return tmp_path / "first"
+
+
+def test_the_same_to_the_last_bit(cli, first, tmp_path):
+    said = cli("rerun", first / "manifest.json", "--out", tmp_path / "again")
+    assert said.exit_code == 0
+    assert "\nbit-identical" in said.stdout
+    manifest = json.loads((tmp_path / "again" / "manifest.json").read_text())
+    assert manifest["rerun"]["identical"]
+    assert manifest["rerun"]["inputs"] == "files"
+    for name in ("a.png", "a-2.png", "original-a.png", "losses.csv", "reconstructions.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (first / name).read_bytes()
+
+
+@pytest.mark.parametrize("fate", ["gone", "changed"])
+def test_from_the_codes_it_kept(cli, first, pictures, tmp_path, fate):
+    if fate == "gone":
+        shutil.rmtree(pictures)
+    else:
+        (pictures / "a.png").write_bytes((pictures / "b.png").read_bytes())
+    said = cli("rerun", first, "--out", tmp_path / "again", "--json")
+    assert "gone or changed" in said.stderr
+    manifest = json.loads(said.stdout)
+    assert manifest["rerun"]["identical"]
+    assert manifest["rerun"]["inputs"] == "saved codes"
+    before = json.loads((first / "manifest.json").read_text())
+    assert {key: manifest[key] for key in ("errors", "psnr", "ssim", "samples")} == {
+        key: before[key] for key in ("errors", "psnr", "ssim", "samples")
+    }
+    # and a rerun can be repeated in its turn
+    assert json.loads(cli("rerun", tmp_path / "again", "--out", tmp_path / "third", "--json").stdout)[
+        "rerun"
+    ]["identical"]
+
+
+def test_a_difference_is_told(cli, first, tmp_path):
+    manifest = json.loads((first / "manifest.json").read_text())
+    manifest["command"]["steps"] = 4
+    manifest["versions"]["torch"] = "1.0"
+    (first / "manifest.json").write_text(json.dumps(manifest))
+    said = cli("rerun", first, "--out", tmp_path / "again")
+    assert said.exit_code == 0
+    assert "not bit-identical" in said.stdout
+    assert "torch 1.0 →" in said.stdout
+
+
+def test_refusals(cli, first, tmp_path):
+    file = first / "manifest.json"
+    whole = json.loads(file.read_text())
+
+    def refused(says, **changes):
+        file.write_text(json.dumps({**whole, **changes}))
+        said = cli("rerun", file, "--out", tmp_path / "again")
+        assert said.exit_code == 2, said.output
+        assert says in said.stderr
+        assert not (tmp_path / "again").exists()
+
+    refused("not of a 'netinvert invert' run", command=None)
+    refused("does not know", command={**whole["command"], "colour": 1})
+    refused("cannot be 'many'", command={**whole["command"], "steps": "many"})
+    refused("lacks", command={"command": "invert", "input": "a.png"})
+    refused("weights", weights_sha256="0")
+    refused("no inputs or samples", samples=3)
+    file.write_text("{")
+    assert cli("rerun", file, "--out", tmp_path / "again").exit_code == 2
+    file.write_text(json.dumps(whole))
+    (first / "reconstructions.safetensors").unlink()
+    refused("does not exist")
+    assert cli("rerun", tmp_path / "nowhere", "--out", tmp_path / "again").exit_code == 2
