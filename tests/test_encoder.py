@@ -6,14 +6,14 @@ import weakref
 
 import pytest
 import timm
-import tiny
 import torch
 import torchvision
-from tiny import PLAIN, Counting, encoder, images, seeded
 from torch import nn
 from torch.nn import functional as F
 
+import tiny
 from netinvert import CodeError, Encoder, ImageError, LayerError, Network, NetworkError, Preprocessing
+from tiny import PLAIN, Counting, encoder, images, seeded
 
 
 def hooked(network: nn.Module, layer: str, x: torch.Tensor, call: int = 0) -> torch.Tensor:
@@ -377,7 +377,7 @@ def test_later_training_does_not_change_the_encoder():
 
 
 def test_unknown_layer_names_the_nearest():
-    network = seeded(lambda: torchvision.models.resnet18(), dtype=torch.float32)
+    network = seeded(torchvision.models.resnet18, dtype=torch.float32)
     with pytest.raises(LayerError, match=r"no layer 'layer2\.0\.conv3'; the nearest are .*layer2\.0\.conv2"):
         Encoder(network, "layer2.0.conv3", Preprocessing((64, 64)))
     with pytest.raises(LayerError, match="it has 0, 1, 2"):
@@ -410,7 +410,7 @@ def test_training_mode():
 def test_devices_and_dtypes():
     network = seeded(tiny.plain)
     network[0].to("meta")
-    with pytest.raises(NetworkError, match="several devices.*cpu, meta"):
+    with pytest.raises(NetworkError, match=r"several devices.*cpu, meta"):
         Encoder(network, "5", PLAIN)
     with pytest.raises(NetworkError, match="meta device and has no weights"):
         Encoder(seeded(tiny.plain).to("meta"), "5", PLAIN)
@@ -442,7 +442,7 @@ class Then(nn.Module):
         (lambda x: x.argmax(1), r"gives torch\.int64"),
         (lambda x: x.flatten(0, 1), "first dimension has to be the batch"),
         (lambda x: x.sign(), "gradient that is zero"),
-        (lambda x: F.dropout(x), "not the same twice"),
+        (F.dropout, "not the same twice"),
         (lambda x: x - x.mean(), "other images of the batch"),
     ],
 )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def images(count: int = 2, size: tuple[int, int] = SIZE, channels: int = 3, seed
 class Counting(nn.Module):
     """Counts its forward calls by label; class-wide, for an encoder works on a copy."""
 
-    calls: Counter[str] = Counter()
+    calls: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, label: str) -> None:
         super().__init__()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netinvert.encoder import Encoder
+from netinvert.errors import NetworkError
 from netinvert.networks.network import Network
-from netinvert.tap import INPUT, tensors_of
+from netinvert.tap import INPUT, OUTPUT, tensors_of
 from netinvert.tracing import observed
 
 MOST_SHIFTS = 32
@@ -40,15 +43,17 @@ def list_layers(network: Network) -> list[LayerInfo]:
     encoder = Encoder(network, INPUT)
     module, size = encoder.module, encoder.size
     height = size[0]
-    seen: list[tuple[str, str, Tensor]] = []
+    seen: list[LayerInfo] = []
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
         outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
         for key, tensor in outputs.items():
-            seen.append((f"{name or 'output'}{f'[{key}]' if key else ''}", type(part).__name__, tensor))
+            full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
+            seen.append(
+                LayerInfo(full, type(part).__name__, tuple(tensor.shape[1:]), *_extent(tensor, height))
+            )
 
-    # A row of NaN reaches just those units that depend on it. Over s neighbouring rows, s the stride, a
-    # layer's units are reached as often as its receptive field is high.
+    # A row of NaN reaches just those units that depend on it.
     shifts = min(MOST_SHIFTS, height)
     top = (height - shifts) // 2
     images = torch.rand(1, encoder.preprocessing.channels, *size, dtype=encoder.dtype, device=encoder.device)
@@ -56,17 +61,17 @@ def list_layers(network: Network) -> list[LayerInfo]:
     for index in range(shifts):
         marked[index, :, top + index, :] = torch.nan
     with observed(module, observe):
-        module(encoder.network_input(marked))
-    counts: dict[str, int] = {}
-    for name, _, _ in seen:
-        counts[name] = counts.get(name, 0) + 1
-    called: dict[str, int] = {}
+        try:
+            module(encoder.network_input(marked))
+        except Exception as error:
+            raise NetworkError(f"{network.name} fails on an image of {size} pixels: {error}") from error
+    counts = Counter(info.name for info in seen)
+    called: Counter[str] = Counter()
     found = []
-    for name, kind, tensor in seen:
-        call = called[name] = called.get(name, -1) + 1
-        full = name if counts[name] == 1 else _with_call(name, call)
-        stride, field = _extent(tensor, shifts, height)
-        found.append(LayerInfo(full, kind, tuple(tensor.shape[1:]), stride, field))
+    for info in seen:
+        full = info.name if counts[info.name] == 1 else _with_call(info.name, called[info.name])
+        called[info.name] += 1
+        found.append(replace(info, name=full))
     return found
 
 
@@ -75,7 +80,7 @@ def _with_call(name: str, call: int) -> str:
     return f"{base}:{call}{bracket}{item}"
 
 
-def _extent(code: Tensor, shifts: int, height: int) -> tuple[int | None, int | None]:
+def _extent(code: Tensor, height: int) -> tuple[int | None, int | None]:
     """Stride and receptive field of a feature map (shifts, C, h, w) marked row by row."""
     if code.ndim != 4 or code.shape[-2] < 2:
         return None, None
@@ -83,6 +88,19 @@ def _extent(code: Tensor, shifts: int, height: int) -> tuple[int | None, int | N
     reached = torch.isnan(code).any(dim=1).any(dim=2)  # (shifts, h)
     if bool(reached.all()):
         return stride, height
-    period = min(stride, shifts)
-    rows = reached[: shifts - shifts % period].sum().item()
-    return stride, min(height, math.ceil(rows * period / (shifts - shifts % period)))
+    units = [row.nonzero().flatten().tolist() for row in reached]
+    if all(units):  # without padding, the map shrinks by more than the stride; how the marks move is exact
+        stride = _period([unit[-1] for unit in units]) or _period([unit[0] for unit in units]) or stride
+    # Over as many neighbouring rows as the stride (those farthest from the borders), units are reached as
+    # often as their field is high.
+    period = min(stride, len(units))
+    start = (len(units) - period) // 2
+    reaches = sum(unit[-1] - unit[0] + 1 for unit in units[start : start + period] if unit)
+    return stride, min(height, math.ceil(reaches * stride / period))
+
+
+def _period(edges: list[int]) -> int | None:
+    """Every how many rows the edge of what is reached moves; None if not regularly."""
+    moves = [row for row in range(1, len(edges)) if edges[row] != edges[row - 1]]
+    gaps = {after - before for before, after in itertools.pairwise(moves)}
+    return gaps.pop() if len(gaps) == 1 else None
