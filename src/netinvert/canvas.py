@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from netinvert.errors import ConfigError
 from netinvert.seeds import draw
 
 Shifts = Sequence[tuple[int, int]]
@@ -53,6 +54,12 @@ class Pixels:
         size: tuple[int, int] | None = None,
     ) -> None:
         self.size = size or (start.shape[-2], start.shape[-1])
+        margin = start.shape[-2] - self.size[0]
+        if margin < 0 or start.shape[-1] - self.size[1] != margin:
+            raise ConfigError(
+                f"a start image of {tuple(start.shape[-2:])} pixels for a view of {self.size} needs the same "
+                "margin, 0 or more, in height and width"
+            )
         self.unit = unit
         self.centre = torch.tensor(centre, dtype=start.dtype, device=start.device).view(1, -1, 1, 1)
         self.parameter = nn.Parameter((start.detach() - self.centre) / unit)
@@ -113,7 +120,10 @@ class Fourier:
     def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Fourier:
         """A canvas of nearly grey noise, one seed a sample; ``shape`` is (C, H, W)."""
         canvas = cls(torch.full((len(seeds), *shape), 0.5, dtype=like.dtype, device=like.device))
-        noise = draw(seeds, lambda source: torch.randn(canvas.spectrum.shape[1:], generator=source))
+        noise = draw(
+            seeds,
+            lambda source: torch.randn(canvas.spectrum.shape[1:], generator=source, dtype=torch.float32),
+        )
         with torch.no_grad():
             canvas.spectrum.copy_(NOISE * noise)
         return canvas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
@@ -63,19 +64,22 @@ class Match:
     name: Literal["code"] = "code"
 
     def __post_init__(self) -> None:
-        if bool((self._norms() == 0).any()):
+        if bool((self._norms == 0).any()):
             raise CodeError(
                 "a code that is zero everywhere cannot be matched relative to its norm: the layer is dead "
                 "for this image; choose another layer (one before its ReLU, say) or another mask"
             )
 
+    @cached_property
     def _norms(self) -> Tensor:
         masked = self.target if self.mask is None else self.target * self.mask
-        return masked.flatten(1).square().sum(1)
+        return torch.linalg.vector_norm(masked.flatten(1), dim=1, keepdim=True, dtype=torch.float64)
 
     def __call__(self, image: Tensor, code: Tensor) -> Tensor:
         """One value a sample, (N,): 0 is a perfect match, 1 the error of an all-zero code."""
         difference = code - self.target
         if self.mask is not None:
             difference = difference * self.mask
-        return difference.flatten(1).square().sum(1) / self._norms()
+        # Divided before it is squared: the squares of very large or small codes are no numbers.
+        error: Tensor = (difference.flatten(1) / self._norms.to(code.dtype)).square().sum(1)
+        return error

@@ -94,31 +94,45 @@ class PriorChoice:
 
 # -- the default ---------------------------------------------------------------------------------------
 
+DEFAULT_STEPS = 300
 DEFAULT_TV = 0.3
+DEFAULT_RANGE = 1e-4
+"""Weight of the α-norm, in units of B: next to nothing within the range of natural images. Without it, the
+brightness of images whose code says nothing of it drifts to black or white."""
+WARM_UP = 5
+"""Steps of Adam before L-BFGS. In nearly grey noise the gradient changes too fast for curvature to help; a
+few steps of fixed size leave it. Most of the difference is at late layers, where L-BFGS alone gets stuck."""
 
 
 def default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     """L-BFGS on a Fourier canvas with isotropic total variation; what looked and measured best here."""
-    choice = prior or PriorChoice("tv-isotropic")
     return Recipe(
         name="default",
         canvas=lambda seeds, start: _fourier(encoder, seeds, start),
         data_weight=1.0,
-        priors=_total_variation(choice, lambda tv: DEFAULT_TV),
-        stages=(Stage(100, LBFGS()),),
+        priors=_default_priors(encoder, prior),
+        stages=(Stage(WARM_UP, Adam(0.05)), Stage(DEFAULT_STEPS - WARM_UP, LBFGS())),
     )
 
 
 def fourier_adam(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     """Adam on a Fourier canvas with jitter: for codes without space (pooled, fully connected)."""
-    choice = prior or PriorChoice("tv-isotropic")
     return Recipe(
         name="fourier-adam",
         canvas=lambda seeds, start: _fourier(encoder, seeds, start),
         data_weight=1.0,
-        priors=_total_variation(choice, lambda tv: DEFAULT_TV),
+        priors=_default_priors(encoder, prior),
         stages=(Stage(250, Adam(0.02), jitter=_jitter(encoder)), Stage(50, Adam(0.01))),
     )
+
+
+def _default_priors(encoder: Encoder, prior: PriorChoice | None) -> tuple[tuple[float, Term], ...]:
+    choice = prior or PriorChoice("tv-isotropic")
+    priors = _total_variation(choice, lambda tv: DEFAULT_TV)
+    if choice.name == "none":
+        return priors
+    alpha = AlphaNorm(encoder.centre, IJCV16_ALPHA)
+    return (*priors, (DEFAULT_RANGE * (255 / IJCV16_SIGMA) ** IJCV16_ALPHA, alpha))
 
 
 def _fourier(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
@@ -158,7 +172,7 @@ def cvpr15(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
         if start is None:
             shape = (encoder.preprocessing.channels, height, width)
-            noise = draw(seeds, lambda source: torch.randn(shape, generator=source))
+            noise = draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
             # They divide by the norm of the whole batch, so that repeats start fainter; here each is at σ.
             norms = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             start = _around_centre(encoder, noise / norms * math.sqrt(sigma2))
@@ -204,7 +218,9 @@ def ijcv16(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
         if start is None:
             shape = (channels, height + jitter - 1, width + jitter - 1)
-            noise = draw(seeds, lambda source: 2 * torch.rand(shape, generator=source) - 1)
+            noise = draw(
+                seeds, lambda source: 2 * torch.rand(shape, generator=source, dtype=torch.float32) - 1
+            )
             peak = torch.stack([_quantile(sample, 0.95) for sample in noise]).view(-1, 1, 1, 1)
             start = _around_centre(encoder, noise / peak * IJCV16_SIGMA / math.sqrt(3))
         return Pixels(start, encoder.centre, PIXEL, encoder.size)
@@ -266,7 +282,7 @@ def with_canvas(how: Recipe, encoder: Encoder, canvas: str) -> Recipe:
 def _pixels(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
     if start is None:
         shape = (encoder.preprocessing.channels, *encoder.size)
-        noise = draw(seeds, lambda source: torch.randn(shape, generator=source))
+        noise = draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
         start = _around_centre(encoder, START_NOISE / PIXEL * noise)
     return Pixels(start, encoder.centre, size=encoder.size)
 

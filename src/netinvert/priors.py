@@ -35,7 +35,7 @@ def total_variation(image: Tensor, beta: float = 1.0, isotropic: bool = True) ->
 
 
 def _smooth_power(squared: Tensor, beta: float) -> Tensor:
-    """Sum of ``squared^(beta/2)`` over a sample, smoothed at zero, and exactly 0 for a constant image."""
+    """Sum of ``squared^(beta/2)`` over a sample, smoothed at zero, and exactly 0 where that is 0."""
     smooth = squared + SMOOTHING
     power = smooth.sqrt() if beta == 1 else smooth.pow(beta / 2)
     floor: float = SMOOTHING ** (beta / 2)
@@ -52,8 +52,9 @@ def alpha_norm(image: Tensor, alpha: float = 6.0, colour: bool = True) -> Tensor
     squared = image.square()
     if colour:
         squared = squared.sum(1, keepdim=True)
-    power = squared.pow(alpha / 2) if alpha >= 2 else (squared + SMOOTHING).pow(alpha / 2)
-    return power.flatten(1).sum(1) / pixels
+    if alpha < 2:
+        return _smooth_power(squared, alpha) / pixels
+    return squared.pow(alpha / 2).flatten(1).sum(1) / pixels
 
 
 @dataclass(frozen=True)
