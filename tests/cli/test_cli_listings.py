@@ -79,5 +79,5 @@ def test_encode_refuses(cli, net, pictures, tmp_path):
 def test_demo_says_where_its_report_is(cli, tmp_path, monkeypatch):
     from netinvert.study import demo  # noqa: PLC0415
 
-    monkeypatch.setattr(demo, "run", lambda out, overwrite: out / "report.html")
+    monkeypatch.setattr(demo, "run", lambda out, overwrite, progress: out / "report.html")
     assert cli("demo", "--out", tmp_path / "demo").stdout.strip().endswith("report.html")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netinvert.cli.console import show_json
+from netinvert.cli.console import note, show_json
 
 
 def demo(
@@ -18,7 +18,7 @@ def demo(
     """Invert codes of a 3-D pose network at several layers and leave a report to look at."""
     from netinvert.study.demo import run  # noqa: PLC0415  (keeps --help quick)
 
-    report = run(out, overwrite)
+    report = run(out, overwrite, note)
     if as_json:
         show_json({"report": str(report)})
     else:
