@@ -73,7 +73,8 @@ class Match:
     @cached_property
     def _norms(self) -> Tensor:
         masked = self.target if self.mask is None else self.target * self.mask
-        return torch.linalg.vector_norm(masked.flatten(1), dim=1, keepdim=True, dtype=torch.float64)
+        norms: Tensor = torch.linalg.vector_norm(masked.flatten(1), dim=1, keepdim=True, dtype=torch.float64)
+        return norms
 
     def __call__(self, image: Tensor, code: Tensor) -> Tensor:
         """One value a sample, (N,): 0 is a perfect match, 1 the error of an all-zero code."""
