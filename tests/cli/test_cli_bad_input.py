@@ -103,7 +103,7 @@ def test_unusual_images_are_read(cli, net, tmp_path, kind):
         Image.fromarray(np.arange(20 * 24, dtype=np.uint16).reshape(20, 24) * 100).save(path)
     else:
         rgb.convert(modes[kind]).save(path)
-    assert cli("invert", path, *net, "--steps", 1, "--out", tmp_path / "out").exit_code == 0
+    assert cli("invert", path, *net, "--steps", 2, "--out", tmp_path / "out").exit_code == 0
 
 
 def test_another_run_is_only_replaced_if_asked(cli, net, pictures, tmp_path):
@@ -147,4 +147,4 @@ def test_unexpected_errors_keep_their_traceback(cli, net, pictures, tmp_path, mo
 
     monkeypatch.setattr("netinvert.cli.job.judge", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        cli("invert", pictures, *net, "--steps", 1, "--out", tmp_path / "out")
+        cli("invert", pictures, *net, "--steps", 2, "--out", tmp_path / "out")
