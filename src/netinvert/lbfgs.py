@@ -139,7 +139,7 @@ class _Sample:
         torch.mul(self.direction, step, out=self.steps[slot])
         torch.sub(gradient, self.gradient, out=self.changes[slot])
         curvature = torch.dot(self.steps[slot], self.changes[slot]).item()
-        size = torch.dot(self.changes[slot], self.changes[slot]).item()
+        size = self.steps[slot].norm().item() * self.changes[slot].norm().item()
         if curvature > 1e-10 * size:  # keeps the inverse Hessian positive definite
             self.pairs += 1
 

@@ -11,6 +11,8 @@ from torch import Tensor
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
 MOST_TRIALS = 10
+ROUNDING = 1e-8
+"""Relative differences of losses below this are rounding."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Search:
             self.accepted = point
             return None
         self._narrow(point)
-        if self.trials >= MOST_TRIALS or (self.high is not None and self._width() < 1e-9):
+        if self.trials >= MOST_TRIALS or self._gain() <= ROUNDING * abs(self.low.loss):
             self.accepted = self.low if self.low.step > 0 else None
             return None
         self.trial = self._next()
@@ -70,8 +72,10 @@ class Search:
             self.high = self.low
         self.low = point
 
-    def _width(self) -> float:
-        assert self.high is not None
+    def _gain(self) -> float:
+        """What is still to be gained within the bracket, to first order."""
+        if self.high is None:
+            return math.inf
         return abs(self.high.step - self.low.step) * abs(self.low.slope)
 
     def _next(self) -> float:
@@ -81,7 +85,10 @@ class Search:
             return self.low.step + 0.1 * (self.high.step - self.low.step)
         near, far = sorted((self.low.step, self.high.step))
         margin = 0.1 * (far - near)
-        return min(max(_cubic_minimum(self.low, self.high), near + margin), far - margin)
+        guess = _cubic_minimum(self.low, self.high)
+        if not math.isfinite(guess):  # losses so large that their squares overflow
+            return self.low.step + 0.1 * (self.high.step - self.low.step)
+        return min(max(guess, near + margin), far - margin)
 
     def state(self) -> Tensor:
         """As numbers; :meth:`restored` undoes it."""

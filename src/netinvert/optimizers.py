@@ -78,6 +78,7 @@ class _TorchUpdater:
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         self._optimizer.step()
+        self._optimizer.zero_grad()
         return torch.ones_like(losses, dtype=torch.bool)
 
     def state(self) -> dict[str, Tensor]:
