@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from netinvert.canvas import Canvas, Shifts
-from netinvert.checkpoint import Checkpoint, deferred_interrupt
+from netinvert.checkpoint import Checkpoint, Interrupt, deferred_interrupt
 from netinvert.encoder import Encoder
 from netinvert.energy import Energy, Match
 from netinvert.errors import ConfigError, NetworkError
@@ -86,6 +87,17 @@ def descend(
     return _Descent(canvas, energy, encoder, tuple(stages), run or Run()).go()
 
 
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """Weighted terms (T, N), the gradients of the parameters, the canvas image and the view, the view."""
+
+    values: Tensor
+    gradients: list[Tensor]
+    image_gradient: Tensor
+    view_gradient: Tensor | None
+    view: Tensor
+
+
 class _Descent:
     """The loop's state: canvas, optimiser, tracker, generators; all of it goes into a checkpoint."""
 
@@ -130,85 +142,114 @@ class _Descent:
         if self.run.checkpoint is not None:
             checkpoint = Checkpoint(self.run.checkpoint, self.run.checkpoint_seconds, self._fingerprint())
             self._resume(checkpoint.load())
-        last = 0
         with deferred_interrupt() as interrupt:
-            for stage in self.stages:
-                last += stage.steps
-                if self.tracker.step >= last:
-                    continue
-                if self.updater is None:
-                    self.canvas.set_jitter(stage.jitter)
-                    self.updater = stage.optimizer.start(self.canvas.parameters())
-                while self.tracker.step < last:
-                    if checkpoint is not None and (interrupt.pending or checkpoint.due()):
-                        checkpoint.save(self._state())
-                    if interrupt.pending:
-                        raise KeyboardInterrupt
-                    if self._step(stage) or not bool(self.tracker.going.any()):
-                        return
-                self.updater = None
+            self._loop(checkpoint, interrupt)
+            if interrupt.pending:  # pressed during the last step
+                raise KeyboardInterrupt
+
+    def _loop(self, checkpoint: Checkpoint | None, interrupt: Interrupt) -> None:
+        last = 0
+        for stage in self.stages:
+            last += stage.steps
+            if self.tracker.step >= last:
+                continue
+            if self.updater is None:
+                self.canvas.set_jitter(stage.jitter)
+                self.updater = stage.optimizer.start(self.canvas.parameters())
+            while self.tracker.step < last:
+                if checkpoint is not None and (interrupt.pending or checkpoint.due()):
+                    checkpoint.save(self._state())
+                if interrupt.pending:
+                    raise KeyboardInterrupt
+                if self._step(stage) or not bool(self.tracker.going.any()):
+                    return
+            self.updater = None
 
     def _step(self, stage: Stage) -> bool:
         """One evaluation and one move; True if the callback asks to stop."""
         assert self.updater is not None
         shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
-        values, gradients, image_gradient, view = self._evaluate(shift)
-        size = image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
-        losses = values.sum(0)
+        point = self._evaluate(shift)
+        losses = point.values.sum(0)
+        size = point.image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
         finite = torch.isfinite(losses) & torch.isfinite(size)
-        dead = self.tracker.going & (size == 0) & (losses > 0)
+        searches = stage.optimizer.needs_fixed_objective
+        gradients = point.gradients
+        dead = self.tracker.going & self._dead(point)
         if bool(dead.any()):
-            gradients = self._help(dead, shift, gradients)
-        self.tracker.record(values, view, finite, self.run.stop)
+            gradients = self._help(dead, shift, point, searches)
+        self.tracker.record(point.values, point.view, finite, self.run.stop)
         going = self.updater.update(losses, gradients)
-        self.tracker.end(~finite, DIVERGED)
+        # A line search steps back from where the energy is no number, for as long as it goes on.
+        self.tracker.end(~finite & ~(going & searches), DIVERGED)
+        self.tracker.end(~going & dead, NO_GRADIENT)
         self.tracker.end(~going, CONVERGED)
         for projection in stage.projections:
             with torch.no_grad():
-                self.canvas.replace(projection(self.canvas(), image_gradient))
+                self.canvas.replace(projection(self.canvas(), point.image_gradient))
         if self.run.callback is None:
             return False
-        return self.run.callback(self.tracker.snapshot(values, view)) is True
+        return self.run.callback(self.tracker.snapshot(point.values, point.view)) is True
 
     @torch.enable_grad()
-    def _evaluate(self, shift: Shifts | None) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-        """Weighted terms (T, N), gradients of the parameters and of the canvas image, the network's view."""
+    def _evaluate(self, shift: Shifts | None) -> _Evaluation:
         image = self.canvas()
         view = self.canvas.window(image, shift)
+        view = view.view_as(view)  # a node of its own, whose gradient is the network's share
         values = self.energy(image, self.encoder(view))
         # A sum over samples, not a mean: each sample's gradient is then just its own.
-        (image_gradient,) = torch.autograd.grad(values.sum(), image)
+        image_gradient, view_gradient = torch.autograd.grad(values.sum(), (image, view), allow_unused=True)
         gradients = torch.autograd.grad(image, self.canvas.parameters(), image_gradient)
-        return values.detach(), list(gradients), image_gradient, view.detach()
+        return _Evaluation(values.detach(), list(gradients), image_gradient, view_gradient, view.detach())
 
-    def _help(self, dead: Tensor, shift: Shifts | None, gradients: list[Tensor]) -> list[Tensor]:
-        """Give samples without any gradient the one that leaks through dead ReLUs, for a few steps."""
-        with self.encoder.leaking():
-            _, leaky, image_gradient, _ = self._evaluate(shift)
-        lost = dead & ((image_gradient.flatten(1).abs().amax(1) == 0) | (self.leaks >= LEAKY_STEPS))
+    def _dead(self, point: _Evaluation) -> Tensor:
+        """Which samples get nothing from the network (priors aside), though their codes do not match."""
+        if point.view_gradient is None:  # an energy of priors alone
+            return torch.zeros_like(self.tracker.going)
+        silent = ~point.view_gradient.flatten(1).any(1)
+        matches = [row for row, (_, term) in enumerate(self.energy.terms) if isinstance(term, Match)]
+        return silent & (point.values[matches] != 0).any(0) if matches else silent
+
+    def _help(self, dead: Tensor, shift: Shifts | None, point: _Evaluation, searches: bool) -> list[Tensor]:
+        """Give samples without any gradient the one that leaks through dead ReLUs, for a few steps.
+
+        Not to a line search, for which that would be the gradient of another function.
+        """
+        lost = dead
+        gradients = point.gradients
+        if not searches:
+            with self.encoder.leaking():
+                leaky = self._evaluate(shift)
+            lost = dead & (self._dead(leaky) | (self.leaks >= LEAKY_STEPS))
+            self.leaks += dead.long()
+            rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
+            pairs = zip(rows, leaky.gradients, gradients, strict=True)
+            gradients = [torch.where(row, new, old) for row, new, old in pairs]
+            self.tracker.end(lost, NO_GRADIENT)
         if self.tracker.step == 0 and bool(lost.all()):
+            remedy = "" if searches else ", not even through leaking ReLUs"
             raise NetworkError(
-                f"layer '{self.encoder.layer}' gives no gradient at the start image, not even through "
-                "leaking ReLUs; choose a layer before the ReLU, another seed, or a start image"
+                f"layer '{self.encoder.layer}' gives no gradient at the start image{remedy}; choose a layer "
+                "before the ReLU, another seed, a start image, or a first stage with Adam"
             )
-        self.leaks += dead.long()
-        self.tracker.end(lost, NO_GRADIENT)
-        rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
-        return [torch.where(row, new, old) for row, new, old in zip(rows, leaky, gradients, strict=True)]
+        return gradients
 
     def _fingerprint(self) -> str:
         """What a checkpoint has to agree on before a run goes on from it."""
         weights = self.encoder.weights_sha256()
-        text = repr(
-            (self.stages, self.run.stop, self.run.seed, self.encoder.layer, self.encoder.size, weights)
+        encoder = self.encoder
+        network = (encoder.layer, encoder.size, encoder.preprocessing, weights)
+        view = (type(self.canvas).__name__, self.tracker.best_image.shape, self.tracker.best_image.dtype)
+        digest = hashlib.sha256(
+            _described((self.stages, self.run.stop, self.run.seed, network, view)).encode()
         )
-        digest = hashlib.sha256(text.encode())
         for weight, term in self.energy.terms:
             digest.update(f"{weight!r} {term.name}".encode())
             if isinstance(term, Match):
-                digest.update(term.target.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                for tensor in (term.target, term.mask):
+                    digest.update(b"none" if tensor is None else _bytes(tensor))
             else:
-                digest.update(repr(term).encode())
+                digest.update(_described(term).encode())
         return digest.hexdigest()
 
     def _state(self) -> dict[str, Tensor]:
@@ -240,10 +281,21 @@ class _Descent:
         for index, source in enumerate(self.sources):
             source.set_state(state[f"sources.{index}"])
         ends = itertools.accumulate(stage.steps for stage in self.stages)
-        stage = next(stage for stage, end in zip(self.stages, ends, strict=True) if self.tracker.step < end)
+        rest = (stage for stage, end in zip(self.stages, ends, strict=True) if self.tracker.step < end)
+        stage = next(rest)  # there is one, for a state is saved before a step
         self.canvas.set_jitter(stage.jitter)
         with torch.no_grad():
             for name, value in part("canvas").items():
                 self.canvas.parameters()[int(name)].copy_(value)
         self.updater = stage.optimizer.start(self.canvas.parameters())
         self.updater.restore(part("updater"))
+
+
+def _described(thing: object) -> str:
+    """A repr that is the same in the next process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    array = tensor.detach().cpu().contiguous()
+    return f"{tuple(array.shape)}{array.dtype}".encode() + array.view(-1).view(torch.uint8).numpy().tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,10 @@ from netinvert.result import GOING, STOPPED
 class Stop:
     """When a sample may stop early: at an energy of ``below``, or after ``patience`` steps without progress.
 
-    Progress is an energy smaller than the best by the factor ``1 - improvement``.
+    Progress is an energy smaller than the best by the share ``improvement`` of it.
     """
 
-    below: float = 0.0
+    below: float = -math.inf
     patience: int | None = None
     improvement: float = 1e-4
 
@@ -66,10 +67,13 @@ class Tracker:
         losses = values.sum(0)
         self.losses[self.step] = torch.where(going, values, torch.nan)
         better = going & finite & (losses < self.best_loss)
-        self.best_image[better] = view[better]
+        if bool(better.all()):  # the usual case, and a plain copy is much quicker than a masked one
+            self.best_image.copy_(view)
+        else:
+            self.best_image[better] = view[better]
         self.best_loss = torch.where(better, losses, self.best_loss)
         self.best_step[better] = self.step
-        progress = better & ~(losses >= self._mark * (1 - stop.improvement))
+        progress = better & ~(losses >= self._mark - stop.improvement * self._mark.abs())
         self._mark = torch.where(progress, losses, self._mark)
         self._marked[progress] = self.step
         self.step += 1
