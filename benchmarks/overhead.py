@@ -26,7 +26,9 @@ LAYERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--presets", nargs="+", default=["default", "fourier-adam", "ijcv16"])
     parser.add_argument("--rounds", type=int, default=9)
@@ -53,7 +55,9 @@ def main() -> None:
         write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
 
 
-def measure(encoder: ni.Encoder, code: torch.Tensor, preset: str, rounds: int, steps: int) -> dict[str, float]:
+def measure(
+    encoder: ni.Encoder, code: torch.Tensor, preset: str, rounds: int, steps: int
+) -> dict[str, float]:
     """Medians over rounds; the first round warms up."""
     how = ni.recipe(preset, encoder)
     # The stage in which the recipe spends most of its steps, alone: the same work at every step.
@@ -66,11 +70,11 @@ def measure(encoder: ni.Encoder, code: torch.Tensor, preset: str, rounds: int, s
             torch.autograd.grad((encoder(image) - code).square().sum(), image)
         bare.append((time.perf_counter() - began) / steps)
         inversion = ni.prepare(encoder, code, how)
-        began = time.perf_counter()
-        ni.descend(
-            inversion.canvas, inversion.energy, encoder, [ni.Stage(steps, stage.optimizer, stage.jitter)], ni.Run()
-        )
-        step.append((time.perf_counter() - began) / steps)
+        alone = [ni.Stage(steps + 1, stage.optimizer, stage.jitter, stage.projections)]
+        times: list[float] = []
+        run = ni.Run(callback=lambda snapshot, times=times: times.append(time.perf_counter()))
+        ni.descend(inversion.canvas, inversion.energy, encoder, alone, run)
+        step.append((times[-1] - times[0]) / steps)
     ratios = [whole / part for whole, part in zip(step[1:], bare[1:], strict=True)]
     return {
         "bare_ms": 1000 * statistics.median(bare[1:]),

@@ -31,7 +31,9 @@ PRESETS = ("default", "cvpr15", "ijcv16")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--images", type=Path, default=Path("out/photographs"), help="for the float tensors")
     parser.add_argument("--networks", nargs="+", default=list(LAYERS))

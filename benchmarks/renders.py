@@ -1,6 +1,6 @@
 """What the Objectron chair network reads from renders whose cameras are known.
 
-    python benchmarks/renders.py --json benchmarks/results/renders.json
+python benchmarks/renders.py --json benchmarks/results/renders.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ CHAIRS = Path(__file__).parent.parent / "tests" / "data" / "chairs"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     encoder = ni.Encoder(ni.load_network("objectron-chair"), "keypoints")

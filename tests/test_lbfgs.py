@@ -55,7 +55,7 @@ def test_rosenbrock_in_many_dimensions():
 
 def test_an_ill_conditioned_quadratic():
     start = torch.zeros(1, 30, dtype=torch.float64)
-    _, values, _ = minimise(quadratic, start, 250)
+    _, values, _ = minimise(quadratic, start, 250, LBFGS(history=20))
     # torch's strong-Wolfe L-BFGS reaches 3.9e-9 of the start with as many, SciPy's L-BFGS-B 3.7e-9; steepest
     # descent with its best fixed step would be at 0.04 at best.
     assert values.min() < 5e-9 * values[0, 0]

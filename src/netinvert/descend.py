@@ -175,7 +175,7 @@ class _Descent:
         finite = torch.isfinite(losses) & torch.isfinite(size)
         searches = stage.optimizer.needs_fixed_objective
         gradients = point.gradients
-        dead = self.tracker.going & self._dead(point)
+        dead = self.tracker.going & finite & self._dead(point)
         if bool(dead.any()):
             gradients = self._help(dead, shift, point, searches)
         self.tracker.record(point.values, point.view, finite, self.run.stop)

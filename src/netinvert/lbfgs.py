@@ -6,6 +6,7 @@ point to try, so samples in one batch search independently without waiting for o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +21,7 @@ from netinvert.linesearch import Point, Search
 class LBFGS:
     """Limited-memory BFGS. ``first_step`` is the root mean square length of the first move tried."""
 
-    history: int = 20
+    history: int = 10
     first_step: float = 0.01
     needs_fixed_objective: ClassVar[bool] = True
 
@@ -85,11 +86,13 @@ class _Sample:
         self.pairs = 0  # how many (s, y) pairs have been stored, ever
         self.steps = x.new_zeros((settings.history, x.numel()))
         self.changes = x.new_zeros((settings.history, x.numel()))
+        self.curvatures = [0.0] * settings.history  # the inner products of the pairs
+        self.scale = 1.0  # of the inverse Hessian, from the newest pair (Nocedal & Wright, equation 7.20)
 
     def tell(self, loss: float, gradient: Tensor) -> Tensor:
         """Take the loss and gradient at the last point given; give the next point to evaluate."""
         if self.search is None or self.gradient is None:
-            self.gradient = gradient.clone()
+            self.gradient = gradient
             return self._begin(loss, gradient)
         slope = torch.dot(gradient, self.direction).item()
         point = Point(self.search.trial, loss, slope)
@@ -101,9 +104,9 @@ class _Sample:
             # The search ended at a point whose gradient is not at hand, or nowhere: forget the curvature and
             # try once more along the gradient; if that was the gradient already, this is the minimum.
             return self._restart(accepted)
-        self._remember(gradient, accepted.step)
         self.x.add_(self.direction, alpha=accepted.step)
-        self.gradient = gradient.clone()
+        self._remember(gradient, accepted.step)
+        self.gradient = gradient
         return self._begin(loss, gradient)
 
     def _begin(self, loss: float, gradient: Tensor) -> Tensor:
@@ -116,7 +119,7 @@ class _Sample:
             self.direction = -gradient
             slope = -torch.dot(gradient, gradient).item()
             first = True
-        if slope == 0 or not torch.isfinite(torch.tensor(slope)):
+        if slope == 0 or not math.isfinite(slope) or not math.isfinite(loss):
             self.going = False
             return self.x
         step = self.settings.first_step * self.x.numel() ** 0.5 / (-slope) ** 0.5 if first else 1.0
@@ -135,25 +138,27 @@ class _Sample:
 
     def _remember(self, gradient: Tensor, step: float) -> None:
         assert self.gradient is not None
-        slot = self.pairs % self.settings.history
-        torch.mul(self.direction, step, out=self.steps[slot])
-        torch.sub(gradient, self.gradient, out=self.changes[slot])
-        curvature = torch.dot(self.steps[slot], self.changes[slot]).item()
-        size = self.steps[slot].norm().item() * self.changes[slot].norm().item()
+        moved, changed = self.direction.mul_(step), gradient - self.gradient
+        curvature = torch.dot(moved, changed).item()
+        change = torch.dot(changed, changed).item()
+        size = (torch.dot(moved, moved).item() * change) ** 0.5
         if curvature > 1e-10 * size:  # keeps the inverse Hessian positive definite
+            self.scale = curvature / change
+            slot = self.pairs % self.settings.history
+            self.steps[slot], self.changes[slot] = moved, changed
+            self.curvatures[slot] = curvature
             self.pairs += 1
 
     def _two_loops(self, gradient: Tensor) -> Tensor:
         kept = min(self.pairs, self.settings.history)
         slots = [(self.pairs - 1 - back) % self.settings.history for back in range(kept)]  # newest first
-        rho = {slot: 1.0 / torch.dot(self.steps[slot], self.changes[slot]).item() for slot in slots}
+        rho = {slot: 1.0 / self.curvatures[slot] for slot in slots}
         q = -gradient
         alphas = {}
         for slot in slots:
             alphas[slot] = rho[slot] * torch.dot(self.steps[slot], q).item()
             q.add_(self.changes[slot], alpha=-alphas[slot])
-        newest = self.changes[slots[0]]
-        q.mul_(1.0 / (rho[slots[0]] * torch.dot(newest, newest).item()))
+        q.mul_(self.scale)
         for slot in reversed(slots):
             beta = rho[slot] * torch.dot(self.changes[slot], q).item()
             q.add_(self.steps[slot], alpha=alphas[slot] - beta)
@@ -161,13 +166,14 @@ class _Sample:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors from which :meth:`restore` makes this sample again."""
-        numbers = [float(self.going), float(self.pairs), float(self.gradient is not None)]
+        numbers = [self.going, self.pairs, self.gradient is not None, self.scale]
         state = {
             "numbers": torch.tensor(numbers, dtype=torch.float64),
             "x": self.x.clone(),
             "direction": self.direction.clone(),
             "steps": self.steps.clone(),
             "changes": self.changes.clone(),
+            "curvatures": torch.tensor(self.curvatures, dtype=torch.float64),
             "gradient": torch.zeros_like(self.x) if self.gradient is None else self.gradient.clone(),
         }
         if self.search is not None:
@@ -176,9 +182,10 @@ class _Sample:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Become what :meth:`state` described."""
-        going, pairs, known = state["numbers"].tolist()
+        going, pairs, known, self.scale = state["numbers"].tolist()
         self.going, self.pairs = bool(going), int(pairs)
         self.x, self.direction = state["x"].clone(), state["direction"].clone()
         self.steps, self.changes = state["steps"].clone(), state["changes"].clone()
+        self.curvatures = state["curvatures"].tolist()
         self.gradient = state["gradient"].clone() if known else None
         self.search = Search.restored(state["search"]) if "search" in state else None

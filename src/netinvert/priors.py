@@ -6,10 +6,11 @@ Averages, not sums, so that a weight means the same at every resolution. Images 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Keeps the gradient of |d|^beta finite at d = 0 for beta < 2: a thousandth of the range, squared.
 SMOOTHING = 1e-6
@@ -21,25 +22,60 @@ def total_variation(image: Tensor, beta: float = 1.0, isotropic: bool = True) ->
     Isotropic: (dx² + dy²)^(beta/2). Anisotropic: |dx|^beta + |dy|^beta. Forward differences, zero at the
     last row and column (Mahendran & Vedaldi 2015, section 3; the difference scheme of their code).
     """
-    down = image[..., 1:, :] - image[..., :-1, :]
-    right = image[..., :, 1:] - image[..., :, :-1]
-    pixels = image.shape[-2] * image.shape[-1]
-    if beta == 2:  # where the two kinds agree and nothing needs smoothing
-        return (down.square().flatten(1).sum(1) + right.square().flatten(1).sum(1)) / pixels
-    if not isotropic:
-        return (_smooth_power(down.square(), beta) + _smooth_power(right.square(), beta)) / pixels
-    squared = torch.nn.functional.pad(down.square(), (0, 0, 0, 1)) + torch.nn.functional.pad(
-        right.square(), (0, 1)
-    )
-    return _smooth_power(squared, beta) / pixels
+    value: Tensor = _TotalVariation.apply(image, beta, isotropic)
+    return value
 
 
-def _smooth_power(squared: Tensor, beta: float) -> Tensor:
-    """Sum of ``squared^(beta/2)`` over a sample, smoothed at zero, and exactly 0 where that is 0."""
-    smooth = squared + SMOOTHING
-    power = smooth.sqrt() if beta == 1 else smooth.pow(beta / 2)
-    floor: float = SMOOTHING ** (beta / 2)
-    return (power - floor).flatten(1).sum(1)
+class _TotalVariation(torch.autograd.Function):
+    """Value and gradient in one pass: autograd's own way through the differences takes three times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, beta: float, isotropic: bool) -> Tensor:  # noqa: ANN401
+        down = image[..., 1:, :] - image[..., :-1, :]
+        right = image[..., 1:] - image[..., :-1]
+        if isotropic and beta != 2:
+            squared = torch.full_like(image, SMOOTHING)
+            squared[..., :-1, :].addcmul_(down, down)
+            squared[..., :-1].addcmul_(right, right)
+            value, slope = _smooth_power(squared, beta)
+            down_slope, right_slope = slope[..., :-1, :], slope[..., :-1]
+        else:  # for beta = 2 both kinds are the same sum
+            down_value, down_slope = _smooth_power(down.square().add_(SMOOTHING), beta)
+            right_value, right_slope = _smooth_power(right.square().add_(SMOOTHING), beta)
+            value = down_value + right_value
+        pixels = image.shape[-2] * image.shape[-1]
+        if ctx.needs_input_grad[0]:
+            pull_down, pull_right = down.mul_(down_slope), right.mul_(right_slope)
+            gradient = torch.zeros_like(image)
+            gradient[..., 1:, :] = pull_down
+            gradient[..., :-1, :] -= pull_down
+            gradient[..., 1:] += pull_right
+            gradient[..., :-1] -= pull_right
+            ctx.save_for_backward(gradient.mul_(beta / pixels))
+        return (value / pixels).to(image.dtype)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        (gradient,) = ctx.saved_tensors
+        return gradients[0].view(-1, 1, 1, 1) * gradient, None, None
+
+
+def _smooth_power(smoothed: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """From squares with SMOOTHING added: the sum over a sample of their powers beta/2 less what SMOOTHING
+    alone would give, (N,) in float64, and the derivative by the root, over beta and the root."""
+    floor = smoothed.new_tensor(SMOOTHING)
+    if beta == 1:
+        power, floor = smoothed.sqrt(), floor.sqrt()
+        slope = power.reciprocal()
+    elif beta == 2:
+        power, slope = smoothed, torch.ones_like(smoothed)
+    else:
+        power, floor = smoothed.pow(beta / 2), floor.pow(beta / 2)
+        slope = power / smoothed
+    # In float64 a sum of equal float32 numbers is exact, so that a constant image gives exactly 0.
+    total = power.flatten(1).sum(1, dtype=torch.float64) - floor.double() * power[0].numel()
+    return total, slope
 
 
 def alpha_norm(image: Tensor, alpha: float = 6.0, colour: bool = True) -> Tensor:
@@ -53,7 +89,8 @@ def alpha_norm(image: Tensor, alpha: float = 6.0, colour: bool = True) -> Tensor
     if colour:
         squared = squared.sum(1, keepdim=True)
     if alpha < 2:
-        return _smooth_power(squared, alpha) / pixels
+        floor: float = SMOOTHING ** (alpha / 2)
+        return ((squared + SMOOTHING).pow(alpha / 2) - floor).flatten(1).sum(1) / pixels
     return squared.pow(alpha / 2).flatten(1).sum(1) / pixels
 
 

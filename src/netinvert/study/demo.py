@@ -75,7 +75,9 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
         picture = chair()
         network = load_network(POSE_NETWORK)
         chairs = [
-            _invert(network, layer, prior, picture.image, progress) for layer in network.layers for prior in PRIORS
+            _invert(network, layer, prior, picture.image, progress)
+            for layer in network.layers
+            for prior in PRIORS
         ]
         names, images = photographs()
         photograph = images[names.index(PHOTOGRAPH)][None]
@@ -89,7 +91,12 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
         truth = (picture.azimuth, picture.elevation)
         text = _report(chairs, cats, (picture.image, photograph), (pose, truth), seconds)
         write_atomic(folder.staging / "report.html", text.encode())
-        record = {"seconds": seconds, "seed": SEED, "threads": torch.get_num_threads(), "versions": versions()}
+        record = {
+            "seconds": seconds,
+            "seed": SEED,
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+        }
         write_json(folder.staging / "manifest.json", {**record, "reconstructions": _rows([*chairs, *cats])})
         folder.commit()
     return out / "report.html"
@@ -107,7 +114,10 @@ def _invert(network: Network, layer: str, prior: str, image: Tensor, progress: P
 
 
 def _save(
-    folder: Path, chairs: Sequence[Reconstruction], cats: Sequence[Reconstruction], originals: dict[str, Tensor]
+    folder: Path,
+    chairs: Sequence[Reconstruction],
+    cats: Sequence[Reconstruction],
+    originals: dict[str, Tensor],
 ) -> None:
     for name, image in originals.items():
         write_png(image, folder / f"{name}.png")
