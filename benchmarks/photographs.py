@@ -98,8 +98,8 @@ def table(results: dict) -> str:
     rows = [
         "# Presets on photographs",
         "",
-        "Made by `python benchmarks/photographs.py`: means over the photographs in the package, one at a time,",
-        f"{results['machine']['threads']} thread(s), torch {results['machine']['torch']}. The code error is",
+        "Made by `python benchmarks/photographs.py`: means over the photographs in the package, one at a",
+        f"time, {results['machine']['threads']} thread(s), torch {results['machine']['torch']}. Code error:",
         "‖Φ - Φ0‖ / ‖Φ0‖ (`ijcv16`), its largest value over the photographs in brackets.",
         "",
         "| network | layer | preset | code error (worst) | PSNR dB | SSIM | seconds |",

@@ -18,6 +18,7 @@ from netinvert.invert import invert
 from netinvert.judging import Figures, Pose, judge, read_poses, shipped_reference
 from netinvert.manifest import versions
 from netinvert.networks import Network, load_network
+from netinvert.presets import recipe
 from netinvert.result import Result
 from netinvert.samples import chair, photographs
 from netinvert.study import page
@@ -30,27 +31,30 @@ PRIORS = {
 }
 PHOTOGRAPH = "chelsea"
 SEED = 0
+STEPS = 200
+"""Fewer than the default, so that the demo ends soon; the pictures change little after them."""
 
 INTRODUCTION = (
-    "A neural network turns an image into a code: a few thousand numbers at one of its layers. Each picture below "
-    "was found from such a code alone. netinvert starts from grey noise and changes it until the network's code "
-    "for it matches the given one; it never sees the original. What the picture shows is what the code keeps; what "
-    "it lacks, the network has thrown away by then."
+    "A neural network turns an image into a code: some thousand numbers at one of its layers. Each picture "
+    "below was found from such a code alone. netinvert starts from grey noise and changes it until the "
+    "network's code for it matches the given one; it never sees the original. What the picture shows is what "
+    "the code keeps; what it lacks, the network has thrown away by then."
 )
 READING = (
     "How to read it: the code error is how far the reconstruction's code is from the target, relative to the "
-    "target's norm (0 is a perfect match); SSIM and PSNR compare the pictures. The error alone proves little, so we "
-    "let the network read the pose of its own reconstructions, too: the keypoint difference is how far, on average, "
-    "the nine corners and centre of the chair's box lie from those read from the original. In the early layers all "
-    "of the picture is there; colours go first, for the pose does not depend on them; at 7×7 the chair is still "
-    "visible; after pooling, where it stands is a ghost; the 18 output numbers hold the box and no chair, and "
-    "pictures that look like nothing satisfy them. Where a picture that no person would call a chair gives the "
-    "right pose, mind that a network can be fooled: the same network has judged."
+    "target's norm (0 is a perfect match); SSIM compares the pictures (1 is the original). A small code error "
+    "alone proves little, so the network also reads the pose from its own reconstructions: the last line says "
+    "how far, on average, the nine points of the chair's box lie from those read from the original, in pixels "
+    "of 224. Early layers keep nearly all of the picture. Colour goes first, for the pose does not depend on "
+    "it; the chair's shape stays down to 7×7. After pooling the parts of a chair are there, but no longer quite "
+    "where they were; the 18 numbers of the output say where the box is, and pictures that look like nothing "
+    "give them. So a right pose under a picture that no person would call a chair is no proof: a network can be "
+    "fooled, and here the same network judges."
 )
 PRIOR_NOTE = (
-    "A prior says what images look like, where the code does not. Isotropic total variation prefers few and smooth "
-    "edges in any direction, anisotropic prefers horizontal and vertical ones; without a prior the network's own "
-    "blind spots show as grain and patterns."
+    "A prior says what images look like where the code does not. Isotropic total variation prefers few and "
+    "smooth edges in any direction, anisotropic prefers horizontal and vertical ones; without a prior, grain, "
+    "patterns and brightness that the network does not see are free to drift."
 )
 
 Progress = Callable[[str], None]
@@ -69,7 +73,7 @@ class Reconstruction:
 
 
 def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
-    """Make the demo's folder: report.html, the pictures, demo.json. Gives the report's path."""
+    """Make the demo's folder: report.html, the pictures, manifest.json. Gives the report's path."""
     with OutputFolder(out, "demo", overwrite) as folder:
         began = time.perf_counter()
         picture = chair()
@@ -104,7 +108,8 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
 
 def _invert(network: Network, layer: str, prior: str, image: Tensor, progress: Progress) -> Reconstruction:
     encoder = Encoder(network, layer)
-    result = invert(encoder, encoder(image), prior=prior, seed=SEED)
+    how = recipe("default", encoder, prior).with_steps(STEPS)
+    result = invert(encoder, encoder(image), how, seed=SEED)
     figures = judge(result, encoder, image, shipped_reference(encoder))
     progress(
         f"{network.name} {layer:10} {prior:14} code error {result.error.item():.3f}  "
@@ -157,9 +162,9 @@ def _report(
         page.paragraph(INTRODUCTION),
         page.heading("A 3-D pose network and a chair"),
         page.paragraph(
-            f"`{POSE_NETWORK}` was trained on video frames with known cameras to find the box around a chair. The "
-            f"chair was rendered from azimuth {azimuth:.0f}°, elevation {elevation:.0f}°; the network reads azimuth "
-            f"{read.azimuth:.0f}°, elevation {read.elevation:.0f}° from it."
+            f"`{POSE_NETWORK}` was trained on video frames with known cameras to find the box around a chair. "
+            f"The chair was rendered from azimuth {azimuth:.0f}°, elevation {elevation:.0f}°; the network reads "
+            f"azimuth {read.azimuth:.0f}°, elevation {read.elevation:.0f}° from it."
         ),
         page.paragraph(READING),
         page.paragraph(PRIOR_NOTE),
@@ -177,8 +182,9 @@ def _report(
         ),
         page.heading("A network that recognises things, and a photograph"),
         page.paragraph(
-            f"`{IMAGE_NETWORK}` was trained to tell a thousand kinds of things apart, so it keeps what tells a cat "
-            "from a dog: its codes hold more of texture and colour, and less of where things are."
+            f"`{IMAGE_NETWORK}` was trained to tell a thousand kinds of things apart, so it keeps what tells "
+            "one animal's fur from another's: its codes hold more of texture and colour than the pose network's, "
+            "deep into the network. The last code, pooled over the picture, no longer knows where things are."
         ),
         page.figures(
             [
@@ -187,9 +193,9 @@ def _report(
             ]
         ),
         page.paragraph(
-            f"{len(chairs) + len(cats)} inversions in {seconds:.0f} seconds on {torch.get_num_threads()} threads, "
-            f"seed {SEED}. Code error: ‖Φ - Φ0‖ / ‖Φ0‖ (Mahendran & Vedaldi 2016); the other two of the field are in "
-            "`manifest.json`.",
+            f"{len(chairs) + len(cats)} inversions of {STEPS} steps in {seconds:.0f} seconds on "
+            f"{torch.get_num_threads()} threads, seed {SEED}. Code error: ‖Φ - Φ0‖ / ‖Φ0‖ (Mahendran & Vedaldi "
+            "2016); the other two errors of the field are in `manifest.json`.",
             quiet=True,
         ),
     ]

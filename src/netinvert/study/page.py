@@ -12,9 +12,9 @@ from torch import Tensor
 from netinvert.images import png_bytes
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1e; --quiet: #6b6b70; --line: #e2e2e6; --paper: #fff; --mark: #b3541e }
+:root { color-scheme: light dark; --ink: #1c1c1e; --quiet: #6b6b70; --line: #e2e2e6; --paper: #fff }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #ececf0; --quiet: #a0a0a8; --line: #3a3a40; --paper: #161618; --mark: #f0955c } }
+  :root { --ink: #ececf0; --quiet: #a0a0a8; --line: #3a3a40; --paper: #161618 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1.2rem; max-width: 68rem; color: var(--ink); background: var(--paper);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
