@@ -167,15 +167,6 @@ class Tokens(nn.Module):
         return self.head(self.block(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
 
 
-def dead() -> nn.Module:
-    """A ReLU that is shut for every image in [0, 1], though its preactivation depends on the image."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(inplace=True))
-    with torch.no_grad():
-        network[0].weight.abs_()
-        network[0].bias.fill_(-100.0)
-    return network
-
-
 def smooth() -> nn.Module:
     """Small and smooth everywhere, so that exact comparisons are about rounding and nothing else."""
     return nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.Tanh(), nn.Conv2d(5, 4, 3, padding=1))

@@ -1,0 +1,253 @@
+"""Checkpoints: a run taken up again ends at the same bits, and nobody else's run is taken up."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from netinvert import (
+    LBFGS,
+    Adam,
+    Box,
+    ConfigError,
+    DecayingAdaGrad,
+    Encoder,
+    Energy,
+    Fourier,
+    Match,
+    Momentum,
+    Pixels,
+    Preprocessing,
+    Run,
+    Stage,
+    Stop,
+    TotalVariation,
+    descend,
+)
+from tiny import encoder, images
+
+OPTIMIZERS = {
+    "adam": Adam(0.03),
+    "momentum": Momentum(8.0),
+    "adagrad": DecayingAdaGrad(0.05, 256),
+    "lbfgs": LBFGS(history=3),
+}
+SEEDS = (1, 2)
+
+
+def stages_of(optimizer):
+    jitter = 1 if optimizer.needs_fixed_objective else 4
+    projections = () if optimizer.needs_fixed_objective else (Box(-1.0, 2.0),)
+    return (Stage(9, optimizer, jitter, projections), Stage(6, Adam(0.01), 3), Stage(5, optimizer))
+
+
+def inversion(stages, kind="pixels", run=None, **changes):
+    cut = changes.pop("cut", None) or encoder()
+    target = changes.pop("target", None)
+    target = cut(images(2)).detach() if target is None else target
+    canvas = Fourier.noise((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64))
+    if kind == "pixels":
+        canvas = Pixels(canvas().detach(), (0.5,) * 3)
+    energy = Energy(((1.0, Match(target, changes.pop("mask", None))), (0.01, TotalVariation())))
+    assert not changes
+    return descend(canvas, energy, cut, stages, run or Run(seed=SEEDS))
+
+
+def interrupt_at(step):
+    def callback(snapshot):
+        if snapshot.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return callback
+
+
+def assert_same(found, expected):
+    assert torch.equal(found.image, expected.image)
+    assert torch.equal(found.code, expected.code)
+    assert torch.equal(found.losses.nan_to_num(-1), expected.losses.nan_to_num(-1))
+    assert torch.equal(found.best_step, expected.best_step)
+    assert found.status == expected.status
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["pixels", "fourier"])
+def test_resumed_is_uninterrupted_to_the_bit(name, kind, tmp_path):
+    stages = stages_of(OPTIMIZERS[name])
+    expected = inversion(stages, kind)
+    # in stage 1 (for L-BFGS also between the trials of a line search), at both boundaries, in stage 2 and 3
+    for step in (1, 2, 3, 4, 7, 9, 12, 15, 18):
+        run = Run(seed=SEEDS, checkpoint=tmp_path / f"{step}", callback=interrupt_at(step))
+        first = inversion(stages, kind, run)
+        assert first.interrupted
+        assert first.steps == step
+        second = inversion(stages, kind, replace(run, callback=None))
+        assert not second.interrupted
+        assert_same(second, expected)
+
+
+def test_several_interruptions(tmp_path):
+    stages = stages_of(OPTIMIZERS["lbfgs"])
+    run = Run(seed=SEEDS, checkpoint=tmp_path / "checkpoint")
+    for step in (2, 5, 9, 13):
+        assert inversion(stages, run=replace(run, callback=interrupt_at(step))).steps == step
+    assert_same(inversion(stages, run=run), inversion(stages))
+
+
+def test_checkpoints_by_time_survive_a_crash(tmp_path):
+    def crash(snapshot):
+        if snapshot.step == 11:
+            raise ZeroDivisionError
+
+    stages = stages_of(OPTIMIZERS["adam"])
+    run = Run(seed=SEEDS, checkpoint=tmp_path / "checkpoint", checkpoint_seconds=0)
+    with pytest.raises(ZeroDivisionError):
+        inversion(stages, run=replace(run, callback=crash))
+    seen = []
+    result = inversion(stages, run=replace(run, callback=lambda snapshot: seen.append(snapshot.step)))
+    assert seen[0] == 11  # from the state before the step that crashed
+    assert_same(result, inversion(stages))
+
+
+def test_no_checkpoint_is_written_before_it_is_time(tmp_path):
+    inversion(stages_of(Adam()), run=Run(checkpoint=tmp_path / "checkpoint", checkpoint_seconds=1e6))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_and_diverged_samples_stay_so(tmp_path):
+    stages = (Stage(30, Adam(0.03)),)
+    level = inversion(stages).losses.sum(1)[12].max().item()
+    stop = Stop(below=level, patience=9)
+    expected = inversion(stages, run=Run(seed=SEEDS, stop=stop))
+    assert "stopped by rule" in expected.status
+    run = Run(seed=SEEDS, stop=stop, checkpoint=tmp_path / "checkpoint", callback=interrupt_at(11))
+    assert inversion(stages, run=run).interrupted
+    assert_same(inversion(stages, run=replace(run, callback=None)), expected)
+
+
+class Shut(torch.nn.Module):
+    """A ReLU that can be shut from outside, far below what an image could open."""
+
+    by = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, stride=2)
+        self.relu = torch.nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.conv(x) - Shut.by)
+
+
+def test_dead_samples_are_helped_no_longer_than_without_the_stop(tmp_path, monkeypatch):
+    """How often ReLUs have leaked is part of the state."""
+    cut = Encoder(tiny.seeded(Shut), "output", tiny.PLAIN)
+    target = cut(images(2)).detach()
+    monkeypatch.setattr(Shut, "by", 1e3)
+    stages = (Stage(40, Adam(1e-6)),)
+    expected = inversion(stages, cut=cut, target=target)
+    assert expected.status == ("no gradient",) * 2
+    assert 9 < expected.steps < 40
+    run = Run(seed=SEEDS, checkpoint=tmp_path / "checkpoint", callback=interrupt_at(9))
+    assert inversion(stages, cut=cut, target=target, run=run).interrupted
+    assert_same(inversion(stages, cut=cut, target=target, run=replace(run, callback=None)), expected)
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    stages = (Stage(12, Adam(0.03)),)
+    run = Run(seed=SEEDS, checkpoint=tmp_path / "checkpoint", callback=interrupt_at(5))
+    mask = torch.ones(4, 8, 8, dtype=torch.float64)
+    inversion(stages, run=run, mask=mask)
+    run = replace(run, callback=None)
+    cut = encoder()
+    half = mask.clone()
+    half[:2] = 0
+    blue = Encoder(tiny.seeded(tiny.smooth), "output", Preprocessing(tiny.SIZE, order="BGR"))
+    others = {
+        "seed": {"run": replace(run, seed=(1, 3))},
+        "stop": {"run": replace(run, stop=Stop(patience=3))},
+        "stages": {"stages": (Stage(12, Adam(0.02)),)},
+        "steps": {"stages": (Stage(13, Adam(0.03)),)},
+        "code": {"target": cut(images(2)).detach() + 1e-12},
+        "mask": {"mask": half},
+        "layer": {"cut": encoder(layer="2")},
+        "weights": {"cut": Encoder(tiny.seeded(tiny.smooth, 1), "output", tiny.PLAIN)},
+        "preprocessing": {"cut": blue, "target": cut(images(2)).detach()},
+        "canvas": {"kind": "fourier"},
+    }
+    for name, change in others.items():
+        settings = {"stages": stages, "run": run, "mask": mask, **change}
+        with pytest.raises(ConfigError, match="checkpoint of a run with another"):
+            inversion(**settings)
+            pytest.fail(name)
+    assert inversion(stages, run=run, mask=mask).steps == 12
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    stages = (Stage(12, Adam(0.03)),)
+    inversion(stages, run=Run(seed=SEEDS, checkpoint=path, callback=interrupt_at(5)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Exception, match="damaged or cut off"):
+        inversion(stages, run=Run(seed=SEEDS, checkpoint=path))
+
+
+class Bright:
+    """A term of the user's own, with Python's plain repr."""
+
+    name = "bright"
+
+    def __call__(self, image, code):
+        return (image - 0.8).square().flatten(1).mean(1)
+
+
+SCRIPT = """
+    import os, signal, sys, torch, tiny
+    from pathlib import Path
+    from test_resume import Bright
+    from netinvert import Adam, Energy, Fourier, Match, Run, Stage, descend
+
+    cut = tiny.encoder()
+    ballast = [object() for _ in range(int(sys.argv[2]))]  # other addresses in each process
+    energy = Energy(((1.0, Match(cut(tiny.images(2)).detach())), (0.1, Bright())))
+    canvas = Fourier.noise((3, *tiny.SIZE), [1, 2], torch.empty(0, dtype=torch.float64))
+    stop = int(sys.argv[1])
+    callback = lambda snapshot: snapshot.step == stop and os.kill(os.getpid(), signal.SIGINT)
+    run = Run(checkpoint=Path(sys.argv[3]), callback=callback)
+    result = descend(canvas, energy, cut, [Stage(8, Adam(0.03), jitter=2)], run)
+    print(result.interrupted, result.steps, result.losses.sum().item().hex())
+"""
+
+
+def test_another_process_goes_on(tmp_path):
+    def script(stop, ballast, path):
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            textwrap.dedent(SCRIPT),
+            str(stop),
+            str(ballast),
+            path,
+        ]
+        here = str(Path(__file__).parent)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=here,
+            check=True,
+            env={**os.environ, "PYTHONPATH": here},
+        )
+        return done.stdout.split()
+
+    whole = script(0, 10, tmp_path / "one")
+    assert script(4, 20, tmp_path / "two")[:2] == ["True", "4"]
+    assert script(0, 5000, tmp_path / "two") == whole
