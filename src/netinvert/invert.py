@@ -11,7 +11,8 @@ from netinvert.canvas import Canvas
 from netinvert.descend import Run, Stage, descend
 from netinvert.encoder import Encoder
 from netinvert.energy import Energy, Match
-from netinvert.errors import ConfigError
+from netinvert.errors import ConfigError, ImageError
+from netinvert.images import check_images
 from netinvert.presets import Recipe, recipe
 from netinvert.result import Result
 
@@ -35,17 +36,29 @@ def prepare(
 ) -> Inversion:
     """Check a code (N, *code_shape) or (*code_shape) and make its inversion by the recipe ready.
 
-    ``start`` (N or 1, C, H, W): images to start from instead of noise. Raises CodeError, ConfigError.
+    ``start`` (N or 1, C, H, W): images to start from instead of noise. Raises CodeError, ImageError,
+    ConfigError.
     """
     target = encoder.check_code(code)
     count = target.shape[0]
     if start is not None:
-        if start.shape[0] not in (1, count):
-            raise ConfigError(f"{start.shape[0]} start images for {count} codes; give one, or one each")
-        start = encoder.fit(start.to(encoder.device, encoder.dtype)).expand(count, -1, -1, -1)
+        start = _start_images(encoder, start, count)
     canvas = how.canvas((run or Run()).seeds(count), start)
     terms = ((how.data_weight, Match(target)), *how.priors)
     return Inversion(canvas, Energy(terms), encoder, how.stages)
+
+
+def _start_images(encoder: Encoder, start: Tensor, count: int) -> Tensor:
+    check_images(start)
+    images = start if start.ndim == 4 else start[None]
+    if images.shape[1] != encoder.preprocessing.channels:
+        raise ImageError(
+            f"this network's images have {encoder.preprocessing.channels} channels, got a start image of "
+            f"{tuple(images.shape)}"
+        )
+    if images.shape[0] not in (1, count):
+        raise ConfigError(f"{images.shape[0]} start images for {count} codes; give one, or one each")
+    return encoder.fit(images.detach().to(encoder.device, encoder.dtype)).expand(count, -1, -1, -1)
 
 
 def invert(

@@ -48,14 +48,14 @@ class Recipe:
             raise ConfigError(
                 f"the recipe '{self.name}' has {len(self.stages)} stages and needs as many steps"
             )
-        ends = [0]
+        stages: list[Stage] = []
+        before = done = 0  # so far, in this recipe and in the new one
         for stage in self.stages:
-            ends.append(ends[-1] + stage.steps)
-        scaled = [max(index, round(end * steps / ends[-1])) for index, end in enumerate(ends)]
-        stages = [
-            replace(stage, steps=max(1, after - before))
-            for stage, before, after in zip(self.stages, scaled, scaled[1:], strict=False)
-        ]
+            before += stage.steps
+            left = len(self.stages) - len(stages) - 1  # stages, a step each at least
+            end = min(max(done + 1, round(before * steps / self.steps)), steps - left)
+            stages.append(replace(stage, steps=end - done))
+            done = end
         return replace(self, stages=tuple(stages))
 
 
@@ -83,9 +83,9 @@ class PriorChoice:
     @classmethod
     def parse(cls, text: str) -> PriorChoice:
         """From ``name`` or ``name=weight``."""
-        name, _, weight = text.partition("=")
+        name, equals, weight = text.partition("=")
         try:
-            return cls(name, float(weight) if weight else None)
+            return cls(name, float(weight) if equals else None)
         except ValueError:
             raise ConfigError(
                 f"'{text}' is not a prior; write name or name=weight, the weight a number"
