@@ -51,8 +51,8 @@ def main() -> None:
                 rows.append({"network": name, "depth": depth, "layer": layer, "preset": preset, **row})
                 print(
                     f"{name:16} {depth:6} {layer:9} {preset:13} step {row['step_ms']:5.1f} ms; network alone "
-                    f"{row['plain_ms']:5.1f} ms, ratio {row['ratio']:.2f}; rewritten {row['rewritten_ms']:5.1f} "
-                    f"ms, ratio {row['ratio_to_rewritten']:.2f}",
+                    f"{row['plain_ms']:5.1f} ms, ratio {row['ratio']:.2f}; "
+                    f"rewritten {row['rewritten_ms']:5.1f} ms, ratio {row['ratio_to_rewritten']:.2f}",
                     flush=True,
                 )
     if options.json:

@@ -35,26 +35,27 @@ STEPS = 200
 """Fewer than the default, so that the demo ends soon; the pictures change little after them."""
 
 INTRODUCTION = (
-    "A neural network turns an image into a code: some thousand numbers at one of its layers. Each picture "
-    "below was found from such a code alone. netinvert starts from grey noise and changes it until the "
-    "network's code for it matches the given one; it never sees the original. What the picture shows is what "
-    "the code keeps; what it lacks, the network has thrown away by then."
+    "A neural network turns an image into a code: some thousand numbers at one of its layers. Each "
+    "picture below was found from such a code alone. netinvert starts from grey noise and changes it "
+    "until the network's code for it matches the given one; it never sees the original. What the "
+    "picture shows is what the code keeps; what it lacks, the network has thrown away by then."
 )
 READING = (
-    "How to read it: the code error is how far the reconstruction's code is from the target, relative to the "
-    "target's norm (0 is a perfect match); SSIM compares the pictures (1 is the original). A small code error "
-    "alone proves little, so the network also reads the pose from its own reconstructions: the last line says "
-    "how far, on average, the nine points of the chair's box lie from those read from the original, in pixels "
-    "of 224. Early layers keep nearly all of the picture. Colour goes first, for the pose does not depend on "
-    "it; the chair's shape stays down to 7×7. After pooling the parts of a chair are there, but no longer quite "
-    "where they were; the 18 numbers of the output say where the box is, and pictures that look like nothing "
-    "give them. So a right pose under a picture that no person would call a chair is no proof: a network can be "
+    "How to read it: the code error is how far the reconstruction's code is from the target, relative"
+    " to the target's norm (0 is a perfect match); SSIM compares the pictures (1 is the original). A "
+    "small code error alone proves little, so the network also reads the pose from its own "
+    "reconstructions: the last line says how far, on average, the nine points of the chair's box lie "
+    "from those read from the original, in pixels of 224. Early layers keep nearly all of the "
+    "picture. Colour goes first, for the pose does not depend on it; the chair's shape stays down to "
+    "7×7. After pooling the parts of a chair are there, but no longer quite where they were; the 18 "
+    "numbers of the output say where the box is, and pictures that look like nothing give them. So a "
+    "right pose under a picture that no person would call a chair is no proof: a network can be "
     "fooled, and here the same network judges."
 )
 PRIOR_NOTE = (
-    "A prior says what images look like where the code does not. Isotropic total variation prefers few and "
-    "smooth edges in any direction, anisotropic prefers horizontal and vertical ones; without a prior, grain, "
-    "patterns and brightness that the network does not see are free to drift."
+    "A prior says what images look like where the code does not. Isotropic total variation prefers "
+    "few and smooth edges in any direction, anisotropic prefers horizontal and vertical ones; without"
+    " a prior, grain, patterns and brightness that the network does not see are free to drift."
 )
 
 Progress = Callable[[str], None]
@@ -162,9 +163,9 @@ def _report(
         page.paragraph(INTRODUCTION),
         page.heading("A 3-D pose network and a chair"),
         page.paragraph(
-            f"`{POSE_NETWORK}` was trained on video frames with known cameras to find the box around a chair. "
-            f"The chair was rendered from azimuth {azimuth:.0f}°, elevation {elevation:.0f}°; the network reads "
-            f"azimuth {read.azimuth:.0f}°, elevation {read.elevation:.0f}° from it."
+            f"`{POSE_NETWORK}` was trained on video frames with known cameras to find the box around a "
+            f"chair. The chair was rendered from azimuth {azimuth:.0f}°, elevation {elevation:.0f}°; the "
+            f"network reads azimuth {read.azimuth:.0f}°, elevation {read.elevation:.0f}° from it."
         ),
         page.paragraph(READING),
         page.paragraph(PRIOR_NOTE),
@@ -183,8 +184,8 @@ def _report(
         page.heading("A network that recognises things, and a photograph"),
         page.paragraph(
             f"`{IMAGE_NETWORK}` was trained to tell a thousand kinds of things apart, so it keeps what tells "
-            "one animal's fur from another's: its codes hold more of texture and colour than the pose network's, "
-            "deep into the network. The last code, pooled over the picture, no longer knows where things are."
+            "one animal's fur from another's: its codes hold more of texture and colour than the pose "
+            "network's, deep into the network. The last code, pooled over the picture, no longer knows where things are."
         ),
         page.figures(
             [
@@ -194,8 +195,8 @@ def _report(
         ),
         page.paragraph(
             f"{len(chairs) + len(cats)} inversions of {STEPS} steps in {seconds:.0f} seconds on "
-            f"{torch.get_num_threads()} threads, seed {SEED}. Code error: ‖Φ - Φ0‖ / ‖Φ0‖ (Mahendran & Vedaldi "
-            "2016); the other two errors of the field are in `manifest.json`.",
+            f"{torch.get_num_threads()} threads, seed {SEED}. Code error: ‖Φ - Φ0‖ / ‖Φ0‖ (Mahendran & "
+            "Vedaldi 2016); the other two errors of the field are in `manifest.json`.",
             quiet=True,
         ),
     ]

@@ -33,7 +33,8 @@ figcaption b { display: block }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0 }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th { color: var(--quiet); font-weight: 600 }
-th:first-child, td:first-child { text-align: left; padding-left: 0 }
+th.word, td.word { text-align: left }
+th:first-child, td:first-child { padding-left: 0 }
 code { font-size: .92em }
 """
 
@@ -75,10 +76,19 @@ def heading(text: str, level: int = 2) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are figures."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    """A table; columns of figures are set flush right, columns of words flush left."""
+    figure = [all(row[index][:1].isdigit() for row in rows) for index in range(len(columns))]
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        parts = (
+            f"<{tag}{'' if right else ' class=word'}>{escape(cell)}</{tag}>"
+            for cell, right in zip(cells, figure, strict=True)
+        )
+        return f"<tr>{''.join(parts)}</tr>"
+
+    head = line(columns, "th")
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def page(title: str, parts: Sequence[str]) -> str:
