@@ -73,7 +73,7 @@ def measure(
     encoder: ni.Encoder, codes: Tensor, originals: Tensor, preset: str, seed: int
 ) -> tuple[dict[str, list[float]], Tensor]:
     """One photograph at a time, so that the seconds are those of a user with one photograph."""
-    figures: dict[str, list[float]] = {"ijcv16": [], "psnr": [], "ssim": [], "seconds": []}
+    figures: dict[str, list[float]] = {"ijcv16": [], "psnr": [], "ssim": [], "seconds": [], "diverged": []}
     images = []
     for index in range(len(originals)):
         result = ni.invert(encoder, codes[index : index + 1], preset, seed=seed)
@@ -82,6 +82,7 @@ def measure(
         figures["psnr"] += psnr(result.image, original).tolist()
         figures["ssim"] += ssim(result.image, original).tolist()
         figures["seconds"].append(result.seconds)
+        figures["diverged"].append(float("diverged" in result.status[0]))
         images.append(result.image.clamp(0, 1))
     return figures, torch.cat(images)
 
@@ -109,6 +110,8 @@ def table(results: dict) -> str:
         name, layer, preset = key.split(" ")
         shape = "×".join(map(str, cell["shape"]))
         error = f"{mean(cell['ijcv16']):.3f} ({max(cell['ijcv16']):.3f})"
+        if diverged := int(sum(cell.get("diverged", []))):
+            error += f", {diverged} of {len(cell['names'])} diverged"
         rest = f"{mean(cell['psnr']):.1f} | {mean(cell['ssim']):.3f} | {mean(cell['seconds']):.1f}"
         rows.append(f"| {name} | {cell['depth']}, {layer}, {shape} | {preset} | {error} | {rest} |")
     return "\n".join(rows) + "\n"

@@ -183,9 +183,10 @@ def _report(
         ),
         page.heading("A network that recognises things, and a photograph"),
         page.paragraph(
-            f"`{IMAGE_NETWORK}` was trained to tell a thousand kinds of things apart, so it keeps what tells "
-            "one animal's fur from another's: its codes hold more of texture and colour than the pose "
-            "network's, deep into the network. The last code, pooled over the picture, no longer knows where things are."
+            f"`{IMAGE_NETWORK}` was trained to tell a thousand kinds of things apart, so it keeps what "
+            "tells one animal's fur from another's: its codes hold more of texture and colour than the pose "
+            "network's, deep into the network. The last code, pooled over the picture, no longer knows where "
+            "things are."
         ),
         page.figures(
             [
