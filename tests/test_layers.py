@@ -62,6 +62,11 @@ def test_valid_convolutions():
     assert [(info.stride, info.receptive_field) for info in found[:3]] == [(1, 5), (2, 6), (2, 14)]
 
 
+def test_strides_beyond_the_rows_that_are_marked():
+    (conv, *_) = layers_of(lambda: nn.Conv2d(3, 2, 64, stride=64), (256, 256), torch.float32)
+    assert (conv.stride, conv.receptive_field) == (64, 64)
+
+
 def test_strided_valid_convolutions_on_a_small_image():
     """64 → 60 → 56 → … : the size shrinks, but the stride is still 1."""
     found = layers_of(lambda: nn.Sequential(*[nn.Conv2d(3, 3, 7) for _ in range(5)]))

@@ -224,6 +224,7 @@ def test_a_search_goes_on_from_its_state(name, magnitude, stop):
     half = Search(Point(0.0, value(0.0), slope(0.0)), first)
     for index, trial in enumerate(trials[:-1]):
         if index == stop:
-            half = Search.restored(half.state())
+            before, half = half, Search.restored(half.state())
+            assert vars(half) == vars(before)
         assert half.trial == trial
         assert half.tell(Point(trial, value(trial), slope(trial))) == trials[index + 1]

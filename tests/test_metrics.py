@@ -90,6 +90,11 @@ def test_ssim_s_ends():
     assert ssim(2 * x - 0.5, (2 * x - 0.5).clamp(0, 1)).item() == pytest.approx(1)
 
 
+def test_ssim_s_window_is_symmetric_when_it_shrinks():
+    x, y = images(1, (10, 8)), images(1, (10, 8), seed=1)
+    assert ssim(x.flip(-1, -2), y.flip(-1, -2)).item() == pytest.approx(ssim(x, y).item())
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (10, 40), (5, 5)])
 def test_ssim_of_images_smaller_than_its_window(size):
     x = images(1, size)
