@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -230,9 +231,7 @@ class Encoder:
 
 def _described(network: Network | nn.Module, preprocessing: Preprocessing | None) -> Network:
     if isinstance(network, Network):
-        if preprocessing is None:
-            return network
-        return Network(network.name, network.module, preprocessing, network.licence, network.source)
+        return network if preprocessing is None else replace(network, preprocessing=preprocessing)
     if not isinstance(network, nn.Module):
         raise NetworkError(
             f"a network is a torch.nn.Module or comes from load_network, got {type(network).__name__}"
