@@ -5,7 +5,7 @@ else feeds or judges that round trip. Images are float tensors (N, C, H, W) in [
 """
 
 from netinvert.canvas import Canvas, Fourier, Pixels
-from netinvert.descend import Run, Stage, descend
+from netinvert.descend import Run, descend
 from netinvert.encoder import Encoder
 from netinvert.energy import Energy, Match, Term
 from netinvert.errors import (
@@ -29,6 +29,7 @@ from netinvert.priors import AlphaNorm, TotalVariation, alpha_norm, total_variat
 from netinvert.progress import Snapshot, Stop
 from netinvert.projections import Ball, Box
 from netinvert.result import Result
+from netinvert.stages import Stage
 
 __version__ = "0.1.0"
 

@@ -18,35 +18,14 @@ from netinvert.checkpoint import Checkpoint, Interrupt, deferred_interrupt
 from netinvert.encoder import Encoder
 from netinvert.energy import Energy, Match
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.optimizers import Optimizer, Updater
+from netinvert.optimizers import Updater
 from netinvert.progress import Snapshot, Stop, Tracker
-from netinvert.projections import Projection
 from netinvert.result import CONVERGED, DIVERGED, NO_GRADIENT, STATUS, Result
 from netinvert.seeds import generators, shifts
+from netinvert.stages import Stage
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """So many steps of one optimiser; ``jitter`` shifts the view by up to ``jitter - 1`` pixels a step."""
-
-    steps: int
-    optimizer: Optimizer
-    jitter: int = 1
-    projections: tuple[Projection, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.jitter < 1:
-            raise ConfigError(
-                f"a stage needs at least 1 step and jitter 1, got {self.steps} and {self.jitter}"
-            )
-        if self.optimizer.needs_fixed_objective and (self.jitter > 1 or self.projections):
-            raise ConfigError(
-                f"{type(self.optimizer).__name__} compares the losses of different steps, so it cannot go "
-                "with jitter or projections; use Adam for this stage, or leave them out"
-            )
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from netinvert.canvas import Canvas
-from netinvert.descend import Run, Stage, descend
+from netinvert.descend import Run, descend
 from netinvert.encoder import Encoder
 from netinvert.energy import Energy, Match
 from netinvert.errors import ConfigError, ImageError
 from netinvert.images import check_images
 from netinvert.presets import Recipe, recipe
 from netinvert.result import Result
+from netinvert.stages import Stage
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from netinvert.canvas import Canvas, Fourier, Pixels
-from netinvert.descend import Stage
 from netinvert.encoder import Encoder
 from netinvert.energy import Term
 from netinvert.errors import ConfigError
@@ -19,6 +18,7 @@ from netinvert.optimizers import Adam, DecayingAdaGrad, Momentum
 from netinvert.priors import AlphaNorm, TotalVariation
 from netinvert.projections import Ball
 from netinvert.seeds import draw
+from netinvert.stages import Stage
 
 PIXEL = 1 / 255
 """The papers measure images in 0..255 around the mean; our pixel canvas keeps that as its unit."""
