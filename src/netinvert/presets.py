@@ -104,13 +104,17 @@ WARM_UP = 5
 few steps of fixed size leave it. Most of the difference is at late layers, where L-BFGS alone gets stuck."""
 
 
+COARSE = 32
+"""The stride in pixels from which a code says too little of where things are for L-BFGS to look well."""
+
+
 def default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     """L-BFGS on a Fourier canvas with isotropic total variation; what looked and measured best here.
 
-    A code that is a plain vector gets the recipe ``fourier-adam``: without a map, L-BFGS matches the code
-    sooner but by fainter pictures; jitter brings out the parts.
+    Plain vectors and maps as coarse as COARSE get the recipe ``fourier-adam``: there, L-BFGS matches the code
+    by faint and murky pictures, or stays behind; large steps and jitter bring out the parts.
     """
-    if len(encoder.code_shape) == 1:
+    if len(encoder.code_shape) == 1 or encoder.stride >= COARSE:
         return replace(fourier_adam(encoder, prior), name="default")
     return Recipe(
         name="default",
@@ -122,13 +126,13 @@ def default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
 
 
 def fourier_adam(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
-    """Adam on a Fourier canvas with jitter: for codes that are plain vectors (pooled, fully connected)."""
+    """Adam on a Fourier canvas with jitter: for late layers, and codes that are plain vectors."""
     return Recipe(
         name="fourier-adam",
         canvas=lambda seeds, start: _fourier(encoder, seeds, start),
         data_weight=1.0,
         priors=_default_priors(encoder, prior),
-        stages=(Stage(250, Adam(0.02), jitter=_jitter(encoder)), Stage(50, Adam(0.01))),
+        stages=(Stage(200, Adam(0.05), jitter=_jitter(encoder)), Stage(100, Adam(0.02))),
     )
 
 
