@@ -106,8 +106,11 @@ def table(results: dict) -> str:
         "| network | layer | preset | code error (worst) | PSNR dB | SSIM | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for key, cell in results["cells"].items():
-        name, layer, preset = key.split(" ")
+    cuts = [(name, layer) for name, layers in LAYERS.items() for layer in layers.values()]
+    for name, layer, preset in ((*cut, preset) for cut in cuts for preset in PRESETS):
+        cell = results["cells"].get(f"{name} {layer} {preset}")
+        if cell is None:
+            continue
         shape = "×".join(map(str, cell["shape"]))
         error = f"{mean(cell['ijcv16']):.3f} ({max(cell['ijcv16']):.3f})"
         if diverged := int(sum(cell.get("diverged", []))):
