@@ -99,9 +99,9 @@ DEFAULT_TV = 0.3
 DEFAULT_RANGE = 1e-4
 """Weight of the α-norm, in units of B: next to nothing within the range of natural images. Without it, the
 brightness of images whose code says nothing of it drifts to black or white."""
-WARM_UP = 5
+WARM_UP = 10
 """Steps of Adam before L-BFGS. In nearly grey noise the gradient changes too fast for curvature to help; a
-few steps of fixed size leave it. Most of the difference is at late layers, where L-BFGS alone gets stuck."""
+few small steps of fixed size leave it."""
 
 
 COARSE = 32
@@ -121,7 +121,7 @@ def default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
         canvas=lambda seeds, start: _fourier(encoder, seeds, start),
         data_weight=1.0,
         priors=_default_priors(encoder, prior),
-        stages=(Stage(WARM_UP, Adam(0.05)), Stage(DEFAULT_STEPS - WARM_UP, LBFGS())),
+        stages=(Stage(WARM_UP, Adam(0.02)), Stage(DEFAULT_STEPS - WARM_UP, LBFGS())),
     )
 
 
