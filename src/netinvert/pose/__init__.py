@@ -1,0 +1,1 @@
+"""Networks that read a 3-D pose: topologies, training, evaluation."""

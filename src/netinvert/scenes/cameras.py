@@ -1,0 +1,127 @@
+"""Pinhole cameras around an object, in the PASCAL3D+ frame (z up, the object's front faces -y)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from netinvert.errors import NetinvertError
+
+Array = NDArray[np.float64]
+FOV = 35.0  # degrees, of the chairs in the literature's renders
+
+
+class CameraError(NetinvertError):
+    """A camera that sees nothing, stands inside the object, or is no camera at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera. ``orbit`` makes one that looks at the object's centre.
+
+    ``rotation`` (3, 3) maps object to camera coordinates (camera: x right, y up, z back); ``position`` (3,)
+    is the camera's centre in object coordinates; ``intrinsics`` (3, 3) map camera coordinates with y down
+    and z forward to pixels, whose centres lie at +0.5; ``size`` is (width, height) in pixels.
+    """
+
+    rotation: Array
+    position: Array
+    intrinsics: Array
+    size: tuple[int, int]
+
+    @classmethod
+    def orbit(  # noqa: PLR0913  (the six numbers of a view)
+        cls,
+        azimuth: float,
+        elevation: float,
+        in_plane: float = 0.0,
+        distance: float = 2.0,
+        fov: float = FOV,
+        size: int = 64,
+    ) -> Camera:
+        """A camera at azimuth, elevation and in-plane rotation (degrees) that looks at the origin.
+
+        It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the picture
+        counter-clockwise. ``fov`` is the whole angle across the square picture, in degrees.
+        """
+        rotation = rotation_from_angles(azimuth, elevation, in_plane)
+        focal = 0.5 * size / np.tan(np.radians(fov) / 2)
+        intrinsics = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
+        return cls(rotation, distance * rotation[2], intrinsics, (size, size))
+
+    @property
+    def azimuth(self) -> float:
+        """Degrees in [0, 360): 0 sees the front, 90 sees the object from +x."""
+        return angles_from_rotation(self.rotation)[0]
+
+    @property
+    def elevation(self) -> float:
+        """Degrees in [-90, 90]: 90 looks down."""
+        return angles_from_rotation(self.rotation)[1]
+
+    @property
+    def in_plane(self) -> float:
+        """Degrees in [-180, 180): how far the picture is turned counter-clockwise."""
+        return angles_from_rotation(self.rotation)[2]
+
+    @property
+    def distance(self) -> float:
+        """From the camera's centre to the origin."""
+        return float(np.linalg.norm(self.position))
+
+    @property
+    def fov(self) -> float:
+        """The angle across the picture's width, in degrees."""
+        return float(2 * np.degrees(np.arctan(0.5 * self.size[0] / self.intrinsics[0, 0])))
+
+    def project(self, points: ArrayLike) -> tuple[Array, Array]:
+        """Pixels (N, 2), x right and y down, and depths (N,) along the axis of points (N, 3)."""
+        seen = (np.asarray(points, float) - self.position) @ self.rotation.T * (1, -1, -1)
+        flat = seen @ self.intrinsics.T
+        return flat[:, :2] / flat[:, 2:], seen[:, 2]
+
+    def directions(self, pixels: ArrayLike) -> Array:
+        """Ray directions (N, 3) in object coordinates through pixels (N, 2), of depth 1 along the axis."""
+        pixels = np.asarray(pixels, float)
+        flat = np.column_stack([pixels, np.ones(len(pixels))]) @ np.linalg.inv(self.intrinsics).T
+        return flat * (1, -1, -1) @ self.rotation
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same view at another number of pixels."""
+        scale = np.diag([width / self.size[0], height / self.size[1], 1.0])
+        return replace(self, intrinsics=scale @ self.intrinsics, size=(width, height))
+
+
+def fitting_distance(vertices: ArrayLike, rotation: Array, fov: float = FOV, fill: float = 0.9) -> float:
+    """The distance from which a look-at camera sees the vertices (V, 3) fill ``fill`` of its picture.
+
+    The farthest vertex from the picture's centre, to the side or up, then lies at ``fill`` / 2 of its side.
+    """
+    seen = np.asarray(vertices, float) @ np.asarray(rotation).T
+    reach = np.abs(seen[:, :2]).max(axis=1) / (fill * np.tan(np.radians(fov) / 2))
+    return float((reach + seen[:, 2]).max())
+
+
+def rotation_from_angles(azimuth: float, elevation: float, in_plane: float = 0.0) -> Array:
+    """Object-to-camera rotation R_z(in_plane) R_x(-(90 - e)) R_z(-a) (PASCAL3D+; camera y up, z back)."""
+    a, e, t = np.radians([azimuth, elevation, in_plane])
+    (ca, sa), (ce, se), (ct, st) = ((np.cos(x), np.sin(x)) for x in (a, e, t))
+    turn = np.array([[ct, -st, 0], [st, ct, 0], [0, 0, 1]])
+    tip = np.array([[1, 0, 0], [0, se, ce], [0, -ce, se]])
+    spin = np.array([[ca, sa, 0], [-sa, ca, 0], [0, 0, 1]])
+    return np.asarray(turn @ tip @ spin)
+
+
+def angles_from_rotation(rotation: ArrayLike) -> tuple[float, float, float]:
+    """Azimuth in [0, 360), elevation in [-90, 90], in-plane in [-180, 180) degrees; straight up or down,
+    where azimuth and in-plane rotation are one, the in-plane rotation is 0."""
+    r = np.asarray(rotation, float)
+    elevation = np.arcsin(np.clip(r[2, 2], -1, 1))
+    if np.hypot(r[2, 0], r[2, 1]) < 1e-9:
+        azimuth, in_plane = np.arctan2(r[0, 1], r[0, 0]), 0.0
+    else:
+        azimuth, in_plane = np.arctan2(r[2, 0], -r[2, 1]), np.arctan2(-r[0, 2], r[1, 2])
+    turned = (float(np.degrees(in_plane)) + 180) % 360 - 180
+    return float(np.degrees(azimuth)) % 360, float(np.degrees(elevation)), turned
