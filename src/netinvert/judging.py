@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,11 +34,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Pose:
-    """Azimuth and elevation in degrees, and how sure the network is to see its object, in [0, 1]."""
+    """Azimuth and elevation in degrees, and how sure the network is to see its object, in [0, 1].
+
+    ``presence`` is None for networks that do not say.
+    """
 
     azimuth: float
     elevation: float
-    presence: float
+    presence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,14 +153,8 @@ def _poses(encoder: Encoder, images: Tensor, originals: Tensor | None) -> list[P
     if reference is None:
         return [PoseFigures(pose) for pose in ours]
     difference = pose_differences(reading, reference)
-    rows = zip(
-        ours,
-        _rows(reference),
-        difference.azimuth.tolist(),
-        difference.rotation.tolist(),
-        difference.keypoints.tolist(),
-        strict=True,
-    )
+    columns = (difference.azimuth, difference.rotation, difference.keypoints)
+    rows = zip(ours, _rows(reference), *(_column(values, len(ours)) for values in columns), strict=True)
     return [PoseFigures(*row) for row in rows]
 
 
@@ -170,10 +168,25 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
         network.read_pose(network.module(encoder.network_input(encoder.fit(part.clamp(0, 1)))))
         for part in torch.split(images, CHUNK)
     ]
-    names = ("azimuth", "elevation", "rotation", "keypoints", "presence")
-    return PoseReading(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    return PoseReading(
+        azimuth=torch.cat([part.azimuth for part in parts]),
+        elevation=torch.cat([part.elevation for part in parts]),
+        rotation=torch.cat([part.rotation for part in parts]),
+        keypoints=_joined([part.keypoints for part in parts]),
+        presence=_joined([part.presence for part in parts]),
+    )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
 
 
 def _rows(reading: PoseReading) -> list[Pose]:
-    columns = (reading.azimuth.tolist(), reading.elevation.tolist(), reading.presence.tolist())
-    return [Pose(*row) for row in zip(*columns, strict=True)]
+    columns = (reading.azimuth, reading.elevation, reading.presence)
+    rows = zip(*(_column(values, len(reading.azimuth)) for values in columns), strict=True)
+    return [Pose(*row) for row in rows]
+
+
+def _column(values: Tensor | None, count: int) -> list[Any]:
+    return [None] * count if values is None else values.tolist()

@@ -180,4 +180,5 @@ def _caption(figures: Figures) -> tuple[str, ...]:
 
 
 def _pose_line(pose: Pose) -> str:
-    return f"azimuth {pose.azimuth:.0f}°, elevation {pose.elevation:.0f}°, presence {pose.presence:.2f}"
+    text = f"azimuth {pose.azimuth:.0f}°, elevation {pose.elevation:.0f}°"
+    return text if pose.presence is None else f"{text}, presence {pose.presence:.2f}"

@@ -92,7 +92,7 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
         _save(folder.staging, chairs, cats, {"chair": picture.image, PHOTOGRAPH: photograph})
         original = read_poses(Encoder(network, "output[keypoints]"), picture.image)
         assert original is not None
-        pose = Pose(original.azimuth.item(), original.elevation.item(), original.presence.item())
+        pose = Pose(original.azimuth.item(), original.elevation.item())
         truth = (picture.azimuth, picture.elevation)
         text = _report(chairs, cats, (picture.image, photograph), (pose, truth), seconds)
         write_atomic(folder.staging / "report.html", text.encode())
