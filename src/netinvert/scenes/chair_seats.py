@@ -52,14 +52,19 @@ def make_arms(plan: ChairPlan) -> Made:
         side = [cushion((w + 0.05, 0, low + half), (0.055, d, half), (8, 8, 8), steps=10)]
         return [(piece, "surface") for piece in both(side)]
     rest_kind = "surface" if plan.arms == "pad" else "frame"
+    # a bracket, since round and narrowing seats do not reach the post
+    bracket_height = plan.height - plan.thickness / 2
+    bracket = bar([(0.5 * w, 0.5 * front, bracket_height), (x, front, bracket_height)], (0.7 * b, 0.7 * b))
     if plan.arms == "loop":
         start = (x, front, plan.height - plan.thickness / 2)
         bend = [(x, front - 0.03, top - 0.05), (x, front, top), (x, 0, top + 0.005), (x, rear, top)]
-        return [(piece, "frame") for piece in both([bar([start, *bend], (0.9 * b, 0.9 * b))])]
+        tube = bar([start, *bend], (0.9 * b, 0.9 * b))
+        return [(piece, "frame") for piece in both([tube, bracket])]
     post = bar([(x, front, plan.height - plan.thickness), (x, front - 0.01, top)], (b, b), square=plan.square)
     wide = 0.035 if plan.arms == "pad" else 0.026
     rest = cushion((x, (front + rear) / 2 - 0.02, top + 0.012), (wide, (rear - front) / 2 + 0.03, 0.016), (5, 8, 4), 8)
-    return [(piece, kind) for piece, kind in zip(both([post, rest]), ["frame", rest_kind] * 2, strict=True)]
+    kinds = ["frame", "frame", rest_kind] * 2
+    return list(zip(both([post, bracket, rest]), kinds, strict=True))
 
 
 def _stretched(piece: Piece, depth: float) -> Piece:

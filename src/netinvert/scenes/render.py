@@ -265,12 +265,12 @@ class Renderer:
         traced[samples.pixel] = True
         rest = np.flatnonzero(~traced)
         width = camera.size[0]
-        ticks = np.array([[0.25, 0.25], [0.75, 0.75]])
+        ticks = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
         points = (np.stack([rest % width, rest // width], -1)[:, None] + ticks).reshape(-1, 2)
         missed = samples.face < 0
-        pixel = np.concatenate([samples.pixel[missed], np.repeat(rest, 2)])
-        weight = np.concatenate([samples.weight[missed], np.full(len(points), 0.5, np.float32)])
-        phase = np.concatenate([samples.phase[missed], np.tile([3, 12], len(rest))])
+        pixel = np.concatenate([samples.pixel[missed], np.repeat(rest, 4)])
+        weight = np.concatenate([samples.weight[missed], np.full(len(points), 0.25, np.float32)])
+        phase = np.concatenate([samples.phase[missed], np.tile([0, 4, 8, 12], len(rest))])
         direction = np.concatenate([samples.direction[missed], camera.directions(points).astype(np.float32)])
         down = direction[:, 2] < -1e-4
         position = camera.position.astype(np.float32)
