@@ -1,0 +1,114 @@
+"""What stands behind an object: plain colours, gradients, noise, checks, blocks, or photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netinvert.errors import ConfigError
+
+Pixels = NDArray[np.uint8]
+KINDS = ("plain", "gradient", "noise", "checks", "blocks")
+
+
+def random_background(
+    rng: np.random.Generator, size: int, kind: str = "mixed", photographs: Sequence[Pixels] = ()
+) -> Pixels:
+    """A background (size, size, 3) sRGB of a kind in KINDS, "photographs", or any of them ("mixed").
+
+    ``photographs`` (H, W, 3) each give a random square crop.
+
+    Raises:
+        ConfigError: an unknown kind, or no photographs to choose from.
+    """
+    if kind == "mixed":
+        kind = str(rng.choice([*KINDS, *(["photographs"] if len(photographs) else [])]))
+    if kind == "photographs":
+        return _crop(rng, size, photographs)
+    makers = {"plain": _plain, "gradient": _gradient, "noise": _noise, "checks": _checks, "blocks": _blocks}
+    if kind not in makers:
+        raise ConfigError(f"no background {kind!r}: there are mixed, photographs, {', '.join(KINDS)}")
+    return np.asarray((makers[kind](rng, size).clip(0, 1) * 255).round(), np.uint8)
+
+
+def composite(rgba: Pixels, background: Pixels) -> Pixels:
+    """A straight-alpha picture (H, W, 4) over a background (H, W, 3), blended in sRGB."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    mixed = rgba[..., :3] * alpha + background * (1 - alpha)
+    return np.asarray(mixed.round(), np.uint8)
+
+
+def _colour(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Any colour, greyish ones more often."""
+    grey = rng.uniform(0.05, 0.98)
+    return np.clip(grey + rng.normal(size=3) * rng.choice([0.02, 0.1, 0.3]), 0, 1)
+
+
+def _plain(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    return np.broadcast_to(_colour(rng), (size, size, 3))
+
+
+def _gradient(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[0:1 : size * 1j, 0:1 : size * 1j] - 0.5
+    share = (0.5 + (x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(0.7, 3)).clip(0, 1)
+    return _mix(share, _colour(rng), _colour(rng))
+
+
+def _noise(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    y, x = np.meshgrid(np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size, indexing="ij")
+    frequency = np.hypot(x, y)
+    frequency[0, 0] = np.inf
+    spectrum = (rng.normal(size=(3, *x.shape)) + 1j * rng.normal(size=(3, *x.shape))) / frequency ** rng.uniform(
+        0.8, 2.2
+    )
+    clouds = np.fft.irfft2(spectrum, s=(size, size))
+    clouds /= clouds.std(axis=(1, 2), keepdims=True)
+    mixed = rng.uniform(0, 1)  # from one shade to three independent channels
+    clouds = (1 - mixed) * clouds[:1] + mixed * clouds
+    return _colour(rng) + rng.uniform(0.05, 0.3) * clouds.transpose(1, 2, 0)
+
+
+def _checks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    angle, period = rng.uniform(0, np.pi), rng.uniform(0.08, 0.5) * size
+    y, x = np.mgrid[0:size, 0:size]
+    u = (x * np.cos(angle) + y * np.sin(angle)) / period + rng.random()
+    v = (y * np.cos(angle) - x * np.sin(angle)) / period + rng.random()
+    share = np.floor(u) % 2
+    if rng.random() < 0.6:
+        share = (share + np.floor(v)) % 2
+    return _mix(share, _colour(rng), _colour(rng))
+
+
+def _blocks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """Clutter: rectangles and discs of many colours over one another."""
+    picture = np.array(_gradient(rng, size))
+    y, x = np.mgrid[0:size, 0:size]
+    for _ in range(int(rng.integers(3, 14))):
+        cx, cy = rng.uniform(0, size, 2)
+        w, h = rng.uniform(0.04, 0.35, 2) * size
+        angle = rng.uniform(0, np.pi)
+        u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+        v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+        inside = (np.abs(u) < w) & (np.abs(v) < h) if rng.random() < 0.7 else np.hypot(u / w, v / h) < 1
+        picture[inside] = _colour(rng)
+    return picture
+
+
+def _crop(rng: np.random.Generator, size: int, photographs: Sequence[Pixels]) -> Pixels:
+    if not len(photographs):
+        raise ConfigError("backgrounds of photographs: give a folder with at least one image")
+    from PIL import Image  # noqa: PLC0415
+
+    photograph = photographs[int(rng.integers(len(photographs)))]
+    height, width = photograph.shape[:2]
+    side = int(min(height, width) * rng.uniform(0.3, 1))
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    cut = Image.fromarray(photograph[top : top + side, left : left + side])
+    return np.asarray(cut.resize((size, size), Image.Resampling.BOX))
+
+
+def _mix(share: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return share[..., None] * one + (1 - share[..., None]) * other
