@@ -52,7 +52,7 @@ class PoseNet(nn.Sequential):
     def codes_and_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The code (N, code) after relu7, and the output (N, outputs)."""
         code = images
-        for module in self[:-1]:
+        for module in list(self.children())[:-1]:
             code = module(code)
         return code, self.fc8(code)
 

@@ -1,0 +1,137 @@
+"""What one step of training a pose network is: the networks, the loss, the rate, the average."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netinvert.errors import ConfigError
+from netinvert.networks.judge import JudgeNet
+from netinvert.networks.pairs import PairHead, relative_loss, relative_rotation
+from netinvert.networks.posenet import MEAN, STD, PoseNet
+from netinvert.networks.rotation_heads import rotation_head, rotation_loss
+from netinvert.pose.batches import Batch
+
+TOPOLOGIES = ("posenet", "posenet-judge")
+WARM_UP, DECAY = 500, 0.3
+"""Steps of rising rate, and the share of all steps in which it falls to zero at the end."""
+AVERAGE = 0.999
+PAIR_WEIGHT = 0.25
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a pose network is trained: ``samples`` views in batches of ``batch``.
+
+    ``network`` is one of TOPOLOGIES, ``head`` one of rotation_heads.HEADS; ``rate`` is AdamW's peak.
+    """
+
+    network: str = "posenet"
+    head: str = "6d"
+    samples: int = 1_500_000
+    batch: int = 64
+    seed: int = 0
+    rate: float = 2e-3
+    decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if self.network not in TOPOLOGIES:
+            raise ConfigError(f"no topology {self.network!r} to train: there are {', '.join(TOPOLOGIES)}")
+        rotation_head(self.head)
+        if self.samples < self.batch:
+            raise ConfigError(f"{self.samples} samples are less than one batch of {self.batch}: give more")
+        if not (0 < self.rate < 1 and self.decay >= 0 and self.seed >= 0):
+            raise ConfigError("the rate must be in (0, 1), weight decay and seed not negative")
+
+    @property
+    def steps(self) -> int:
+        """How many batches."""
+        return self.samples // self.batch
+
+    def rate_at(self, step: int) -> float:
+        """The share of the peak rate: rising, constant, then falling to zero.
+
+        As long as the rate is constant, nothing depends on how many steps are still to come.
+        """
+        left = (self.steps - step) / max(DECAY * self.steps, 1)
+        return max(0.0, min(1.0, (step + 1) / WARM_UP, left))
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+class PoseModel(nn.Module):
+    """The network in training, its siamese head, and the running average of both that is kept in the end."""
+
+    def __init__(self, plan: TrainingPlan) -> None:
+        super().__init__()
+        self.plan, self.head = plan, rotation_head(plan.head)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            network: PoseNet | JudgeNet
+            if plan.network == "posenet":
+                network = PoseNet(self.head.outputs)
+            else:
+                network = JudgeNet(self.head.outputs)
+            code = network.fc8.in_features if isinstance(network, PoseNet) else network.fc6.in_features
+            pairs = PairHead(code)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.pairs = pairs
+        self.average = nn.ModuleDict({"network": copy.deepcopy(network), "pairs": copy.deepcopy(pairs)})
+        self.average.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> PoseModel:
+        """Training mode for all but the average."""
+        super().train(mode)
+        self.average.eval()
+        return self
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss of a batch, and its parts."""
+        codes, outputs = self.network.codes_and_outputs(prepared(batch.images))
+        pose = rotation_loss(self.head, outputs, batch.rotation, batch.symmetry).mean()
+        first, second = codes[0::2], codes[1::2]
+        predicted, same = self.pairs(first, second)
+        _, other = self.pairs(first, second.roll(1, 0))
+        truth = relative_rotation(batch.rotation[0::2], batch.rotation[1::2])
+        alone = (batch.symmetry[0::2] == 1).to(predicted)  # of a symmetric object the turn is not known
+        relative = (relative_loss(predicted, truth) * alone).sum() / alone.sum().clamp_min(1)
+        logits = torch.cat([same, other])
+        match = F.binary_cross_entropy_with_logits(
+            logits, torch.cat([torch.ones_like(same), torch.zeros_like(other)])
+        )
+        total = pose + PAIR_WEIGHT * (relative + match)
+        return total, {"pose": pose.detach(), "relative": relative.detach(), "match": match.detach()}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights, which decay, and biases and norms, which do not."""
+        own = [p for part in (self.network, self.pairs) for p in part.parameters()]
+        return [
+            {"params": [p for p in own if p.ndim > 1], "weight_decay": self.plan.decay},
+            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Move the average towards the weights; quickly at first."""
+        keep = min(AVERAGE, (1 + step) / (10 + step))
+        for name, kept in self.average.items():
+            now = getattr(self, name)
+            floats = [(a, b) for a, b in zip(_tensors(kept), _tensors(now), strict=True) if a.is_floating_point()]
+            torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
+
+
+def prepared(images: Tensor) -> Tensor:
+    """Images in [0, 1] as the pose networks want them."""
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

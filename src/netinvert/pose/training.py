@@ -1,0 +1,178 @@
+"""Training a pose network: Lightning runs it, saves it, and takes it up again."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from netinvert.errors import MissingExtraError, NetinvertError
+from netinvert.pose.batches import Batches, Views, background_pool
+from netinvert.pose.steps import PoseModel, TrainingPlan, prepared
+from netinvert.rotations import pose_summary
+from netinvert.scenes.reading import load_arrays
+
+if TYPE_CHECKING:
+    from lightning import LightningModule, Trainer
+
+CLIP = 1.0
+LAST = "last.ckpt"
+
+
+class TrainingError(NetinvertError):
+    """A training that cannot go on."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where and how a training runs. ``every`` counts steps between checkpoints and validations;
+    ``devices`` and ``nodes`` go to Lightning; ``progress`` shows a bar."""
+
+    folder: Path
+    every: int = 1000
+    threads: int | None = None
+    devices: int = 1
+    nodes: int = 1
+    progress: bool = True
+
+
+class _Steps(IterableDataset[int]):
+    """Nothing but a beat: the batch is made from the step's number."""
+
+    def __iter__(self) -> Iterator[int]:
+        step = 0
+        while True:
+            yield step
+            step += 1
+
+
+def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
+    """Train on the train split of a dataset, watching its validation split; take up what ``run`` left.
+
+    Checkpoints and TensorBoard logs go to ``run.folder``.
+
+    Raises:
+        MissingExtraError: lightning is not installed.
+        TrainingError: the loss is not finite; the last checkpoint is kept.
+        DatasetError: the dataset is missing or damaged.
+    """
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    batches = Batches(Views.of(load_arrays(data, "train")), plan.batch // (run.devices * run.nodes), plan.seed)
+    held_out = validation_images(data, plan.seed)
+    model = PoseModel(plan)
+    module = _module(model, batches, held_out)
+    trainer = _trainer(plan, run)
+    last = run.folder / LAST
+    with warnings.catch_warnings():
+        # Lightning points at its own habits (few workers, no length); none of them is a mistake here
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torch")
+        trainer.fit(
+            module,
+            DataLoader(_Steps(), batch_size=None),
+            DataLoader([0], batch_size=None),  # type: ignore[arg-type]
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=True,
+        )
+    return model
+
+
+def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The validation views (N, 3, H, W) uint8 before fixed backgrounds, with rotations and symmetries."""
+    views = Views.of(load_arrays(data, "validation"))
+    pool = background_pool(seed + 1, views.rgba.shape[-1], 500)
+    behind = pool[torch.arange(len(views.rgba)) % len(pool)].float()
+    alpha = views.rgba[:, 3:].float() / 255
+    images = (views.rgba[:, :3] * alpha + behind * (1 - alpha)).round().to(torch.uint8)
+    return images, views.rotation, views.symmetry
+
+
+@torch.no_grad()
+def figures_of(model: PoseModel, held_out: tuple[Tensor, Tensor, Tensor]) -> dict[str, float]:
+    """Pose figures of the averaged network on images, and how many units of its code never speak."""
+    images, rotation, symmetry = held_out
+    network = model.average["network"]
+    codes, outputs = [], []
+    for part in images.split(256):
+        code, output = network.codes_and_outputs(prepared(part.float() / 255))
+        codes.append(code)
+        outputs.append(output)
+    dead = (torch.cat(codes) <= 0).all(0).sum()
+    found = pose_summary(model.head.rotation(torch.cat(outputs)), rotation, symmetry)
+    return found | {"dead_code_units": float(dead)}
+
+
+def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, Tensor]) -> LightningModule:
+    try:
+        from lightning import LightningModule  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("training", "training") from error
+
+    class Training(LightningModule):
+        """The glue between the model and Lightning."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def training_step(self, _beat: int, _index: int) -> Tensor:
+            step = self.global_step * self.trainer.world_size + self.global_rank
+            loss, parts = model.loss(batches(step))
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss.item()} at step {self.global_step}: the last checkpoint is kept; "
+                    "train with a smaller --rate"
+                )
+            if self.global_step % 50 == 0:
+                self.log_dict({f"loss/{name}": value for name, value in parts.items()}, batch_size=1)
+            self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
+            return loss
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            model.update_average(self.global_step)
+
+        def validation_step(self, _beat: int, _index: int) -> None:
+            found = figures_of(model, held_out)
+            self.log_dict({f"validation/{name}": value for name, value in found.items()}, batch_size=1)
+            self.log("median", found["median_geodesic_deg"], prog_bar=True, logger=False, batch_size=1)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(model.parameter_groups(), lr=model.plan.rate, fused=True)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, model.plan.rate_at)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    return Training()
+
+
+def _trainer(plan: TrainingPlan, run: TrainingRun) -> Trainer:
+    from lightning import Trainer  # noqa: PLC0415
+    from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: PLC0415
+    from lightning.pytorch.loggers import TensorBoardLogger  # noqa: PLC0415
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    keep = ModelCheckpoint(
+        dirpath=run.folder, filename="last", every_n_train_steps=run.every, save_top_k=1, enable_version_counter=False
+    )
+    return Trainer(
+        accelerator="auto",
+        devices=run.devices,
+        num_nodes=run.nodes,
+        max_steps=plan.steps,
+        max_epochs=-1,
+        val_check_interval=run.every,
+        num_sanity_val_steps=0,
+        gradient_clip_val=CLIP,
+        log_every_n_steps=50,
+        callbacks=[keep],
+        logger=TensorBoardLogger(run.folder, name="logs", version=""),
+        enable_progress_bar=run.progress,
+        enable_model_summary=False,
+    )
