@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from netinvert.cli import demo, encode, invert, layers, networks, rerun
 from netinvert.cli.console import Interrupted, note
+from netinvert.cli.scenes import scenes
 from netinvert.errors import NetinvertError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -66,6 +67,7 @@ app.command("layers")(layers.layers)
 app.command("networks")(networks.networks)
 app.command("rerun")(rerun.rerun)
 app.command("demo")(demo.demo)
+app.add_typer(scenes, name="scenes")
 
 
 def main() -> None:

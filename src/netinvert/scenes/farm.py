@@ -1,0 +1,213 @@
+"""Rendering a whole dataset, over processes or machines, from where it was left."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from netinvert.errors import MissingExtraError, NetinvertError, OutputError
+from netinvert.files import output_error, read_json, sha256_of, write_atomic, write_json
+from netinvert.locks import Lock
+from netinvert.scenes.plan import DatasetPlan
+from netinvert.scenes.shards import shard_bytes
+
+PLAN, MANIFEST, LOCK = "plan.json", "manifest.json", ".lock"
+TRIES = 3
+"""How often a shard is begun anew when its worker dies."""
+PACKAGES = ("netinvert", "numpy", "embreex", "pillow")
+Shards = Mapping[str, list[int]]
+Progress = Callable[[int, int], None]
+"""Told how many shards of how many are done."""
+
+
+class WorkerError(NetinvertError):
+    """Workers died again and again."""
+
+
+@dataclass(frozen=True)
+class Farm:
+    """Who renders: ``processes`` of this machine (None: one a core), or a Ray cluster at ``ray``
+    ("local" starts one here)."""
+
+    processes: int | None = None
+    ray: str | None = None
+
+
+def render_dataset(plan: DatasetPlan, out: Path, farm: Farm, progress: Progress | None = None) -> dict[str, Any]:
+    """Render what is missing of a dataset into a folder; gives its manifest.
+
+    A shard is whole or absent, its bytes depend on the plan alone, and the manifest comes last; so a render
+    that was stopped in any way is finished by the same call.
+
+    Raises:
+        OutputError: the folder holds another dataset, is being written, or the disk is full.
+        WorkerError: a worker died TRIES times over the same shard.
+    """
+    _prepare(out, plan)
+    lock = Lock(out / LOCK)
+    lock.acquire()
+    try:
+        for stale in out.glob(".netinvert-*.tmp"):
+            stale.unlink(missing_ok=True)
+        shards = plan.shards()
+        missing = {name: identities for name, identities in shards.items() if not (out / name).exists()}
+        _check_space(plan, missing, out)
+        began, done = time.perf_counter(), len(shards) - len(missing)
+        if progress is not None:
+            progress(done, len(shards))
+        for name, content in _rendered(plan, missing, farm):
+            write_atomic(out / name, content)
+            done += 1
+            if progress is not None:
+                progress(done, len(shards))
+        manifest = _manifest(plan, shards, out) | {"seconds": time.perf_counter() - began}
+        if missing or not (out / MANIFEST).exists():
+            write_json(out / MANIFEST, manifest)
+        return manifest
+    finally:
+        lock.release()
+
+
+def estimated_bytes(plan: DatasetPlan, samples: int) -> int:
+    """About how much disk so many samples need."""
+    return int(samples * (6000 + 2.2 * plan.size**2))
+
+
+def _prepare(out: Path, plan: DatasetPlan) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(out, error) from error
+    if (out / PLAN).exists():
+        theirs = read_json(out / PLAN)
+        mine = plan.to_json()
+        differing = [name for name in mine if not isinstance(theirs, dict) or theirs.get(name) != mine[name]]
+        if differing:
+            raise OutputError(
+                f"{out} holds another dataset (different {', '.join(differing)}): choose another folder or "
+                "give the same settings to go on with it"
+            )
+        return
+    if any(out.glob("*.tar")):
+        raise OutputError(f"{out} has shards but no {PLAN}: choose another folder")
+    write_json(out / PLAN, plan.to_json())
+
+
+def _check_space(plan: DatasetPlan, missing: Shards, out: Path) -> None:
+    needed = estimated_bytes(plan, plan.views * sum(map(len, missing.values())))
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise OutputError(
+            f"the dataset needs about {needed / 1e9:.1f} GB and {out} has {free / 1e9:.1f} GB free: choose "
+            "another disk, or fewer identities or views"
+        )
+
+
+def _rendered(plan: DatasetPlan, missing: Shards, farm: Farm) -> Iterator[tuple[str, bytes]]:
+    if not missing:
+        return iter(())
+    if farm.ray is not None:
+        return _by_ray(plan, missing, farm.ray)
+    processes = min(farm.processes or os.cpu_count() or 1, len(missing))
+    if processes == 1:
+        return ((name, shard_bytes(plan, identities)) for name, identities in missing.items())
+    return _by_processes(plan, missing, processes)
+
+
+def _by_processes(plan: DatasetPlan, missing: Shards, processes: int) -> Iterator[tuple[str, bytes]]:
+    left, died = dict(missing), 0
+    while left:
+        try:
+            for name, content in _one_pool(plan, left, processes):
+                del left[name]
+                yield name, content
+        except BrokenProcessPool as error:
+            died += 1
+            if died >= TRIES:
+                raise WorkerError(
+                    f"worker processes died {died} times (out of memory?); {len(left)} shards are still to be "
+                    "rendered: run the same command again, with fewer --processes"
+                ) from error
+
+
+def _one_pool(plan: DatasetPlan, left: Shards, processes: int) -> Iterator[tuple[str, bytes]]:
+    """Render with one pool of processes, never more than two shards a process ahead of the writing."""
+    context = multiprocessing.get_context("spawn")
+    waiting = iter(dict(left).items())
+    running: dict[Future[bytes], str] = {}
+    with ProcessPoolExecutor(processes, context) as pool:
+        try:
+            while True:
+                for name, identities in waiting:
+                    running[pool.submit(shard_bytes, plan, identities)] = name
+                    if len(running) >= 2 * processes:
+                        break
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _by_ray(plan: DatasetPlan, missing: Shards, address: str) -> Iterator[tuple[str, bytes]]:
+    """Render on a Ray cluster; the shards come back here, so that workers need no common disk."""
+    try:
+        import ray  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("rendering on many machines", "ray") from error
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, log_to_driver=False)
+    try:
+        task = ray.remote(num_cpus=1, max_retries=TRIES)(shard_bytes)
+        ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        waiting = iter(missing.items())
+        running: dict[Any, str] = {}
+        while True:
+            for name, identities in waiting:
+                running[task.remote(plan, identities)] = name
+                if len(running) >= ahead:
+                    break
+            if not running:
+                return
+            for reference in ray.wait(list(running), num_returns=1)[0]:
+                name = running.pop(reference)
+                try:
+                    yield name, ray.get(reference)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+                    raise WorkerError(f"workers died {TRIES} times over {name}: run the same command again") from error
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _manifest(plan: DatasetPlan, shards: Shards, out: Path) -> dict[str, Any]:
+    hashes = {name: sha256_of(out / name) for name in sorted(shards)}
+    samples = {name: plan.views * len(identities) for name, identities in sorted(shards.items())}
+    whole = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    return {
+        "plan": plan.to_json(),
+        "fingerprint": plan.fingerprint,
+        "sha256": whole,
+        "samples": sum(samples.values()),
+        "shards": [{"name": name, "samples": samples[name], "sha256": hashes[name]} for name in hashes],
+        "versions": {package: _version(package) for package in PACKAGES},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
