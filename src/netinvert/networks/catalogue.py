@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from netinvert.errors import NetworkError
-from netinvert.networks import external, imagenet, objectron, onnx, tflite
+from netinvert.networks import external, imagenet, objectron, onnx, pose_files, posenet, tflite
 from netinvert.networks.network import Network
 
 Loader = Callable[[str | None], Network]
@@ -56,8 +56,23 @@ def _objectron(kind: str) -> Entry:
     return Entry(card, partial(objectron.load_objectron, name))
 
 
+def _posenet(name: str, parameters: int) -> Entry:
+    card = NetworkCard(
+        name=name,
+        task="3-D pose of a chair" + (", to judge others' pictures" if name.endswith("judge") else ""),
+        licence=pose_files.LICENCE,
+        source="netinvert",
+        size=posenet.SIZE,
+        parameters=parameters,
+        layers=pose_files.LAYERS[name],
+    )
+    return Entry(card, partial(pose_files.load_pose_network, name))
+
+
 BUILT_IN: tuple[Entry, ...] = (
     *(_objectron(kind) for kind in objectron.OBJECTS),
+    _posenet("posenet", 1_841_238),
+    _posenet("posenet-judge", 1_436_994),
     Entry(
         NetworkCard(
             name="efficientnet-lite0",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from netinvert.networks.posenet import initialise
+from netinvert.networks.posenet import fuse, initialise
 
 LAYERS = ("stage1", "stage2", "stage3", "stage4", "relu5", "fc6")
 WIDTHS = (24, 48, 96, 160)
@@ -47,7 +46,6 @@ class JudgeNet(nn.Module):
         self.norm5 = nn.BatchNorm1d(code) if norm else nn.Identity()
         self.relu5 = nn.ReLU()
         self.fc6 = nn.Linear(code, outputs)
-        self.norm = norm
         initialise(self)
 
     def codes_and_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,3 +58,19 @@ class JudgeNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The output (N, outputs)."""
         return self.codes_and_outputs(images)[1]
+
+
+NORMS = {"conv1": "norm1", "conv2": "norm2", "stem": "stem_norm", "fc5": "norm5"}
+
+
+def folded(network: JudgeNet) -> JudgeNet:
+    """The same function without BatchNorm: each is folded into the layer before it."""
+    bare = JudgeNet(network.fc6.out_features, network.fc6.in_features, norm=False).to(network.fc6.weight)
+    state = {}
+    for name, part in network.named_modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            parent, _, own = name.rpartition(".")
+            norm = getattr(network.get_submodule(parent), NORMS[own]) if own in NORMS else None
+            state |= {f"{name}.{kind}": value for kind, value in fuse(part, norm).state_dict().items()}
+    bare.load_state_dict(state)
+    return bare.eval()

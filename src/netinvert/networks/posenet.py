@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -13,7 +13,6 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5", "pool5", "relu6", "relu7", "fc8")
 CODE = 512
 WIDTHS = (40, 80, 144, 144, 112)
-NEVER_DEAD = 1e-12
 
 
 class PoseNet(nn.Sequential):
@@ -68,17 +67,21 @@ def initialise(module: nn.Module) -> None:
 
 def folded(network: PoseNet) -> PoseNet:
     """The same function without BatchNorm: each is folded into the layer before it."""
-    outputs, code = network.fc8.out_features, network.fc8.in_features
-    bare = PoseNet(outputs, code, norm=False).to(network.fc8.weight).eval()
+    bare = PoseNet(network.fc8.out_features, network.fc8.in_features, norm=False).to(network.fc8.weight)
     state = {}
-    with torch.no_grad():
-        for name, part in network.named_children():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                norm = getattr(network, f"norm{name[-1]}", None)
-                if isinstance(norm, nn.BatchNorm2d):
-                    part = fuse_conv_bn_eval(part.eval(), norm.eval())  # noqa: PLW2901
-                elif isinstance(norm, nn.BatchNorm1d):
-                    part = fuse_linear_bn_eval(part.eval(), norm.eval())  # noqa: PLW2901
-                state[f"{name}.weight"], state[f"{name}.bias"] = part.weight, part.bias
+    for name, part in network.named_children():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            fused = fuse(part, getattr(network, f"norm{name[-1]}", None))
+            state |= {f"{name}.{kind}": value for kind, value in fused.state_dict().items()}
     bare.load_state_dict(state)
-    return bare
+    return bare.eval()
+
+
+def fuse(layer: nn.Module, norm: nn.Module | None) -> nn.Module:
+    """A layer and the BatchNorm behind it, as it is in evaluation, as one layer; the given ones stay as they are."""
+    layer, norm = copy.deepcopy(layer).eval(), copy.deepcopy(norm)
+    if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        return fuse_conv_bn_eval(layer, norm.eval())
+    if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+        return fuse_linear_bn_eval(layer, norm.eval())
+    return layer
