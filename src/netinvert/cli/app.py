@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from netinvert.cli import demo, encode, invert, layers, networks, rerun
 from netinvert.cli.console import Interrupted, note
+from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
 from netinvert.errors import NetinvertError
 
@@ -68,6 +69,7 @@ app.command("networks")(networks.networks)
 app.command("rerun")(rerun.rerun)
 app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
+app.add_typer(pose, name="pose")
 
 
 def main() -> None:

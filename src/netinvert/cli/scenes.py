@@ -28,14 +28,21 @@ def render(  # noqa: PLR0913  (one parameter an option)
     protocol: Annotated[
         str | None, typer.Option(help="random, or chairs62: 31 azimuths at elevations 20 and 30.")
     ] = None,
-    elevation: Annotated[tuple[float, float], typer.Option(help="Lowest and highest, in degrees.")] = (-5.0, 50.0),
+    elevation: Annotated[tuple[float, float], typer.Option(help="Lowest and highest, in degrees.")] = (
+        -5.0,
+        50.0,
+    ),
     in_plane: Annotated[float, typer.Option(help="Greatest in-plane rotation, in degrees.")] = 15.0,
     lights: Annotated[str, typer.Option(help="random or studio.")] = "random",
     background: Annotated[
         str,
-        typer.Option(help="none (transparent), plain, gradient, noise, checks, blocks, mixed, or a folder of photographs."),
+        typer.Option(
+            help="none (transparent), plain, gradient, noise, checks, blocks, mixed, or a folder of photographs."
+        ),
     ] = "none",
-    occlusion: Annotated[float, typer.Option(help="Greatest share of the picture that something hides.")] = 0.0,
+    occlusion: Annotated[
+        float, typer.Option(help="Greatest share of the picture that something hides.")
+    ] = 0.0,
     processes: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
     ray: Annotated[str | None, typer.Option(help="A Ray cluster's address, or local.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
@@ -79,7 +86,9 @@ def render(  # noqa: PLR0913  (one parameter an option)
 def show(  # noqa: PLR0913  (one parameter an option)
     dataset: Annotated[Path | None, typer.Argument(help="A rendered dataset.", metavar="[DIR]")] = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.", metavar="FILE")] = Path("scenes.png"),
-    objects: Annotated[str, typer.Option(help="Without a dataset: a category, a mesh file or a folder.")] = "chairs",
+    objects: Annotated[
+        str, typer.Option(help="Without a dataset: a category, a mesh file or a folder.")
+    ] = "chairs",
     identities: Annotated[int, typer.Option(help="How many objects.")] = 10,
     views: Annotated[int, typer.Option(help="Views of each.")] = 6,
     size: Annotated[int, typer.Option(help="Pixels a side of what is rendered.")] = 128,
@@ -88,10 +97,12 @@ def show(  # noqa: PLR0913  (one parameter an option)
     parts: Annotated[bool, typer.Option(help="Show parts instead of colours.")] = False,
 ) -> None:
     """Write a contact sheet: an object a row, a view a column."""
-    from netinvert.scenes.sheets import dataset_sheet, fresh_sheet  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.scenes.plan import DatasetPlan  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.scenes.sheets import dataset_sheet, fresh_sheet  # noqa: PLC0415
 
     if dataset is not None:
         dataset_sheet(dataset, split, identities, views, out, parts)
     else:
-        fresh_sheet(objects, seed, identities, views, out, size, parts)
+        plan = DatasetPlan(objects, identities, views, size, seed, protocol="random")
+        fresh_sheet(plan, out, parts)
     typer.echo(str(out))

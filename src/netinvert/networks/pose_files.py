@@ -83,7 +83,9 @@ def read_pose_network(path: str | Path) -> PoseFile:
     head = rotation_head(metadata["head"])
     network, pairs = built(partial(_bare, topology, head))
     for part, module in (("network", network), ("pairs", pairs)):
-        state = {n.removeprefix(f"{part}."): t.float() for n, t in tensors.items() if n.startswith(f"{part}.")}
+        state = {
+            n.removeprefix(f"{part}."): t.float() for n, t in tensors.items() if n.startswith(f"{part}.")
+        }
         load_state(module, state, str(path))
     return PoseFile(network.eval(), pairs.eval(), topology, head, json.loads(metadata.get("facts", "{}")))
 

@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.rotations import angles_from_rotation, equivalent_rotations, rotation_from_6d, rotation_from_angles
+from netinvert.rotations import (
+    angles_from_rotation,
+    equivalent_rotations,
+    rotation_from_6d,
+    rotation_from_angles,
+)
 
 ANY_TURN = 36
 """So many turns stand for a body of revolution in the losses."""

@@ -93,7 +93,9 @@ class Batches:
         generator = torch.Generator().manual_seed((self.seed << 40) + step)
         views, count = self.views, self.size // 2
         identities = torch.randperm(len(views.table), generator=generator)[:count]
-        chosen = torch.stack([torch.randperm(views.table.shape[1], generator=generator)[:2] for _ in range(count)])
+        chosen = torch.stack(
+            [torch.randperm(views.table.shape[1], generator=generator)[:2] for _ in range(count)]
+        )
         index = views.table[identities[:, None], chosen].flatten()
         rgba = views.rgba[index].float().div_(255)
         rotation, symmetry = views.rotation[index], views.symmetry[index]
@@ -155,7 +157,9 @@ def _shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
     amount = round(SHIFT * side / 64)
     padded = F.pad(rgba, (amount,) * 4)
     places = torch.randint(2 * amount + 1, (len(rgba), 2), generator=generator).tolist()
-    return torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(padded, places, strict=True)])
+    return torch.stack(
+        [one[:, y : y + side, x : x + side] for one, (y, x) in zip(padded, places, strict=True)]
+    )
 
 
 def _recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:

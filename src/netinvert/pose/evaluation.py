@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.networks.network import Network
+from netinvert.networks.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
 from netinvert.networks.pairs import PairHead, relative_rotation, rotation_of
+from netinvert.pose.steps import prepared
 from netinvert.rotations import geodesic_degrees, pose_summary, symmetric_geodesic_degrees
 from netinvert.scenes.backgrounds import composite, random_background
 from netinvert.scenes.catalogue import make_object
@@ -128,23 +131,36 @@ def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def evaluate_pairs(network: Any, pairs: PairHead, views: TestViews, prepared: Callable[[Tensor], Tensor]) -> dict[str, float]:  # noqa: ANN401
+def full_evaluation(network: Network, views: TestViews, weights: str | Path | None = None) -> dict[str, Any]:
+    """``evaluate``, and for netinvert's own pose networks also the code's dead units and the siamese head."""
+    figures = evaluate(network, views)
+    if network.name not in POSE_NETWORKS or str(weights) == "random":
+        return figures
+    content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
+    codes = torch.cat(
+        [content.network.codes_and_outputs(part)[0] for part in prepared(views.images).split(CHUNK)]
+    )
+    figures["dead_code_units"] = int((codes <= 0).all(0).sum())
+    figures |= evaluate_pairs(content.pairs, codes, views)
+    figures["relative_from_absolute_median_deg"] = _relative_from_absolute(network, views)
+    return figures
+
+
+@torch.no_grad()
+def evaluate_pairs(pairs: PairHead, codes: Tensor, views: TestViews) -> dict[str, float]:
     """Figures of the siamese head: relative pose of two views of an object, and telling objects apart.
 
     Positives are neighbouring views of one object, negatives the same view of the next object.
     ``fpr_at_95_recall`` is the share of negatives accepted at the threshold that accepts 95 % of the
-    positives (Zamir et al. 2016). ``network.codes_and_outputs`` gives the codes.
+    positives (Zamir et al. 2016).
     """
-    codes = torch.cat([network.codes_and_outputs(prepared(part))[0] for part in views.images.split(CHUNK)])
-    index = torch.arange(len(codes))
     same = (views.identity[:-1] == views.identity[1:]).nonzero().squeeze(1)
     count = int((views.identity == views.identity[0]).sum())
-    other = index[: len(codes) - count]
+    other = torch.arange(len(codes) - count)
     relative, positive = pairs(codes[same], codes[same + 1])
     _, negative = pairs(codes[other], codes[other + count])
     truth = relative_rotation(views.rotation[same], views.rotation[same + 1])
-    alone = views.symmetry[same] == 1
-    error = geodesic_degrees(rotation_of(relative), truth)[alone]
+    error = geodesic_degrees(rotation_of(relative), truth)[views.symmetry[same] == 1]
     threshold = positive.sort().values[int(0.05 * len(positive))]
     return {
         "relative_median_deg": float(error.median()),
@@ -154,8 +170,7 @@ def evaluate_pairs(network: Any, pairs: PairHead, views: TestViews, prepared: Ca
     }
 
 
-@torch.no_grad()
-def relative_from_absolute(network: Network, views: TestViews) -> float:
+def _relative_from_absolute(network: Network, views: TestViews) -> float:
     """Median error in degrees of the relative pose that two absolute readings give, for comparison."""
     predicted = read_rotations(network, views.images)
     same = (views.identity[:-1] == views.identity[1:]).nonzero().squeeze(1)
@@ -163,15 +178,3 @@ def relative_from_absolute(network: Network, views: TestViews) -> float:
     truth = relative_rotation(views.rotation[same], views.rotation[same + 1])
     found = relative_rotation(predicted[same], predicted[same + 1])
     return float(geodesic_degrees(found, truth).median())
-
-
-def dead_units(network: Any, images: Tensor, prepared: Callable[[Tensor], Tensor]) -> int:  # noqa: ANN401
-    """How many numbers of the code are 0 for every image."""
-    with torch.no_grad():
-        codes = torch.cat([network.codes_and_outputs(prepared(part))[0] for part in images.split(CHUNK)])
-    return int((codes <= 0).all(0).sum())
-
-
-def with_size(plan: DatasetPlan, size: int) -> DatasetPlan:
-    """The same objects, cameras and lights at another number of pixels."""
-    return replace(plan, size=size)

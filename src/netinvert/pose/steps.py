@@ -123,7 +123,9 @@ class PoseModel(nn.Module):
         keep = min(AVERAGE, (1 + step) / (10 + step))
         for name, kept in self.average.items():
             now = getattr(self, name)
-            floats = [(a, b) for a, b in zip(_tensors(kept), _tensors(now), strict=True) if a.is_floating_point()]
+            floats = [
+                (a, b) for a, b in zip(_tensors(kept), _tensors(now), strict=True) if a.is_floating_point()
+            ]
             torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
 
 

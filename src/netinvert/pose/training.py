@@ -65,7 +65,9 @@ def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
     """
     if run.threads:
         torch.set_num_threads(run.threads)
-    batches = Batches(Views.of(load_arrays(data, "train")), plan.batch // (run.devices * run.nodes), plan.seed)
+    batches = Batches(
+        Views.of(load_arrays(data, "train")), plan.batch // (run.devices * run.nodes), plan.seed
+    )
     held_out = validation_images(data, plan.seed)
     model = PoseModel(plan)
     module = _module(model, batches, held_out)
@@ -93,6 +95,11 @@ def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     alpha = views.rgba[:, 3:].float() / 255
     images = (views.rgba[:, :3] * alpha + behind * (1 - alpha)).round().to(torch.uint8)
     return images, views.rotation, views.symmetry
+
+
+def final_figures(model: PoseModel, data: Path) -> dict[str, float]:
+    """Figures of a trained model on the validation split, as during the training."""
+    return figures_of(model, validation_images(data, model.plan.seed))
 
 
 @torch.no_grad()
@@ -159,7 +166,11 @@ def _trainer(plan: TrainingPlan, run: TrainingRun) -> Trainer:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep = ModelCheckpoint(
-        dirpath=run.folder, filename="last", every_n_train_steps=run.every, save_top_k=1, enable_version_counter=False
+        dirpath=run.folder,
+        filename="last",
+        every_n_train_steps=run.every,
+        save_top_k=1,
+        enable_version_counter=False,
     )
     return Trainer(
         accelerator="auto",

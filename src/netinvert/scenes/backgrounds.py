@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.errors import ConfigError
+from netinvert.images import read_image
 
 Pixels = NDArray[np.uint8]
 KINDS = ("plain", "gradient", "noise", "checks", "blocks")
@@ -33,6 +35,26 @@ def random_background(
     return np.asarray((makers[kind](rng, size).clip(0, 1) * 255).round(), np.uint8)
 
 
+def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
+    """The images of a folder, in the order of their names.
+
+    Raises:
+        ConfigError: no such folder, or no image in it.
+    """
+    root = Path(folder)
+    names = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+    paths = sorted(path for path in root.glob("*") if path.suffix.lower() in names) if root.is_dir() else []
+    if not paths:
+        raise ConfigError(
+            f"no background {str(folder)!r}: give none, mixed, {', '.join(KINDS)}, or a folder that holds images"
+        )
+    photographs = []
+    for path in paths:
+        picture = read_image(path)[0].permute(1, 2, 0)
+        photographs.append(np.asarray((picture * 255).round().numpy(), np.uint8))
+    return tuple(photographs)
+
+
 def composite(rgba: Pixels, background: Pixels) -> Pixels:
     """A straight-alpha picture (H, W, 4) over a background (H, W, 3), blended in sRGB."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
@@ -52,7 +74,7 @@ def _plain(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
 
 def _gradient(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     angle = rng.uniform(0, 2 * np.pi)
-    y, x = np.mgrid[0:1 : size * 1j, 0:1 : size * 1j] - 0.5
+    y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j] - 0.5
     share = (0.5 + (x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(0.7, 3)).clip(0, 1)
     return _mix(share, _colour(rng), _colour(rng))
 
@@ -61,9 +83,9 @@ def _noise(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     y, x = np.meshgrid(np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size, indexing="ij")
     frequency = np.hypot(x, y)
     frequency[0, 0] = np.inf
-    spectrum = (rng.normal(size=(3, *x.shape)) + 1j * rng.normal(size=(3, *x.shape))) / frequency ** rng.uniform(
-        0.8, 2.2
-    )
+    spectrum = (
+        rng.normal(size=(3, *x.shape)) + 1j * rng.normal(size=(3, *x.shape))
+    ) / frequency ** rng.uniform(0.8, 2.2)
     clouds = np.fft.irfft2(spectrum, s=(size, size))
     clouds /= clouds.std(axis=(1, 2), keepdims=True)
     mixed = rng.uniform(0, 1)  # from one shade to three independent channels
@@ -110,5 +132,7 @@ def _crop(rng: np.random.Generator, size: int, photographs: Sequence[Pixels]) ->
     return np.asarray(cut.resize((size, size), Image.Resampling.BOX))
 
 
-def _mix(share: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mix(
+    share: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]
+) -> NDArray[np.float64]:
     return share[..., None] * one + (1 - share[..., None]) * other

@@ -62,7 +62,11 @@ def _rail(plan: ChairPlan, share: float, tall: float, hollow: float = 0.02) -> P
 def _slats(plan: ChairPlan) -> Made:
     x, wide = _half(plan) - 3 * plan.bar, 0.3 * plan.width / plan.slats
     uprights = [
-        bar([_at(plan, s * x, share, 0.02) for share in (0.12, 0.5, 0.93)], (wide, 0.4 * plan.bar), square=True)
+        bar(
+            [_at(plan, s * x, share, 0.02) for share in (0.12, 0.5, 0.93)],
+            (wide, 0.4 * plan.bar),
+            square=True,
+        )
         for s in np.linspace(-1, 1, plan.slats)
     ]
     rails = [_rail(plan, 0.12, 0.018), _rail(plan, 0.95, 0.035)]
@@ -129,7 +133,11 @@ def _round(plan: ChairPlan) -> Made:
     """A hoop, filled with spindles or a round pad."""
     x, b = _half(plan) - plan.bar, 0.85 * plan.bar
     angle = np.linspace(0, np.pi, 15)
-    hoop = [(x, 0), *((x * np.cos(a), 0.45 * plan.tall + 0.55 * plan.tall * np.sin(a)) for a in angle), (-x, 0)]
+    hoop = [
+        (x, 0),
+        *((x * np.cos(a), 0.45 * plan.tall + 0.55 * plan.tall * np.sin(a)) for a in angle),
+        (-x, 0),
+    ]
     ring = bar([(px, 0, pz) for px, pz in hoop], (b, b))
     if plan.slats % 2:
         pad = cushion((0, 0, 0.55 * plan.tall), (0.8 * x, 0.025, 0.36 * plan.tall), (2.4, 2.4, 2.4))
@@ -147,6 +155,8 @@ def _splat(plan: ChairPlan) -> Made:
     wide, z = 0.3 * _half(plan), plan.tall
     levels = np.linspace(0.02, 0.92, 9)
     widths = wide * (1 + 0.35 * np.sin(levels * 2 * np.pi))
-    board = bar([(0, 0, level * z) for level in levels], np.stack([widths, np.full(9, 0.006)], -1), square=True)
+    board = bar(
+        [(0, 0, level * z) for level in levels], np.stack([widths, np.full(9, 0.006)], -1), square=True
+    )
     crest = _rail(plan, 0.96, 0.032, 0.02)
     return [(piece, "frame") for piece in [*_posts(plan), crest]] + [(_leant(plan, board), "surface")]

@@ -49,7 +49,11 @@ def _four(plan: ChairPlan) -> list[Piece]:
     top, b = plan.height - plan.thickness * 0.8, plan.bar
     taper = 0.65 if plan.legs == "splayed" else 0.9
     side = [
-        bar([(x, s * y, top), (fx, s * fy, 0)], [(b * 1.2, b * 1.2), (b * taper, b * taper)], square=plan.square)
+        bar(
+            [(x, s * y, top), (fx, s * fy, 0)],
+            [(b * 1.2, b * 1.2), (b * taper, b * taper)],
+            square=plan.square,
+        )
         for s in (-1, 1)
     ]
     rails = []
@@ -87,14 +91,28 @@ def _swivel(plan: ChairPlan) -> list[Piece]:
 def _sled(plan: ChairPlan) -> list[Piece]:
     x, y, _, _ = _corners(plan)
     b, top = plan.bar * 0.85, plan.height - plan.thickness * 0.8
-    path = [(x, -y, top), (x, -y - 0.02, 0.06), (x, -y + 0.02, b), (x, y - 0.02, b), (x, y + 0.03, 0.06), (x, y, top)]
+    path = [
+        (x, -y, top),
+        (x, -y - 0.02, 0.06),
+        (x, -y + 0.02, b),
+        (x, y - 0.02, b),
+        (x, y + 0.03, 0.06),
+        (x, y, top),
+    ]
     return both([bar(path, (b, b))]) + [bar([(-x, y, 0.25), (x, y, 0.25)], (0.8 * b, 0.8 * b))]
 
 
 def _pedestal(plan: ChairPlan) -> list[Piece]:
     top, foot = plan.height - plan.thickness, 0.42 * plan.width
     stem = 0.02 + plan.bar * 0.6
-    profile = [(foot, 0), (foot, 0.015), (0.55 * foot, 0.035), (stem, 0.1), (stem, top - 0.06), (0.3 * foot + stem, top)]
+    profile = [
+        (foot, 0),
+        (foot, 0.015),
+        (0.55 * foot, 0.035),
+        (stem, 0.1),
+        (stem, top - 0.06),
+        (0.3 * foot + stem, top),
+    ]
     return [lathe(profile, sides=24)]
 
 
@@ -102,7 +120,14 @@ def _cantilever(plan: ChairPlan) -> list[Piece]:
     """Tubes that rise at the front alone; the seat's rear hangs free."""
     x, y, _, _ = _corners(plan)
     b, top = plan.bar * 0.85, plan.height - plan.thickness * 0.8
-    path = [(x, y, b), (x, -y + 0.03, b), (x, -y - 0.02, 0.04), (x, -y - 0.04, top - 0.06), (x, -y, top), (x, 0.9 * y, top)]
+    path = [
+        (x, y, b),
+        (x, -y + 0.03, b),
+        (x, -y - 0.02, 0.04),
+        (x, -y - 0.04, top - 0.06),
+        (x, -y, top),
+        (x, 0.9 * y, top),
+    ]
     return both([bar(path, (b, b))]) + [bar([(-x, y, b), (x, y, b)], (b, b))]
 
 
@@ -115,5 +140,7 @@ def _cross(plan: ChairPlan) -> list[Piece]:
         bar([(x - 1.4 * b, y, top), (x - 1.4 * b, -y - 0.03, 0)], (0.6 * b, b), square=plan.square),
     ]
     z = 0.06
-    rails = [bar([(-x, s * (y + 0.015), z), (x, s * (y + 0.015), z)], np.array([0.5, 0.5]) * b) for s in (-1, 1)]
+    rails = [
+        bar([(-x, s * (y + 0.015), z), (x, s * (y + 0.015), z)], np.array([0.5, 0.5]) * b) for s in (-1, 1)
+    ]
     return both(side) + rails

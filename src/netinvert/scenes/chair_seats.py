@@ -62,7 +62,9 @@ def make_arms(plan: ChairPlan) -> Made:
         return [(piece, "frame") for piece in both([tube, bracket])]
     post = bar([(x, front, plan.height - plan.thickness), (x, front - 0.01, top)], (b, b), square=plan.square)
     wide = 0.035 if plan.arms == "pad" else 0.026
-    rest = cushion((x, (front + rear) / 2 - 0.02, top + 0.012), (wide, (rear - front) / 2 + 0.03, 0.016), (5, 8, 4), 8)
+    rest = cushion(
+        (x, (front + rear) / 2 - 0.02, top + 0.012), (wide, (rear - front) / 2 + 0.03, 0.016), (5, 8, 4), 8
+    )
     kinds = ["frame", "frame", rest_kind] * 2
     return list(zip(both([post, bracket, rest]), kinds, strict=True))
 

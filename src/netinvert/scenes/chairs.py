@@ -100,7 +100,9 @@ def plan_chair(rng: np.random.Generator) -> ChairPlan:
         width=float(width),
         depth=float(depth),
         height=float(height),
-        thickness=float(rng.uniform(0.02, 0.05) if seat not in ("cushion", "saddle") else rng.uniform(0.05, 0.12)),
+        thickness=float(
+            rng.uniform(0.02, 0.05) if seat not in ("cushion", "saddle") else rng.uniform(0.05, 0.12)
+        ),
         tall=float(rng.uniform(0.32, 0.66)),
         lean=float(rng.uniform(0.02, 0.16)),
         bar=float(rng.uniform(0.012, 0.026)),
@@ -113,7 +115,11 @@ def plan_chair(rng: np.random.Generator) -> ChairPlan:
 
 def symmetry_of(plan: ChairPlan) -> int:
     """How many turns about z leave the chair as it is: 1 unless it is a stool; 0 if it is round."""
-    if plan.back != "none" or plan.legs in ("swivel", "sled", "cantilever") or plan.seat in ("trapezoid", "saddle"):
+    if (
+        plan.back != "none"
+        or plan.legs in ("swivel", "sled", "cantilever")
+        or plan.seat in ("trapezoid", "saddle")
+    ):
         return 1
     if plan.legs == "pedestal" and plan.seat == "round":
         return 0
@@ -129,7 +135,9 @@ def _materials(
     """A material for the frame and one for the soft or flat surfaces, and which piece wears which."""
     frame = _material(rng, str(rng.choice(["wood", "paint", "metal"], p=[0.5, 0.3, 0.2])))
     soft = plan.seat in ("cushion", "saddle") or plan.back == "cushion"
-    kind = rng.choice(["fabric", "leather"], p=[0.7, 0.3]) if soft else rng.choice(["wood", "paint", "fabric"])
+    kind = (
+        rng.choice(["fabric", "leather"], p=[0.7, 0.3]) if soft else rng.choice(["wood", "paint", "fabric"])
+    )
     surface = _material(rng, str(kind)) if soft or rng.random() < 0.6 else frame
     return (frame, surface), {"frame": frame.kind, "surface": surface.kind}, {"frame": 0, "surface": 1}
 

@@ -43,7 +43,9 @@ class Farm:
     ray: str | None = None
 
 
-def render_dataset(plan: DatasetPlan, out: Path, farm: Farm, progress: Progress | None = None) -> dict[str, Any]:
+def render_dataset(
+    plan: DatasetPlan, out: Path, farm: Farm, progress: Progress | None = None
+) -> dict[str, Any]:
     """Render what is missing of a dataset into a folder; gives its manifest.
 
     A shard is whole or absent, its bytes depend on the plan alone, and the manifest comes last; so a render
@@ -186,7 +188,9 @@ def _by_ray(plan: DatasetPlan, missing: Shards, address: str) -> Iterator[tuple[
                 try:
                     yield name, ray.get(reference)
                 except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
-                    raise WorkerError(f"workers died {TRIES} times over {name}: run the same command again") from error
+                    raise WorkerError(
+                        f"workers died {TRIES} times over {name}: run the same command again"
+                    ) from error
     finally:
         if ours:
             ray.shutdown()

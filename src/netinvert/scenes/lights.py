@@ -33,7 +33,9 @@ class Light:
         axis = np.asarray(self.direction)
         side = np.cross(axis, (0.0, 0.0, 1.0) if abs(axis[2]) < 0.9 else (1.0, 0.0, 0.0))
         side /= np.linalg.norm(side)
-        spread = axis + radius[:, None] * (np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(axis, side))
+        spread = axis + radius[:, None] * (
+            np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(axis, side)
+        )
         return (spread / np.linalg.norm(spread, axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -110,9 +110,15 @@ class DatasetPlan:
         else:
             azimuth, elevation = rng.uniform(0, 360), rng.uniform(*self.elevation)
             in_plane, fill = rng.uniform(-self.in_plane, self.in_plane), rng.uniform(*self.fill)
-        rotation = rotation_from_angles(azimuth, elevation, in_plane)
-        distance = fitting_distance(vertices, rotation, self.fov, fill)
-        return Camera.orbit(azimuth, elevation, in_plane, distance, self.fov, self.size)
+        return self._fitted(vertices, (azimuth, elevation, in_plane), fill)
+
+    def camera_at(self, vertices: Array, azimuth: float, elevation: float) -> Camera:
+        """A camera of the plan's size and field of view at these angles (degrees), the object filling it."""
+        return self._fitted(vertices, (azimuth, elevation, 0.0), sum(self.fill) / 2)
+
+    def _fitted(self, vertices: Array, angles: tuple[float, float, float], fill: float) -> Camera:
+        distance = fitting_distance(vertices, rotation_from_angles(*angles), self.fov, fill)
+        return Camera.orbit(*angles, distance, self.fov, self.size)
 
     def light(self, rng: np.random.Generator) -> Light:
         """The light of a view."""
@@ -120,7 +126,9 @@ class DatasetPlan:
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetPlan:

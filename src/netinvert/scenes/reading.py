@@ -69,11 +69,15 @@ def read_shard(path: str | Path) -> Iterator[dict[str, Any]]:
             for info in tar:
                 content = tar.extractfile(info)
                 assert content is not None
-                key, name, _ = info.name.split(".", 2) if info.name.count(".") > 1 else (*info.name.split("."), "")
+                key, name, _ = (
+                    info.name.split(".", 2) if info.name.count(".") > 1 else (*info.name.split("."), "")
+                )
                 data = content.read()
                 if len(data) != info.size:
                     raise DatasetError(f"{path} is cut short in {info.name}: render it again")
-                sample[name] = json.loads(data) if name == "json" else np.asarray(Image.open(io.BytesIO(data)))
+                sample[name] = (
+                    json.loads(data) if name == "json" else np.asarray(Image.open(io.BytesIO(data)))
+                )
                 if name == "json":
                     yield sample | {"key": key}
                     sample = {}

@@ -40,7 +40,9 @@ class Piece:
 
 def joined(pieces: list[Piece]) -> Piece:
     """All pieces as one."""
-    return Piece(*(np.concatenate([getattr(p, name) for p in pieces]) for name in ("corners", "normals", "uv")))
+    return Piece(
+        *(np.concatenate([getattr(p, name) for p in pieces]) for name in ("corners", "normals", "uv"))
+    )
 
 
 def both(pieces: list[Piece]) -> list[Piece]:
@@ -100,7 +102,9 @@ def cushion(centre: ArrayLike, half: ArrayLike, powers: ArrayLike = (6, 6, 2.4),
     centre, half, powers = (np.asarray(values, float) for values in (centre, half, powers))
     v = np.linspace(0, np.pi, steps + 1)[:, None]
     u = np.linspace(0, 2 * np.pi, 2 * steps + 1)[None, :]
-    direction = np.stack(np.broadcast_arrays(np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)), axis=-1)
+    direction = np.stack(
+        np.broadcast_arrays(np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)), axis=-1
+    )
     unit = np.sign(direction) * np.abs(direction) ** (2 / powers)
     normals = np.sign(unit) * powers * np.abs(unit) ** (powers - 1) / half
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + EPSILON
@@ -133,7 +137,8 @@ def lathe(profile: ArrayLike, sides: int = 20) -> Piece:
     out = np.stack([slope[:, 1], -slope[:, 0]], axis=-1)
     out /= np.linalg.norm(out, axis=1, keepdims=True) + EPSILON
     points = np.concatenate(
-        [profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), sides + 1, 1))], axis=-1
+        [profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), sides + 1, 1))],
+        axis=-1,
     )
     normals = np.concatenate(
         [out[:, None, :1] * ring, np.broadcast_to(out[:, None, 1:], (len(out), sides + 1, 1))], axis=-1
@@ -186,7 +191,9 @@ def _cap(ring: Array, normal: ArrayLike) -> Piece:
 
 def _mapped(piece: Piece) -> Piece:
     """Texture coordinates by the two axes that each triangle faces least, two repeats a metre."""
-    flat = np.abs(np.cross(piece.corners[:, 1] - piece.corners[:, 0], piece.corners[:, 2] - piece.corners[:, 0]))
+    flat = np.abs(
+        np.cross(piece.corners[:, 1] - piece.corners[:, 0], piece.corners[:, 2] - piece.corners[:, 0])
+    )
     axes = np.array([[1, 2], [0, 2], [0, 1]])[flat.argmax(axis=1)]
     uv = np.take_along_axis(piece.corners, axes[:, None], axis=2) * 2
     return replace(piece, uv=uv)

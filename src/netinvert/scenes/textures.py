@@ -54,7 +54,9 @@ def fabric(rng: np.random.Generator, kind: str) -> Array:
         share = 0.5 + 0.35 * _noise(rng, 1.2)
     else:
         share = np.zeros((SIZE, SIZE))
-    return np.asarray(_tinted(np.asarray(share, np.float32), np.ones(3), other) * weave[..., None], np.float32)
+    return np.asarray(
+        _tinted(np.asarray(share, np.float32), np.ones(3), other) * weave[..., None], np.float32
+    )
 
 
 def leather(rng: np.random.Generator) -> Array:

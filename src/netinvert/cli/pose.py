@@ -1,0 +1,105 @@
+"""``netinvert pose``: train networks that read 3-D pose, and measure how well they do."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from netinvert.cli.console import Interrupted, note, show_json, show_table
+
+pose = typer.Typer(help="Train pose networks on rendered datasets, and evaluate them.", no_args_is_help=True)
+
+
+@pose.command("train")
+def train(  # noqa: PLR0913  (one parameter an option)
+    data: Annotated[Path, typer.Option(help="A dataset of netinvert scenes render.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="The folder for checkpoints, logs and weights.", metavar="DIR")],
+    network: Annotated[str, typer.Option(help="The topology: posenet or posenet-judge.")] = "posenet",
+    head: Annotated[str, typer.Option(help="How rotations are told: 6d or bins.")] = "6d",
+    samples: Annotated[int, typer.Option(help="How many views to train on.")] = 1_500_000,
+    batch: Annotated[int, typer.Option(help="Views a batch; a multiple of 4.")] = 64,
+    seed: Annotated[int, typer.Option(help="Weights, batches and backgrounds follow from it.")] = 0,
+    rate: Annotated[float, typer.Option(help="The peak learning rate of AdamW.")] = 2e-3,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch; torch's own choice if not given.")
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Devices of each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a pose network. The same command again takes up a training that was stopped.
+
+    While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
+    """
+    from netinvert.files import read_json  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.pose.export import export  # noqa: PLC0415
+    from netinvert.pose.steps import TrainingPlan  # noqa: PLC0415
+    from netinvert.pose.training import TrainingRun, final_figures  # noqa: PLC0415
+    from netinvert.pose.training import train as run_training  # noqa: PLC0415
+
+    plan = TrainingPlan(network, head, samples, batch, seed, rate)
+    run = TrainingRun(out, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty())
+    began = time.perf_counter()
+    try:
+        model = run_training(plan, data, run)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; the same command goes on with {out}") from None
+    manifest: Any = read_json(data / "manifest.json") if (data / "manifest.json").exists() else {}
+    figures = final_figures(model, data)
+    facts = {
+        "command": "netinvert " + shlex.join(sys.argv[1:]),
+        "data": {name: manifest.get(name) for name in ("sha256", "samples", "plan", "versions")},
+        "plan": plan.to_json(),
+        "hours": round((time.perf_counter() - began) / 3600, 2),
+        "figures": {f"validation {name}": round(value, 4) for name, value in figures.items()},
+    }
+    path = export(model, out, facts)
+    if as_json:
+        show_json({"weights": str(path), **facts})
+    else:
+        typer.echo(f"{path}: median error {figures['median_geodesic_deg']:.1f}° on the validation split")
+
+
+@pose.command("evaluate")
+def evaluate(  # noqa: PLR0913  (one parameter an option)
+    network: Annotated[str, typer.Option(help="A network that reads poses.")] = "posenet",
+    weights: Annotated[Path | None, typer.Option(help="Weights of your own.", metavar="FILE")] = None,
+    identities: Annotated[int, typer.Option(help="How many fresh chairs.")] = 200,
+    views: Annotated[int, typer.Option(help="Views of each.")] = 10,
+    seed: Annotated[
+        int, typer.Option(help="Which chairs; the shipped networks were trained on 0 and 2.")
+    ] = 1,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Also write a contact sheet of the views, worst at the end.", metavar="FILE"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with groups by elevation and kind.")
+    ] = False,
+) -> None:
+    """Render fresh chairs and compare the poses that a network reads with the cameras'."""
+    from netinvert.networks import load_network  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.pose.evaluation import TRAINED_SEEDS, evaluation_plan, fresh_views, full_evaluation  # noqa: PLC0415
+
+    loaded = load_network(network, weights)
+    plan = evaluation_plan(loaded, identities, views, seed)
+    if seed in TRAINED_SEEDS and network.startswith("posenet"):
+        note(
+            f"the shipped networks were trained on the chairs of seeds {TRAINED_SEEDS}: seed {seed} is no fair test"
+        )
+    test = fresh_views(plan)
+    figures = full_evaluation(loaded, test, weights)
+    if sheet is not None:
+        from netinvert.pose.sheets import evaluation_sheet  # noqa: PLC0415
+
+        evaluation_sheet(loaded, test, sheet)
+    if as_json:
+        show_json({"network": network, "plan": plan.to_json(), **figures})
+        return
+    rows = [(name, f"{value:.3f}") for name, value in figures.items() if isinstance(value, int | float)]
+    show_table(("figure", "value"), rows)
