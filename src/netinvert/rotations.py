@@ -132,7 +132,7 @@ def symmetric_geodesic_degrees(predicted: Tensor, true: Tensor, symmetry: Tensor
     ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn.
     """
     error = geodesic_degrees(predicted, true)
-    for turns in symmetry.unique().tolist():
+    for turns in set(symmetry.tolist()):
         own = symmetry == turns
         if turns == 0:
             # only where the axis points can be wrong: the angle between the two images of z

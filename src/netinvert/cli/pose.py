@@ -17,6 +17,7 @@ pose = typer.Typer(help="Train pose networks on rendered datasets, and evaluate 
 
 @pose.command("train")
 def train(  # noqa: PLR0913  (one parameter an option)
+    *,
     data: Annotated[Path, typer.Option(help="A dataset of netinvert scenes render.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="The folder for checkpoints, logs and weights.", metavar="DIR")],
     network: Annotated[str, typer.Option(help="The topology: posenet or posenet-judge.")] = "posenet",
@@ -67,6 +68,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
 
 @pose.command("evaluate")
 def evaluate(  # noqa: PLR0913  (one parameter an option)
+    *,
     network: Annotated[str, typer.Option(help="A network that reads poses.")] = "posenet",
     weights: Annotated[Path | None, typer.Option(help="Weights of your own.", metavar="FILE")] = None,
     identities: Annotated[int, typer.Option(help="How many fresh chairs.")] = 200,
@@ -89,9 +91,7 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     loaded = load_network(network, weights)
     plan = evaluation_plan(loaded, identities, views, seed)
     if seed in TRAINED_SEEDS and network.startswith("posenet"):
-        note(
-            f"the shipped networks were trained on the chairs of seeds {TRAINED_SEEDS}: seed {seed} is no fair test"
-        )
+        note(f"posenet and its judge have seen chairs of the seeds {TRAINED_SEEDS}: {seed} is no fair test")
     test = fresh_views(plan)
     figures = full_evaluation(loaded, test, weights)
     if sheet is not None:

@@ -17,6 +17,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @scenes.command("render")
 def render(  # noqa: PLR0913  (one parameter an option)
+    *,
     out: Annotated[Path, typer.Option(help="The folder to write.", metavar="DIR")],
     objects: Annotated[
         str, typer.Option(help="A category (chairs, cars, mugs, tables), a mesh file, or a folder of them.")
@@ -37,7 +38,7 @@ def render(  # noqa: PLR0913  (one parameter an option)
     background: Annotated[
         str,
         typer.Option(
-            help="none (transparent), plain, gradient, noise, checks, blocks, mixed, or a folder of photographs."
+            help="none (transparent), mixed, a kind (plain, gradient, noise, checks, blocks), or a folder."
         ),
     ] = "none",
     occlusion: Annotated[
@@ -84,6 +85,7 @@ def render(  # noqa: PLR0913  (one parameter an option)
 
 @scenes.command("show")
 def show(  # noqa: PLR0913  (one parameter an option)
+    *,
     dataset: Annotated[Path | None, typer.Argument(help="A rendered dataset.", metavar="[DIR]")] = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.", metavar="FILE")] = Path("scenes.png"),
     objects: Annotated[

@@ -66,7 +66,7 @@ NORMS = {"conv1": "norm1", "conv2": "norm2", "stem": "stem_norm", "fc5": "norm5"
 def folded(network: JudgeNet) -> JudgeNet:
     """The same function without BatchNorm: each is folded into the layer before it."""
     bare = JudgeNet(network.fc6.out_features, network.fc6.in_features, norm=False).to(network.fc6.weight)
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, part in network.named_modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             parent, _, own = name.rpartition(".")

@@ -81,7 +81,7 @@ def read_pose_network(path: str | Path) -> PoseFile:
             "netinvert pose train wrote"
         )
     head = rotation_head(metadata["head"])
-    network, pairs = built(partial(_bare, topology, head))
+    network, pairs = _bare(topology, head)
     for part, module in (("network", network), ("pairs", pairs)):
         state = {
             n.removeprefix(f"{part}."): t.float() for n, t in tensors.items() if n.startswith(f"{part}.")
@@ -105,7 +105,7 @@ def load_pose_network(name: str, weights: str | None = None) -> Network:
     """
     if weights == "random":
         head = rotation_head(HEADS[name])
-        network, _ = built(partial(_bare, name, head))
+        network, _ = _bare(name, head)
     else:
         content = load_pose_file(name) if weights is None else read_pose_network(weights)
         if content.topology != name:
@@ -129,10 +129,9 @@ def as_network(name: str, module: nn.Module, head: RotationHead) -> Network:
 
 def _bare(topology: str, head: RotationHead) -> tuple[Tower, PairHead]:
     if topology == "posenet":
-        network: Tower = PoseNet(head.outputs, norm=False)
-        return network, PairHead(posenet.CODE)
-    network = JudgeNet(head.outputs, norm=False)
-    return network, PairHead(network.fc6.in_features)
+        return built(partial(PoseNet, head.outputs, norm=False)), built(partial(PairHead, posenet.CODE))
+    network = built(partial(JudgeNet, head.outputs, norm=False))
+    return network, built(partial(PairHead, network.fc6.in_features))
 
 
 def _read(head: RotationHead, output: Tensor) -> PoseReading:

@@ -23,6 +23,8 @@ class PoseNet(nn.Sequential):
     training needs (no unit of the code dies); ``folded`` takes it out again.
     """
 
+    fc8: nn.Linear
+
     def __init__(self, outputs: int = 6, code: int = CODE, norm: bool = True) -> None:
         one, two, three, four, five = WIDTHS
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -68,7 +70,7 @@ def initialise(module: nn.Module) -> None:
 def folded(network: PoseNet) -> PoseNet:
     """The same function without BatchNorm: each is folded into the layer before it."""
     bare = PoseNet(network.fc8.out_features, network.fc8.in_features, norm=False).to(network.fc8.weight)
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, part in network.named_children():
         if isinstance(part, nn.Conv2d | nn.Linear):
             fused = fuse(part, getattr(network, f"norm{name[-1]}", None))
@@ -78,7 +80,7 @@ def folded(network: PoseNet) -> PoseNet:
 
 
 def fuse(layer: nn.Module, norm: nn.Module | None) -> nn.Module:
-    """A layer and the BatchNorm behind it, as it is in evaluation, as one layer; the given ones stay as they are."""
+    """A layer and the BatchNorm behind it, as in evaluation, as one new layer."""
     layer, norm = copy.deepcopy(layer).eval(), copy.deepcopy(norm)
     if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
         return fuse_conv_bn_eval(layer, norm.eval())

@@ -121,7 +121,7 @@ def rotation_loss(head: RotationHead, output: Tensor, rotation: Tensor, symmetry
     ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn.
     """
     error = head.error(output, rotation)
-    for turns in symmetry.unique().tolist():
+    for turns in set(symmetry.tolist()):
         if turns == 1:
             continue
         own = (symmetry == turns).nonzero().squeeze(1)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.networks.network import Network
-from netinvert.networks.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
 from netinvert.networks.pairs import PairHead, relative_rotation, rotation_of
+from netinvert.networks.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
 from netinvert.pose.steps import prepared
 from netinvert.rotations import geodesic_degrees, pose_summary, symmetric_geodesic_degrees
 from netinvert.scenes.backgrounds import composite, random_background
@@ -72,7 +72,7 @@ def fresh_views(plan: DatasetPlan, progress: Progress | None = None) -> TestView
 
 
 def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetPlan:
-    """Chairs of a seed at the network's own size, any azimuth, elevation -5 to 50, in-plane within 15 degrees.
+    """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
     Raises:
         ConfigError: the network reads no poses, or takes pictures that are not square.
@@ -92,7 +92,7 @@ def read_rotations(network: Network, images: Tensor) -> Tensor:
     settings = network.preprocessing
     mean, std = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.std))
     found = []
-    for part in images.split(CHUNK):
+    for part in torch.split(images, CHUNK):
         ordered = part if settings.order == "RGB" else part.flip(1)
         found.append(network.read_pose(network.module((ordered * settings.scale - mean) / std)).rotation)
     return torch.cat(found)
@@ -113,7 +113,7 @@ def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
                 groups[name][str(parameters[name])].append(index)
     return {
         "views": len(error),
-        "identities": int(views.identity.unique().numel()),
+        "identities": len(set(views.identity.tolist())),
         "symmetric_share": float((views.symmetry != 1).float().mean()),
         **pose_summary(predicted, views.rotation, views.symmetry),
         "groups": {
@@ -138,7 +138,7 @@ def full_evaluation(network: Network, views: TestViews, weights: str | Path | No
         return figures
     content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
     codes = torch.cat(
-        [content.network.codes_and_outputs(part)[0] for part in prepared(views.images).split(CHUNK)]
+        [content.network.codes_and_outputs(part)[0] for part in torch.split(prepared(views.images), CHUNK)]
     )
     figures["dead_code_units"] = int((codes <= 0).all(0).sum())
     figures |= evaluate_pairs(content.pairs, codes, views)

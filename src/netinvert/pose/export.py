@@ -15,7 +15,7 @@ from netinvert.pose.steps import PoseModel
 
 def pose_file(model: PoseModel, facts: Mapping[str, Any]) -> PoseFile:
     """The averaged network of a training, its BatchNorm folded into the layers before."""
-    network, pairs = model.average["network"], model.average["pairs"]
+    network, pairs = model.average.network, model.average.pairs
     bare = judge.folded(network) if isinstance(network, JudgeNet) else posenet.folded(network)
     return PoseFile(bare, pairs, model.plan.network, model.head, facts)
 
@@ -31,13 +31,13 @@ def export(model: PoseModel, folder: Path, facts: Mapping[str, Any], half: bool 
 def model_card(model: PoseModel, facts: Mapping[str, Any]) -> str:
     """What the network is, what it was made from, and how good it is, as Markdown."""
     plan, data = model.plan, facts.get("data", {})
-    count = sum(parameter.numel() for parameter in model.average["network"].parameters())
+    count = sum(parameter.numel() for parameter in model.average.network.parameters())
     lines = [
         f"# {plan.network}",
         "",
-        "Reads the 3-D pose (object-to-camera rotation, PASCAL3D+ frame) of one chair that fills a picture of",
-        f"64×64 pixels. {count / 1e6:.2f} M parameters, rotation head `{plan.head}`; BatchNorm, used in training,",
-        "is folded into the layers before it. A siamese head for two views comes with it (`pairs.`).",
+        "Reads the 3-D pose (object-to-camera rotation, PASCAL3D+ frame) of one chair that fills a picture",
+        f"of 64×64 pixels. {count / 1e6:.2f} M parameters, rotation head `{plan.head}`; BatchNorm, used in",
+        "training, is folded into the layers before it. A siamese head for two views comes with it.",
         "",
         "- Licence: MIT. Trained on nothing but procedural renders.",
         f"- Data: `{facts.get('data_command', '')}`",
@@ -49,8 +49,8 @@ def model_card(model: PoseModel, facts: Mapping[str, Any]) -> str:
         "",
         *(f"- {name}: {value}" for name, value in facts.get("figures", {}).items()),
         "",
-        "It was trained on procedural chairs alone: on photographs it is not to be relied on. Chairs without a",
-        "back look the same from several sides; their error is the least over these.",
+        "It was trained on procedural chairs alone: on photographs it is not to be relied on. Chairs without",
+        "a back look the same from several sides; their error is the least over these.",
         "",
     ]
     return "\n".join(lines)

@@ -66,6 +66,14 @@ class TrainingPlan:
         return asdict(self)
 
 
+class Average(nn.Module):
+    """The running average of a network and its siamese head."""
+
+    def __init__(self, network: PoseNet | JudgeNet, pairs: PairHead) -> None:
+        super().__init__()
+        self.network, self.pairs = network, pairs
+
+
 class PoseModel(nn.Module):
     """The network in training, its siamese head, and the running average of both that is kept in the end."""
 
@@ -74,16 +82,13 @@ class PoseModel(nn.Module):
         self.plan, self.head = plan, rotation_head(plan.head)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
-            network: PoseNet | JudgeNet
-            if plan.network == "posenet":
-                network = PoseNet(self.head.outputs)
-            else:
-                network = JudgeNet(self.head.outputs)
-            code = network.fc8.in_features if isinstance(network, PoseNet) else network.fc6.in_features
-            pairs = PairHead(code)
+            topology = PoseNet if plan.network == "posenet" else JudgeNet
+            network = topology(self.head.outputs)
+            last = network.fc8 if isinstance(network, PoseNet) else network.fc6
+            pairs = PairHead(last.in_features)
         self.network = network.to(memory_format=torch.channels_last)
         self.pairs = pairs
-        self.average = nn.ModuleDict({"network": copy.deepcopy(network), "pairs": copy.deepcopy(pairs)})
+        self.average = Average(copy.deepcopy(network), copy.deepcopy(pairs))
         self.average.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> PoseModel:
@@ -121,8 +126,7 @@ class PoseModel(nn.Module):
     def update_average(self, step: int) -> None:
         """Move the average towards the weights; quickly at first."""
         keep = min(AVERAGE, (1 + step) / (10 + step))
-        for name, kept in self.average.items():
-            now = getattr(self, name)
+        for kept, now in ((self.average.network, self.network), (self.average.pairs, self.pairs)):
             floats = [
                 (a, b) for a, b in zip(_tensors(kept), _tensors(now), strict=True) if a.is_floating_point()
             ]

@@ -106,9 +106,9 @@ def final_figures(model: PoseModel, data: Path) -> dict[str, float]:
 def figures_of(model: PoseModel, held_out: tuple[Tensor, Tensor, Tensor]) -> dict[str, float]:
     """Pose figures of the averaged network on images, and how many units of its code never speak."""
     images, rotation, symmetry = held_out
-    network = model.average["network"]
+    network = model.average.network
     codes, outputs = [], []
-    for part in images.split(256):
+    for part in torch.split(images, 256):
         code, output = network.codes_and_outputs(prepared(part.float() / 255))
         codes.append(code)
         outputs.append(output)
@@ -143,7 +143,7 @@ def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, 
             self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
             return loss
 
-        def on_train_batch_end(self, *_: Any) -> None:
+        def on_train_batch_end(self, *_: object) -> None:
             model.update_average(self.global_step)
 
         def validation_step(self, _beat: int, _index: int) -> None:
@@ -151,7 +151,7 @@ def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, 
             self.log_dict({f"validation/{name}": value for name, value in found.items()}, batch_size=1)
             self.log("median", found["median_geodesic_deg"], prog_bar=True, logger=False, batch_size=1)
 
-        def configure_optimizers(self) -> Any:
+        def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's union of seven kinds)
             optimizer = torch.optim.AdamW(model.parameter_groups(), lr=model.plan.rate, fused=True)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, model.plan.rate_at)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

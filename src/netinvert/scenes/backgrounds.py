@@ -46,7 +46,7 @@ def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
     paths = sorted(path for path in root.glob("*") if path.suffix.lower() in names) if root.is_dir() else []
     if not paths:
         raise ConfigError(
-            f"no background {str(folder)!r}: give none, mixed, {', '.join(KINDS)}, or a folder that holds images"
+            f"no background {str(folder)!r}: give none, mixed, {', '.join(KINDS)}, or a folder of images"
         )
     photographs = []
     for path in paths:
@@ -65,11 +65,11 @@ def composite(rgba: Pixels, background: Pixels) -> Pixels:
 def _colour(rng: np.random.Generator) -> NDArray[np.float64]:
     """Any colour, greyish ones more often."""
     grey = rng.uniform(0.05, 0.98)
-    return np.clip(grey + rng.normal(size=3) * rng.choice([0.02, 0.1, 0.3]), 0, 1)
+    return np.asarray(np.clip(grey + rng.normal(size=3) * rng.choice([0.02, 0.1, 0.3]), 0, 1))
 
 
 def _plain(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
-    return np.broadcast_to(_colour(rng), (size, size, 3))
+    return np.ones((size, size, 1)) * _colour(rng)
 
 
 def _gradient(rng: np.random.Generator, size: int) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ class Camera:
     size: tuple[int, int]
 
     @classmethod
-    def orbit(  # noqa: PLR0913  (the six numbers of a view)
+    def orbit(
         cls,
         azimuth: float,
         elevation: float,
@@ -86,7 +86,7 @@ class Camera:
         """Ray directions (N, 3) in object coordinates through pixels (N, 2), of depth 1 along the axis."""
         pixels = np.asarray(pixels, float)
         flat = np.column_stack([pixels, np.ones(len(pixels))]) @ np.linalg.inv(self.intrinsics).T
-        return flat * (1, -1, -1) @ self.rotation
+        return np.asarray(flat * (1, -1, -1) @ self.rotation)
 
     def resized(self, width: int, height: int) -> Camera:
         """The same view at another number of pixels."""

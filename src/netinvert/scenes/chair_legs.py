@@ -99,7 +99,7 @@ def _sled(plan: ChairPlan) -> list[Piece]:
         (x, y + 0.03, 0.06),
         (x, y, top),
     ]
-    return both([bar(path, (b, b))]) + [bar([(-x, y, 0.25), (x, y, 0.25)], (0.8 * b, 0.8 * b))]
+    return [*both([bar(path, (b, b))]), bar([(-x, y, 0.25), (x, y, 0.25)], (0.8 * b, 0.8 * b))]
 
 
 def _pedestal(plan: ChairPlan) -> list[Piece]:
@@ -128,7 +128,7 @@ def _cantilever(plan: ChairPlan) -> list[Piece]:
         (x, -y, top),
         (x, 0.9 * y, top),
     ]
-    return both([bar(path, (b, b))]) + [bar([(-x, y, b), (x, y, b)], (b, b))]
+    return [*both([bar(path, (b, b))]), bar([(-x, y, b), (x, y, b)], (b, b))]
 
 
 def _cross(plan: ChairPlan) -> list[Piece]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netinvert.scenes.shapes import Piece, bar, box, both, cushion, lathe, panel
+from netinvert.scenes.shapes import Piece, bar, both, box, cushion, lathe, panel
 
 if TYPE_CHECKING:
     from netinvert.scenes.chairs import ChairPlan

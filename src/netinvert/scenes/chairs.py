@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netinvert.scenes import textures
 from netinvert.scenes.chair_backs import BACKS, make_back
@@ -126,7 +127,7 @@ def symmetry_of(plan: ChairPlan) -> int:
     fourfold = plan.width == plan.depth and plan.legs in ("straight", "splayed", "pedestal", "box")
     if fourfold and plan.stretcher in ("none", "box"):
         return 4
-    return 2 if plan.stretcher != "H" or plan.legs not in ("straight", "splayed") else 2
+    return 2
 
 
 def _materials(
@@ -160,7 +161,7 @@ def _material(rng: np.random.Generator, kind: str) -> Material:
     return Material(kind, _rgb(colour), None, gloss=0.35)
 
 
-def _rgb(colour: np.ndarray) -> tuple[float, float, float]:  # type: ignore[type-arg]
+def _rgb(colour: NDArray[np.float64]) -> tuple[float, float, float]:
     r, g, b = (float(value) for value in np.clip(colour, 0.01, 0.78))
     return r, g, b
 

@@ -137,7 +137,7 @@ def _by_processes(plan: DatasetPlan, missing: Shards, processes: int) -> Iterato
             died += 1
             if died >= TRIES:
                 raise WorkerError(
-                    f"worker processes died {died} times (out of memory?); {len(left)} shards are still to be "
+                    f"worker processes died {died} times (out of memory?); {len(left)} shards are left to be "
                     "rendered: run the same command again, with fewer --processes"
                 ) from error
 
@@ -173,7 +173,8 @@ def _by_ray(plan: DatasetPlan, missing: Shards, address: str) -> Iterator[tuple[
         ray.init(address=address, log_to_driver=False)
     try:
         task = ray.remote(num_cpus=1, max_retries=TRIES)(shard_bytes)
-        ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        ahead = 2 * max(int(resources.get("CPU", 1)), 1)
         waiting = iter(missing.items())
         running: dict[Any, str] = {}
         while True:

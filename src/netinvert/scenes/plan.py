@@ -133,4 +133,5 @@ class DatasetPlan:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetPlan:
         """The plan of ``to_json``."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**known)

@@ -13,7 +13,7 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """F triangles: ``corners`` (F, 3, 3), counter-clockwise from outside; ``normals`` (F, 3, 3); ``uv`` (F, 3, 2)."""
+    """F triangles: ``corners`` and ``normals`` (F, 3, 3), counter-clockwise from outside; ``uv`` (F, 3, 2)."""
 
     corners: Array
     normals: Array
@@ -117,7 +117,7 @@ def panel(outline: ArrayLike, thickness: float) -> Piece:
     """A plate in the xz plane from y = -t/2 to t/2 with a convex ``outline`` (n, 2), counter-clockwise."""
     outline = np.asarray(outline, float)
     front = np.stack([outline[:, 0], np.full(len(outline), -thickness / 2), outline[:, 1]], axis=-1)
-    back = front + [0, thickness, 0]
+    back = front + np.array([0, thickness, 0])
     after = np.roll(outline, -1, axis=0) - outline
     flat = np.stack([after[:, 1], np.zeros(len(after)), -after[:, 0]], axis=-1)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True) + EPSILON

@@ -33,7 +33,7 @@ def object_source(objects: str) -> ObjectSource:
     path = Path(objects)
     if not path.exists():
         raise ConfigError(
-            f"no objects {objects!r}: give a category ({', '.join(CATEGORIES)}), a mesh file, or a folder of them"
+            f"no objects {objects!r}: give a category ({', '.join(CATEGORIES)}), a mesh file or a folder"
         )
     from netinvert.scenes.mesh_files import list_objects  # noqa: PLC0415  (needs trimesh)
 

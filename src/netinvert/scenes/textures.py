@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from netinvert.scenes.objects import Array
 
@@ -20,7 +23,7 @@ def _noise(rng: np.random.Generator, falloff: float, stretch: tuple[float, float
     return np.asarray(noise / noise.std(), np.float32)
 
 
-def _tinted(strength: Array, low: Array, high: Array) -> Array:
+def _tinted(strength: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> Array:
     share = strength[..., None].clip(0, 1)
     return np.asarray(low * (1 - share) + high * share, np.float32)
 
@@ -42,6 +45,7 @@ def fabric(rng: np.random.Generator, kind: str) -> Array:
     width = SIZE // repeats
     weave = 1 + 0.06 * _noise(rng, 0.3)
     other = rng.uniform(0.25, 1.6, 3)
+    share: NDArray[Any]
     if kind == "stripes":
         share = (x % width < width * rng.uniform(0.3, 0.7)).astype(np.float32)
     elif kind == "check":
