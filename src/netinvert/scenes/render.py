@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.errors import MissingExtraError
 from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.film import Film
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Array, MeshError, Object3D
+from netinvert.scenes.rays import Hits, PixelRays, Tracer, Window, box_corners, phase_of, window_of
+from netinvert.scenes.shading import Samples, Shader
+from netinvert.scenes.shadows import DARKNESS, Ground
 
 COARSE, FINE = 2, 4
 """Samples a pixel's side: COARSE everywhere, FINE where the coarse samples see different things."""
-OFFSET = 1e-4  # of the object's diagonal: how far secondary rays start from the surface
-OCCLUSION_RAYS = 32
-OCCLUSION_REACH = 0.35  # of the object's diagonal
 CREASE = 0.95  # cosine between neighbouring samples' normals below which a pixel gets FINE samples
-SHADOW = 0.6  # how dark the ground's full shadow is
-EPSILON = 1e-12
+STEP = 0.05  # of the object's diagonal: a difference in depth that counts as an edge
+
+
+Number = TypeVar("Number", np.float32, np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +43,16 @@ class Rendering:
 
 
 @dataclass(frozen=True, eq=False)
-class _Samples:
-    """Rays through ``pixel`` (N,), each of ``weight`` (N,) in it, and what they hit (face -1: nothing)."""
+class _Seen:
+    """The samples that meet the object and their ``weight``; the points ``taken`` (2H, 2W) that the ground
+    need not look at; the refined ``pixels``, their ``fine`` rays, and which of those ``missed``."""
 
-    pixel: NDArray[np.int64]
-    weight: Array
-    phase: NDArray[np.int64]
-    direction: Array
-    face: NDArray[np.int32]
-    u: Array
-    v: Array
-    t: Array
+    samples: Samples
+    weight: NDArray[np.float64]
+    taken: NDArray[np.bool_]
+    pixels: NDArray[np.int64]
+    fine: Array
+    missed: NDArray[np.int64]
 
 
 class Renderer:
@@ -58,24 +60,20 @@ class Renderer:
 
     Raises:
         MissingExtraError: embreex is not installed.
-        MeshError: the mesh is empty, or has NaN.
+        MeshError: the mesh is empty, has NaN, or more than 255 parts.
     """
 
     def __init__(self, thing: Object3D) -> None:
-        if not len(thing.faces):
-            raise MeshError(f"{thing.name} has no faces: there is nothing to render")
-        if not (np.isfinite(thing.vertices).all() and np.isfinite(thing.normals).all()):
-            raise MeshError(f"{thing.name} has NaN or infinite vertices or normals: repair the mesh")
+        check_mesh(thing)
         self.thing = thing
-        self._corners = np.ascontiguousarray(thing.vertices[thing.faces], np.float32)
-        self._scene = _embree_scene(self._corners)
-        self._low, self._high = self._corners.min(axis=(0, 1)), self._corners.max(axis=(0, 1))
-        edges = self._corners[:, 1] - self._corners[:, 0], self._corners[:, 2] - self._corners[:, 0]
-        flat = np.cross(*edges)
-        self._flat = (flat / (np.linalg.norm(flat, axis=1, keepdims=True) + EPSILON)).astype(np.float32)
-        self._occlusion = self._ambient_occlusion()
-        self._colour = np.array([material.colour for material in thing.materials], np.float32)
-        self._gloss = np.array([material.gloss for material in thing.materials], np.float32)
+        corners = np.ascontiguousarray(thing.vertices[thing.faces], np.float32)
+        self._tracer = Tracer(corners)
+        self._low, self._high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+        self._ground = Ground(self._low, self._high, self._tracer)
+        self._shader = Shader(thing, self._tracer)
+        self._part = thing.part.astype(np.intp)
+        # What is seen at a sample; the last entry is that of face -1, nothing.
+        self._label = np.append(1 + thing.part.astype(np.int32) * 256 + thing.material, 0).astype(np.int32)
 
     def render(self, camera: Camera, light: Light) -> Rendering:
         """A picture, antialiased.
@@ -83,264 +81,114 @@ class Renderer:
         Raises:
             CameraError: the camera stands inside the object's bounding box.
         """
-        if np.all((camera.position > self._low) & (camera.position < self._high)):
-            raise CameraError(
-                f"the camera stands inside {self.thing.name}, {camera.distance:.3g} from its centre: "
-                "give a larger distance"
-            )
-        samples = self._trace(camera)
-        return self._shade(samples, camera, light)
-
-    # -- rays ------------------------------------------------------------------------------------------
-
-    def _trace(self, camera: Camera) -> _Samples:
+        check_camera(camera, self.thing.name, self._low, self._high)
+        rays = PixelRays.of(camera)
+        window = window_of(camera, box_corners(self._low, self._high))
+        seen = self._see(camera, rays, window)
+        colour, normal = self._shader.shade(seen.samples, camera.position.astype(np.float32), light)
         width, height = camera.size
-        x0, x1, y0, y1 = self._window(camera)
-        if x0 >= x1 or y0 >= y1:
-            x0, x1, y0, y1 = 0, 1, 0, 1
-        columns, rows = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
-        pixels = (rows * width + columns).ravel()
-        coarse = self._cast(camera, pixels, COARSE)
-        shape = (y1 - y0, x1 - x0, COARSE, COARSE)
-        edgy = self._differing(coarse, shape)
-        fine = self._cast(camera, pixels[edgy], FINE)
-        kept = ~np.repeat(edgy, COARSE * COARSE)
-        return _Samples(
-            *(
-                np.concatenate([getattr(coarse, name)[kept], getattr(fine, name)])
-                for name in ("pixel", "weight", "phase", "direction", "face", "u", "v", "t")
-            )
+        film = Film(seen.samples.pixel, seen.weight, width * height)
+        covered = film.sum()
+        shadow = self._shadow(camera, rays, light, seen) if light.shadow else np.zeros(covered.shape)
+        turn = camera.rotation.astype(np.float32)
+        normal = [turn[a, 0] * normal[0] + turn[a, 1] * normal[1] + turn[a, 2] * normal[2] for a in range(3)]
+        part = self._part.take(seen.samples.face)
+        return Rendering(
+            film.picture(colour, covered, shadow).reshape(height, width, 4),
+            np.rint(covered * 255).astype(np.uint8).reshape(height, width),
+            film.least(seen.samples.t).reshape(height, width),
+            film.mean_direction(normal, covered).reshape(height, width, 3),
+            film.vote(part, len(self.thing.parts), covered).reshape(height, width),
         )
 
-    def _window(self, camera: Camera) -> tuple[int, int, int, int]:
-        corners = np.array(np.meshgrid(*zip(self._low, self._high, strict=True))).reshape(3, -1).T
-        pixels, depth = camera.project(corners)
+    def _see(self, camera: Camera, rays: PixelRays, window: Window) -> _Seen:
+        """What the samples in the window meet: COARSE ones, and FINE ones in the pixels that see an edge."""
+        x0, x1, y0, y1 = window
         width, height = camera.size
-        if (depth <= 0).any():
-            return 0, width, 0, height
-        low, high = np.floor(pixels.min(axis=0)).astype(int) - 1, np.ceil(pixels.max(axis=0)).astype(int) + 1
-        return max(low[0], 0), min(high[0], width), max(low[1], 0), min(high[1], height)
+        position = camera.position.astype(np.float32)
+        directions = rays.grid(window, COARSE)
+        coarse = self._tracer.nearest(position, directions)
+        hit = (coarse.face >= 0).reshape(COARSE * (y1 - y0), COARSE * (x1 - x0))
+        edgy = self._edges(coarse, hit)
+        refined = edgy.repeat(COARSE, axis=0).repeat(COARSE, axis=1)
+        rows, columns = np.nonzero(edgy)
+        pixels = (y0 + rows) * width + x0 + columns
+        fine_directions = rays.inside(pixels, FINE)
+        fine = self._tracer.nearest(position, fine_directions)
+        inner, outer = np.flatnonzero(hit & ~refined), np.flatnonzero(fine.face >= 0)
+        row, column = np.divmod(inner.astype(np.int32), np.int32(max(hit.shape[1], 1)))
 
-    def _cast(self, camera: Camera, pixels: NDArray[np.int64], side: int) -> _Samples:
-        count = side * side
-        ticks = (np.arange(side) + 0.5) / side
-        inside = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-        corner = np.stack([pixels % camera.size[0], pixels // camera.size[0]], axis=-1)
-        points = (corner[:, None] + inside).reshape(-1, 2)
-        direction = camera.directions(points).astype(np.float32)
-        origin = np.broadcast_to(camera.position.astype(np.float32), direction.shape)
-        hit = self._scene.run(np.ascontiguousarray(origin), direction, output=True)
-        phase = np.tile(np.arange(count) * (16 // count), len(pixels))
-        return _Samples(
-            np.repeat(pixels, count),
-            np.full(len(points), 1 / count, np.float32),
-            phase,
-            direction,
-            hit["primID"],
-            hit["u"],
-            hit["v"],
-            hit["tfar"],
+        def both(one: NDArray[Number], other: NDArray[Number]) -> NDArray[Number]:
+            return np.concatenate([one.take(inner, axis=0), other.take(outer, axis=0)])
+
+        inner_pixel = (y0 + row // COARSE) * width + x0 + column // COARSE
+        samples = Samples(
+            np.concatenate([inner_pixel, pixels.repeat(FINE**2).take(outer)]),
+            np.concatenate([phase_of(row, column), outer % FINE**2]),
+            both(directions, fine_directions),
+            both(coarse.face, fine.face),
+            both(coarse.u, fine.u),
+            both(coarse.v, fine.v),
+            both(coarse.t, fine.t),
         )
+        weight = np.repeat([1 / COARSE**2, 1 / FINE**2], [len(inner), len(outer)])
+        taken = np.zeros((COARSE * height, COARSE * width), bool)
+        taken[COARSE * y0 : COARSE * y1, COARSE * x0 : COARSE * x1] = hit | refined
+        return _Seen(samples, weight, taken, pixels, fine_directions, np.flatnonzero(fine.face < 0))
 
-    def _differing(self, samples: _Samples, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Which pixels of the window see an edge: of the outline, a part, a material, or a crease."""
-        height, width, side, _ = shape
-        hit = samples.face >= 0
-        face = np.where(hit, samples.face, 0)
-        label = np.where(hit, 1 + self.thing.part[face].astype(np.int32) * 256 + self.thing.material[face], 0)
-        normal = self._flat[face]
+    def _shadow(self, camera: Camera, rays: PixelRays, light: Light, seen: _Seen) -> NDArray[np.float64]:
+        """The alpha (H W,) of the shadow on the ground."""
+        shadow = self._ground.over_grid(camera, light, rays, seen.taken).astype(float).ravel()
+        directions = seen.fine.take(seen.missed, axis=0)
+        dark = seen.missed.take(self._ground.shadowed(camera, light, directions, seen.missed % FINE**2))
+        found = np.bincount(dark // FINE**2, minlength=len(seen.pixels))
+        shadow[seen.pixels] += found * np.float32(DARKNESS / FINE**2)
+        return shadow
 
-        def grid(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-            tail = values.shape[1:]
-            order = (0, 2, 1, 3, *range(4, 4 + len(tail)))
-            return values.reshape(height, width, side, side, *tail).transpose(order).reshape(
-                height * side, width * side, *tail
+    def _edges(self, seen: Hits, hit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which pixels of the window see an edge: of the outline, a part, a material, a step or a crease."""
+        face = seen.face.reshape(hit.shape)
+        label = self._label.take(seen.face, mode="wrap").reshape(hit.shape)
+        depth = np.where(hit, seen.t.reshape(hit.shape), 0)
+        edge = np.zeros(hit.shape, bool)
+        flat = self._shader.flat
+        for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+            differs = label[one] != label[other]
+            differs |= np.abs(depth[one] - depth[other]) > STEP
+            facets = np.flatnonzero(~differs & (face[one] != face[other]))
+            a, b = (
+                flat.take(face[one].ravel().take(facets), axis=0),
+                flat.take(face[other].ravel().take(facets), axis=0),
             )
-
-        label, normal, depth = grid(label), grid(normal), grid(np.where(hit, samples.t, 0))
-        edge = np.zeros(label.shape, bool)
-        for one, other in (
-            ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-            ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-        ):
-            cosine = np.einsum("ijk,ijk->ij", normal[one], normal[other])
-            differs = (label[one] != label[other]) | (cosine < CREASE)
-            differs |= np.abs(depth[one] - depth[other]) > 0.05
-            differs &= (label[one] > 0) | (label[other] > 0)
+            creased = np.zeros(differs.shape, bool)
+            creased.ravel()[facets] = np.einsum("ij,ij->i", a, b) < CREASE
+            differs |= creased
             edge[one] |= differs
             edge[other] |= differs
-        return np.asarray(edge.reshape(height, side, width, side).any(axis=(1, 3)).ravel())
+        side = COARSE
+        rows = edge[0::side] | edge[1::side]
+        return np.asarray(rows[:, 0::side] | rows[:, 1::side])
 
-    # -- light -----------------------------------------------------------------------------------------
 
-    def _ambient_occlusion(self) -> Array:
-        """The share of the sky that each corner (F, 3) sees within OCCLUSION_REACH."""
-        thing = self.thing
-        centre = self._corners.mean(axis=1, keepdims=True)
-        points = (self._corners * 0.9 + centre * 0.1).reshape(-1, 3)
-        normals = thing.normals.reshape(-1, 3)
-        rays = _hemisphere(OCCLUSION_RAYS)
-        directions = np.einsum("rk,nkc->nrc", rays, _frames(normals)).reshape(-1, 3)
-        origins = np.repeat(points + 4 * OFFSET * normals, OCCLUSION_RAYS, axis=0)
-        reach = np.full(len(origins), OCCLUSION_REACH, np.float32)
-        hidden = self._scene.run(
-            origins.astype(np.float32), directions.astype(np.float32), dists=reach, query="OCCLUDED"
+def check_mesh(thing: Object3D) -> None:
+    """Raises MeshError if the object cannot be rendered."""
+    if not len(thing.faces):
+        raise MeshError(f"{thing.name} has no faces: there is nothing to render")
+    if len(thing.parts) > 255:
+        raise MeshError(
+            f"{thing.name} has {len(thing.parts)} parts: part ids are bytes, so join some (at most 255)"
         )
-        share = 1 - (hidden.reshape(-1, OCCLUSION_RAYS) >= 0).mean(axis=1)
-        return np.asarray(share.reshape(-1, 3), np.float32)
+    if not (np.isfinite(thing.vertices).all() and np.isfinite(thing.normals).all()):
+        raise MeshError(f"{thing.name} has NaN or infinite vertices or normals: repair the mesh")
 
-    def _shade(self, samples: _Samples, camera: Camera, light: Light) -> Rendering:
-        width, height = camera.size
-        size = width * height
-        hit = np.flatnonzero(samples.face >= 0)
-        face, pixel, weight = samples.face[hit], samples.pixel[hit], samples.weight[hit]
-        u, v = samples.u[hit, None], samples.v[hit, None]
-        barycentric = np.concatenate([1 - u - v, u, v], axis=1)
-        direction = samples.direction[hit]
-        direction_length = np.sqrt(np.einsum("ij,ij->i", direction, direction))
-        view = -direction / direction_length[:, None]
-        normal = np.einsum("nk,nkc->nc", barycentric, self.thing.normals[face])
-        normal /= np.sqrt(np.einsum("ij,ij->i", normal, normal))[:, None] + EPSILON
-        flat = self._flat[face]
-        behind = np.einsum("ij,ij->i", flat, view) < 0
-        normal[behind] *= -1
-        flat = np.where(behind[:, None], -flat, flat)
-        point = camera.position.astype(np.float32) + direction * samples.t[hit, None]
-        linear = self._radiance(
-            face, barycentric, normal, view, self._key(point + 4 * OFFSET * flat, normal, samples.phase[hit], light), light
+
+def check_camera(camera: Camera, name: str, low: Array, high: Array) -> None:
+    """Raises CameraError if the camera is no camera, or stands in the box between ``low`` and ``high``."""
+    if not all(np.isfinite(each).all() for each in (camera.rotation, camera.position, camera.intrinsics)):
+        raise CameraError("the camera's rotation, position or intrinsics have NaN or infinite numbers")
+    if min(camera.size) < 1:
+        raise CameraError(f"a picture of {camera.size[0]} x {camera.size[1]} pixels: both must be at least 1")
+    if np.all((camera.position > low) & (camera.position < high)):
+        raise CameraError(
+            f"the camera stands inside {name}, {camera.distance:.3g} from its centre: give a larger distance"
         )
-        covered = np.bincount(pixel, weight, size)
-        colour = np.stack([np.bincount(pixel, weight * linear[:, c], size) for c in range(3)], axis=-1)
-        colour /= np.maximum(covered, EPSILON)[:, None]
-        shadow = self._ground(samples, camera, light, size) if light.shadow else np.zeros(size)
-        opaque = covered + shadow
-        rgb = _srgb(colour) * (covered / np.maximum(opaque, EPSILON))[:, None]
-        rgba = np.concatenate([rgb, opaque[:, None].clip(0, 1)], axis=1)
-        return Rendering(
-            np.rint(rgba * 255).astype(np.uint8).reshape(height, width, 4),
-            np.rint(covered * 255).clip(0, 255).astype(np.uint8).reshape(height, width),
-            _nearest(pixel, samples.t[hit], size).reshape(height, width),
-            _mean_normals(pixel, weight, normal @ camera.rotation.T.astype(np.float32), size).reshape(height, width, 3),
-            _majority(pixel, weight, self.thing.part[face], len(self.thing.parts), covered).reshape(height, width),
-        )
-
-    def _key(self, origin: Array, normal: Array, phase: NDArray[np.int64], light: Light) -> Array:
-        """The cosine to the key light's direction where it arrives (N,), 0 in shadow; and the direction."""
-        towards = light.directions()[phase]
-        cosine = np.einsum("ij,ij->i", normal, towards).clip(0)
-        if light.shadow:
-            lit = np.flatnonzero(cosine > 0)
-            hidden = self._scene.run(
-                np.ascontiguousarray(origin[lit]), np.ascontiguousarray(towards[lit]), query="OCCLUDED"
-            )
-            cosine[lit[hidden >= 0]] = 0
-        return cosine
-
-    def _radiance(self, face, barycentric, normal, view, cosine, light):  # type: ignore[no-untyped-def]
-        thing = self.thing
-        material = thing.material[face]
-        albedo = self._colour[material]
-        uv = np.einsum("nk,nkc->nc", barycentric, thing.uv[face])
-        for index, kind in enumerate(thing.materials):
-            if kind.texture is not None:
-                own = np.flatnonzero(material == index)
-                albedo[own] *= _look_up(kind.texture, uv[own])
-        open_sky = np.einsum("nk,nk->n", barycentric, self._occlusion[face])
-        sky = (0.5 + 0.5 * normal[:, 2]) * open_sky
-        ground = (0.5 - 0.5 * normal[:, 2]) * open_sky
-        sky_light = sky[:, None] * np.float32(light.sky) + ground[:, None] * np.float32(light.bounce)
-        half = view + np.float32(light.direction)
-        half /= np.sqrt(np.einsum("ij,ij->i", half, half))[:, None] + EPSILON
-        shine = np.einsum("ij,ij->i", normal, half).clip(0) ** 32 * self._gloss[material] * (cosine > 0)
-        return albedo * (cosine[:, None] * np.float32(light.key) + sky_light) + 0.35 * shine[:, None] * np.float32(light.key)
-
-    def _ground(self, samples: _Samples, camera: Camera, light: Light, size: int) -> Array:
-        """How much of each pixel (H*W,) the object's shadow on the ground darkens."""
-        low = self._low[2]
-        corners = np.array(np.meshgrid(*zip(self._low, self._high, strict=True))).reshape(3, -1).T
-        thrown = np.concatenate([corners + d * ((low - corners[:, 2:]) / d[2]) for d in light.directions()[:1]])
-        margin = 0.15 * (self._high - self._low).max()
-        first, last = thrown.min(axis=0)[:2] - margin, thrown.max(axis=0)[:2] + margin
-        traced = np.zeros(size, bool)
-        traced[samples.pixel] = True
-        rest = np.flatnonzero(~traced)
-        width = camera.size[0]
-        ticks = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
-        points = (np.stack([rest % width, rest // width], -1)[:, None] + ticks).reshape(-1, 2)
-        missed = samples.face < 0
-        pixel = np.concatenate([samples.pixel[missed], np.repeat(rest, 4)])
-        weight = np.concatenate([samples.weight[missed], np.full(len(points), 0.25, np.float32)])
-        phase = np.concatenate([samples.phase[missed], np.tile([0, 4, 8, 12], len(rest))])
-        direction = np.concatenate([samples.direction[missed], camera.directions(points).astype(np.float32)])
-        down = direction[:, 2] < -1e-4
-        position = camera.position.astype(np.float32)
-        t = np.where(down, (low - position[2]) / np.where(down, direction[:, 2], -1), -1)
-        spot = position + direction * t[:, None]
-        near = (t > 0) & np.all((spot[:, :2] > first) & (spot[:, :2] < last), axis=1)
-        index = np.flatnonzero(near)
-        towards = light.directions()[phase[index]]
-        origin = spot[index] + np.float32([0, 0, 4 * OFFSET])
-        hidden = self._scene.run(origin.astype(np.float32), towards, query="OCCLUDED") >= 0
-        index = index[hidden]
-        return np.bincount(pixel[index], weight[index] * SHADOW, size)
-
-
-def _embree_scene(corners: Array):  # type: ignore[no-untyped-def]
-    try:
-        from embreex.mesh_construction import TriangleMesh  # noqa: PLC0415
-        from embreex.rtcore_scene import EmbreeScene  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("rendering", "scenes") from error
-    scene = EmbreeScene()
-    TriangleMesh(scene, corners)
-    return scene
-
-
-def _hemisphere(count: int) -> Array:
-    """Cosine-distributed directions around z (a Fibonacci spiral), the same each time."""
-    k = np.arange(count) + 0.5
-    radius, angle = np.sqrt(k / count), k * np.pi * (3 - np.sqrt(5))
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - k / count)], -1).astype(np.float32)
-
-
-def _frames(normals: Array) -> Array:
-    """An orthonormal frame (N, 3, 3) with rows tangent, bitangent, normal (Duff et al. 2017)."""
-    x, y, z = normals.T
-    sign = np.where(z >= 0, 1.0, -1.0)
-    a = -1 / (sign + z)
-    b = x * y * a
-    tangent = np.stack([1 + sign * x * x * a, sign * b, -sign * x], -1)
-    bitangent = np.stack([b, sign + y * y * a, -y], -1)
-    return np.stack([tangent, bitangent, normals], axis=1).astype(np.float32)
-
-
-def _look_up(texture: Array, uv: Array) -> Array:
-    """Nearest texels (N, 3) of a repeating texture."""
-    height, width = texture.shape[:2]
-    column = np.floor(uv[:, 0] * width).astype(np.int64) % width
-    row = np.floor(uv[:, 1] * height).astype(np.int64) % height
-    return texture[row, column]
-
-
-def _srgb(linear):  # type: ignore[no-untyped-def]
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055)
-
-
-def _nearest(pixel, t, size):  # type: ignore[no-untyped-def]
-    depth = np.full(size, np.inf, np.float32)
-    np.minimum.at(depth, pixel, t)
-    return depth
-
-
-def _mean_normals(pixel, weight, normal, size):  # type: ignore[no-untyped-def]
-    mean = np.stack([np.bincount(pixel, weight * normal[:, c], size) for c in range(3)], axis=-1)
-    length = np.linalg.norm(mean, axis=1, keepdims=True)
-    return np.where(length > 1e-6, mean / np.maximum(length, 1e-6), 0).astype(np.float32)
-
-
-def _majority(pixel, weight, part, count, covered):  # type: ignore[no-untyped-def]
-    size = len(covered)
-    share = np.bincount(pixel * (count + 1) + part + 1, weight, size * (count + 1)).reshape(size, count + 1)
-    share[:, 0] = 1 - covered
-    return share.argmax(axis=1).astype(np.uint8)

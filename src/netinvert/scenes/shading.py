@@ -1,0 +1,183 @@
+"""How bright a surface is: texture, a key light with shadows, the sky, a highlight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netinvert.scenes.lights import Light
+from netinvert.scenes.objects import Array, Object3D
+from netinvert.scenes.rays import Tracer
+
+OFFSET = 4e-4  # of the object's diagonal: how far secondary rays start from the surface
+OCCLUSION_RAYS = 32
+OCCLUSION_REACH = 0.35  # of the object's diagonal
+HIGHLIGHT = 0.35
+BLOCK = 12_000  # samples shaded at once: more do not fit into the cache
+EPSILON = 1e-12
+NORMAL, UV, SKY, FLAT = slice(0, 9), slice(9, 15), slice(15, 18), slice(18, 21)
+"""Columns of a face's row: three corners' normals, uv, and shares of the sky seen; the face's own normal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """N points that rays have met: ``pixel`` and ``phase`` (which of the light's directions) of the ray,
+    its ``direction`` (N, 3), the ``face`` met, barycentrics ``u`` and ``v``, and distance ``t``."""
+
+    pixel: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    direction: Array
+    face: NDArray[np.int32]
+    u: Array
+    v: Array
+    t: Array
+
+    def cut(self, start: int, stop: int) -> Samples:
+        """Samples ``start`` to ``stop``."""
+        return Samples(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+
+class Shader:
+    """The surface of one object: all that does not depend on camera and light is worked out once."""
+
+    def __init__(self, thing: Object3D, tracer: Tracer) -> None:
+        corners = thing.vertices[thing.faces].astype(np.float32)
+        flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True) + EPSILON
+        sky = _ambient_occlusion(thing, corners, tracer)
+        count = len(thing.faces)
+        per_face = [thing.normals.reshape(count, 9), thing.uv.reshape(count, 6), sky, flat]
+        self._rows = np.concatenate(per_face, axis=1, dtype=np.float32)
+        self._material = thing.material.astype(np.intp)
+        self._gloss = np.array([material.gloss for material in thing.materials], np.float32)
+        self._skins = _Skins(thing)
+        self._tracer = tracer
+        self.flat = self._rows[:, FLAT].copy()
+
+    def shade(self, samples: Samples, position: Array, light: Light) -> tuple[list[Array], list[Array]]:
+        """Linear red, green and blue (N,), and the normals' x, y and z (N,), turned towards the ray."""
+        starts = range(0, max(len(samples.face), 1), BLOCK)
+        blocks = [self._shade(samples.cut(start, start + BLOCK), position, light) for start in starts]
+        if len(blocks) == 1:
+            return blocks[0]
+        colours, normals = zip(*blocks, strict=True)
+        return _joined(colours), _joined(normals)
+
+    def _shade(self, samples: Samples, position: Array, light: Light) -> tuple[list[Array], list[Array]]:
+        rows = self._rows.take(samples.face, axis=0)
+        weights = (1 - samples.u - samples.v, samples.u, samples.v)
+        corner = [rows[:, NORMAL][:, k] for k in range(9)]
+        normal = _unit([_mixed(weights, corner[axis::3]) for axis in range(3)])
+        view = _unit([-samples.direction[:, axis] for axis in range(3)])
+        flat = [rows[:, FLAT][:, axis] for axis in range(3)]
+        turn = np.where(_dot(flat, view) < 0, np.float32(-1), np.float32(1))
+        normal = [turn * n for n in normal]
+        origin = np.empty_like(samples.direction)
+        for axis in range(3):
+            point = position[axis] + samples.direction[:, axis] * samples.t
+            origin[:, axis] = point + OFFSET * (turn * flat[axis])
+        cosine = self._arriving(origin, normal, samples.phase, light)
+
+        material = self._material.take(samples.face)
+        uv = rows[:, UV]
+        albedo = self._skins.look_up(
+            material,
+            _mixed(weights, [uv[:, 0], uv[:, 2], uv[:, 4]]),
+            _mixed(weights, [uv[:, 1], uv[:, 3], uv[:, 5]]),
+        )
+        seen = _mixed(weights, [rows[:, SKY][:, k] for k in range(3)])
+        above, below = (0.5 + 0.5 * normal[2]) * seen, (0.5 - 0.5 * normal[2]) * seen
+        half = _unit([view[axis] + np.float32(light.direction[axis]) for axis in range(3)])
+        shine = _dot(normal, half).clip(0)
+        for _ in range(5):  # to the power of 32
+            shine *= shine
+        shine *= HIGHLIGHT * self._gloss.take(material) * (cosine > 0)
+        key, sky, bounce = (np.array(colour, np.float32) for colour in (light.key, light.sky, light.bounce))
+        colour = [
+            albedo[:, c] * (cosine * key[c] + (above * sky[c] + below * bounce[c])) + shine * key[c]
+            for c in range(3)
+        ]
+        return colour, normal
+
+    def _arriving(self, origin: Array, normal: list[Array], phase: NDArray[np.int64], light: Light) -> Array:
+        """The cosine at which the key light arrives (N,), 0 in shadow."""
+        towards = light.directions
+        cosine = _dot(normal, [towards[:, axis].take(phase) for axis in range(3)]).clip(0)
+        if light.shadow:
+            lit = np.flatnonzero(cosine > 0)
+            hidden = self._tracer.hidden(origin.take(lit, axis=0), towards.take(phase.take(lit), axis=0))
+            cosine[lit[hidden]] = 0
+        return cosine
+
+
+class _Skins:
+    """The materials' colours and textures, in one table of texels."""
+
+    def __init__(self, thing: Object3D) -> None:
+        texels = []
+        for material in thing.materials:
+            texture = np.ones((1, 1, 3), np.float32) if material.texture is None else material.texture
+            texels.append(np.asarray(texture, np.float32) * np.array(material.colour, np.float32))
+        self._table = np.concatenate([texel.reshape(-1, 3) for texel in texels])
+        self._height = np.array([len(texel) for texel in texels], np.int32)
+        self._width = np.array([texel.shape[1] for texel in texels], np.int32)
+        self._first = np.cumsum([0, *(len(texel) * texel.shape[1] for texel in texels[:-1])])
+
+    def look_up(self, material: NDArray[np.int64], u: Array, v: Array) -> Array:
+        """Nearest texels (N, 3) of the repeating textures."""
+        width, height = self._width.take(material), self._height.take(material)
+        column = np.floor(u * width.astype(np.float32)).astype(np.int32) % width
+        row = np.floor(v * height.astype(np.float32)).astype(np.int32) % height
+        return np.asarray(self._table.take(self._first.take(material) + row * width + column, axis=0))
+
+
+def _ambient_occlusion(thing: Object3D, corners: Array, tracer: Tracer) -> Array:
+    """The share of the sky that each corner (F, 3) sees within OCCLUSION_REACH."""
+    # A little inside its face, so that a corner does not look from behind the face that adjoins it.
+    points = (corners * 0.9 + corners.mean(axis=1, keepdims=True) * 0.1).reshape(-1, 3)
+    normals = thing.normals.reshape(-1, 3)
+    directions = np.matmul(_hemisphere(OCCLUSION_RAYS), _frames(normals)).reshape(-1, 3)
+    origins = np.repeat((points + OFFSET * normals).astype(np.float32), OCCLUSION_RAYS, axis=0)
+    hidden = tracer.hidden(origins, directions, OCCLUSION_REACH)
+    return np.asarray(1 - hidden.reshape(-1, 3, OCCLUSION_RAYS).mean(axis=2), np.float32)
+
+
+def _hemisphere(count: int) -> Array:
+    """Cosine-distributed directions around z (a Fibonacci spiral), the same each time."""
+    k = np.arange(count) + 0.5
+    radius, angle = np.sqrt(k / count), k * np.pi * (3 - np.sqrt(5))
+    spread = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - k / count)], axis=-1)
+    return np.asarray(spread, np.float32)
+
+
+def _frames(normals: Array) -> Array:
+    """An orthonormal frame (N, 3, 3) with rows tangent, bitangent, normal (Duff et al. 2017)."""
+    x, y, z = normals.T
+    sign = np.where(z >= 0, 1.0, -1.0)
+    a = -1 / (sign + z)
+    b = x * y * a
+    tangent = np.stack([1 + sign * x * x * a, sign * b, -sign * x], -1)
+    bitangent = np.stack([b, sign + y * y * a, -y], -1)
+    return np.stack([tangent, bitangent, normals], axis=1).astype(np.float32)
+
+
+def _joined(blocks: tuple[list[Array], ...]) -> list[Array]:
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+
+def _mixed(weights: tuple[Array, Array, Array], corners: list[Array]) -> Array:
+    first = weights[0] * corners[0]
+    first += weights[1] * corners[1]
+    first += weights[2] * corners[2]
+    return first
+
+
+def _dot(one: list[Array], other: list[Array]) -> Array:
+    return np.asarray(one[0] * other[0] + one[1] * other[1] + one[2] * other[2])
+
+
+def _unit(vector: list[Array]) -> list[Array]:
+    length = np.sqrt(_dot(vector, vector)) + np.float32(EPSILON)
+    return [part / length for part in vector]
