@@ -11,7 +11,7 @@ BUILT_IN = [card for card in list_networks() if ":" not in card.name]
 
 def test_all_families_have_a_card():
     names = [card.name for card in list_networks()]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 16
     assert {name.partition(":")[0] for name in names if ":" in name} == {
         "torchvision",
         "timm",
@@ -33,7 +33,7 @@ def test_cards_tell_the_truth(card):
     assert sum(parameter.numel() for parameter in network.module.parameters()) == card.parameters
     assert network.licence == card.licence
     assert network.source == card.source
-    assert (network.read_pose is not None) == card.name.startswith("objectron")
+    assert (network.read_pose is not None) == card.name.startswith(("objectron", "posenet"))
 
 
 def test_nearest_names_are_offered():

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from netinvert.errors import NetworkError
-from netinvert.networks import external, imagenet, objectron, onnx, pose_files, posenet, tflite
+from netinvert.networks import alexnet, external, imagenet, objectron, onnx, pose_files, posenet, tflite
 from netinvert.networks.network import Network
 
 Loader = Callable[[str | None], Network]
@@ -69,10 +69,23 @@ def _posenet(name: str, parameters: int) -> Entry:
     return Entry(card, partial(pose_files.load_pose_network, name))
 
 
+def _alexnet(name: str, parameters: int) -> Entry:
+    card = NetworkCard(
+        name=name,
+        task="1000 ImageNet classes, with weights of yours",
+        licence="of the weights",
+        source="you",
+        size=alexnet.VARIANTS[name][1].size,
+        parameters=parameters,
+        layers=alexnet.LAYERS,
+    )
+    return Entry(card, partial(alexnet.load_alexnet, name))
+
+
 BUILT_IN: tuple[Entry, ...] = (
     *(_objectron(kind) for kind in objectron.OBJECTS),
-    _posenet("posenet", 1_841_238),
-    _posenet("posenet-judge", 1_436_994),
+    _posenet("posenet", 1_702_726),
+    _posenet("posenet-judge", 1_434_546),
     Entry(
         NetworkCard(
             name="efficientnet-lite0",
@@ -99,6 +112,9 @@ BUILT_IN: tuple[Entry, ...] = (
         ),
         imagenet.load_mobilenet_v2,
     ),
+    _alexnet("alexnet", 61_100_840),
+    _alexnet("alexnet-2012", 60_965_224),
+    _alexnet("alexnet-caffe", 60_965_224),
 )
 FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
     "torchvision": (
