@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from netinvert import Encoder, invert, recipe
@@ -14,6 +15,7 @@ from netinvert.networks.pose_files import PoseFile, read_pose_network, save_pose
 from netinvert.networks.posenet import LAYERS, PoseNet
 from netinvert.networks.rotation_heads import HEADS, head_of, rotation_head, rotation_loss
 from netinvert.rotations import (
+    angles_from_rotation,
     geodesic_degrees,
     matrix_to_6d,
     rotation_from_angles,
@@ -35,7 +37,6 @@ def perfect(head, rotation):
     """Outputs that say exactly this."""
     if head.name == "6d":
         return matrix_to_6d(rotation)
-    from netinvert.rotations import angles_from_rotation
 
     azimuth, elevation, in_plane = angles_from_rotation(rotation)
     place = azimuth / head.width - 0.5
@@ -192,7 +193,6 @@ def test_a_pose_network_comes_back_from_its_file(tmp_path, half):
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(NetworkError, match="does not exist"):
         read_pose_network(tmp_path / "none.safetensors")
-    from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(NetworkError, match="no pose network of netinvert"):

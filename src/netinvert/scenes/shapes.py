@@ -13,7 +13,7 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """F triangles: ``corners`` and ``normals`` (F, 3, 3), counter-clockwise from outside; ``uv`` (F, 3, 2)."""
+    """F triangles counter-clockwise from outside: ``corners`` and ``normals`` (F, 3, 3), ``uv`` (F, 3, 2)."""
 
     corners: Array
     normals: Array

@@ -1,0 +1,207 @@
+"""Objects from mesh files: .obj, .glb, .ply, .stl and what else trimesh reads."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netinvert.errors import MissingExtraError
+from netinvert.scenes.mesh_surfaces import surface_of
+from netinvert.scenes.objects import Material, MeshError, Object3D
+
+SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off")
+Y_UP = (".glb", ".gltf")
+"""Formats whose definition has y up and the front towards +z (glTF 2.0, section 3.4)."""
+CREASE = 40.0
+"""Degrees between neighbouring faces up to which an edge is shaded as round."""
+MOST_FACES = 2_000_000
+SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """How a mesh file is read.
+
+    ``up`` is the file's axis that points up: "z" (front -y, as everywhere here) or "y" (front +z); None
+    goes by the format. ``limit`` is the greatest number of faces. ``missing_textures`` are replaced by the
+    material's colour ("replace", noted in the parameters) or refused ("refuse").
+    """
+
+    up: Literal["y", "z"] | None = None
+    limit: int = MOST_FACES
+    missing_textures: Literal["replace", "refuse"] = "replace"
+
+
+def list_objects(folder: str | Path) -> list[Path]:
+    """The mesh files of a folder and the folders in it, in the order of their names.
+
+    Raises:
+        MeshError: there is none.
+    """
+    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise MeshError(f"{folder} holds no mesh: give a folder with {', '.join(SUFFIXES)} files")
+    return paths
+
+
+def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3D:
+    """The object in a mesh file; each of its geometries is a part.
+
+    ``parameters`` tells how many faces it has, how many had no area and were dropped, whether it is
+    watertight (other meshes render too, but show their inside), and whether a texture was missing.
+
+    Raises:
+        MissingExtraError: trimesh is not installed.
+        MeshError: no mesh, an empty or damaged one, NaN, or too many faces.
+    """
+    options = options or MeshOptions()
+    file = Path(path)
+    geometries = _load(file)
+    total = sum(len(mesh.faces) for _, mesh in geometries)
+    if total == 0:
+        raise MeshError(f"{file} has no faces: give a mesh of triangles, not points or lines")
+    if total > options.limit:
+        raise MeshError(
+            f"{file} has {total:,} faces, more than {options.limit:,}: simplify it (trimesh: "
+            "simplify_quadric_decimation) or give a higher limit"
+        )
+    return _assembled(file, geometries, options)
+
+
+def _load(file: Path) -> list[tuple[str, Any]]:
+    try:
+        import trimesh  # noqa: PLC0415  (optional)
+    except ImportError as error:
+        raise MissingExtraError("reading mesh files", "scenes") from error
+    if not file.is_file():
+        raise MeshError(f"{file} does not exist or is no file: check the path")
+    if file.suffix.lower() not in SUFFIXES:
+        raise MeshError(f"{file} is no mesh that is known here: give one of {', '.join(SUFFIXES)}")
+    if file.stat().st_size == 0:
+        raise MeshError(f"{file} is empty: export it again")
+    with _silence():
+        try:
+            scene = trimesh.load_scene(file, process=False)
+            geometries = _placed(scene, trimesh.Trimesh)
+        except Exception as error:  # trimesh's readers raise whatever their parsers do
+            raise MeshError(
+                f"{file} cannot be read ({error or type(error).__name__}): export it again"
+            ) from error
+    for name, mesh in geometries:
+        if not np.isfinite(mesh.vertices).all():
+            raise MeshError(f"{file}: {name} has NaN or infinite vertices: repair it and export it again")
+        if len(mesh.faces) and (mesh.faces.max() >= len(mesh.vertices) or mesh.faces.min() < 0):
+            raise MeshError(f"{file}: {name} has faces of vertices that it has not: export it again")
+    return geometries
+
+
+def _placed(scene: Any, kind: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  (trimesh is not typed)
+    """Every mesh of a scene where the scene puts it."""
+    result = []
+    for node in sorted(scene.graph.nodes_geometry):
+        transform, name = scene.graph[node]
+        mesh = scene.geometry[name]
+        if isinstance(mesh, kind):
+            own = mesh.copy()
+            own.apply_transform(transform)
+            result.append((str(node), own))
+    return result
+
+
+def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptions) -> Object3D:
+    columns: dict[str, list[NDArray[Any]]] = {n: [] for n in ("corners", "normals", "uv", "part", "material")}
+    names: list[str] = []
+    materials: list[Material] = []
+    dropped, missing, watertight = 0, 0, True
+    for name, mesh in geometries:
+        solid = mesh.area_faces > SMALLEST * max(mesh.scale, SMALLEST) ** 2
+        dropped += int((~solid).sum())
+        if not solid.any():
+            continue
+        watertight &= bool(mesh.is_watertight)
+        surface = surface_of(mesh, file, options.missing_textures == "refuse")
+        missing += surface.missing
+        columns["corners"].append(mesh.vertices[mesh.faces[solid]])
+        columns["normals"].append(_corner_normals(mesh)[solid])
+        columns["uv"].append(surface.uv[solid])
+        columns["part"].append(np.full(int(solid.sum()), min(len(names), 254)))
+        columns["material"].append(surface.material[solid] + len(materials))
+        names.append(name)
+        materials += surface.materials
+    if not names:
+        raise MeshError(f"{file} has only faces without area: give a mesh with surfaces")
+    if len(materials) > 255:
+        raise MeshError(f"{file} has {len(materials)} materials, more than 255: join some of them")
+    corners, normals = (np.concatenate(columns[name]) for name in ("corners", "normals"))
+    if (options.up or ("y" if file.suffix.lower() in Y_UP else "z")) == "y":
+        corners, normals = (values[..., [0, 2, 1]] * (1, -1, 1) for values in (corners, normals))
+    if np.ptp(corners.reshape(-1, 3), axis=0).max() == 0:
+        raise MeshError(f"{file} is a single point: give a mesh with an extent")
+    vertices, inverse = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    return Object3D(
+        name=file.stem,
+        category="mesh",
+        vertices=vertices.astype(np.float32),
+        faces=inverse.reshape(-1, 3).astype(np.int32),
+        normals=normals.astype(np.float32),
+        uv=np.concatenate(columns["uv"]).astype(np.float32),
+        part=np.concatenate(columns["part"]).astype(np.uint8),
+        material=np.concatenate(columns["material"]).astype(np.uint8),
+        parts=tuple(names[:255]),
+        materials=tuple(materials),
+        parameters={
+            "file": file.name,
+            "faces": len(corners),
+            "dropped_faces": dropped,
+            "watertight": watertight,
+            "missing_textures": missing,
+        },
+    ).normalised()
+
+
+def _corner_normals(mesh: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    """Unit normals (F, 3, 3): the mean of the faces around a corner that lie within CREASE of its own."""
+    faces, flat = mesh.faces, mesh.face_normals
+    _, place = np.unique(mesh.vertices.round(9), axis=0, return_inverse=True)
+    place = place.ravel()[faces]  # corners at one spot are one vertex, though a texture's seam parts them
+    order = np.argsort(place.ravel(), kind="stable")
+    owner = np.repeat(np.arange(len(faces)), 3)[order]
+    starts = np.searchsorted(place.ravel()[order], np.arange(place.max() + 2))
+    weighted = flat * mesh.area_faces[:, None]
+    mean = np.zeros((len(faces) * 3, 3))
+    corners = np.arange(len(faces) * 3)
+    spot = place.ravel()
+    reach = int((starts[1:] - starts[:-1]).max())
+    for k in range(min(reach, 64)):  # the k-th face around every corner at once
+        index = starts[spot] + k
+        inside = index < starts[spot + 1]
+        other = owner[index[inside]]
+        near = np.einsum("ij,ij->i", flat[corners[inside] // 3], flat[other]) > np.cos(np.radians(CREASE))
+        mean[corners[inside][near]] += weighted[other[near]]
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    normals = np.where(
+        length > SMALLEST**2, mean / np.maximum(length, SMALLEST**2), np.repeat(flat, 3, axis=0)
+    )
+    return normals.reshape(-1, 3, 3)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep trimesh's warnings and log lines to itself; what matters is raised or kept as a parameter."""
+    logger = logging.getLogger("trimesh")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
