@@ -87,7 +87,7 @@ def _noise(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         rng.normal(size=(3, *x.shape)) + 1j * rng.normal(size=(3, *x.shape))
     ) / frequency ** rng.uniform(0.8, 2.2)
     clouds = np.fft.irfft2(spectrum, s=(size, size))
-    clouds /= clouds.std(axis=(1, 2), keepdims=True)
+    clouds /= np.maximum(clouds.std(axis=(1, 2), keepdims=True), 1e-12)  # of one pixel it is 0
     mixed = rng.uniform(0, 1)  # from one shade to three independent channels
     clouds = (1 - mixed) * clouds[:1] + mixed * clouds
     return _colour(rng) + rng.uniform(0.05, 0.3) * clouds.transpose(1, 2, 0)
