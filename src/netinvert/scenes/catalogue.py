@@ -6,10 +6,18 @@ import difflib
 from collections.abc import Callable, Mapping
 
 from netinvert.errors import ConfigError
+from netinvert.scenes.cars import car
 from netinvert.scenes.chairs import chair
+from netinvert.scenes.mugs import mug
 from netinvert.scenes.objects import Object3D
+from netinvert.scenes.tables import table
 
-CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {"chairs": chair}
+CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
+    "chairs": chair,
+    "cars": car,
+    "mugs": mug,
+    "tables": table,
+}
 IDENTITIES_A_SEED = 1_000_000
 
 
