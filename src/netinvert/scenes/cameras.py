@@ -31,6 +31,19 @@ class Camera:
     intrinsics: Array
     size: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        shapes = (np.shape(self.rotation), np.shape(self.position), np.shape(self.intrinsics))
+        if shapes != ((3, 3), (3,), (3, 3)):
+            raise CameraError(
+                f"rotation, position and intrinsics have shapes {shapes}: give (3, 3), (3,), (3, 3)"
+            )
+        if not all(np.isfinite(each).all() for each in (self.rotation, self.position, self.intrinsics)):
+            raise CameraError("the camera's rotation, position or intrinsics have NaN or infinite numbers")
+        if not is_rotation(self.rotation):
+            raise CameraError("the camera's rotation is none: its rows must be orthonormal and right-handed")
+        if min(self.size) < 1:
+            raise CameraError(f"a picture of {self.size[0]} x {self.size[1]} pixels: both must be at least 1")
+
     @classmethod
     def orbit(
         cls,
@@ -45,7 +58,12 @@ class Camera:
 
         It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the picture
         counter-clockwise. ``fov`` is the whole angle across the square picture, in degrees.
+
+        Raises:
+            CameraError: a distance or field of view of no camera.
         """
+        if not (distance > 0 and 0 < fov < 180):
+            raise CameraError(f"distance {distance}, fov {fov}: both must be above 0, fov below 180 degrees")
         rotation = rotation_from_angles(azimuth, elevation, in_plane)
         focal = 0.5 * size / np.tan(np.radians(fov) / 2)
         intrinsics = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
@@ -88,6 +106,13 @@ class Camera:
         flat = np.column_stack([pixels, np.ones(len(pixels))]) @ np.linalg.inv(self.intrinsics).T
         return np.asarray(flat * (1, -1, -1) @ self.rotation)
 
+    def in_frame(self, axes: ArrayLike, origin: ArrayLike) -> Camera:
+        """The same camera in the coordinates of an object whose x, y and z axes are the columns of ``axes``
+        (3, 3) and whose centre is at ``origin`` (3,), both in today's coordinates."""
+        turn = np.asarray(axes, float)
+        position = (self.position - np.asarray(origin, float)) @ turn
+        return replace(self, rotation=self.rotation @ turn, position=position)
+
     def resized(self, width: int, height: int) -> Camera:
         """The same view at another number of pixels."""
         scale = np.diag([width / self.size[0], height / self.size[1], 1.0])
@@ -102,6 +127,12 @@ def fitting_distance(vertices: ArrayLike, rotation: Array, fov: float = FOV, fil
     seen = np.asarray(vertices, float) @ np.asarray(rotation).T
     reach = np.abs(seen[:, :2]).max(axis=1) / (fill * np.tan(np.radians(fov) / 2))
     return float((reach + seen[:, 2]).max())
+
+
+def is_rotation(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
+    """Whether a matrix (3, 3) is a rotation: orthonormal, and no mirror image."""
+    m = np.asarray(matrix, float)
+    return bool(np.abs(m @ m.T - np.eye(3)).max() < tolerance and np.linalg.det(m) > 0)
 
 
 def rotation_from_angles(azimuth: float, elevation: float, in_plane: float = 0.0) -> Array:

@@ -62,7 +62,7 @@ def _shell(profile: list[tuple[float, float]]) -> Piece:
     return Piece(piece.corners[:keep], piece.normals[:keep], piece.uv[:keep])
 
 
-def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generator) -> Piece:  # type: ignore[type-arg]
+def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generator) -> Piece:
     low, high = rng.uniform(0.15, 0.3) * height, rng.uniform(0.72, 0.88) * height
     start = float(np.interp(high / height, np.linspace(0, 1, 13), reach)) - 0.002
     end = float(np.interp(low / height, np.linspace(0, 1, 13), reach)) - 0.002

@@ -183,11 +183,7 @@ def check_mesh(thing: Object3D) -> None:
 
 
 def check_camera(camera: Camera, name: str, low: Array, high: Array) -> None:
-    """Raises CameraError if the camera is no camera, or stands in the box between ``low`` and ``high``."""
-    if not all(np.isfinite(each).all() for each in (camera.rotation, camera.position, camera.intrinsics)):
-        raise CameraError("the camera's rotation, position or intrinsics have NaN or infinite numbers")
-    if min(camera.size) < 1:
-        raise CameraError(f"a picture of {camera.size[0]} x {camera.size[1]} pixels: both must be at least 1")
+    """Raises CameraError if the camera stands in the box between ``low`` and ``high``."""
     if np.all((camera.position > low) & (camera.position < high)):
         raise CameraError(
             f"the camera stands inside {name}, {camera.distance:.3g} from its centre: give a larger distance"

@@ -7,7 +7,7 @@ import numpy as np
 from netinvert.scenes import textures
 from netinvert.scenes.assembling import assembled, paint
 from netinvert.scenes.objects import Material, Object3D
-from netinvert.scenes.shapes import Piece, bar, box, both, cushion, lathe
+from netinvert.scenes.shapes import Piece, bar, both, box, cushion, lathe
 
 PARTS = ("top", "legs")
 TOPS = ("rectangle", "square", "round")
