@@ -2,7 +2,6 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from netinvert.scenes.cameras import Camera, rotation_from_angles
 from netinvert.scenes.loaders import AnnotationError, format_of, load_annotations
 from netinvert.scenes.loaders.objectron import sequence_message
 from netinvert.scenes.loaders.render_for_cnn import read_render_for_cnn
+from netinvert.scenes.loaders.street_view import read_street_view
 
 UPRIGHT = {"file_path": "a", "transform_matrix": np.eye(4).tolist()}
 CUBE = np.array([[x, y, z] for x in (-0.3, 0.3) for y in (-0.2, 0.2) for z in (-0.4, 0.4)])
@@ -324,9 +324,8 @@ def test_street_view_puts_the_target_into_the_centre(tmp_path):
     assert pixels[1, 0] > 325  # east is right
     assert pixels[2, 1] < 315  # up is up
     assert depth[0] == pytest.approx(math.hypot(18, 40), rel=2e-3)
-    assert one.camera.azimuth == pytest.approx(
-        0, abs=1e-3
-    )  # the facade faces south, and so stands the camera
+    # the facade faces south, and there stands the camera
+    assert one.camera.azimuth == pytest.approx(0, abs=1e-3)
     assert one.camera.elevation == pytest.approx(-math.degrees(math.atan2(18, 40)), abs=1e-6)
     assert (one.identity, one.details["aligned"], one.calibrated) == ("18-71611", True, False)
     assert one.image == tmp_path / "0018_4_902_0071611.jpg"
@@ -350,13 +349,7 @@ def test_bad_street_view(tmp_path, text, said):
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(AnnotationError, match=said):
-        load_annotations(path, "street-view") if text.startswith("d") else _street(path)
-
-
-def _street(path):
-    from netinvert.scenes.loaders.street_view import read_street_view
-
-    return read_street_view(path)
+        read_street_view(path)
 
 
 def test_formats_are_told_from_the_files(tmp_path):
@@ -364,13 +357,13 @@ def test_formats_are_told_from_the_files(tmp_path):
     pascal_file(tmp_path / "a.mat", [{"viewpoint": viewpoint()}])
     assert format_of(tmp_path / "colmap") == "colmap"
     assert format_of(tmp_path / "a.mat") == "pascal3d"
-    empty = SimpleNamespace(path=tmp_path / "empty")
-    empty.path.mkdir()
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with pytest.raises(AnnotationError, match="known format"):
-        load_annotations(empty.path)
+        load_annotations(empty)
     with pytest.raises(AnnotationError, match="exist"):
         load_annotations(tmp_path / "nothing")
     with pytest.raises(AnnotationError, match="no files of the format nerf"):
-        load_annotations(empty.path, "nerf")
+        load_annotations(empty, "nerf")
     with pytest.raises(ConfigError, match="pascal3d"):
         load_annotations(tmp_path, "kitti")

@@ -69,9 +69,9 @@ def _legs(kind: str, half: tuple[float, float], top: float, thick: float, inside
         return [lathe(profile, sides=48)]
     if kind == "trestle":
         stand = bar([(x, 0, 0.03), (x, 0, top)], (thick, 2.2 * thick), square=True)
-        foot = box((x, 0, 0.02), (1.2 * thick, 0.9 * half[1], 0.02))
+        sole = box((x, 0, 0.02), (1.2 * thick, 0.9 * half[1], 0.02))
         return [
-            *both([stand, foot]),
+            *both([stand, sole]),
             bar([(-x, 0, 0.5 * top), (x, 0, 0.5 * top)], (0.6 * thick, thick), square=True),
         ]
     spread = 0.06 if kind == "splayed" else 0.0
