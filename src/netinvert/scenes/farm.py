@@ -19,9 +19,10 @@ from netinvert.errors import MissingExtraError, NetinvertError, OutputError
 from netinvert.files import output_error, read_json, sha256_of, write_atomic, write_json
 from netinvert.locks import Lock
 from netinvert.scenes.plan import DatasetPlan
+from netinvert.scenes.reading import MANIFEST, shard_hashes
 from netinvert.scenes.shards import shard_bytes
 
-PLAN, MANIFEST, LOCK = "plan.json", "manifest.json", ".lock"
+PLAN, LOCK = "plan.json", ".lock"
 TRIES = 3
 """How often a shard is begun anew when its worker dies."""
 PACKAGES = ("netinvert", "numpy", "embreex", "pillow")
@@ -49,7 +50,8 @@ def render_dataset(
     """Render what is missing of a dataset into a folder; gives its manifest.
 
     A shard is whole or absent, its bytes depend on the plan alone, and the manifest comes last; so a render
-    that was stopped in any way is finished by the same call.
+    that was stopped in any way is finished by the same call. Shards that are no longer what the manifest
+    says are rendered anew.
 
     Raises:
         OutputError: the folder holds another dataset, is being written, or the disk is full.
@@ -62,7 +64,7 @@ def render_dataset(
         for stale in out.glob(".netinvert-*.tmp"):
             stale.unlink(missing_ok=True)
         shards = plan.shards()
-        missing = {name: identities for name, identities in shards.items() if not (out / name).exists()}
+        missing = {name: shards[name] for name in _missing(shards, out)}
         _check_space(plan, missing, out)
         began, done = time.perf_counter(), len(shards) - len(missing)
         if progress is not None:
@@ -78,6 +80,15 @@ def render_dataset(
         return manifest
     finally:
         lock.release()
+
+
+def _missing(shards: Shards, out: Path) -> list[str]:
+    known = shard_hashes(out)
+    return [
+        name
+        for name in shards
+        if not (out / name).exists() or (name in known and sha256_of(out / name) != known[name])
+    ]
 
 
 def estimated_bytes(plan: DatasetPlan, samples: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from netinvert.errors import NetinvertError
+from netinvert.files import read_json
 
+MANIFEST = "manifest.json"
+END = 2 * tarfile.BLOCKSIZE  # of zeros, after the last file of a whole archive
 Damaged = Literal["refuse", "skip"]
 
 
@@ -57,24 +61,29 @@ def shard_paths(folder: str | Path, split: str) -> list[Path]:
     return paths
 
 
-def read_shard(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[dict[str, Any]]:
     """The samples of a shard: ``rgba``, ``mask``, ``parts`` (uint8 arrays) and ``json``.
 
     Raises:
-        DatasetError: the shard is cut short or damaged.
+        DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
+        content = Path(path).read_bytes()
+        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            raise DatasetError(f"{path} is not what {MANIFEST} says: run the same render again")
+        if any(content[-END:]) or len(content) < END:
+            raise DatasetError(f"{path} is cut short: run the same render again")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             sample: dict[str, Any] = {}
             for info in tar:
-                content = tar.extractfile(info)
-                assert content is not None
+                member = tar.extractfile(info)
+                assert member is not None
                 key, name, _ = (
                     info.name.split(".", 2) if info.name.count(".") > 1 else (*info.name.split("."), "")
                 )
-                data = content.read()
+                data = member.read()
                 if len(data) != info.size:
-                    raise DatasetError(f"{path} is cut short in {info.name}: render it again")
+                    raise DatasetError(f"{path} is cut short in {info.name}: run the same render again")
                 sample[name] = (
                     json.loads(data) if name == "json" else np.asarray(Image.open(io.BytesIO(data)))
                 )
@@ -82,22 +91,25 @@ def read_shard(path: str | Path) -> Iterator[dict[str, Any]]:
                     yield sample | {"key": key}
                     sample = {}
             if sample:
-                raise DatasetError(f"{path} is cut short: its last sample is incomplete; render it again")
+                raise DatasetError(
+                    f"{path} is cut short: its last sample is incomplete; run the same render again"
+                )
     except (tarfile.TarError, UnidentifiedImageError, OSError, ValueError, EOFError, SyntaxError) as error:
-        raise DatasetError(f"{path} is damaged ({error}): delete it and run the same render again") from error
+        raise DatasetError(f"{path} is damaged ({error}): run the same render again") from error
 
 
 def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> Arrays:
-    """All samples of a split.
+    """All samples of a split; shards are compared with the manifest's hashes where there is one.
 
     Raises:
         DatasetError: nothing to read; or a damaged shard, unless these are to be skipped.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
     skipped = []
+    hashes = shard_hashes(Path(folder))
     for path in shard_paths(folder, split):
         try:
-            samples = list(read_shard(path))
+            samples = list(read_shard(path, hashes.get(path.name)))
         except DatasetError:
             if damaged == "refuse":
                 raise
@@ -119,3 +131,17 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
         records=tuple(records),
         skipped=tuple(skipped),
     )
+
+
+def shard_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each shard by name, as far as the folder has a manifest.
+
+    Raises:
+        DatasetError: the manifest is damaged.
+    """
+    manifest = folder / MANIFEST
+    content: Any = read_json(manifest) if manifest.exists() else {}
+    try:
+        return {shard["name"]: shard["sha256"] for shard in content.get("shards", [])}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DatasetError(f"{manifest} is damaged: delete it and run the same render again") from error

@@ -1,0 +1,5 @@
+"""``python -m netinvert`` is the command ``netinvert``."""
+
+from netinvert.cli import main
+
+main()
