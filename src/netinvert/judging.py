@@ -15,6 +15,7 @@ from netinvert.encoder import Encoder
 from netinvert.errors import CodeError, ConfigError
 from netinvert.images import read_image
 from netinvert.metrics import code_errors, psnr, ssim
+from netinvert.networks.catalogue import load_network
 from netinvert.networks.pose import PoseReading, pose_differences
 from netinvert.result import Result
 from netinvert.samples import photographs
@@ -61,12 +62,17 @@ class PoseFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown."""
+    """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown.
+
+    ``pose`` is read by the network that was inverted, which a picture made for it can fool; ``judged`` by
+    another (``Network.judge``).
+    """
 
     errors: dict[str, float | None]
     psnr: float | None = None
     ssim: float | None = None
     pose: PoseFigures | None = None
+    judged: PoseFigures | None = None
 
 
 def judge(
@@ -88,12 +94,15 @@ def judge(
         originals = originals.to(result.image)
         likeness = [measure(result.image, originals).tolist() for measure in (psnr, ssim)]
     poses = _poses(encoder, result.image, originals)
+    other = judge_of(encoder)
+    judged = None if other is None else _poses(other, result.image, originals)
     return [
         Figures(
             errors={name: errors[name][index] if name in errors else None for name in ERROR_NAMES},
             psnr=None if likeness is None else likeness[0][index],
             ssim=None if likeness is None else likeness[1][index],
             pose=None if poses is None else poses[index],
+            judged=None if judged is None else judged[index],
         )
         for index in range(count)
     ]
@@ -144,6 +153,14 @@ def _differ(codes: Tensor) -> bool:
 # -- poses ---------------------------------------------------------------------------------------------
 
 
+def judge_of(encoder: Encoder) -> Encoder | None:
+    """The network that reads the poses of this one's reconstructions, if it has one."""
+    if encoder.network.judge is None:
+        return None
+    other = load_network(encoder.network.judge)
+    return Encoder(other, other.layers[-1])
+
+
 def _poses(encoder: Encoder, images: Tensor, originals: Tensor | None) -> list[PoseFigures] | None:
     reading = read_poses(encoder, images)
     if reading is None:
@@ -165,7 +182,7 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
     if network.read_pose is None:
         return None
     parts = [
-        network.read_pose(network.module(encoder.network_input(encoder.fit(part.clamp(0, 1)))))
+        network.read_pose(network.module(encoder.network_input(encoder.fit(_moved(part, encoder)))))
         for part in torch.split(images, CHUNK)
     ]
     return PoseReading(
@@ -175,6 +192,10 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
         keypoints=_joined([part.keypoints for part in parts]),
         presence=_joined([part.presence for part in parts]),
     )
+
+
+def _moved(images: Tensor, encoder: Encoder) -> Tensor:
+    return images.clamp(0, 1).to(encoder.device, encoder.dtype)
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

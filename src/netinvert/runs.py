@@ -176,6 +176,8 @@ def _caption(figures: Figures) -> tuple[str, ...]:
         lines.append(f"PSNR {figures.psnr:.1f} dB, SSIM {figures.ssim:.2f}")
     if figures.pose is not None:
         lines.append(_pose_line(figures.pose.reconstruction))
+    if figures.judged is not None:
+        lines.append("judge: " + _pose_line(figures.judged.reconstruction))
     return tuple(lines)
 
 

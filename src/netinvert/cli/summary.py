@@ -18,13 +18,18 @@ def show_run(done: Finished, as_json: bool) -> None:
         return
     samples: list[dict[str, Any]] = list(done.manifest["samples"])  # type: ignore[call-overload]
     poses = any(sample["pose"] for sample in samples)
+    judged = any(sample.get("judged") for sample in samples)
     headings = ["image", *(f"error {name}" for name in ERROR_NAMES), "PSNR", "SSIM"]
     rows = []
     for sample in samples:
         row = [sample["name"], *(figure(sample["errors"][name]) for name in ERROR_NAMES)]
         row += [figure(sample["psnr"], 1), figure(sample["ssim"])]
-        rows.append(row + ([_pose(sample["pose"])] if poses else []) + [sample["status"]])
-    show_table([*headings, *(["azimuth (original)"] if poses else []), "status"], rows)
+        row += [_pose(sample["pose"])] if poses else []
+        row += [_pose(sample["judged"])] if judged else []
+        rows.append([*row, sample["status"]])
+    headings += ["azimuth (original)"] if poses else []
+    headings += ["as the judge reads it"] if judged else []
+    show_table([*headings, "status"], rows)
     seconds, steps = done.manifest["seconds"], done.manifest["steps"]
     typer.echo(f"\n{len(samples)} × {steps} steps in {seconds:.1f} s: {done.folder}")
 

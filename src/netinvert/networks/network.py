@@ -49,6 +49,9 @@ class Network:
     """Layers worth inverting, early to late."""
     read_pose: Callable[[Any], PoseReading] | None = None
     """For pose networks: what pose the network's output (the module's return value) says."""
+    judge: str | None = None
+    """The name of another network that reads the same poses. An image made for this network can fool it, so
+    the poses of reconstructions are read by that one too."""
 
 
 def weights_sha256(module: nn.Module) -> str:

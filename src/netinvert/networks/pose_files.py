@@ -27,6 +27,7 @@ from netinvert.rotations import angles_from_rotation
 
 POSE_NETWORKS = ("posenet", "posenet-judge")
 LAYERS = {"posenet": posenet.LAYERS, "posenet-judge": judge.LAYERS}
+JUDGES = {"posenet": "posenet-judge", "posenet-judge": "posenet"}
 HEADS = {"posenet": "6d", "posenet-judge": "bins"}
 LICENCE = "MIT"
 Tower = PoseNet | JudgeNet
@@ -124,6 +125,7 @@ def as_network(name: str, module: nn.Module, head: RotationHead) -> Network:
         source="netinvert",
         layers=LAYERS[name],
         read_pose=partial(_read, head),
+        judge=JUDGES[name],
     )
 
 

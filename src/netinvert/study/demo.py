@@ -21,7 +21,8 @@ from netinvert.networks import Network, load_network
 from netinvert.presets import recipe
 from netinvert.result import Result
 from netinvert.samples import chair, photographs
-from netinvert.study import page
+from netinvert.study import page, unseen_chairs
+from netinvert.study.unseen_chairs import LayerCodes, Views
 
 POSE_NETWORK, IMAGE_NETWORK = "objectron-chair", "mobilenet-v2"
 PRIORS = {
@@ -77,6 +78,8 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
     """Make the demo's folder: report.html, the pictures, manifest.json. Gives the report's path."""
     with OutputFolder(out, "demo", overwrite) as folder:
         began = time.perf_counter()
+        unseen = unseen_chairs.unseen_views()
+        layers = unseen_chairs.invert_layers(unseen, STEPS, SEED, progress)
         picture = chair()
         network = load_network(POSE_NETWORK)
         chairs = [
@@ -90,11 +93,13 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
         cats = [_invert(other, layer, "tv-isotropic", photograph, progress) for layer in other.layers]
         seconds = time.perf_counter() - began
         _save(folder.staging, chairs, cats, {"chair": picture.image, PHOTOGRAPH: photograph})
+        _save_unseen(folder.staging, unseen, layers)
         original = read_poses(Encoder(network, "output[keypoints]"), picture.image)
         assert original is not None
         pose = Pose(original.azimuth.item(), original.elevation.item())
         truth = (picture.azimuth, picture.elevation)
-        text = _report(chairs, cats, (picture.image, photograph), (pose, truth), seconds)
+        section = unseen_chairs.section(unseen, layers)
+        text = _report(chairs, cats, section, (picture.image, photograph), (pose, truth), seconds)
         write_atomic(folder.staging / "report.html", text.encode())
         record = {
             "seconds": seconds,
@@ -102,7 +107,8 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
             "threads": torch.get_num_threads(),
             "versions": versions(),
         }
-        write_json(folder.staging / "manifest.json", {**record, "reconstructions": _rows([*chairs, *cats])})
+        rows = [*_rows([*chairs, *cats]), *_unseen_rows(layers)]
+        write_json(folder.staging / "manifest.json", {**record, "reconstructions": rows})
         folder.commit()
     return out / "report.html"
 
@@ -151,9 +157,38 @@ def _rows(items: Sequence[Reconstruction]) -> list[dict[str, object]]:
     ]
 
 
+def _save_unseen(folder: Path, views: Views, layers: Sequence[LayerCodes]) -> None:
+    for k, image in enumerate(views.images, 1):
+        write_png(image, folder / f"unseen-chair-{k}.png")
+        for one in layers:
+            write_png(one.result.image[k - 1], folder / _unseen_name(one, k))
+
+
+def _unseen_name(one: LayerCodes, chair_number: int) -> str:
+    return f"{unseen_chairs.NETWORK}-{one.layer}-chair-{chair_number}.png"
+
+
+def _unseen_rows(layers: Sequence[LayerCodes]) -> list[dict[str, object]]:
+    return [
+        {
+            "network": unseen_chairs.NETWORK,
+            "layer": one.layer,
+            "code_shape": one.code_shape,
+            "prior": "tv-isotropic",
+            "image": _unseen_name(one, k + 1),
+            "pose_error_deg": one.own[k].item(),
+            "pose_error_as_judged_deg": one.judged[k].item(),
+            **asdict(figures),
+        }
+        for one in layers
+        for k, figures in enumerate(one.figures)
+    ]
+
+
 def _report(
     chairs: Sequence[Reconstruction],
     cats: Sequence[Reconstruction],
+    unseen: list[str],
     originals: tuple[Tensor, Tensor],
     pose: tuple[Pose, tuple[float, float]],
     seconds: float,
@@ -161,7 +196,8 @@ def _report(
     read, (azimuth, elevation) = pose
     parts = [
         page.paragraph(INTRODUCTION),
-        page.heading("A 3-D pose network and a chair"),
+        *unseen,
+        page.heading("A published pose network, a chair, and three priors"),
         page.paragraph(
             f"`{POSE_NETWORK}` was trained on video frames with known cameras to find the box around a "
             f"chair. The chair was rendered from azimuth {azimuth:.0f}°, elevation {elevation:.0f}°; the "
