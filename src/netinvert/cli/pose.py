@@ -29,6 +29,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
     threads: Annotated[
         int | None, typer.Option(help="Threads of torch; torch's own choice if not given.")
     ] = None,
+    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
     devices: Annotated[int, typer.Option(help="Devices of each machine.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -44,7 +45,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
     from netinvert.pose.training import train as run_training  # noqa: PLC0415
 
     plan = TrainingPlan(network, head, samples, batch, seed, rate)
-    run = TrainingRun(out, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty())
+    run = TrainingRun(out, every, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty())
     began = time.perf_counter()
     try:
         model = run_training(plan, data, run)
