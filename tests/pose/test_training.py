@@ -176,21 +176,10 @@ def test_final_figures_are_those_of_the_validation_split(dataset):
 def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path):
     def command(folder):
         options = ["--data", str(dataset), "--out", str(folder), "--samples", "160", "--batch", "8"]
-        return [
-            sys.executable,
-            "-m",
-            "netinvert",
-            "pose",
-            "train",
-            *options,
-            "--threads",
-            "1",
-            "--every",
-            "4",
-        ]
+        options += ["--threads", "1", "--every", "4"]
+        return [sys.executable, "-m", "netinvert", "pose", "train", *options]
 
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
-    subprocess.run(command(tmp_path / "whole"), **quiet)
+    subprocess.run(command(tmp_path / "whole"), capture_output=True, check=True)
     killed = tmp_path / "killed"
     process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     began = time.monotonic()
@@ -199,7 +188,7 @@ def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(datase
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "posenet.safetensors").exists()
-    subprocess.run(command(killed), **quiet)
+    subprocess.run(command(killed), capture_output=True, check=True)
     wanted, found = (read_pose_network(each / "posenet.safetensors") for each in (tmp_path / "whole", killed))
     for part in ("network", "pairs"):
         ours, theirs = (getattr(each, part).state_dict() for each in (wanted, found))
