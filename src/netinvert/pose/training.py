@@ -143,7 +143,9 @@ def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, 
             self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
             return loss
 
-        def on_train_batch_end(self, *_: object) -> None:
+        def optimizer_step(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  (Lightning's own)
+            # not at the batch's end: checkpoints are written before the module hears of that
+            super().optimizer_step(*arguments, **more)
             model.update_average(self.global_step)
 
         def validation_step(self, _beat: int, _index: int) -> None:

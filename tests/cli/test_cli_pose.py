@@ -1,0 +1,52 @@
+import json
+
+from PIL import Image
+
+
+def test_evaluate(cli, tmp_path):
+    options = ["--identities", "3", "--views", "2", "--sheet", tmp_path / "sheet.png"]
+    said = cli("pose", "evaluate", "--network", "posenet", *options, "--json")
+    assert said.exit_code == 0, said.output
+    figures = json.loads(said.stdout)
+    assert figures["views"] == 6
+    assert figures["median_geodesic_deg"] < 25
+    for name in ("acc_30", "azimuth_flip_rate", "relative_median_deg", "fpr_at_95_recall"):
+        assert figures[name] >= 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 500
+
+
+def test_evaluate_weights_that_were_just_trained(cli, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    rendered = cli(
+        "scenes", "render", "--identities", "14", "--views", "2", "--out", data, "--processes", "1"
+    )
+    assert rendered.exit_code == 0, rendered.output
+    options = ["--samples", "8", "--batch", "4", "--threads", "1"]
+    trained = cli("pose", "train", "--data", data, "--out", out, *options, "--json")
+    assert trained.exit_code == 0, trained.output
+    facts = json.loads(trained.stdout)
+    assert facts["data"]["sha256"] == json.loads((data / "manifest.json").read_text())["sha256"]
+    weights = out / "posenet.safetensors"
+    said = cli("pose", "evaluate", "--weights", weights, "--identities", "2", "--views", "2", "--json")
+    assert json.loads(said.stdout)["views"] == 4
+    wrong = cli("pose", "evaluate", "--network", "posenet-judge", "--weights", weights)
+    assert wrong.exit_code == 2
+    assert "load it under that name" in wrong.stderr
+
+
+def test_seeds_that_were_trained_on_are_no_fair_test(cli):
+    said = cli("pose", "evaluate", "--identities", "1", "--views", "2", "--seed", "0")
+    assert "no fair test" in said.stderr
+
+
+def test_bad_input(cli, tmp_path):
+    missing = cli("pose", "train", "--data", tmp_path / "gone", "--out", tmp_path / "out")
+    assert missing.exit_code == 2
+    assert "netinvert scenes render" in missing.stderr
+    unknown = cli("pose", "train", "--data", tmp_path, "--out", tmp_path / "out", "--network", "vgg")
+    assert unknown.exit_code == 2
+    assert "posenet-judge" in unknown.stderr
+    plain = cli("pose", "evaluate", "--network", "mobilenet-v2")
+    assert plain.exit_code == 2
+    assert "reads no poses" in plain.stderr

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+from PIL import Image
+
+from netinvert.scenes.reading import load_arrays
+
+QUICK = ["--identities", "2", "--views", "2", "--size", "16", "--processes", "1"]
+
+
+def test_render_show_and_go_on(cli, tmp_path):
+    folder = tmp_path / "data"
+    said = cli("scenes", "render", *QUICK, "--seed", "3", "--out", folder, "--json")
+    assert said.exit_code == 0, said.output
+    manifest = json.loads(said.stdout)
+    assert manifest["samples"] == 4
+    (split,) = {shard["name"].split("-")[0] for shard in manifest["shards"]} & {"train"}
+    assert len(load_arrays(folder, split).rgba) == manifest["shards"][-1]["samples"]
+    again = cli("scenes", "render", *QUICK, "--seed", "3", "--out", folder, "--json")
+    assert json.loads(again.stdout)["sha256"] == manifest["sha256"]
+    shown = cli("scenes", "show", folder, "--split", split, "--out", tmp_path / "sheet.png")
+    assert shown.exit_code == 0, shown.output
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height > 200
+
+
+def test_62_views_are_the_protocol_of_the_chairs_paper(cli, tmp_path):
+    options = ["--identities", "1", "--views", "62", "--size", "8", "--processes", "1"]
+    said = cli("scenes", "render", *options, "--out", tmp_path / "data", "--json")
+    assert json.loads(said.stdout)["plan"]["protocol"] == "chairs62"
+
+
+@pytest.mark.parametrize("objects", ["chairs", "cars", "mugs", "tables"])
+def test_show_without_a_dataset(cli, tmp_path, objects):
+    options = ["--objects", objects, "--identities", "2", "--views", "2", "--size", "32", "--parts"]
+    said = cli("scenes", "show", *options, "--out", tmp_path / "sheet.png")
+    assert said.exit_code == 0, said.output
+    assert (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--objects", "chirs"], "category"),
+        (["--size", "3"], "size"),
+        (["--background", "beach"], "background"),
+        (["--protocol", "chairs62"], "62 views"),
+        (["--lights", "disco"], "lights"),
+    ],
+)
+def test_bad_renders(cli, tmp_path, options, said):
+    done = cli("scenes", "render", *QUICK, *options, "--out", tmp_path / "data")
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_show_nothing(cli, tmp_path):
+    done = cli("scenes", "show", tmp_path / "gone")
+    assert done.exit_code == 2
+    assert "netinvert scenes render" in done.stderr
