@@ -35,7 +35,7 @@ test: lint
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
-	$(BIN)/python benchmarks/renders.py --json benchmarks/results/renders.json
+	$(BIN)/python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.pose.batches import Batches, Views, _mirrored, background_pool
+from netinvert.pose.batches import Batches, Views, _mirrored, _recoloured, background_pool
 from netinvert.rotations import geodesic_degrees
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.reading import load_arrays
@@ -50,6 +50,13 @@ def test_views_2k_and_2k_plus_1_show_one_object_and_others_another(views, batche
         identities = [table[index] for index in known]
         assert identities[0::2] == identities[1::2]
         assert len(set(identities[0::2])) == 4
+
+
+def test_both_views_of_a_pair_get_the_same_colours_and_other_pairs_others():
+    grey = torch.full((8, 3, 2, 2), 0.3)
+    coloured = _recoloured(grey, torch.Generator().manual_seed(0))
+    assert torch.equal(coloured[0::2], coloured[1::2])
+    assert len(coloured[:, :, 0, 0].unique(dim=0)) == 4
 
 
 def _closest(views, rotation):

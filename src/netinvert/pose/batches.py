@@ -163,11 +163,14 @@ def _shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:
-    """Colours (B, 3, H, W) mixed by a random matrix, sometimes with exchanged channels."""
-    count = len(colour)
-    matrix = torch.eye(3) + 0.15 * torch.randn((count, 3, 3), generator=generator)
-    order = torch.rand((count, 3), generator=generator).argsort(1)
-    exchanged = torch.rand(count, generator=generator) < 0.4
+    """Colours (B, 3, H, W) mixed by a random matrix, sometimes with exchanged channels.
+
+    Both views of a pair get the same: an object keeps its colours when the camera moves.
+    """
+    pairs = len(colour) // 2
+    matrix = torch.eye(3) + 0.15 * torch.randn((pairs, 3, 3), generator=generator)
+    order = torch.rand((pairs, 3), generator=generator).argsort(1)
+    exchanged = torch.rand(pairs, generator=generator) < 0.4
     matrix[exchanged] = matrix[exchanged].gather(1, order[exchanged][:, :, None].expand(-1, -1, 3))
-    gain = 0.7 + 0.6 * torch.rand((count, 1, 1), generator=generator)
-    return torch.einsum("bij,bjhw->bihw", matrix * gain, colour).clamp_(0, 1)
+    matrix = (matrix * (0.7 + 0.6 * torch.rand((pairs, 1, 1), generator=generator))).repeat_interleave(2, 0)
+    return torch.einsum("bij,bjhw->bihw", matrix, colour).clamp_(0, 1)

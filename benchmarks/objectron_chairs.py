@@ -1,6 +1,6 @@
 """What the Objectron chair network reads from renders whose cameras are known.
 
-python benchmarks/renders.py --json benchmarks/results/renders.json
+python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
 """
 
 from __future__ import annotations
