@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -12,18 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from netinvert.errors import MissingExtraError
+from netinvert.scenes.mesh_corners import SMALLEST, corner_normals, is_closed, spots_of
 from netinvert.scenes.mesh_surfaces import surface_of
 from netinvert.scenes.objects import Material, MeshError, Object3D
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off")
 Y_UP = (".glb", ".gltf")
 """Formats whose definition has y up and the front towards +z (glTF 2.0, section 3.4)."""
-CREASE = 40.0
-"""Degrees between neighbouring faces up to which an edge is shaded as round."""
 MOST_FACES = 2_000_000
-SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
     """
     options = options or MeshOptions()
     file = Path(path)
-    geometries = _load(file)
+    geometries, missing = _load(file)
+    if missing and options.missing_textures == "refuse":
+        raise MeshError(f"{file}: {', '.join(missing)} cannot be read: put it beside the mesh")
     total = sum(len(mesh.faces) for _, mesh in geometries)
     if total == 0:
         raise MeshError(f"{file} has no faces: give a mesh of triangles, not points or lines")
@@ -73,10 +75,11 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
             f"{file} has {total:,} faces, more than {options.limit:,}: simplify it (trimesh: "
             "simplify_quadric_decimation) or give a higher limit"
         )
-    return _assembled(file, geometries, options)
+    return _assembled(file, geometries, options, len(missing))
 
 
-def _load(file: Path) -> list[tuple[str, Any]]:
+def _load(file: Path) -> tuple[list[tuple[str, Any]], list[str]]:
+    """The file's meshes with their names, and the names of the files beside it that cannot be read."""
     try:
         import trimesh  # noqa: PLC0415  (optional)
     except ImportError as error:
@@ -87,9 +90,24 @@ def _load(file: Path) -> list[tuple[str, Any]]:
         raise MeshError(f"{file} is no mesh that is known here: give one of {', '.join(SUFFIXES)}")
     if file.stat().st_size == 0:
         raise MeshError(f"{file} is empty: export it again")
+    missing: list[str] = []
+
+    class Files(trimesh.resolvers.FilePathResolver):
+        """trimesh passes over files that it cannot read; this remembers them."""
+
+        def get(self, name: str) -> bytes:
+            try:
+                content = bytes(super().get(name))
+                if Path(name).suffix.lower() in Image.registered_extensions():
+                    Image.open(io.BytesIO(content)).verify()
+            except Exception:
+                missing.append(name)
+                raise
+            return content
+
     with _silence():
         try:
-            scene = trimesh.load_scene(file, process=False)
+            scene = trimesh.load_scene(file, resolver=Files(str(file)), process=False)
             geometries = _placed(scene, trimesh.Trimesh)
         except Exception as error:  # trimesh's readers raise whatever their parsers do
             raise MeshError(
@@ -100,7 +118,7 @@ def _load(file: Path) -> list[tuple[str, Any]]:
             raise MeshError(f"{file}: {name} has NaN or infinite vertices: repair it and export it again")
         if len(mesh.faces) and (mesh.faces.max() >= len(mesh.vertices) or mesh.faces.min() < 0):
             raise MeshError(f"{file}: {name} has faces of vertices that it has not: export it again")
-    return geometries
+    return geometries, missing
 
 
 def _placed(scene: Any, kind: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  (trimesh is not typed)
@@ -116,21 +134,22 @@ def _placed(scene: Any, kind: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  (t
     return result
 
 
-def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptions) -> Object3D:
+def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptions, missing: int) -> Object3D:
     columns: dict[str, list[NDArray[Any]]] = {n: [] for n in ("corners", "normals", "uv", "part", "material")}
     names: list[str] = []
     materials: list[Material] = []
-    dropped, missing, watertight = 0, 0, True
+    dropped, watertight = 0, True
     for name, mesh in geometries:
         solid = mesh.area_faces > SMALLEST * max(mesh.scale, SMALLEST) ** 2
         dropped += int((~solid).sum())
         if not solid.any():
             continue
-        watertight &= bool(mesh.is_watertight)
+        spots = spots_of(mesh)
+        watertight &= is_closed(spots)
         surface = surface_of(mesh, file, options.missing_textures == "refuse")
         missing += surface.missing
         columns["corners"].append(mesh.vertices[mesh.faces[solid]])
-        columns["normals"].append(_corner_normals(mesh)[solid])
+        columns["normals"].append(corner_normals(mesh, spots)[solid])
         columns["uv"].append(surface.uv[solid])
         columns["part"].append(np.full(int(solid.sum()), min(len(names), 254)))
         columns["material"].append(surface.material[solid] + len(materials))
@@ -165,32 +184,6 @@ def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptio
             "missing_textures": missing,
         },
     ).normalised()
-
-
-def _corner_normals(mesh: Any) -> NDArray[np.float64]:  # noqa: ANN401
-    """Unit normals (F, 3, 3): the mean of the faces around a corner that lie within CREASE of its own."""
-    faces, flat = mesh.faces, mesh.face_normals
-    _, place = np.unique(mesh.vertices.round(9), axis=0, return_inverse=True)
-    place = place.ravel()[faces]  # corners at one spot are one vertex, though a texture's seam parts them
-    order = np.argsort(place.ravel(), kind="stable")
-    owner = np.repeat(np.arange(len(faces)), 3)[order]
-    starts = np.searchsorted(place.ravel()[order], np.arange(place.max() + 2))
-    weighted = flat * mesh.area_faces[:, None]
-    mean = np.zeros((len(faces) * 3, 3))
-    corners = np.arange(len(faces) * 3)
-    spot = place.ravel()
-    reach = int((starts[1:] - starts[:-1]).max())
-    for k in range(min(reach, 64)):  # the k-th face around every corner at once
-        index = starts[spot] + k
-        inside = index < starts[spot + 1]
-        other = owner[index[inside]]
-        near = np.einsum("ij,ij->i", flat[corners[inside] // 3], flat[other]) > np.cos(np.radians(CREASE))
-        mean[corners[inside][near]] += weighted[other[near]]
-    length = np.linalg.norm(mean, axis=1, keepdims=True)
-    normals = np.where(
-        length > SMALLEST**2, mean / np.maximum(length, SMALLEST**2), np.repeat(flat, 3, axis=0)
-    )
-    return normals.reshape(-1, 3, 3)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ MOST_COLOURS = 64
 @dataclass(frozen=True, eq=False)
 class Surface:
     """``materials``, which of them each face wears ``material`` (F,), texture coordinates ``uv`` (F, 3, 2),
-    and how many textures were ``missing``."""
+    and how many textures were ``missing`` their coordinates."""
 
     materials: list[Material]
     material: NDArray[np.int64]
@@ -33,7 +33,7 @@ def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa:
     """The surface of a trimesh mesh; grey where the file says nothing.
 
     Raises:
-        MeshError: a texture is missing and that is to be refused.
+        MeshError: a texture's coordinates are missing and that is to be refused.
     """
     count = len(mesh.faces)
     zeros = np.zeros((count, 3, 2))
@@ -61,12 +61,10 @@ def _textured(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: 
         factor = getattr(material, "diffuse", None)
     colour = GREY if factor is None else tuple(linear(_bytes(factor)[:3]).tolist())
     kind = str(getattr(material, "name", None) or "material")
-    # An obj keeps the name of its picture even where the picture could not be found.
-    named = bool(getattr(material, "kwargs", {}).get("map_kd"))
     if image is None or uv is None:
-        missing = int(named or (image is not None and uv is None))
+        missing = int(image is not None)
         if missing and refuse_missing:
-            raise MeshError(f"{file}: a texture or its coordinates are missing: put them beside the mesh")
+            raise MeshError(f"{file} has a texture but no texture coordinates: export it with them")
         return Surface([Material(kind, colour)], np.zeros(count, np.int64), np.zeros((count, 3, 2)), missing)
     texture = _texture(image)
     white = (1.0, 1.0, 1.0)
