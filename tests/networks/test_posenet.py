@@ -168,6 +168,28 @@ def test_the_pair_head_tells_first_from_second():
     assert not torch.allclose(forward, back)
 
 
+def test_the_pair_head_learns_to_tell_objects_apart():
+    torch.manual_seed(0)
+    head = PairHead(8, hidden=32, embedding=4)
+    objects = torch.randn(12, 4)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(1)
+
+    def views():  # what the object is, and what only the view decides
+        return torch.cat([objects, 3 * torch.randn(12, 4, generator=generator)], dim=1)
+
+    for _ in range(500):
+        optimizer.zero_grad()
+        head.match_loss(views(), views()).backward()
+        optimizer.step()
+    first, second = views(), views()
+    _, same = head(first, second)
+    _, other = head(first, second.roll(1, 0))
+    assert (same > 0).float().mean() > 0.9
+    assert (other < 0).float().mean() > 0.9
+    assert torch.allclose(head.embedding(first).norm(dim=1), torch.ones(12), atol=1e-5)
+
+
 # -- files ---------------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,10 @@ def render(  # noqa: PLR0913  (one parameter an option)
     occlusion: Annotated[
         float, typer.Option(help="Greatest share of the picture that something hides.")
     ] = 0.0,
+    splits: Annotated[
+        tuple[float, float, float],
+        typer.Option(help="Shares of the identities for training, validation and test."),
+    ] = (0.9, 0.05, 0.05),
     processes: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
     ray: Annotated[str | None, typer.Option(help="A Ray cluster's address, or local.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
@@ -64,6 +68,7 @@ def render(  # noqa: PLR0913  (one parameter an option)
         lights=lights,
         background=background,
         occlusion=occlusion,
+        splits=splits,
     )
     said = time.monotonic()
 

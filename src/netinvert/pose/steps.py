@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
@@ -21,7 +20,7 @@ TOPOLOGIES = ("posenet", "posenet-judge")
 WARM_UP, DECAY = 500, 0.3
 """Steps of rising rate, and the share of all steps in which it falls to zero at the end."""
 AVERAGE = 0.999
-PAIR_WEIGHT = 0.25
+RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
 
 
 @dataclass(frozen=True)
@@ -102,16 +101,12 @@ class PoseModel(nn.Module):
         codes, outputs = self.network.codes_and_outputs(prepared(batch.images))
         pose = rotation_loss(self.head, outputs, batch.rotation, batch.symmetry).mean()
         first, second = codes[0::2], codes[1::2]
-        predicted, same = self.pairs(first, second)
-        _, other = self.pairs(first, second.roll(1, 0))
+        predicted, _ = self.pairs(first, second)
         truth = relative_rotation(batch.rotation[0::2], batch.rotation[1::2])
         alone = (batch.symmetry[0::2] == 1).to(predicted)  # of a symmetric object the turn is not known
         relative = (relative_loss(predicted, truth) * alone).sum() / alone.sum().clamp_min(1)
-        logits = torch.cat([same, other])
-        match = F.binary_cross_entropy_with_logits(
-            logits, torch.cat([torch.ones_like(same), torch.zeros_like(other)])
-        )
-        total = pose + PAIR_WEIGHT * (relative + match)
+        match = self.pairs.match_loss(first, second)
+        total = pose + RELATIVE_WEIGHT * relative + MATCH_WEIGHT * match
         return total, {"pose": pose.detach(), "relative": relative.detach(), "match": match.detach()}
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -57,7 +57,10 @@ def shard_paths(folder: str | Path, split: str) -> list[Path]:
         raise DatasetError(f"no dataset at {root}: make one with netinvert scenes render --out {root}")
     paths = sorted(root.glob(f"{split}-*.tar"))
     if not paths:
-        raise DatasetError(f"{root} has no shard of the split {split!r}: the render may not be finished")
+        raise DatasetError(
+            f"{root} has no shard of the split {split!r}: finish the render, or render more identities or a "
+            "larger share of this split (--splits)"
+        )
     return paths
 
 
