@@ -27,10 +27,13 @@ class PairHead(nn.Module):
         self.fc2 = nn.Linear(hidden, hidden)
         self.pose = nn.Linear(hidden, 6)
         self.embed1 = nn.Linear(code, hidden)
-        self.embed2 = nn.Linear(hidden, embedding)
+        self.embed2 = nn.Linear(hidden, embedding, bias=False)
+        # without their common mean, which says nothing, cosines tell objects apart from the first step on
+        self.norm = nn.BatchNorm1d(embedding, affine=False)
         self.match = nn.Linear(1, 1)
         initialise(self)
         nn.init.ones_(self.match.weight)
+        nn.init.constant_(self.match.bias, -SHARPNESS / 2)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 6) and (N,) of two codes (N, code)."""
@@ -40,7 +43,7 @@ class PairHead(nn.Module):
 
     def embedding(self, codes: Tensor) -> Tensor:
         """What of codes (N, code) tells objects apart, as unit vectors (N, embedding)."""
-        return F.normalize(self.embed2(torch.relu(self.embed1(codes))), dim=1)
+        return F.normalize(self.norm(self.embed2(torch.relu(self.embed1(codes)))), dim=1)
 
     def logit(self, likeness: Tensor) -> Tensor:
         """Logits (N,) of cosines (N,) between embeddings."""

@@ -53,7 +53,7 @@ def save_pose_network(path: str | Path, content: PoseFile, half: bool = False) -
     """
     towers = {"network": content.network, "pairs": content.pairs}
     tensors = {
-        f"{part}.{name}": value.half() if half else value
+        f"{part}.{name}": value.half() if half and value.is_floating_point() else value
         for part, module in towers.items()
         for name, value in module.state_dict().items()
     }
