@@ -27,8 +27,13 @@ def test_evaluate_weights_that_were_just_trained(cli, tmp_path):
     facts = json.loads(trained.stdout)
     assert facts["data"]["sha256"] == json.loads((data / "manifest.json").read_text())["sha256"]
     weights = out / "posenet.safetensors"
-    said = cli("pose", "evaluate", "--weights", weights, "--identities", "2", "--views", "2", "--json")
+    few = ["--identities", "2", "--views", "2"]
+    said = cli("pose", "evaluate", "--weights", weights, *few, "--card", "--json")
     assert json.loads(said.stdout)["views"] == 4
+    card = (out / "posenet.md").read_text()
+    assert "`netinvert pose evaluate --network posenet --identities 2 --views 2 --seed 1`" in card
+    assert "--splits 0.5 0.3 0.2" in card
+    assert cli("pose", "evaluate", "--card").exit_code == 2
     wrong = cli("pose", "evaluate", "--network", "posenet-judge", "--weights", weights)
     assert wrong.exit_code == 2
     assert "load it under that name" in wrong.stderr

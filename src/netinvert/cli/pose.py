@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from netinvert.cli.console import Interrupted, note, show_json, show_table
+from netinvert.errors import ConfigError
 
 pose = typer.Typer(help="Train pose networks on rendered datasets, and evaluate them.", no_args_is_help=True)
 
@@ -46,7 +46,6 @@ def train(  # noqa: PLR0913  (one parameter an option)
 
     plan = TrainingPlan(network, head, samples, batch, seed, rate)
     run = TrainingRun(out, every, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty())
-    began = time.perf_counter()
     try:
         model = run_training(plan, data, run)
     except KeyboardInterrupt:
@@ -57,8 +56,8 @@ def train(  # noqa: PLR0913  (one parameter an option)
         "command": "netinvert " + shlex.join(sys.argv[1:]),
         "data": {name: manifest.get(name) for name in ("sha256", "samples", "plan", "versions")},
         "plan": plan.to_json(),
-        "hours": round((time.perf_counter() - began) / 3600, 2),
-        "figures": {f"validation {name}": round(value, 4) for name, value in figures.items()},
+        "hours": round(model.seconds / 3600, 2),
+        "figures": {name: round(value, 4) for name, value in figures.items()},
     }
     path = export(model, out, facts)
     if as_json:
@@ -81,6 +80,9 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
         Path | None,
         typer.Option(help="Also write a contact sheet of the views, worst at the end.", metavar="FILE"),
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Also write the figures into --weights and the card beside it.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with groups by elevation and kind.")
     ] = False,
@@ -89,6 +91,8 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     from netinvert.networks import load_network  # noqa: PLC0415  (keeps --help quick)
     from netinvert.pose.evaluation import TRAINED_SEEDS, evaluation_plan, fresh_views, full_evaluation  # noqa: PLC0415
 
+    if card and weights is None:
+        raise ConfigError("--card writes into the file of --weights: give that too")
     loaded = load_network(network, weights)
     plan = evaluation_plan(loaded, identities, views, seed)
     if seed in TRAINED_SEEDS and network.startswith("posenet"):
@@ -99,6 +103,11 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
         from netinvert.pose.sheets import evaluation_sheet  # noqa: PLC0415
 
         evaluation_sheet(loaded, test, sheet)
+    if card and weights is not None:
+        from netinvert.pose.export import add_test_figures  # noqa: PLC0415
+
+        counts = f"--identities {identities} --views {views} --seed {seed}"
+        add_test_figures(weights, f"netinvert pose evaluate --network {network} {counts}", figures)
     if as_json:
         show_json({"network": network, "plan": plan.to_json(), **figures})
         return

@@ -74,11 +74,14 @@ class Average(nn.Module):
 
 
 class PoseModel(nn.Module):
-    """The network in training, its siamese head, and the running average of both that is kept in the end."""
+    """The network in training, its siamese head, and the running average of both that is kept in the end.
+
+    ``seconds`` is how long it has been trained, over all resumes.
+    """
 
     def __init__(self, plan: TrainingPlan) -> None:
         super().__init__()
-        self.plan, self.head = plan, rotation_head(plan.head)
+        self.plan, self.head, self.seconds = plan, rotation_head(plan.head), 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             topology = PoseNet if plan.network == "posenet" else JudgeNet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,6 +130,18 @@ def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, 
         def __init__(self) -> None:
             super().__init__()
             self.model = model
+
+        def on_train_start(self) -> None:
+            self.began = time.perf_counter() - model.seconds
+
+        def on_train_end(self) -> None:
+            model.seconds = time.perf_counter() - self.began
+
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["seconds"] = time.perf_counter() - self.began
+
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            model.seconds = checkpoint["seconds"]
 
         def training_step(self, _beat: int, _index: int) -> Tensor:
             step = self.global_step * self.trainer.world_size + self.global_rank
