@@ -44,7 +44,8 @@ class TestViews:
 
 
 def fresh_views(plan: DatasetPlan, progress: Progress | None = None) -> TestViews:
-    """Render a plan's views in memory, before random backgrounds."""
+    """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none)."""
+    kind = "mixed" if plan.background == "none" else plan.background
     images, rotations, symmetries, identities, elevations, parameters = [], [], [], [], [], []
     for identity in range(plan.identities):
         thing = make_object(plan.objects, plan.object_seed(identity))
@@ -53,7 +54,7 @@ def fresh_views(plan: DatasetPlan, progress: Progress | None = None) -> TestView
             rng = plan.generator(identity, view)
             camera = plan.camera(thing.vertices, view, rng)
             rendering = renderer.render(camera, plan.light(rng))
-            images.append(composite(rendering.rgba, random_background(rng, plan.size)))
+            images.append(composite(rendering.rgba, random_background(rng, plan.size, kind)))
             rotations.append(camera.rotation)
             symmetries.append(thing.symmetry)
             identities.append(identity)
