@@ -52,7 +52,7 @@ def dataset_sheet(
             name = f"{record['category']}, identity {record['identity']} (seed {record['seed']})"
             cells = rows.setdefault(record["identity"], (name, []))[1]
             if len(cells) < views:
-                picture = _coloured(sample["parts"]) if parts else _on_paper(sample)
+                picture = coloured_parts(sample["parts"]) if parts else _on_paper(sample)
                 angles = [record[angle] for angle in ("azimuth", "elevation", "in_plane")]
                 cells.append(Cell(_tensor(picture), (_angles(*angles),)))
         if len(rows) == identities:
@@ -75,7 +75,7 @@ def fresh_sheet(plan: DatasetPlan, out: Path, parts: bool = False) -> None:
         for view in range(plan.views):
             camera = plan.camera_at(thing.vertices, (30 + 360 / plan.views * view) % 360, 20)
             rendering = renderer.render(camera, STUDIO)
-            picture = _coloured(rendering.parts) if parts else _composed(rendering.rgba)
+            picture = coloured_parts(rendering.parts) if parts else _composed(rendering.rgba)
             cells.append(
                 Cell(_tensor(picture), (_angles(camera.azimuth, camera.elevation, camera.in_plane),))
             )
@@ -103,7 +103,8 @@ def _composed(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return composite(rgba, np.broadcast_to(np.array(PAPER, np.uint8), (*rgba.shape[:2], 3)))
 
 
-def _coloured(parts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def coloured_parts(parts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) of part ids (H, W)."""
     index = np.where(parts > 0, 1 + (parts.astype(int) - 1) % (len(PART_COLOURS) - 1), 0)
     return np.asarray(PART_COLOURS[index])
 
