@@ -69,11 +69,14 @@ def main() -> None:
         plan = DatasetPlan(identities=options.identities, views=options.views, size=SIZE, seed=1, **settings)
         views = fresh_views(plan)
         rows.append(row(network, f"procedural chairs, {name}", views.images, views.rotation, views.symmetry))
+    traced = fresh_views(plan, path_traced=True)
+    name = "the last ones path traced"
+    rows.append(row(network, name, traced.images, traced.rotation, traced.symmetry))
     usual = [k for k, p in enumerate(views.parameters) if p["legs"] in USUAL and p["back"] != "none"]
     rows.append(
         row(
             network,
-            "and only those with four legs and a back",
+            "by our renderer, and only those with four legs and a back",
             views.images[usual],
             views.rotation[usual],
             views.symmetry[usual],

@@ -3,8 +3,8 @@
     python benchmarks/render.py --json benchmarks/results/render.json
 
 One process, pinned to one core, renders each chair from a number of sides, with shadow, mask and part ids.
-Mitsuba gets the same meshes and vertex colours, a directional light and a constant sky, and traces 16
-samples a pixel with its direct integrator, into a picture and its alpha. Set-up (what happens once an
+Mitsuba gets the same meshes, textures and key light and a constant sky, and traces 16 samples a pixel with
+its direct integrator, into a picture and its alpha. Set-up (what happens once an
 object) and rendering are timed apart. Last, one process and two render the same shards of a dataset.
 """
 
@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.farm import Farm, render_dataset
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
+from netinvert.scenes.path_traced import mitsuba_sensor, mitsuba_shapes
 from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
 
@@ -119,7 +119,7 @@ def mitsuba(plan: DatasetPlan, count: int, variant: str) -> dict[str, float]:
             {
                 "type": "scene",
                 "integrator": {"type": "direct", "hide_emitters": True},
-                "object": mitsuba_mesh(mi, thing),
+                **{f"shape{k}": shape for k, shape in enumerate(mitsuba_shapes(mi, thing))},
                 "key": {
                     "type": "directional",
                     "direction": [0, 0, -1],
@@ -136,52 +136,13 @@ def mitsuba(plan: DatasetPlan, count: int, variant: str) -> dict[str, float]:
             )
             settings["key.irradiance.value"] = mi.Color3f(*light.key)
             settings.update()
-            sensor = mi.load_dict(mitsuba_sensor(mi, camera))
+            sensor = mi.load_dict(mitsuba_sensor(mi, camera, SAMPLES))
             return np.array(mi.render(scene, sensor=sensor, spp=SAMPLES))
 
         return picture
 
     timed(plan, 1, prepare)  # compiles Mitsuba's kernels, which it keeps for all later scenes
     return timed(plan, count, prepare)
-
-
-def mitsuba_mesh(mi: ModuleType, thing: Object3D) -> object:
-    count = 3 * len(thing.faces)
-    skin = mi.load_dict(
-        {
-            "type": "twosided",
-            "bsdf": {"type": "diffuse", "reflectance": {"type": "mesh_attribute", "name": "vertex_color"}},
-        }
-    )
-    properties = mi.Properties()
-    properties["mesh_bsdf"] = skin
-    mesh = mi.Mesh(thing.name, count, len(thing.faces), properties, has_vertex_normals=True)
-    mesh.add_attribute("vertex_color", 3, [0.5] * (3 * count))
-    colours = np.array([material.colour for material in thing.materials], np.float32)[thing.material]
-    settings = mi.traverse(mesh)
-    settings["vertex_positions"] = np.ascontiguousarray(thing.vertices[thing.faces], np.float32).ravel()
-    settings["vertex_normals"] = np.ascontiguousarray(thing.normals, np.float32).ravel()
-    settings["faces"] = np.arange(count, dtype=np.uint32)
-    settings["vertex_color"] = colours.repeat(3, axis=0).ravel()
-    settings.update()
-    return mesh
-
-
-def mitsuba_sensor(mi: ModuleType, camera: Camera) -> dict[str, Any]:
-    _, up, back = camera.rotation
-    position = camera.position
-    return {
-        "type": "perspective",
-        "fov": camera.fov,
-        "to_world": mi.ScalarTransform4f().look_at(list(position), list(position - back), list(up)),
-        "film": {
-            "type": "hdrfilm",
-            "width": camera.size[0],
-            "height": camera.size[1],
-            "pixel_format": "rgba",
-            "rfilter": {"type": "box"},
-        },
-    }
 
 
 def datasets(cores: int) -> dict[str, float]:

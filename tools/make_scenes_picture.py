@@ -1,6 +1,6 @@
 """Make the picture of the documentation: objects of every category, seen alone and as parts.
 
-    python tools/make_scenes_picture.py --out docs/scenes.jpg
+python tools/make_scenes_picture.py --out docs/scenes.jpg
 """
 
 from __future__ import annotations

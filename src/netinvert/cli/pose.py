@@ -76,6 +76,10 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     seed: Annotated[
         int, typer.Option(help="Which chairs; the shipped networks were trained on 0 and 2.")
     ] = 1,
+    path_traced: Annotated[
+        bool,
+        typer.Option("--path-traced", help="Render with Mitsuba, another renderer than the training's."),
+    ] = False,
     sheet: Annotated[
         Path | None,
         typer.Option(help="Also write a contact sheet of the views, worst at the end.", metavar="FILE"),
@@ -97,7 +101,7 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     plan = evaluation_plan(loaded, identities, views, seed)
     if seed in TRAINED_SEEDS and network.startswith("posenet"):
         note(f"posenet and its judge have seen chairs of the seeds {TRAINED_SEEDS}: {seed} is no fair test")
-    test = fresh_views(plan)
+    test = fresh_views(plan, path_traced)
     figures = full_evaluation(loaded, test, weights)
     if sheet is not None:
         from netinvert.pose.sheets import evaluation_sheet  # noqa: PLC0415
@@ -106,8 +110,8 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     if card and weights is not None:
         from netinvert.pose.export import add_test_figures  # noqa: PLC0415
 
-        counts = f"--identities {identities} --views {views} --seed {seed}"
-        add_test_figures(weights, f"netinvert pose evaluate --network {network} {counts}", figures)
+        how = f"--identities {identities} --views {views} --seed {seed}{' --path-traced' * path_traced}"
+        add_test_figures(weights, f"netinvert pose evaluate --network {network} {how}", figures)
     if as_json:
         show_json({"network": network, "plan": plan.to_json(), **figures})
         return

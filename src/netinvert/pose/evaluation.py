@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from netinvert.errors import ConfigError
@@ -19,7 +20,11 @@ from netinvert.networks.pose_files import POSE_NETWORKS, load_pose_file, read_po
 from netinvert.pose.steps import prepared
 from netinvert.rotations import geodesic_degrees, pose_summary, symmetric_geodesic_degrees
 from netinvert.scenes.backgrounds import composite, random_background
+from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
+from netinvert.scenes.lights import Light
+from netinvert.scenes.objects import Object3D
+from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
 
@@ -27,7 +32,6 @@ CHUNK = 64
 ELEVATIONS = ((-5, 10), (10, 30), (30, 50))
 TRAINED_SEEDS = (0, 2)
 """Dataset seeds that the shipped networks have seen."""
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,25 +47,27 @@ class TestViews:
     parameters: tuple[Mapping[str, Any], ...]
 
 
-def fresh_views(plan: DatasetPlan, progress: Progress | None = None) -> TestViews:
-    """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none)."""
+def fresh_views(plan: DatasetPlan, path_traced: bool = False) -> TestViews:
+    """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none).
+
+    Raises:
+        MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
+    """
     kind = "mixed" if plan.background == "none" else plan.background
     images, rotations, symmetries, identities, elevations, parameters = [], [], [], [], [], []
     for identity in range(plan.identities):
         thing = make_object(plan.objects, plan.object_seed(identity))
-        renderer = Renderer(thing)
+        render = PathTracer(thing).render if path_traced else _quick(thing)
         for view in range(plan.views):
             rng = plan.generator(identity, view)
             camera = plan.camera(thing.vertices, view, rng)
-            rendering = renderer.render(camera, plan.light(rng))
-            images.append(composite(rendering.rgba, random_background(rng, plan.size, kind)))
+            rgba = render(camera, plan.light(rng))
+            images.append(composite(rgba, random_background(rng, plan.size, kind)))
             rotations.append(camera.rotation)
             symmetries.append(thing.symmetry)
             identities.append(identity)
             elevations.append(camera.elevation)
             parameters.append(thing.parameters)
-        if progress is not None:
-            progress(identity + 1, plan.identities)
     return TestViews(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
         torch.from_numpy(np.stack(rotations)).float(),
@@ -70,6 +76,11 @@ def fresh_views(plan: DatasetPlan, progress: Progress | None = None) -> TestView
         torch.tensor(elevations),
         tuple(parameters),
     )
+
+
+def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
+    renderer = Renderer(thing)
+    return lambda camera, light: renderer.render(camera, light).rgba
 
 
 def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetPlan:
