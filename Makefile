@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
-	@echo "make demo    invert the codes of a 3-D pose network; leaves out/demo/report.html"
+	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
 	@echo "make test    linters, type checker and all tests"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
@@ -35,6 +35,8 @@ test: lint
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
+	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
+	$(BIN)/python benchmarks/training.py --json benchmarks/results/training.json
 	$(BIN)/python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
 
 clean:

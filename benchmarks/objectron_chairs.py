@@ -52,7 +52,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--identities", type=int, default=100)
+    parser.add_argument("--identities", type=int, default=60)
     parser.add_argument("--views", type=int, default=4)
     options = parser.parse_args()
     network = ni.load_network("objectron-chair")
