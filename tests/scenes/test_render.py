@@ -261,7 +261,8 @@ def test_low_soft_light_does_not_cut_its_shadow_off():
     box = boxes(((0, 0, 0), (0.05, 0.05, 0.4)))
     renderer = Renderer(box)
     light = Light(direction(90, 25), softness=0.15)
-    first, last = renderer._ground.region(light)
+    shadow = renderer._ground.shadow(light)
+    first, last = shadow.first, shadow.last
     z = float(box.vertices[:, 2].min())
     tips = np.array([0.05, 0, 0.4]) - light.directions * ((0.4 - z) / light.directions[:, 2:])
     assert (tips[:, 0] >= first[0] - 1e-4).all()

@@ -138,9 +138,10 @@ class Renderer:
 
     def _shadow(self, camera: Camera, rays: PixelRays, light: Light, seen: _Seen) -> NDArray[np.float64]:
         """The alpha (H W,) of the shadow on the ground."""
-        shadow = self._ground.over_grid(camera, light, rays, seen.taken).astype(float).ravel()
+        cast = self._ground.shadow(light)
+        shadow = cast.over_grid(camera, rays, seen.taken).astype(float).ravel()
         directions = seen.fine.take(seen.missed, axis=0)
-        dark = seen.missed.take(self._ground.shadowed(camera, light, directions, seen.missed % FINE**2))
+        dark = seen.missed.take(cast.met(camera, directions, seen.missed % FINE**2))
         found = np.bincount(dark // FINE**2, minlength=len(seen.pixels))
         shadow[seen.pixels] += found * np.float32(DARKNESS / FINE**2)
         return shadow

@@ -18,7 +18,7 @@ HIGHLIGHT = 0.35
 BLOCK = 12_000  # samples shaded at once: more do not fit into the cache
 EPSILON = 1e-12
 NORMAL, UV, SKY, FLAT = slice(0, 9), slice(9, 15), slice(15, 18), slice(18, 21)
-"""Columns of a face's row: three corners' normals, uv, and shares of the sky seen; the face's own normal."""
+"""Columns of what is known of a face: three corners' normals, uv, shares of the sky; its own normal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,13 @@ class Shader:
         sky = _ambient_occlusion(thing, corners, tracer)
         count = len(thing.faces)
         per_face = [thing.normals.reshape(count, 9), thing.uv.reshape(count, 6), sky, flat]
-        self._rows = np.concatenate(per_face, axis=1, dtype=np.float32)
+        # column after column: what is gathered for the samples then lies one after the other in memory
+        self._columns = np.ascontiguousarray(np.concatenate(per_face, axis=1, dtype=np.float32).T)
         self._material = thing.material.astype(np.intp)
         self._gloss = np.array([material.gloss for material in thing.materials], np.float32)
         self._skins = _Skins(thing)
         self._tracer = tracer
-        self.flat = self._rows[:, FLAT].copy()
+        self.flat = flat.astype(np.float32)
 
     def shade(self, samples: Samples, position: Array, light: Light) -> tuple[list[Array], list[Array]]:
         """Linear red, green and blue (N,), and the normals' x, y and z (N,), turned towards the ray."""
@@ -66,12 +67,12 @@ class Shader:
         return _joined(colours), _joined(normals)
 
     def _shade(self, samples: Samples, position: Array, light: Light) -> tuple[list[Array], list[Array]]:
-        rows = self._rows.take(samples.face, axis=0)
+        face = samples.face.astype(np.intp)
         weights = (1 - samples.u - samples.v, samples.u, samples.v)
-        corner = [rows[:, NORMAL][:, k] for k in range(9)]
+        corner = self._gathered(NORMAL, face)
         normal = _unit([_mixed(weights, corner[axis::3]) for axis in range(3)])
         view = _unit([-samples.direction[:, axis] for axis in range(3)])
-        flat = [rows[:, FLAT][:, axis] for axis in range(3)]
+        flat = self._gathered(FLAT, face)
         turn = np.where(_dot(flat, view) < 0, np.float32(-1), np.float32(1))
         normal = [turn * n for n in normal]
         origin = np.empty_like(samples.direction)
@@ -80,14 +81,10 @@ class Shader:
             origin[:, axis] = point + OFFSET * (turn * flat[axis])
         cosine = self._arriving(origin, normal, samples.phase, light)
 
-        material = self._material.take(samples.face)
-        uv = rows[:, UV]
-        albedo = self._skins.look_up(
-            material,
-            _mixed(weights, [uv[:, 0], uv[:, 2], uv[:, 4]]),
-            _mixed(weights, [uv[:, 1], uv[:, 3], uv[:, 5]]),
-        )
-        seen = _mixed(weights, [rows[:, SKY][:, k] for k in range(3)])
+        material = self._material.take(face)
+        uv = self._gathered(UV, face)
+        albedo = self._skins.look_up(material, _mixed(weights, uv[0::2]), _mixed(weights, uv[1::2]))
+        seen = _mixed(weights, self._gathered(SKY, face))
         above, below = (0.5 + 0.5 * normal[2]) * seen, (0.5 - 0.5 * normal[2]) * seen
         half = _unit([view[axis] + np.float32(light.direction[axis]) for axis in range(3)])
         shine = _dot(normal, half).clip(0)
@@ -100,6 +97,9 @@ class Shader:
             for c in range(3)
         ]
         return colour, normal
+
+    def _gathered(self, columns: slice, face: NDArray[np.intp]) -> list[Array]:
+        return [column.take(face) for column in self._columns[columns]]
 
     def _arriving(self, origin: Array, normal: list[Array], phase: NDArray[np.int64], light: Light) -> Array:
         """The cosine at which the key light arrives (N,), 0 in shadow."""
