@@ -2,6 +2,9 @@ import json
 
 from PIL import Image
 
+from netinvert.scenes.farm import Farm, render_dataset
+from netinvert.scenes.plan import DatasetPlan
+
 
 def test_evaluate(cli, tmp_path):
     options = ["--identities", "3", "--views", "2", "--sheet", tmp_path / "sheet.png"]
@@ -37,6 +40,29 @@ def test_evaluate_weights_that_were_just_trained(cli, tmp_path):
     wrong = cli("pose", "evaluate", "--network", "posenet-judge", "--weights", weights)
     assert wrong.exit_code == 2
     assert "load it under that name" in wrong.stderr
+
+
+def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
+    plan = DatasetPlan(identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4)
+    render_dataset(plan, tmp_path / "data", Farm(1))
+    shard = tmp_path / "data" / "train-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-4000])
+    train = ["pose", "train", "--data", tmp_path / "data", "--out", tmp_path / "out", "--samples", "8"]
+    train += ["--batch", "4", "--threads", "1"]
+    refused = cli(*train)
+    assert refused.exit_code == 2
+    assert "train-000000.tar" in refused.stderr
+    skipped = cli(*train, "--skip-damaged")
+    assert skipped.exit_code == 0, skipped.output
+    assert "1 damaged shards are left out: train-000000.tar" in skipped.stderr
+
+
+def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
+    plan = DatasetPlan(identities=6, views=2, size=64, background="plain", splits=(0.5, 0.5, 0.0))
+    render_dataset(plan, tmp_path / "data", Farm(1))
+    said = cli("pose", "train", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert said.exit_code == 2
+    assert "without --background" in said.stderr
 
 
 def test_seeds_that_were_trained_on_are_no_fair_test(cli):

@@ -30,6 +30,9 @@ def train(  # noqa: PLR0913  (one parameter an option)
         int | None, typer.Option(help="Threads of torch; torch's own choice if not given.")
     ] = None,
     every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Go on without damaged shards; they are named and counted.")
+    ] = False,
     devices: Annotated[int, typer.Option(help="Devices of each machine.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -45,7 +48,16 @@ def train(  # noqa: PLR0913  (one parameter an option)
     from netinvert.pose.training import train as run_training  # noqa: PLC0415
 
     plan = TrainingPlan(network, head, samples, batch, seed, rate)
-    run = TrainingRun(out, every, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty())
+    run = TrainingRun(
+        out,
+        every,
+        threads=threads,
+        devices=devices,
+        nodes=nodes,
+        progress=sys.stderr.isatty(),
+        damaged="skip" if skip_damaged else "refuse",
+        tell=note,
+    )
     try:
         model = run_training(plan, data, run)
     except KeyboardInterrupt:

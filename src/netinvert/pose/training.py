@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from netinvert.errors import MissingExtraError, NetinvertError
 from netinvert.pose.batches import Batches, Views, background_pool
 from netinvert.pose.steps import PoseModel, TrainingPlan, prepared
 from netinvert.rotations import pose_summary
-from netinvert.scenes.reading import load_arrays
+from netinvert.scenes.reading import Damaged, load_arrays
 
 if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
@@ -34,7 +34,8 @@ class TrainingError(NetinvertError):
 @dataclass(frozen=True)
 class TrainingRun:
     """Where and how a training runs. ``every`` counts steps between checkpoints and validations;
-    ``devices`` and ``nodes`` go to Lightning; ``progress`` shows a bar."""
+    ``devices`` and ``nodes`` go to Lightning; ``progress`` shows a bar; ``damaged`` shards of the training
+    split are refused or skipped; ``tell`` hears which were skipped."""
 
     folder: Path
     every: int = 1000
@@ -42,6 +43,8 @@ class TrainingRun:
     devices: int = 1
     nodes: int = 1
     progress: bool = True
+    damaged: Damaged = "refuse"
+    tell: Callable[[str], object] = warnings.warn
 
 
 class _Steps(IterableDataset[int]):
@@ -66,9 +69,10 @@ def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
     """
     if run.threads:
         torch.set_num_threads(run.threads)
-    batches = Batches(
-        Views.of(load_arrays(data, "train")), plan.batch // (run.devices * run.nodes), plan.seed
-    )
+    arrays = load_arrays(data, "train", run.damaged)
+    if arrays.skipped:
+        run.tell(f"{len(arrays.skipped)} damaged shards are left out: {', '.join(arrays.skipped)}")
+    batches = Batches(Views.of(arrays), plan.batch // (run.devices * run.nodes), plan.seed)
     held_out = validation_images(data, plan.seed)
     model = PoseModel(plan)
     module = _module(model, batches, held_out)

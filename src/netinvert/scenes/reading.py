@@ -105,7 +105,8 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
     """All samples of a split; shards are compared with the manifest's hashes where there is one.
 
     Raises:
-        DatasetError: nothing to read; or a damaged shard, unless these are to be skipped.
+        DatasetError: nothing to read; pictures with backgrounds; or a damaged shard, unless these are to be
+            skipped.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
     skipped = []
@@ -118,6 +119,11 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
                 raise
             skipped.append(path.name)
             continue
+        if samples and "rgba" not in samples[0]:
+            raise DatasetError(
+                f"{path} holds pictures that have backgrounds already, and training puts its own behind them: "
+                "render without --background"
+            )
         for sample in samples:
             for name, values in columns.items():
                 values.append(sample[name])
