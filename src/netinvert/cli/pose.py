@@ -44,7 +44,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
     from netinvert.files import read_json  # noqa: PLC0415  (keeps --help quick)
     from netinvert.pose.export import export  # noqa: PLC0415
     from netinvert.pose.steps import TrainingPlan  # noqa: PLC0415
-    from netinvert.pose.training import TrainingRun, final_figures  # noqa: PLC0415
+    from netinvert.pose.training import TrainingRun, final_figures, is_main_process  # noqa: PLC0415
     from netinvert.pose.training import train as run_training  # noqa: PLC0415
 
     plan = TrainingPlan(network, head, samples, batch, seed, rate)
@@ -62,6 +62,8 @@ def train(  # noqa: PLR0913  (one parameter an option)
         model = run_training(plan, data, run)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on with {out}") from None
+    if not is_main_process():
+        return
     manifest: Any = read_json(data / "manifest.json") if (data / "manifest.json").exists() else {}
     figures = final_figures(model, data)
     facts = {

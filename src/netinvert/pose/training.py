@@ -92,6 +92,13 @@ def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
     return model
 
 
+def is_main_process() -> bool:
+    """Whether this process writes what was trained; with several devices or machines the others do not."""
+    from lightning.pytorch.utilities import rank_zero_only  # noqa: PLC0415
+
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
 def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """The validation views (N, 3, H, W) uint8 before fixed backgrounds, with rotations and symmetries."""
     views = Views.of(load_arrays(data, "validation"))

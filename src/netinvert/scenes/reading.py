@@ -121,7 +121,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
             continue
         if samples and "rgba" not in samples[0]:
             raise DatasetError(
-                f"{path} holds pictures that have backgrounds already, and training puts its own behind them: "
+                f"{path} holds pictures with backgrounds already, and training puts its own behind: "
                 "render without --background"
             )
         for sample in samples:
