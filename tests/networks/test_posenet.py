@@ -61,11 +61,12 @@ def test_the_layers_of_alexnet_in_their_order():
 @pytest.mark.parametrize(("network", "layer"), [(PoseNet(), "relu7"), (JudgeNet(50), "relu5")])
 def test_codes_are_those_of_their_layer(network, layer):
     network.eval()
-    image = torch.rand(2, 3, 64, 64)
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     code, output = network.codes_and_outputs(image)
     torch.testing.assert_close(output, network(image))
     encoder = Encoder(network, layer, Preprocessing((64, 64)))
-    torch.testing.assert_close(code, encoder(image), atol=1e-5, rtol=1e-4)
+    # the encoder folds BatchNorm into the layers before it, which rounds otherwise
+    torch.testing.assert_close(code, encoder(image), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("network", "fold"), [(PoseNet(), posenet.folded), (JudgeNet(50), judge.folded)])
