@@ -105,7 +105,7 @@ def views(plan: DatasetPlan, thing: Object3D, identity: int) -> Iterator[tuple[C
 
 
 def ours(plan: DatasetPlan, count: int) -> dict[str, float]:
-    return timed(plan, count, lambda thing: Renderer(thing).render)
+    return timed(plan, count, lambda thing: Renderer(thing).picture)
 
 
 def mitsuba(plan: DatasetPlan, count: int, variant: str) -> dict[str, float]:

@@ -26,20 +26,29 @@ Number = TypeVar("Number", np.float32, np.int32)
 
 
 @dataclass(frozen=True, eq=False)
-class Rendering:
-    """A picture of H x W pixels and what is known of each.
+class Picture:
+    """A picture of H x W pixels, and what is seen in each.
 
     ``rgba`` (H, W, 4) uint8, straight sRGB, with the ground's shadow as black of partial alpha; ``mask``
-    (H, W) uint8, the share that the object covers; ``depth`` (H, W) float32 along the camera's axis, of
-    the nearest sample, inf outside; ``normals`` (H, W, 3) float32, unit, in camera coordinates, 0 outside;
-    ``parts`` (H, W) uint8, 1 + the index of the part that covers most of the pixel, 0 for none.
+    (H, W) uint8, the share that the object covers; ``parts`` (H, W) uint8, 1 + the index of the part that
+    covers most of the pixel, 0 for none.
     """
 
     rgba: NDArray[np.uint8]
     mask: NDArray[np.uint8]
+    parts: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering(Picture):
+    """A picture with its geometry.
+
+    ``depth`` (H, W) float32 along the camera's axis, of the nearest sample, inf outside; ``normals``
+    (H, W, 3) float32, unit, in camera coordinates, 0 outside.
+    """
+
     depth: Array
     normals: Array
-    parts: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +62,18 @@ class _Seen:
     pixels: NDArray[np.int64]
     fine: Array
     missed: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Exposed:
+    """The ``film``, how much of each pixel is ``covered`` (H W,), the samples' distances ``t`` (N,) and
+    ``normal``, x, y and z (N,) in the object's coordinates, and the ``picture`` they make."""
+
+    film: Film
+    covered: NDArray[np.float64]
+    t: Array
+    normal: list[Array]
+    picture: Picture
 
 
 class Renderer:
@@ -75,12 +96,34 @@ class Renderer:
         # What is seen at a sample; the last entry is that of face -1, nothing.
         self._label = np.append(1 + thing.part.astype(np.int32) * 256 + thing.material, 0).astype(np.int32)
 
-    def render(self, camera: Camera, light: Light) -> Rendering:
+    def picture(self, camera: Camera, light: Light) -> Picture:
         """A picture, antialiased.
 
         Raises:
             CameraError: the camera stands inside the object's bounding box.
         """
+        return self._exposed(camera, light).picture
+
+    def render(self, camera: Camera, light: Light) -> Rendering:
+        """The same picture with depth and normals.
+
+        Raises:
+            CameraError: the camera stands inside the object's bounding box.
+        """
+        exposed = self._exposed(camera, light)
+        width, height = camera.size
+        film, picture = exposed.film, exposed.picture
+        turn, (x, y, z) = camera.rotation.astype(np.float32), exposed.normal
+        normal = [turn[axis, 0] * x + turn[axis, 1] * y + turn[axis, 2] * z for axis in range(3)]
+        return Rendering(
+            picture.rgba,
+            picture.mask,
+            picture.parts,
+            film.least(exposed.t).reshape(height, width),
+            film.mean_direction(normal, exposed.covered).reshape(height, width, 3),
+        )
+
+    def _exposed(self, camera: Camera, light: Light) -> _Exposed:
         check_camera(camera, self.thing.name, self._low, self._high)
         rays = PixelRays.of(camera)
         window = window_of(camera, box_corners(self._low, self._high))
@@ -90,16 +133,13 @@ class Renderer:
         film = Film(seen.samples.pixel, seen.weight, width * height)
         covered = film.sum()
         shadow = self._shadow(camera, rays, light, seen) if light.shadow else np.zeros(covered.shape)
-        turn = camera.rotation.astype(np.float32)
-        normal = [turn[a, 0] * normal[0] + turn[a, 1] * normal[1] + turn[a, 2] * normal[2] for a in range(3)]
         part = self._part.take(seen.samples.face)
-        return Rendering(
+        picture = Picture(
             film.picture(colour, covered, shadow).reshape(height, width, 4),
             np.rint(covered * 255).astype(np.uint8).reshape(height, width),
-            film.least(seen.samples.t).reshape(height, width),
-            film.mean_direction(normal, covered).reshape(height, width, 3),
             film.vote(part, len(self.thing.parts), covered).reshape(height, width),
         )
+        return _Exposed(film, covered, seen.samples.t, normal, picture)
 
     def _see(self, camera: Camera, rays: PixelRays, window: Window) -> _Seen:
         """What the samples in the window meet: COARSE ones, and FINE ones in the pixels that see an edge."""

@@ -48,7 +48,7 @@ def identity_files(plan: DatasetPlan, identity: int) -> Iterator[tuple[str, byte
         rng = plan.generator(identity, view)
         camera = plan.camera(thing.vertices, view, rng)
         light = plan.light(rng)
-        rendering = renderer.render(camera, light)
+        rendering = renderer.picture(camera, light)
         key = f"{identity:06d}_{view:03d}"
         if plan.background == "none":
             yield f"{key}.rgba.png", png(rendering.rgba)
