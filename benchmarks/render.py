@@ -4,8 +4,8 @@
 
 One process, pinned to one core, renders each chair from a number of sides, with shadow, mask and part ids.
 Mitsuba gets the same meshes, textures and key light and a constant sky, and traces 16 samples a pixel with
-its direct integrator, into a picture and its alpha. Set-up (what happens once an
-object) and rendering are timed apart. Last, one process and two render the same shards of a dataset.
+its direct integrator, into a picture and its alpha. Set-up (what happens once an object) and rendering are
+timed apart. Last, one process and two render the same shards of a dataset.
 """
 
 from __future__ import annotations

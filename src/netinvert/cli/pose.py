@@ -69,7 +69,6 @@ def train(  # noqa: PLR0913  (one parameter an option)
     facts = {
         "command": "netinvert " + shlex.join(sys.argv[1:]),
         "data": {name: manifest.get(name) for name in ("sha256", "samples", "plan", "versions")},
-        "plan": plan.to_json(),
         "hours": round(model.seconds / 3600, 2),
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }

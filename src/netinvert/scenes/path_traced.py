@@ -35,6 +35,8 @@ class PathTracer:
         check_mesh(thing)
         self._mitsuba = _mitsuba()
         self.thing, self.samples = thing, samples
+        corners = thing.vertices[thing.faces]
+        self._low, self._high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
         self._shapes = {f"shape{k}": shape for k, shape in enumerate(mitsuba_shapes(self._mitsuba, thing))}
 
     def render(self, camera: Camera, light: Light, seed: int = 0) -> NDArray[np.uint8]:
@@ -43,8 +45,7 @@ class PathTracer:
         Raises:
             CameraError: the camera stands inside the object's bounding box.
         """
-        corners = self.thing.vertices[self.thing.faces]
-        check_camera(camera, self.thing.name, corners.min(axis=(0, 1)), corners.max(axis=(0, 1)))
+        check_camera(camera, self.thing.name, self._low, self._high)
         mi = self._mitsuba
         scene = mi.load_dict(
             {
