@@ -1,0 +1,151 @@
+"""Many inversions, each kept on disk as soon as it is done, and what is measured of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netinvert.descend import Run
+from netinvert.encoder import Encoder
+from netinvert.errors import NetworkError
+from netinvert.files import FileError, load_tensors, plain_json, save_tensors
+from netinvert.invert import prepare
+from netinvert.judging import Reference, judge
+from netinvert.manifest import describe_recipe, versions
+from netinvert.naturalness import gradient_histogram, histogram_intersection
+from netinvert.presets import Recipe
+from netinvert.result import STATUS, Result
+
+DIVERGED = STATUS[3]
+TENSORS = ("image", "code", "target", "losses", "best_step")
+MEASURES = ("cvpr15", "ijcv16", "cvpr16", "naturalness", "ssim", "psnr", "pose", "judged")
+"""The code errors by name; the intersection of gradient histograms; likeness to the original; the geodesic
+difference in degrees of the pose from the original's, as the network itself and as its judge reads it."""
+
+Measured = dict[str, list[float | None]]
+"""One value a sample for each of MEASURES; None is unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Codes (N, ...) to invert by one recipe, from one of ``seeds`` each."""
+
+    encoder: Encoder
+    how: Recipe
+    codes: Tensor
+    seeds: tuple[int, ...]
+
+    def digest(self) -> str:
+        """Of everything that the images depend on."""
+        found = versions()
+        facts = {
+            "versions": [found["netinvert"], found["torch"]],
+            "network": [self.encoder.weights_sha256(), self.encoder.layer, self.encoder.size],
+            "recipe": describe_recipe(self.how, self.how.canvas(self.seeds[:1], None)),
+            "seeds": self.seeds,
+        }
+        digest = hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode())
+        digest.update(self.codes.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A finished task. ``result`` is None where it failed, and ``failure`` says why; CPU seconds."""
+
+    result: Result | None
+    cpu_seconds: float
+    failure: str | None = None
+
+
+def perform(task: Task, kept: Path) -> Done:
+    """Do the task, or read it from the file ``kept`` if it is done; a stopped one goes on where it was.
+
+    KeyboardInterrupt at Ctrl-C.
+    """
+    at_work = kept.with_name(f"{kept.stem}-work{kept.suffix}")
+    if kept.exists():
+        try:
+            return _load(kept, task.encoder)
+        except FileError:
+            kept.unlink()  # cut off; made again
+    run = Run(seed=task.seeds, checkpoint=at_work)
+    began = time.process_time()
+    try:
+        result = prepare(task.encoder, task.codes, task.how, None, run).run(run)
+    except NetworkError as error:  # no gradient at the start, which only the run can tell
+        done = Done(None, time.process_time() - began, str(error))
+    else:
+        if result.interrupted:
+            raise KeyboardInterrupt
+        done = Done(result, time.process_time() - began)
+    _save(done, kept)
+    at_work.unlink(missing_ok=True)
+    return done
+
+
+def measure(
+    result: Result,
+    encoder: Encoder,
+    originals: Tensor | None,
+    histograms: Tensor,
+    reference: Reference | None,
+) -> Measured:
+    """What is known of each sample. ``originals`` (N, C, H, W); ``histograms`` (N or 1, bins) of gradients
+    to which those of the images are compared."""
+    measured: Measured = {name: [] for name in MEASURES}
+    for figures in judge(result, encoder, originals, reference):
+        for name, value in figures.errors.items():
+            measured[name].append(value)
+        measured["ssim"].append(figures.ssim)
+        measured["psnr"].append(figures.psnr)
+        for name, pose in (("pose", figures.pose), ("judged", figures.judged)):
+            measured[name].append(None if pose is None else pose.rotation_difference)
+    shared = histogram_intersection(gradient_histogram(result.image), histograms.to(result.image.device))
+    measured["naturalness"] = list(shared.tolist())
+    return measured
+
+
+def diverged(result: Result) -> int:
+    """How many samples did."""
+    return sum(status == DIVERGED for status in result.status)
+
+
+def mean_and_deviation(values: Sequence[float | None]) -> tuple[float, float] | None:
+    """The mean and the standard deviation (over n - 1; 0 for one value); None if a value is unknown."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known or len(known) < len(values):
+        return None
+    mean = sum(known) / len(known)
+    squares = sum((value - mean) ** 2 for value in known)
+    return mean, math.sqrt(squares / max(1, len(known) - 1))
+
+
+def _save(done: Done, path: Path) -> None:
+    rest: dict[str, object] = {"cpu_seconds": done.cpu_seconds, "failure": done.failure}
+    tensors: dict[str, Tensor] = {}
+    if done.result is not None:
+        found = {field.name: getattr(done.result, field.name) for field in dataclasses.fields(done.result)}
+        tensors = {name: found[name] for name in TENSORS}
+        rest |= {name: found[name] for name in ("terms", "status", "seconds")}
+    save_tensors(path, tensors, {"rest": json.dumps(rest)})
+
+
+def _load(path: Path, encoder: Encoder) -> Done:
+    tensors, texts = load_tensors(path)
+    rest = json.loads(texts["rest"])
+    if not tensors:
+        return Done(None, rest["cpu_seconds"], rest["failure"])
+    image, code, target, losses, best_step = (tensors[name].to(encoder.device) for name in TENSORS)
+    terms, status = tuple(rest["terms"]), tuple(rest["status"])
+    result = Result(image, code, target, losses, terms, best_step, status, rest["seconds"])
+    return Done(result, rest["cpu_seconds"])
