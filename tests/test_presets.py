@@ -34,6 +34,8 @@ from netinvert import (
     recipe,
 )
 from netinvert import presets as p
+from netinvert.presets import mahendran15 as m15
+from netinvert.presets import mahendran16 as m16
 from netinvert.seeds import generators, shifts
 from tiny import images, seeded
 
@@ -55,14 +57,14 @@ def encoder_of(size=(24, 20), layer="output", build=None):
 
 
 def test_cvpr15_constants():
-    assert pytest.approx(27098.1157) == p.CVPR15_SIGMA
+    assert pytest.approx(27098.1157) == m15.CVPR15_SIGMA
     paper_tv, paper_alpha = zip(
-        *[p.cvpr15_paper_lambdas(tv, p.CVPR15_LAMBDA_ALPHA) for tv in (1, 10, 100)], strict=True
+        *[m15.cvpr15_paper_lambdas(tv, m15.CVPR15_LAMBDA_ALPHA) for tv in (1, 10, 100)], strict=True
     )
     assert paper_tv == (0.5, 5, 50)
     assert paper_alpha == (pytest.approx(2.157e8, rel=2e-4),) * 3
-    assert p.CVPR15_LAMBDA_TV == (1, 10, 100)
-    assert p.CVPR15_LAMBDA_ALPHA == 8e-10
+    assert m15.CVPR15_LAMBDA_TV == (1, 10, 100)
+    assert m15.CVPR15_LAMBDA_ALPHA == 8e-10
 
 
 def test_cvpr15_schedule_restarts_the_momentum():
@@ -70,7 +72,7 @@ def test_cvpr15_schedule_restarts_the_momentum():
     how = recipe("cvpr15", cut)
     assert [stage.steps for stage in how.stages] == [100, 200, 100]
     assert how.steps == 400
-    rates = [stage.optimizer.learning_rate / p.CVPR15_SIGMA**2 for stage in how.stages]
+    rates = [stage.optimizer.learning_rate / m15.CVPR15_SIGMA**2 for stage in how.stages]
     assert rates == pytest.approx([0.004, 0.0004, 0.00004])
     assert all(isinstance(stage.optimizer, Momentum) for stage in how.stages)
     assert all(stage.optimizer.momentum == 0.9 for stage in how.stages)
@@ -78,12 +80,12 @@ def test_cvpr15_schedule_restarts_the_momentum():
 
 
 def test_ijcv16_constants():
-    lambda_alpha, lambda_tv = p.ijcv16_lambdas()
+    lambda_alpha, lambda_tv = m16.ijcv16_lambdas()
     assert lambda_alpha == pytest.approx(3.815e-12, rel=1e-3)
     assert lambda_tv == pytest.approx(6.60e-3, rel=1e-3)
-    assert p.ijcv16_lambdas(beta=1)[1] == pytest.approx(6.5 / 80)
-    assert pytest.approx(53.33, rel=1e-3) == p.IJCV16_RATE
-    assert (p.IJCV16_SIGMA, p.IJCV16_BOUND, p.IJCV16_ALPHA) == (80, 160, 6)
+    assert m16.ijcv16_lambdas(beta=1)[1] == pytest.approx(6.5 / 80)
+    assert pytest.approx(53.33, rel=1e-3) == m16.IJCV16_RATE
+    assert (m16.IJCV16_SIGMA, m16.IJCV16_BOUND, m16.IJCV16_ALPHA) == (80, 160, 6)
 
 
 def test_ijcv16_stages():
@@ -98,8 +100,8 @@ def test_ijcv16_stages():
         assert (stage.optimizer.decay, stage.optimizer.pixels) == (0.9, 24 * 20)
         assert stage.projections == (Ball(MEAN, 160 / 255),)
     assert (fast.jitter, slow.jitter) == (2, 1)
-    assert how.data_weight == p.IJCV16_C
-    assert p.IJCV16_C in (1, 20, 100, 300)
+    assert how.data_weight == m16.IJCV16_C
+    assert m16.IJCV16_C in (1, 20, 100, 300)
 
 
 @pytest.mark.parametrize(("stride", "jitter"), [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (32, 8)])
@@ -205,7 +207,7 @@ def as_canvas_parameter(x):
 
 def literal_cvpr15(cut, x, target, lambda_tv, lambda_alpha):
     """Energy and gradient in the released code's convention (invert_nn.m)."""
-    sigma2 = p.CVPR15_SIGMA**2
+    sigma2 = m15.CVPR15_SIGMA**2
     error, pull = code_and_pull(cut, x, target)
     norm2 = target.square().sum().item()
     tv, tv_pull = literal_tv2(x)
@@ -224,11 +226,11 @@ def at_227():
 
 def test_cvpr15_energy_in_both_conventions(at_227):
     cut, target, x = at_227
-    lambda_tv = p.CVPR15_LAMBDA_TV[2]  # the cut is at the output
+    lambda_tv = m15.CVPR15_LAMBDA_TV[2]  # the cut is at the output
     expected, _, _ = literal_cvpr15(cut, x, target, lambda_tv, 8e-10)
     # The paper's: of an image in units of σ.
-    paper_tv, paper_alpha = p.cvpr15_paper_lambdas(lambda_tv, 8e-10)
-    unit = x / p.CVPR15_SIGMA
+    paper_tv, paper_alpha = m15.cvpr15_paper_lambdas(lambda_tv, 8e-10)
+    unit = x / m15.CVPR15_SIGMA
     error, _ = code_and_pull(cut, x, target)
     paper = (
         error / target.square().sum().item()
@@ -344,20 +346,27 @@ def test_steps_are_shared_among_the_stages(lengths, steps):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("prior", [None, *PRIORS, "tv-isotropic=0.7", "tv-quadratic=0"])
+@pytest.mark.parametrize(
+    "prior",
+    [None, "none", *sorted(set(PRIORS) - {"batchnorm"}), "tv-isotropic=0.7", "tv-quadratic=0+second-order"],
+)
 def test_every_preset_with_every_prior(preset, prior):
     cut = encoder_of()
     how = recipe(preset, cut, prior)
     assert how.name == preset
-    terms = [term for _, term in how.priors if isinstance(term, TotalVariation)]
     if prior == "none":
         assert how.priors == ()
+        assert how.prior == "none"
     elif prior is not None:
-        name, _, weight = prior.partition("=")
-        assert terms == [PRIORS[name]]
+        parts = [part.partition("=") for part in prior.split("+")]
+        assert [term.name for _, term in how.priors[:-1]] == [
+            PRIORS[name].make(cut).name for name, _, _ in parts
+        ]
         assert isinstance(how.priors[-1][1], AlphaNorm)
-        if weight:
-            assert how.priors[0][0] == float(weight)
+        for (weight, _), (_, _, wanted) in zip(how.priors, parts, strict=False):
+            assert not wanted or weight == float(wanted)
+        again = recipe(preset, cut, how.prior)
+        assert [weight for weight, _ in again.priors] == pytest.approx([weight for weight, _ in how.priors])
     target = cut(images(2, (24, 20))).detach()
     result = prepare(cut, target, how.with_steps(len(how.stages))).run(Run())
     assert result.image.shape == (2, 3, 24, 20)

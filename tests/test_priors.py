@@ -153,10 +153,10 @@ wide = st.integers(0, 999).map(lambda seed: 4 * images(2, (3, 4), seed=seed) - 1
 def test_ball(x, radius):
     ball = Ball((0.3, 0.5, 0.6), radius)
     centre = torch.tensor(ball.centre, dtype=torch.float64).view(3, 1, 1)
-    once = ball(x, x)
+    once = ball(x, x, 1)
     norm = (x - centre).norm(dim=1, keepdim=True)
     assert ((once - centre).norm(dim=1) <= radius * (1 + 1e-12)).all()
-    torch.testing.assert_close(ball(once, x), once, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(ball(once, x, 1), once, rtol=1e-12, atol=1e-14)
     inner = (norm <= radius).expand_as(x)
     assert torch.equal(once[inner], x[inner])
     # Straight towards the centre.
@@ -167,16 +167,16 @@ def test_ball(x, radius):
 
 def test_ball_at_its_centre():
     x = torch.full((1, 3, 2, 2), 0.5)
-    assert torch.equal(Ball((0.5, 0.5, 0.5), 0.1)(x, x), x)
+    assert torch.equal(Ball((0.5, 0.5, 0.5), 0.1)(x, x, 1), x)
 
 
 @settings(max_examples=50, deadline=None)
 @given(wide)
 def test_box(x):
-    once = Box()(x, x)
-    assert torch.equal(Box()(once, x), once)
+    once = Box()(x, x, 1)
+    assert torch.equal(Box()(once, x, 1), once)
     inner = (x >= 0) & (x <= 1)
     assert torch.equal(once[inner], x[inner])
     assert torch.equal(once[x > 1], torch.ones_like(once[x > 1]))
     assert torch.equal(once[x < 0], torch.zeros_like(once[x < 0]))
-    assert Box(-1, 2)(x, x).max() <= 2
+    assert Box(-1, 2)(x, x, 1).max() <= 2

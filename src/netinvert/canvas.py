@@ -31,6 +31,9 @@ class Canvas(Protocol):
     def set_jitter(self, amount: int) -> None:
         """Make room for shifts in ``[0, amount)``; 1 is none. The picture in the middle stays."""
 
+    def set_detail(self, share: float) -> None:
+        """Refine only this share of the resolution, in (0, 1]; the parameters are new ones."""
+
     def replace(self, image: Tensor) -> None:
         """Show this image (N, C, H', W') instead, in the same parameters."""
 
@@ -63,10 +66,11 @@ class Pixels:
         self.unit = unit
         self.centre = torch.tensor(centre, dtype=start.dtype, device=start.device).view(1, -1, 1, 1)
         self.parameter = nn.Parameter((start.detach() - self.centre) / unit)
+        self._extent = (start.shape[-2], start.shape[-1])
 
     def __call__(self) -> Tensor:
         """Images (N, C, H + margin, W + margin)."""
-        return self.centre + self.unit * self.parameter
+        return self.centre + self.unit * self._resized(self.parameter, self._extent)
 
     def parameters(self) -> list[nn.Parameter]:
         """The one tensor of pixels."""
@@ -75,13 +79,30 @@ class Pixels:
     def replace(self, image: Tensor) -> None:
         """Show this image."""
         with torch.no_grad():
-            self.parameter.copy_((image - self.centre) / self.unit)
+            pixels = (image - self.centre) / self.unit
+            self.parameter.copy_(self._resized(pixels, self.parameter.shape[-2:]))
+
+    def set_detail(self, share: float) -> None:
+        """Pixels of a coarser grid, with bilinear interpolation between them."""
+        coarse = tuple(max(2, round(share * length)) if share < 1 else length for length in self._extent)
+        if coarse != tuple(self.parameter.shape[-2:]):
+            with torch.no_grad():
+                full = self._resized(self.parameter, self._extent)
+                self.parameter = nn.Parameter(self._resized(full, coarse).contiguous())
+
+    @staticmethod
+    def _resized(pixels: Tensor, size: Sequence[int]) -> Tensor:
+        if tuple(pixels.shape[-2:]) == tuple(size):
+            return pixels
+        return nn.functional.interpolate(pixels, list(size), mode="bilinear", antialias=True)
 
     def set_jitter(self, amount: int) -> None:
         """Grow (by repeating the border) or crop to ``size + amount - 1``."""
-        now = self.parameter.shape[-2] - self.size[0]
+        now = self._extent[0] - self.size[0]
         if now == amount - 1:
             return
+        self.set_detail(1.0)
+        self._extent = (self.size[0] + amount - 1, self.size[1] + amount - 1)
         before = (amount - 1) // 2 - now // 2
         after = (amount - 1) - now - before
         grown = nn.functional.pad(self.parameter.detach(), (before, after, before, after), mode="replicate")
@@ -113,8 +134,9 @@ class Fourier:
         right = torch.fft.rfftfreq(width, **like)[None, :]
         frequency = torch.sqrt(down.square() + right.square()).clamp_min(1.0 / max(height, width))
         self.scale = (0.25 / frequency**decay)[..., None]
-        self.colour = _colour_matrix(start) if channels == 3 else None
+        self.colour = colour_matrix(start) if channels == 3 else None
         self.spectrum = nn.Parameter(self._analyse(start.detach()))
+        self._rest: Tensor | None = None  # the whole spectrum, where only low frequencies are refined
 
     @classmethod
     def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Fourier:
@@ -129,14 +151,12 @@ class Fourier:
         return canvas
 
     def _analyse(self, image: Tensor) -> Tensor:
-        logits = torch.logit(image.clamp(LOGIT_MARGIN, 1 - LOGIT_MARGIN))
-        if self.colour is not None:
-            logits = torch.einsum("dc,nchw->ndhw", torch.linalg.inv(self.colour), logits)
+        logits = to_logits(image, self.colour)
         return torch.view_as_real(torch.fft.rfft2(logits, norm="ortho")) / self.scale
 
     def __call__(self) -> Tensor:
         """Images (N, C, H, W) strictly within (0, 1)."""
-        spectrum = torch.view_as_complex((self.spectrum * self.scale).contiguous())
+        spectrum = torch.view_as_complex((self._whole() * self.scale).contiguous())
         # s= keeps odd widths odd.
         logits = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
         if self.colour is not None:
@@ -150,19 +170,68 @@ class Fourier:
     def replace(self, image: Tensor) -> None:
         """Show this image (clipped to the sigmoid's range)."""
         with torch.no_grad():
-            self.spectrum.copy_(self._analyse(image))
+            found = self._analyse(image)
+            if self._rest is not None:
+                self._rest, found = found, self._low(found, self._reach(self.spectrum))
+            self.spectrum.copy_(found)
 
     def set_jitter(self, amount: int) -> None:
         """Nothing to make room for."""
 
+    def set_detail(self, share: float) -> None:
+        """Only frequencies up to this share of the highest; the others stay as they are."""
+        with torch.no_grad():
+            whole = self._whole().clone()
+        reach = [max(1, int(share * length / 2)) for length in self.size]
+        coarse = share < 1 and min(self.size) > 3
+        self._rest = whole if coarse else None
+        low = self._low(whole, (reach[0], reach[1])) if coarse else whole
+        self.spectrum = nn.Parameter(low.contiguous())
+
+    def _whole(self) -> Tensor:
+        """The spectrum with the frequencies that are not refined."""
+        if self._rest is None:
+            return self.spectrum
+        down, right = self._reach(self.spectrum)
+        middle = self._rest[:, :, down + 1 : -down]
+        beside = torch.cat(
+            [self._rest[:, :, : down + 1, right + 1 :], self._rest[:, :, -down:, right + 1 :]], 2
+        )
+        low = torch.cat([self.spectrum, beside], 3)
+        return torch.cat([low[:, :, : down + 1], middle, low[:, :, down + 1 :]], 2)
+
+    @staticmethod
+    def _low(whole: Tensor, reach: tuple[int, int]) -> Tensor:
+        """Frequencies of at most ``reach`` periods: rows 0 … down, -down … -1, columns 0 … right."""
+        down, right = reach
+        return torch.cat([whole[:, :, : down + 1, : right + 1], whole[:, :, -down:, : right + 1]], 2)
+
+    @staticmethod
+    def _reach(low: Tensor) -> tuple[int, int]:
+        return (low.shape[2] - 1) // 2, low.shape[3] - 1
+
     def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
         """The image rolled round."""
-        if shifts is None:
-            return image
-        return torch.stack([torch.roll(x, shift, (-2, -1)) for x, shift in zip(image, shifts, strict=True)])
+        return rolled(image, shifts)
 
 
-def _colour_matrix(like: Tensor) -> Tensor:
+def rolled(image: Tensor, shifts: Shifts | None) -> Tensor:
+    """The images rolled round, each by its own shift."""
+    if shifts is None:
+        return image
+    return torch.stack([torch.roll(x, shift, (-2, -1)) for x, shift in zip(image, shifts, strict=True)])
+
+
+def to_logits(image: Tensor, colour: Tensor | None) -> Tensor:
+    """What the sigmoid makes images in [0, 1] of, in decorrelated colours."""
+    logits = torch.logit(image.clamp(LOGIT_MARGIN, 1 - LOGIT_MARGIN))
+    if colour is not None:
+        logits = torch.einsum("dc,nchw->ndhw", torch.linalg.inv(colour), logits)
+    return logits
+
+
+def colour_matrix(like: Tensor) -> Tensor:
+    """From decorrelated colours to RGB, columns no longer than 1."""
     root = torch.tensor(COLOUR_SQRT, dtype=like.dtype, device=like.device)
     matrix: Tensor = root / root.norm(dim=0).max()
     return matrix

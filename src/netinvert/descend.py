@@ -23,6 +23,7 @@ from netinvert.progress import Snapshot, Stop, Tracker
 from netinvert.result import CONVERGED, DIVERGED, NO_GRADIENT, STATUS, Result
 from netinvert.seeds import generators, shifts
 from netinvert.stages import Stage
+from netinvert.transforms import Transform
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
@@ -91,6 +92,7 @@ class _Descent:
         self.tracker = Tracker(view, energy.names, sum(stage.steps for stage in stages))
         self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
         self.updater: Updater | None = None
+        self.began = 0  # the step before the present stage
 
     def go(self) -> Result:
         began = time.perf_counter()
@@ -129,11 +131,11 @@ class _Descent:
     def _loop(self, checkpoint: Checkpoint | None, interrupt: Interrupt) -> None:
         last = 0
         for stage in self.stages:
-            last += stage.steps
+            self.began, last = last, last + stage.steps
             if self.tracker.step >= last:
                 continue
             if self.updater is None:
-                self.canvas.set_jitter(stage.jitter)
+                self._enter(stage)
                 self.updater = stage.optimizer.start(self.canvas.parameters())
             while self.tracker.step < last:
                 if checkpoint is not None and (interrupt.pending or checkpoint.due()):
@@ -144,11 +146,16 @@ class _Descent:
                     return
             self.updater = None
 
+    def _enter(self, stage: Stage) -> None:
+        self.canvas.set_jitter(stage.jitter)
+        self.canvas.set_detail(stage.detail)
+
     def _step(self, stage: Stage) -> bool:
         """One evaluation and one move; True if the callback asks to stop."""
         assert self.updater is not None
         shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
-        point = self._evaluate(shift)
+        before = [source.get_state() for source in self.sources] if stage.transforms else []
+        point = self._evaluate(shift, stage.transforms)
         losses = point.values.sum(0)
         size = point.image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
         finite = torch.isfinite(losses) & torch.isfinite(size)
@@ -156,7 +163,9 @@ class _Descent:
         gradients = point.gradients
         dead = self.tracker.going & finite & self._dead(point)
         if bool(dead.any()):
-            gradients = self._help(dead, shift, point, searches)
+            for source, state in zip(self.sources, before, strict=False):
+                source.set_state(state)  # the same transforms again
+            gradients = self._help(dead, (shift, stage.transforms), point, searches)
         self.tracker.record(point.values, point.view, finite, self.run.stop)
         going = self.updater.update(losses, gradients)
         # A line search steps back from where the energy is no number, for as long as it goes on.
@@ -165,17 +174,21 @@ class _Descent:
         self.tracker.end(~going, CONVERGED)
         for projection in stage.projections:
             with torch.no_grad():
-                self.canvas.replace(projection(self.canvas(), point.image_gradient))
+                step = self.tracker.step - self.began
+                self.canvas.replace(projection(self.canvas(), point.image_gradient, step))
         if self.run.callback is None:
             return False
         return self.run.callback(self.tracker.snapshot(point.values, point.view)) is True
 
     @torch.enable_grad()
-    def _evaluate(self, shift: Shifts | None) -> _Evaluation:
+    def _evaluate(self, shift: Shifts | None, transforms: tuple[Transform, ...]) -> _Evaluation:
         image = self.canvas()
         view = self.canvas.window(image, shift)
         view = view.view_as(view)  # a node of its own, whose gradient is the network's share
-        values = self.energy(image, self.encoder(view))
+        seen = view
+        for transform in transforms:
+            seen = transform(seen, self.sources)
+        values = self.energy(image, self.encoder(seen))
         # A sum over samples, not a mean: each sample's gradient is then just its own.
         image_gradient, view_gradient = torch.autograd.grad(values.sum(), (image, view), allow_unused=True)
         gradients = torch.autograd.grad(image, self.canvas.parameters(), image_gradient)
@@ -189,7 +202,13 @@ class _Descent:
         matches = [row for row, (_, term) in enumerate(self.energy.terms) if isinstance(term, Match)]
         return silent & (point.values[matches] != 0).any(0) if matches else silent
 
-    def _help(self, dead: Tensor, shift: Shifts | None, point: _Evaluation, searches: bool) -> list[Tensor]:
+    def _help(
+        self,
+        dead: Tensor,
+        how: tuple[Shifts | None, tuple[Transform, ...]],
+        point: _Evaluation,
+        searches: bool,
+    ) -> list[Tensor]:
         """Give samples without any gradient the one that leaks through dead ReLUs, for a few steps.
 
         Not to a line search, for which that would be the gradient of another function.
@@ -198,7 +217,7 @@ class _Descent:
         gradients = point.gradients
         if not searches:
             with self.encoder.leaking():
-                leaky = self._evaluate(shift)
+                leaky = self._evaluate(*how)
             lost = dead & (self._dead(leaky) | (self.leaks >= LEAKY_STEPS))
             self.leaks += dead.long()
             rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
@@ -262,7 +281,7 @@ class _Descent:
         ends = itertools.accumulate(stage.steps for stage in self.stages)
         rest = (stage for stage, end in zip(self.stages, ends, strict=True) if self.tracker.step < end)
         stage = next(rest)  # there is one, for a state is saved before a step
-        self.canvas.set_jitter(stage.jitter)
+        self._enter(stage)
         with torch.no_grad():
             for name, value in part("canvas").items():
                 self.canvas.parameters()[int(name)].copy_(value)

@@ -43,13 +43,14 @@ def prepare(
     target = encoder.check_code(code)
     count = target.shape[0]
     if start is not None:
-        start = _start_images(encoder, start, count)
+        start = start_images(encoder, start, count)
     canvas = how.canvas((run or Run()).seeds(count), start)
-    terms = ((how.data_weight, Match(target)), *how.priors)
+    terms = ((how.data_weight, Match(target, how.mask)), *how.priors)
     return Inversion(canvas, Energy(terms), encoder, how.stages)
 
 
-def _start_images(encoder: Encoder, start: Tensor, count: int) -> Tensor:
+def start_images(encoder: Encoder, start: Tensor, count: int) -> Tensor:
+    """Images (N or 1, C, h, w) as ``count`` start images of the encoder's. Raises ImageError, ConfigError."""
     check_images(start)
     images = start if start.ndim == 4 else start[None]
     if images.shape[1] != encoder.preprocessing.channels:

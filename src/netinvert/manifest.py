@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netinvert.encoder import Encoder
 from netinvert.judging import ERROR_NAMES, Figures, mean_of
-from netinvert.presets import PRIORS, Recipe
+from netinvert.recipes import Recipe
 from netinvert.result import Result
 
 FORMAT = 1
@@ -105,15 +105,6 @@ def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
             for stage in recipe.stages
         ],
     }
-
-
-def prior_of(recipe: Recipe) -> str:
-    """The recipe's total variation as ``--prior`` takes it, with its weight; ``none`` without."""
-    for weight, term in recipe.priors:
-        for name, tv in PRIORS.items():
-            if tv is not None and tv == term:
-                return f"{name}={weight:g}"
-    return "none"
 
 
 def _settings_of(thing: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 # Keeps the gradient of |d|^beta finite at d = 0 for beta < 2: a thousandth of the range, squared.
@@ -120,3 +120,61 @@ class AlphaNorm:
         """One value a sample, (N,)."""
         centre = torch.tensor(self.centre, dtype=image.dtype, device=image.device).view(-1, 1, 1)
         return alpha_norm(image - centre, self.alpha, self.colour)
+
+
+def huber_variation(image: Tensor, delta: float = 0.02) -> Tensor:
+    """Total variation that is quadratic below ``delta`` and grows like TV above: (N, C, H, W) -> (N,).
+
+    Mean over pixels of h(√(dx² + dy²)) with h(d) = d² / (2 delta) up to delta and d - delta / 2 beyond: no
+    staircases in smooth shading, edges as with TV.
+    """
+    squared = _squared_differences(image)
+    # √ only where it is differentiable: below delta, d² is used as it is.
+    root = squared.clamp_min(delta * delta).sqrt()
+    value: Tensor = torch.where(squared < delta * delta, squared / (2 * delta), root - delta / 2)
+    pixels: int = image.shape[-2] * image.shape[-1]
+    return value.flatten(1).sum(1) / pixels
+
+
+def _squared_differences(image: Tensor) -> Tensor:
+    """dx² + dy² by forward differences, zero at the last row and column."""
+    down = nn.functional.pad((image[..., 1:, :] - image[..., :-1, :]).square(), (0, 0, 0, 1))
+    right = nn.functional.pad((image[..., 1:] - image[..., :-1]).square(), (0, 1))
+    return down + right
+
+
+def second_order_variation(image: Tensor) -> Tensor:
+    """Frobenius norm of the Hessian, averaged over pixels, summed over channels: (N, C, H, W) -> (N,).
+
+    Costs nothing for linear shading, which total variation makes flat in steps (Lysaker et al. 2003).
+    """
+    down, right = image.diff(dim=-2), image.diff(dim=-1)
+    twice_down, twice_right = down.diff(dim=-2)[..., 1:-1], right.diff(dim=-1)[..., 1:-1, :]
+    across = down.diff(dim=-1)[..., 1:, 1:]
+    squared = twice_down.square() + twice_right.square() + 2 * across.square() + SMOOTHING
+    pixels: int = image.shape[-2] * image.shape[-1]
+    value: Tensor = (squared.sqrt() - SMOOTHING**0.5).flatten(1).sum(1) / pixels
+    return value
+
+
+@dataclass(frozen=True)
+class HuberVariation:
+    """The term of :func:`huber_variation`."""
+
+    delta: float = 0.02
+    name: Literal["tv-huber"] = "tv-huber"
+
+    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+        """One value a sample, (N,)."""
+        return huber_variation(image, self.delta)
+
+
+@dataclass(frozen=True)
+class SecondOrderVariation:
+    """The term of :func:`second_order_variation`."""
+
+    name: Literal["second-order"] = "second-order"
+
+    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+        """One value a sample, (N,)."""
+        return second_order_variation(image)

@@ -1,4 +1,7 @@
-"""What is applied to the image between steps: functions (image, gradient) -> image, all (N, C, H, W)."""
+"""What is applied to the image between steps: functions (image, gradient, step) -> image, all (N, C, H, W).
+
+``gradient`` is that of the energy at the image before the step; ``step`` counts the stage's steps from 1.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Projection = Callable[[Tensor, Tensor], Tensor]
+Projection = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Ball:
     centre: tuple[float, ...]
     radius: float
 
-    def __call__(self, image: Tensor, gradient: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, gradient: Tensor, step: int) -> Tensor:
         """The image, pixels outside the ball moved to its surface."""
         centre = torch.tensor(self.centre, dtype=image.dtype, device=image.device).view(-1, 1, 1)
         offset = image - centre
@@ -33,6 +36,6 @@ class Box:
     low: float = 0.0
     high: float = 1.0
 
-    def __call__(self, image: Tensor, gradient: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, gradient: Tensor, step: int) -> Tensor:
         """The image, clamped."""
         return image.clamp(self.low, self.high)

@@ -24,7 +24,7 @@ from netinvert.files import plain_json
 from netinvert.folders import OutputFolder
 from netinvert.images import read_image
 from netinvert.judging import Reference, judge, reference_of, shipped_reference
-from netinvert.manifest import Record, Sample, describe_recipe, prior_of, versions
+from netinvert.manifest import Record, Sample, describe_recipe, versions
 from netinvert.presets import Recipe, recipe, with_canvas
 from netinvert.result import Result
 from netinvert.runs import restart_name, save_run
@@ -122,7 +122,7 @@ class Job:
         )
         entries = {
             "preset": settings.preset,
-            "prior": prior_of(plan.recipe),
+            "prior": plan.recipe.prior,
             "recipe": describe_recipe(plan.recipe, plan.recipe.canvas(plan.seeds[:1], plan.start)),
             "command": settings.as_command(),
             "inputs": inputs.sources,

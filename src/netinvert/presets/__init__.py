@@ -1,0 +1,64 @@
+"""Recipes for inversion by name: our own, and the set-ups of the papers to their constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netinvert.canvases import CANVASES, PIXEL, with_canvas
+from netinvert.encoder import Encoder
+from netinvert.errors import ConfigError
+from netinvert.presets.default import default, fourier_adam
+from netinvert.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, cvpr15, cvpr15_paper_lambdas
+from netinvert.presets.mahendran16 import ijcv16, ijcv16_lambdas
+from netinvert.presets.maximising import ijcv16_maximising, maco, robust, simonyan13
+from netinvert.prior_choice import PRIORS, PriorChoice
+from netinvert.recipes import Recipe
+
+Preset = Callable[[Encoder, PriorChoice | None], Recipe]
+PRESETS: dict[str, Preset] = {
+    "default": default,
+    "fourier-adam": fourier_adam,
+    "cvpr15": cvpr15,
+    "ijcv16": ijcv16,
+}
+MAXIMISING: dict[str, Preset] = {
+    "default": robust,
+    "simonyan13": simonyan13,
+    "ijcv16": ijcv16_maximising,
+    "maco": maco,
+}
+
+__all__ = [
+    "CANVASES",
+    "CVPR15_DEPTHS",
+    "CVPR15_LAMBDA_TV",
+    "MAXIMISING",
+    "PIXEL",
+    "PRESETS",
+    "PRIORS",
+    "PriorChoice",
+    "Recipe",
+    "cvpr15",
+    "cvpr15_paper_lambdas",
+    "default",
+    "fourier_adam",
+    "ijcv16",
+    "ijcv16_lambdas",
+    "maximising_recipe",
+    "recipe",
+    "with_canvas",
+]
+
+
+def recipe(preset: str, encoder: Encoder, prior: str | None = None) -> Recipe:
+    """A preset's recipe for this encoder; ``prior`` (``name`` or ``name=weight``) replaces its own."""
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset '{preset}'; choose from {', '.join(PRESETS)}")
+    return PRESETS[preset](encoder, None if prior is None else PriorChoice.parse(prior))
+
+
+def maximising_recipe(preset: str, encoder: Encoder, prior: str | None = None) -> Recipe:
+    """The same of the presets for activation maximisation and caricatures."""
+    if preset not in MAXIMISING:
+        raise ConfigError(f"there is no preset '{preset}'; choose from {', '.join(MAXIMISING)}")
+    return MAXIMISING[preset](encoder, None if prior is None else PriorChoice.parse(prior))

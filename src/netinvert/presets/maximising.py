@@ -1,0 +1,99 @@
+"""Recipes for making an activation large: ours and the papers'. 1 is the best of the photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from netinvert.canvas import Canvas, Pixels
+from netinvert.canvases import PIXEL, fourier_canvas, phase_canvas
+from netinvert.encoder import Encoder
+from netinvert.optimizers import Adam, Momentum
+from netinvert.presets.default import default_priors
+from netinvert.presets.mahendran16 import IJCV16_C, ijcv16
+from netinvert.prior_choice import PriorChoice
+from netinvert.priors import AlphaNorm
+from netinvert.recipes import Recipe
+from netinvert.stages import Stage
+from netinvert.transforms import RandomCrop, RandomNoise, RandomRotation, RandomScale
+
+ROBUST = (RandomScale(0.9, 1.1), RandomRotation(8))
+PRIOR = PriorChoice((("tv-isotropic", 1.0),))
+
+
+def robust(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """Adam on a Fourier canvas while jitter, scale and rotation change (Olah et al. 2017)."""
+    choice = prior or PRIOR
+    priors = default_priors(encoder, choice)
+    jitter = max(2, min(encoder.size) // 16)
+    return Recipe(
+        name="default",
+        canvas=lambda seeds, start: fourier_canvas(encoder, seeds, start),
+        data_weight=1.0,
+        priors=priors,
+        stages=(
+            Stage(200, Adam(0.05), jitter, transforms=ROBUST),
+            Stage(56, Adam(0.02), max(2, jitter // 2)),
+        ),
+        prior=choice.text(priors),
+    )
+
+
+SIMONYAN13_STEPS = 200
+SIMONYAN13_LAMBDA = 0.5
+"""The paper names no λ; ours, in units of B² (80² of 255²) where a photograph's best score counts 1."""
+SIMONYAN13_RATE = 400.0
+
+
+def simonyan13(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """Simonyan et al. 2013: pixels from the zero (mean) image, score less λ‖I‖², gradient steps, no more."""
+
+    def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
+        if start is None:
+            centre = torch.tensor(encoder.centre, dtype=encoder.dtype, device=encoder.device)
+            start = centre.view(1, -1, 1, 1).expand(len(seeds), -1, *encoder.size)
+        return Pixels(start, encoder.centre, PIXEL, encoder.size)
+
+    choice = prior or PriorChoice(())
+    square = AlphaNorm(encoder.centre, alpha=2)
+    priors = (*choice.terms(encoder, 1.0), (SIMONYAN13_LAMBDA * (255 / 80) ** 2, square))
+    return Recipe(
+        name="simonyan13",
+        canvas=canvas,
+        data_weight=1.0,
+        priors=priors,
+        stages=(Stage(SIMONYAN13_STEPS, Momentum(SIMONYAN13_RATE)),),
+        prior=choice.text(priors),
+    )
+
+
+def ijcv16_maximising(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """Mahendran & Vedaldi 2016, section 4.2: their inversion's first stage, with an inner product."""
+    how = ijcv16(encoder, prior)
+    return replace(how, data_weight=IJCV16_C, stages=how.stages[:1])
+
+
+MACO_STEPS = 256
+MACO_NOISE = 0.08
+
+
+def maco(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """Fel et al. 2023: the phase alone, under random crops from large to small, and noise."""
+    choice = prior or PriorChoice(())
+    priors = choice.terms(encoder, 1.0)
+    sides = ((0.45, 0.95), (0.3, 0.7), (0.15, 0.5), (0.1, 0.4))
+    stages = tuple(
+        Stage(MACO_STEPS // len(sides), Adam(0.1), transforms=(RandomCrop(*side), RandomNoise(MACO_NOISE)))
+        for side in sides
+    )
+    return Recipe(
+        name="maco",
+        canvas=lambda seeds, start: phase_canvas(encoder, seeds, start),
+        data_weight=1.0,
+        priors=priors,
+        stages=stages,
+        prior=choice.text(priors),
+    )
