@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import PLAIN, images, plain, seeded, smooth
 
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, Run, TotalVariation, recipe
 from netinvert.files import plain_json
@@ -25,6 +24,7 @@ from netinvert.study.layer_tables import (
     run,
     spread,
 )
+from tiny import PLAIN, images, plain, seeded, smooth
 
 CLASSES = Network("tiny", seeded(plain), PLAIN)
 SHOWN = Photographs(("a", "b", "c"), images(3))
@@ -34,6 +34,12 @@ QUICK = Settings("ijcv16", (1.0, 300.0, None), restarts=2, steps=6, batch=4)
 def table(tmp_path: Path, settings: Settings = QUICK, layers: tuple[str, ...] = ("1", "4")):
     lines: list[str] = []
     return run(CLASSES, layers, SHOWN, settings, tmp_path / "kept", lines.append), lines
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The table of QUICK; not to be changed."""
+    return table(tmp_path_factory.mktemp("layers"))[0]
 
 
 # -- the papers' settings --------------------------------------------------------------------------------
@@ -49,7 +55,7 @@ def test_lambda_scales_the_total_variation_and_nothing_else():
     encoder = Encoder(CLASSES, "1")
     own = recipe("cvpr15", encoder)
     hows = [cvpr15_recipe(encoder, value) for value in CVPR15_LAMBDA_TV]
-    weights = [dict((type(term), weight) for weight, term in how.priors) for how in hows]
+    weights = [{type(term): weight for weight, term in how.priors} for how in hows]
     assert [one[TotalVariation] / weights[0][TotalVariation] for one in weights] == pytest.approx(
         [1, 10, 100]
     )
@@ -83,38 +89,46 @@ def test_the_defaults_knob_is_its_priors_weight():
 # -- the figures -----------------------------------------------------------------------------------------
 
 
-def test_every_figure_is_that_of_its_image(tmp_path):
-    found, _ = table(tmp_path)
+def test_every_figure_is_that_of_its_image(whole):
+    found = whole
     encoder = Encoder(CLASSES, "4")
     targets = encoder(SHOWN.images)
     twice = [0, 0, 1, 1, 2, 2]
     for cell in found.row("4"):
-        assert cell.images.shape == (6, *SHOWN.images.shape[1:])
-        codes = encoder(cell.images)
-        assert cell.measured["ijcv16"] == pytest.approx(error_ijcv16(codes, targets[twice]).tolist())
+        assert cell.outcome.images.shape == (6, *SHOWN.images.shape[1:])
+        codes = encoder(cell.outcome.images)
+        assert cell.outcome.measured["ijcv16"] == pytest.approx(error_ijcv16(codes, targets[twice]).tolist())
         # the pairs are those of the photographs, each once, however many restarts there are
-        assert cell.measured["cvpr15"] == pytest.approx(error_cvpr15(codes, targets[twice], targets).tolist())
-        assert cell.measured["cvpr16"] == pytest.approx(error_cvpr16(codes, targets[twice], targets).tolist())
-        natural = naturalness(cell.images, SHOWN.images[twice])
-        assert cell.measured["naturalness"] == pytest.approx(natural.tolist())
-        assert cell.measured["ssim"] == pytest.approx(ssim(cell.images, SHOWN.images[twice]).tolist())
-        tops = [CLASSES.module(some).argmax(1) for some in (cell.images.clamp(0, 1), SHOWN.images[twice])]
+        assert cell.outcome.measured["cvpr15"] == pytest.approx(
+            error_cvpr15(codes, targets[twice], targets).tolist()
+        )
+        assert cell.outcome.measured["cvpr16"] == pytest.approx(
+            error_cvpr16(codes, targets[twice], targets).tolist()
+        )
+        natural = naturalness(cell.outcome.images, SHOWN.images[twice])
+        assert cell.outcome.measured["naturalness"] == pytest.approx(natural.tolist())
+        assert cell.outcome.measured["ssim"] == pytest.approx(
+            ssim(cell.outcome.images, SHOWN.images[twice]).tolist()
+        )
+        tops = [
+            CLASSES.module(some).argmax(1) for some in (cell.outcome.images.clamp(0, 1), SHOWN.images[twice])
+        ]
         assert cell.same_class == tuple((tops[0] == tops[1]).tolist())
     assert found.reference == "the inverted photographs themselves"
 
 
-def test_restarts_have_seeds_of_their_own_and_the_spread_is_between_them(tmp_path):
-    found, _ = table(tmp_path)
+def test_restarts_have_seeds_of_their_own_and_the_spread_is_between_them(whole, tmp_path):
+    found = whole
     for cell in found.cells:
-        pairs = cell.images.view(3, 2, *cell.images.shape[1:]).clamp(0, 1)
+        pairs = cell.outcome.images.view(3, 2, *cell.outcome.images.shape[1:]).clamp(0, 1)
         apart = (pairs[:, 0] - pairs[:, 1]).square().mean((1, 2, 3)).sqrt()
         assert (apart > 0).all()
         assert cell.spread["distance"] == pytest.approx(apart.tolist())
         assert cell.spread["ssim"] == pytest.approx(ssim(pairs[:, 0], pairs[:, 1]).tolist())
-    one, _ = table(tmp_path, replace(QUICK, restarts=1))
+    one, _ = table(tmp_path, replace(QUICK, restarts=1), ("1",))
     assert one.cells[0].spread is None
     # The first restart is the run with one; to rounding, which differs with the batch.
-    assert torch.allclose(one.cells[0].images, found.cells[0].images[::2], atol=1e-6)
+    assert torch.allclose(one.cells[0].outcome.images, found.cells[0].outcome.images[::2], atol=1e-6)
 
 
 def test_spread_of_equal_inversions():
@@ -143,17 +157,17 @@ def test_what_ends_in_classes():
 
 
 def test_finished_cells_are_not_made_again(tmp_path, monkeypatch):
-    first, lines = table(tmp_path)
-    assert len(lines) == len(first.cells) == 6
+    first, lines = table(tmp_path, layers=("1",))
+    assert len(lines) == len(first.cells) == 3
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("made again")
 
     monkeypatch.setattr(inversions, "prepare", refuse)
-    again, _ = table(tmp_path)
-    assert [cell.measured for cell in again.cells] == [cell.measured for cell in first.cells]
+    again, _ = table(tmp_path, layers=("1",))
+    assert [cell.outcome.measured for cell in again.cells] == [cell.outcome.measured for cell in first.cells]
     with pytest.raises(AssertionError, match="made again"):
-        table(tmp_path, replace(QUICK, seed=1))
+        table(tmp_path, replace(QUICK, seed=1), ("1",))
 
 
 def test_a_damaged_file_is_made_again(tmp_path):
@@ -161,7 +175,7 @@ def test_a_damaged_file_is_made_again(tmp_path):
     for path in (tmp_path / "kept").iterdir():
         path.write_bytes(path.read_bytes()[:100])
     again, _ = table(tmp_path, layers=("1",))
-    assert [cell.measured for cell in again.cells] == [cell.measured for cell in first.cells]
+    assert [cell.outcome.measured for cell in again.cells] == [cell.outcome.measured for cell in first.cells]
 
 
 def test_a_stopped_task_goes_on(tmp_path, monkeypatch):
@@ -186,8 +200,8 @@ def test_a_stopped_task_goes_on(tmp_path, monkeypatch):
 # -- the report ------------------------------------------------------------------------------------------
 
 
-def test_tables_and_record(tmp_path):
-    found, _ = table(tmp_path)
+def test_tables_and_record(whole):
+    found = whole
     text = layer_report.markdown(found, "the command")
     assert text.index("`ijcv16`:") < text.index("`cvpr15`:")  # the protocol's own error first
     assert "`the command`" in text
@@ -195,7 +209,9 @@ def test_tables_and_record(tmp_path):
         assert title in text
     assert "Pose" not in text
     cells = found.row("4")
-    means = [[statistics.mean(cell.measured["ijcv16"][k : k + 2]) for k in (0, 2, 4)] for cell in cells]
+    means = [
+        [statistics.mean(cell.outcome.measured["ijcv16"][k : k + 2]) for k in (0, 2, 4)] for cell in cells
+    ]
     shown = [f"{100 * statistics.mean(m):.1f}" for m in means]
     deviations = [f"{100 * statistics.stdev(m):.1f}" for m in means]
     best = min(range(2), key=lambda k: statistics.mean(means[k]))  # the third has no regulariser
@@ -203,7 +219,7 @@ def test_tables_and_record(tmp_path):
     line = " | ".join(f"{mean} ± {deviation}" for mean, deviation in zip(shown, deviations, strict=True))
     assert f"| 4 | 8×8×8 | {line} |" in text
     record = json.loads(json.dumps(plain_json(layer_report.record(found, "the command"))))
-    assert record["cells"][0]["measured"]["ijcv16"] == found.cells[0].measured["ijcv16"]
+    assert record["cells"][0]["measured"]["ijcv16"] == found.cells[0].outcome.measured["ijcv16"]
     assert record["settings"]["values"] == [1, 300, None]
     assert layer_report.sheet(found, 1).width > 4 * 100
 
@@ -211,7 +227,7 @@ def test_tables_and_record(tmp_path):
 def test_divergence_is_told(tmp_path):
     broken = replace(QUICK, protocol="cvpr15", values=(1e12,), restarts=1, steps=12)
     found, _ = table(tmp_path, broken, ("1",))
-    assert found.cells[0].diverged == 3
+    assert found.cells[0].outcome.diverged == 3
     assert "3 of 3 inversions diverged" in layer_report.markdown(found, "")
 
 

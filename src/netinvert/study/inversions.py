@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,31 +93,62 @@ def perform(task: Task, kept: Path) -> Done:
     return done
 
 
-def measure(
-    result: Result,
-    encoder: Encoder,
-    originals: Tensor | None,
-    histograms: Tensor,
-    reference: Reference | None,
-) -> Measured:
-    """What is known of each sample. ``originals`` (N, C, H, W); ``histograms`` (N or 1, bins) of gradients
-    to which those of the images are compared."""
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What inversions of N codes are held against: the originals (N, C, H, W), if known, the gradient
+    histograms (N, bins) that natural images would have, the reference codes."""
+
+    originals: Tensor | None
+    histograms: Tensor
+    reference: Reference | None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A task's images (N, C, H, W), what is measured of them, how many diverged; None and nothing measured
+    where it failed, with the reason."""
+
+    images: Tensor | None
+    measured: Measured
+    diverged: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    failure: str | None = None
+
+
+def outcome(task: Task, scale: Scale, batch: int, place: Callable[[str], Path]) -> Outcome:
+    """Perform a task, ``batch`` codes at once, keeping each part at ``place(digest)``, and measure it."""
     measured: Measured = {name: [] for name in MEASURES}
-    for figures in judge(result, encoder, originals, reference):
+    images: list[Tensor] = []
+    ended, seconds, cpu = 0, 0.0, 0.0
+    for start in range(0, len(task.codes), batch):
+        rows = slice(start, start + batch)
+        part = Task(task.encoder, task.how, task.codes[rows], task.seeds[rows])
+        done = perform(part, place(part.digest()))
+        cpu += done.cpu_seconds
+        if done.result is None:
+            return Outcome(None, {}, cpu_seconds=cpu, failure=done.failure)
+        for name, values in _measure(done.result, task.encoder, scale, rows).items():
+            measured[name] += values
+        images.append(done.result.image)
+        ended += sum(status == DIVERGED for status in done.result.status)
+        seconds += done.result.seconds
+    return Outcome(torch.cat(images), measured, ended, seconds, cpu)
+
+
+def _measure(result: Result, encoder: Encoder, scale: Scale, rows: slice) -> Measured:
+    measured: Measured = {name: [] for name in MEASURES}
+    originals = None if scale.originals is None else scale.originals[rows]
+    for figures in judge(result, encoder, originals, scale.reference):
         for name, value in figures.errors.items():
             measured[name].append(value)
         measured["ssim"].append(figures.ssim)
         measured["psnr"].append(figures.psnr)
         for name, pose in (("pose", figures.pose), ("judged", figures.judged)):
             measured[name].append(None if pose is None else pose.rotation_difference)
-    shared = histogram_intersection(gradient_histogram(result.image), histograms.to(result.image.device))
+    shared = histogram_intersection(gradient_histogram(result.image).cpu(), scale.histograms[rows].cpu())
     measured["naturalness"] = list(shared.tolist())
     return measured
-
-
-def diverged(result: Result) -> int:
-    """How many samples did."""
-    return sum(status == DIVERGED for status in result.status)
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> tuple[float, float] | None:

@@ -39,11 +39,11 @@ class Quantity:
 
 
 def _measured(name: str) -> Callable[[Cell, int], list[float | None]]:
-    return lambda cell, count: _of_photographs(cell.measured.get(name, []), count)
+    return lambda cell, count: _of_photographs(cell.outcome.measured.get(name, []), count)
 
 
 def _all(name: str) -> Callable[[Cell, int], list[float | None]]:
-    return lambda cell, count: cell.measured.get(name, [])
+    return lambda cell, count: cell.outcome.measured.get(name, [])
 
 
 def _median_and_largest(values: Sequence[float | None]) -> tuple[float, float] | None:
@@ -96,12 +96,13 @@ def markdown(table: LayerTable, command: str) -> str:
     settings, cells = table.settings, table.cells
     steps = sorted({cell.steps for cell in cells})
     count, restarts = len(table.names), settings.restarts
+    seconds = sum(cell.outcome.cpu_seconds for cell in cells)
     lines = [
         f"# {table.network}, layer by layer: protocol `{settings.protocol}`",
         "",
         f"Made by `{command}`:",
         f"{count} photographs ({', '.join(table.names)}), {restarts} inversion{'s' * (restarts > 1)} a code, "
-        f"{' or '.join(map(str, steps))} steps, {sum(cell.cpu_seconds for cell in cells):.0f} CPU seconds "
+        f"{' or '.join(map(str, steps))} steps, {seconds:.0f} CPU seconds "
         f"in all. Mean ± standard deviation (n - 1) over photographs, each of which counts with the mean of "
         f"its inversions; the best of a row among those with a regulariser is bold. The pairs of `cvpr15` "
         f"and `cvpr16` are those of {table.reference}.",
@@ -112,9 +113,12 @@ def markdown(table: LayerTable, command: str) -> str:
             lines += ["", f"## {quantity.title}", "", *_rows(table, quantity)]
     remarks = [
         f"- {cell.layer}, {cell.label}: "
-        + (cell.failure or f"{cell.diverged} of {len(cell.measured['ijcv16'])} inversions diverged")
+        + (
+            cell.outcome.failure
+            or f"{cell.outcome.diverged} of {len(cell.outcome.measured['ijcv16'])} inversions diverged"
+        )
         for cell in cells
-        if cell.failure or cell.diverged
+        if cell.outcome.failure or cell.outcome.diverged
     ]
     if remarks:
         lines += ["", "## What went wrong", "", *remarks]
@@ -130,7 +134,7 @@ def sheet(table: LayerTable, photograph: int = 0) -> Image.Image:
     for layer in table.layers:
         pictures = [Picture(table.originals[photograph])]
         for cell in table.row(layer):
-            image = None if cell.images is None else cell.images[at]
+            image = None if cell.outcome.images is None else cell.outcome.images[at]
             pictures.append(Picture(image, () if image is None else (_caption(cell, at),)))
         shape = "×".join(map(str, table.row(layer)[0].code_shape))
         rows.append(Row(f"{layer}: {shape}", tuple(pictures)))
@@ -153,11 +157,12 @@ def record(table: LayerTable, command: str) -> dict[str, object]:
 
 
 def _plain(cell: Cell) -> dict[str, object]:
-    return {name: value for name, value in vars(cell).items() if name != "images"}
+    found = {name: value for name, value in vars(cell.outcome).items() if name != "images"}
+    return {**{name: value for name, value in vars(cell).items() if name != "outcome"}, **found}
 
 
 def _caption(cell: Cell, at: int) -> str:
-    error, natural = (cell.measured[name][at] for name in ("ijcv16", "naturalness"))
+    error, natural = (cell.outcome.measured[name][at] for name in ("ijcv16", "naturalness"))
     same = "" if cell.same_class is None else ", same class" if cell.same_class[at] else ", other class"
     return f"error {error:.2f}, naturalness {natural:.2f}{same}"
 

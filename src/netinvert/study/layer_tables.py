@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from netinvert.naturalness import gradient_histogram
 from netinvert.networks import Network
 from netinvert.presets import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, Recipe, recipe
 from netinvert.priors import TotalVariation
-from netinvert.study.inversions import Measured, Task, diverged, measure, perform
+from netinvert.study.inversions import Outcome, Scale, Task, mean_and_deviation, outcome
 
 Progress = Callable[[str], None]
 NO_PRIOR = None
@@ -118,23 +118,20 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """All inversions of a layer's codes with one value. In ``measured`` and ``same_class`` they stand
-    photograph by photograph, the restarts of one together; ``spread`` has a value a photograph: the mean
-    over pairs of its restarts of their root mean square difference (``distance``) and their ``ssim``.
+    """All inversions of a layer's codes with one value: photographs, and the restarts of one together.
+
+    ``same_class``: whether the network's first class is that of the original. ``spread`` has a value a
+    photograph: the mean over pairs of its restarts of their root mean square difference (``distance``) and
+    of their ``ssim``.
     """
 
     layer: str
     code_shape: tuple[int, ...]
     label: str
     steps: int
-    measured: Measured = field(default_factory=dict)
+    outcome: Outcome
     same_class: tuple[bool, ...] | None = None
     spread: dict[str, list[float]] | None = None
-    diverged: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    failure: str | None = None
-    images: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,39 +209,20 @@ class _Layer:
     classes: Encoder | None
 
     def cell(self, how: Recipe, settings: Settings, label: str, keep: Path) -> Cell:
-        seeds = range(settings.seed, settings.seed + settings.restarts)
-        which = [(k, seed) for k in range(len(self.codes)) for seed in seeds]
-        blank = Cell(self.encoder.layer, self.encoder.code_shape, label, how.steps)
-        measured: Measured = {}
-        images, ended, seconds, cpu = [], 0, 0.0, 0.0
-        for start in range(0, len(which), settings.batch):
-            part = which[start : start + settings.batch]
-            rows = [k for k, _ in part]
-            task = Task(self.encoder, how, self.codes[rows], tuple(seed for _, seed in part))
-            done = perform(task, keep / f"{task.digest()}.safetensors")
-            cpu += done.cpu_seconds
-            if done.result is None:
-                return replace(blank, failure=done.failure, cpu_seconds=cpu)
-            originals = self.originals[rows]
-            histograms = gradient_histogram(originals)
-            found = measure(done.result, self.encoder, originals, histograms, self.reference)
-            for name, values in found.items():
-                measured.setdefault(name, []).extend(values)
-            images.append(done.result.image)
-            ended += diverged(done.result)
-            seconds += done.result.seconds
-        found_images = torch.cat(images)
+        restarts = settings.restarts
+        seeds = tuple(range(settings.seed, settings.seed + restarts)) * len(self.codes)
+        task = Task(self.encoder, how, self.codes.repeat_interleave(restarts, 0), seeds)
+        originals = self.originals.repeat_interleave(restarts, 0)
+        scale = Scale(originals, gradient_histogram(originals), self.reference)
+        found = outcome(task, scale, settings.batch, lambda digest: keep / f"{digest}.safetensors")
+        cell = Cell(self.encoder.layer, self.encoder.code_shape, label, how.steps, found)
+        if found.images is None:
+            return cell
+        grouped = found.images.view(len(self.codes), restarts, *found.images.shape[1:])
         return replace(
-            blank,
-            measured=measured,
-            same_class=self._same_class(found_images, settings.restarts),
-            spread=spread(found_images.view(len(self.codes), -1, *found_images.shape[1:]))
-            if len(seeds) > 1
-            else None,
-            diverged=ended,
-            seconds=seconds,
-            cpu_seconds=cpu,
-            images=found_images,
+            cell,
+            same_class=self._same_class(found.images, restarts),
+            spread=spread(grouped) if restarts > 1 else None,
         )
 
     def _same_class(self, images: Tensor, restarts: int) -> tuple[bool, ...] | None:
@@ -313,8 +291,9 @@ def has_classes(network: Network) -> bool:
 
 
 def _line(network: str, cell: Cell, error: str) -> str:
-    if cell.failure is not None:
-        return f"{network} {cell.layer:10} {cell.label:14} {cell.failure}"
-    known = [value for value in cell.measured[error] if value is not None]
-    mean = f"{sum(known) / len(known):.3f}" if known else "–"
-    return f"{network} {cell.layer:10} {cell.label:14} {error} {mean}, {cell.cpu_seconds:.0f} CPU s"
+    found = cell.outcome
+    told = found.failure
+    if told is None:
+        mean = mean_and_deviation(found.measured[error])
+        told = f"{error} {'–' if mean is None else f'{mean[0]:.3f}'}, {found.cpu_seconds:.0f} CPU s"
+    return f"{network} {cell.layer:10} {cell.label:14} {told}"
