@@ -1,0 +1,34 @@
+"""netinvert itself: what ``ni.invert`` does, watched by a callback."""
+
+from __future__ import annotations
+
+import time
+
+import netinvert as ni
+from netinvert.progress import Snapshot
+from peers.case import Case
+from peers.recorder import Finished, Recorder
+
+
+def default(case: Case, recorder: Recorder) -> dict[str, float]:
+    """The default preset. Making the encoder (which tries the network out) is timed by itself.
+
+    What counts at any time is the best picture so far: what a run stopped there would give back.
+    """
+    began = time.perf_counter()
+    encoder = ni.Encoder(case.network, case.layer)
+    spent = time.perf_counter() - began
+    code = encoder(case.image)
+
+    def stepped(snapshot: Snapshot) -> bool:
+        try:
+            recorder.step(lambda: snapshot.best_image)
+        except Finished:
+            return True
+        return False
+
+    with recorder.running():
+        inversion = ni.prepare(encoder, code, ni.recipe("default", encoder))
+        result = inversion.run(ni.Run(seed=case.seed, callback=stepped))
+    recorder.last(result.image)
+    return {"encoder_seconds": spent}
