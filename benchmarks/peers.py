@@ -71,7 +71,7 @@ def main() -> None:
     wanted = jobs(choice, settings)
     for number, job in enumerate(wanted, 1):
         if options.again or not is_done(job, done):
-            done[key(job)] = perform(job, options.images)
+            done[key(job)] = perform(job, options.images) | {"netinvert": results["machine"]["netinvert"]}
             write_json(record, results)
         print(f"{number}/{len(wanted)} {line(job, done[key(job)])}", flush=True)
     (options.out / "peers.md").write_text(markdown(results))
