@@ -68,7 +68,7 @@ def with_canvas(how: Recipe, encoder: Encoder, canvas: str) -> Recipe:
     """
     if canvas not in CANVASES:
         raise ConfigError(f"there is no canvas '{canvas}'; choose from {', '.join(CANVASES)}")
-    if any(isinstance(stage.optimizer, Momentum | DecayingAdaGrad) for stage in how.stages):
+    if how.raw or any(isinstance(stage.optimizer, Momentum | DecayingAdaGrad) for stage in how.stages):
         if canvas == "pixels":
             return how
         raise ConfigError(

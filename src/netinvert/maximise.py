@@ -33,8 +33,8 @@ def maximise(
     """Find images that make an objective small: Activate (negated), Caricature, PoseTowards, one of your own.
 
     One image a seed. An Activate is measured in units of the largest response to the package's photographs
-    (``in_units_of_photographs``), so that presets and weights mean the same for every unit. ``start``
-    (N or 1, C, H, W). Raises ConfigError, CodeError, ImageError, NetworkError.
+    (``in_units_of_photographs``), so that presets and weights mean the same for every unit; not so by
+    ``raw`` recipes. ``start`` (N or 1, C, H, W). Raises ConfigError, CodeError, ImageError, NetworkError.
     """
     if isinstance(preset, Recipe):
         if prior is not None:
@@ -53,7 +53,7 @@ def prepare_maximising(
     seeds = [run.seed] if isinstance(run.seed, int) else list(run.seed)
     if start is not None:
         start = start_images(encoder, start, len(seeds))
-    if isinstance(objective, Activate):
+    if isinstance(objective, Activate) and not how.raw:
         objective = in_units_of_photographs(encoder, objective)
     return Inversion(
         how.canvas(seeds, start),

@@ -21,7 +21,8 @@ class Recipe:
 
     ``canvas`` makes N start canvases from N seeds, or shows a start image. ``data_weight`` multiplies the
     data term (the normalised squared code error, say); ``priors`` are (weight, prior), named by ``prior``.
-    ``mask`` (a tensor that broadcasts to a code, 1 where it counts) leaves parts of the code free.
+    ``mask`` (a tensor that broadcasts to a code, 1 where it counts) leaves parts of the code free. ``raw``
+    recipes have steps made for activations as the network gives them, in no other units.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     prior: str = "none"
     mask: Tensor | None = None
+    raw: bool = False
 
     @property
     def steps(self) -> int:

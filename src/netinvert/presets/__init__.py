@@ -7,6 +7,7 @@ from collections.abc import Callable
 from netinvert.canvases import CANVASES, PIXEL, with_canvas
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
+from netinvert.presets.deepvis import DEEPVIS, deepvis_preset
 from netinvert.presets.default import default, fourier_adam
 from netinvert.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, cvpr15, cvpr15_paper_lambdas
 from netinvert.presets.mahendran16 import ijcv16, ijcv16_lambdas
@@ -26,6 +27,7 @@ MAXIMISING: dict[str, Preset] = {
     "simonyan13": simonyan13,
     "ijcv16": ijcv16_maximising,
     "maco": maco,
+    **{name: deepvis_preset(name) for name in DEEPVIS},
 }
 
 __all__ = [
