@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import CodeError, ImageError, NetworkError
+from netinvert.fusing import fuse_convolutions
 from netinvert.images import fit
 from netinvert.networks.network import Network, Preprocessing, weights_sha256
 from netinvert.tap import LayerName, Tap, leaking_relus
@@ -52,7 +53,7 @@ class Encoder:
         name = LayerName.parse(layer, original)
         frozen = _frozen_copy(original)
         self.trace: Trace = trace(frozen, name, self.network_input(self._probe(1)))
-        self._tap = self._fast_tap(frozen)
+        self._tap, self._open_tap = self._fast_taps(frozen)
         self.code_shape = self._validate()
 
     # -- the function itself ---------------------------------------------------------------------------
@@ -110,8 +111,13 @@ class Encoder:
     @contextmanager
     def leaking(self, slope: float = 0.1) -> Iterator[None]:
         """Let gradients leak through dead ReLUs (the forward values stay as they are)."""
-        with leaking_relus(slope):
-            yield
+        fast = self._tap
+        self._tap = self._open_tap  # whose ReLUs are torch's own
+        try:
+            with leaking_relus(slope):
+                yield
+        finally:
+            self._tap = fast
 
     # -- what is known of the cut ----------------------------------------------------------------------
 
@@ -161,22 +167,28 @@ class Encoder:
         noise = torch.rand(count, self.preprocessing.channels, *self.size, generator=source, dtype=self.dtype)
         return noise.to(self.device)
 
-    def _fast_tap(self, frozen: nn.Module) -> Tap:
-        """The cut, with BatchNorm folded and channels last where the code stays the same."""
-        tap = Tap(frozen, self.trace.layer)
+    def _fast_taps(self, frozen: nn.Module) -> tuple[Tap, Tap]:
+        """The cut, with BatchNorm folded, channels last and ReLUs fused where the code stays the same; and the
+        same before ReLUs were fused."""
+        tap = unfused = Tap(frozen, self.trace.layer)
         probe = self.network_input(self._probe(1))
         with torch.no_grad():
             exact = tap(probe)
-            for rewrite in (fold_batchnorm, _channels_last):
+            for rewrite in (fold_batchnorm, _channels_last, fuse_convolutions):
+                if rewrite is fuse_convolutions:
+                    unfused = tap
+                    if not tap.channels_last:
+                        break
                 try:
                     rewritten = rewrite(copy.deepcopy(tap.module), tap.layer, probe)
-                    candidate = Tap(rewritten, tap.layer, channels_last=rewrite is _channels_last)
+                    last = tap.channels_last or rewrite is _channels_last
+                    candidate = Tap(rewritten, tap.layer, channels_last=last)
                     found = candidate(probe)
                 except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
                     continue
                 if _relative(found, exact) <= EXACT:
                     tap = candidate
-        return tap
+        return tap, unfused
 
     @torch.enable_grad()
     def _validate(self) -> tuple[int, ...]:

@@ -63,10 +63,11 @@ class Tap:
         self.module = module
         self.layer = layer
         self.channels_last = channels_last
+        self._target = layer.module_of(module)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The code. Hooks live only for the length of this call."""
-        target = self.layer.module_of(self.module)
+        target = self._target
         if target is None:
             return x
         if self.channels_last:

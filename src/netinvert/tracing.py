@@ -118,11 +118,12 @@ def fold_batchnorm(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Module:
         Tap(module, layer)(x)
     for conv, norm in pairs:
         if runs[conv] == runs[norm] == 1:
-            _put(module, names[conv], fuse_conv_bn_eval(conv, norm))
-            _put(module, names[norm], nn.Identity())
+            put(module, names[conv], fuse_conv_bn_eval(conv, norm))
+            put(module, names[norm], nn.Identity())
     return module
 
 
-def _put(module: nn.Module, name: str, part: nn.Module) -> None:
+def put(module: nn.Module, name: str, part: nn.Module) -> None:
+    """Set the submodule of this dotted name."""
     parent, _, child = name.rpartition(".")
     setattr(module.get_submodule(parent), child, part.requires_grad_(False))
