@@ -14,11 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
+from netinvert.optimizers import Optimizer, Updater
 
 
-class _Rule(Protocol):
+class Rate(Optimizer, Protocol):
+    """How long the steps are."""
+
     def rates(self, losses: Tensor, squares: Tensor) -> Tensor:
         """Learning rates (N,) from the energies and the gradients' squared norms, both (N,)."""
+
+    def times(self, factor: float) -> Rate:
+        """The same rule with steps so many times as long."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,11 @@ class ConstantRate:
         """The rate, (N,)."""
         return torch.full_like(losses, self.rate)
 
-    def start(self, parameters: Sequence[nn.Parameter]) -> _Steps:
+    def times(self, factor: float) -> ConstantRate:
+        """Steps so many times as long."""
+        return ConstantRate(factor * self.rate)
+
+    def start(self, parameters: Sequence[nn.Parameter]) -> Updater:
         """Begin on these parameters."""
         return _Steps(self, parameters)
 
@@ -56,7 +66,11 @@ class ProgressRate:
         """Each sample's rate, (N,); the highest where there is no gradient."""
         return (self.desired / squares).clamp_max(self.most)
 
-    def start(self, parameters: Sequence[nn.Parameter]) -> _Steps:
+    def times(self, factor: float) -> ProgressRate:
+        """Steps so many times as long."""
+        return ProgressRate(factor * self.desired, factor * self.most)
+
+    def start(self, parameters: Sequence[nn.Parameter]) -> Updater:
         """Begin on these parameters."""
         return _Steps(self, parameters)
 
@@ -83,7 +97,11 @@ class Progress01Rate:
         desired = (self.late * (1 + losses)).clamp_max(self.early)  # the energy is -a
         return torch.where(squares > 0, desired / squares, 0.0).clamp_max(self.most)
 
-    def start(self, parameters: Sequence[nn.Parameter]) -> _Steps:
+    def times(self, factor: float) -> Progress01Rate:
+        """Steps so many times as long."""
+        return Progress01Rate(factor * self.early, factor * self.late, factor * self.most)
+
+    def start(self, parameters: Sequence[nn.Parameter]) -> Updater:
         """Begin on these parameters."""
         return _Steps(self, parameters)
 
@@ -91,7 +109,7 @@ class Progress01Rate:
 class _Steps:
     """Downhill on the energy, each sample at its own rate; nothing is kept from step to step."""
 
-    def __init__(self, rule: _Rule, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, rule: Rate, parameters: Sequence[nn.Parameter]) -> None:
         self._rule = rule
         self._parameters = parameters
 
