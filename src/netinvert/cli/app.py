@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from netinvert.cli import demo, encode, invert, layers, networks, rerun
+from netinvert.cli import deepvis, demo, encode, invert, layers, networks, rerun
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
@@ -67,6 +67,7 @@ app.command("encode")(encode.encode)
 app.command("layers")(layers.layers)
 app.command("networks")(networks.networks)
 app.command("rerun")(rerun.rerun)
+app.command("deepvis")(deepvis.deepvis)
 app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
