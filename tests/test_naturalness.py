@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from netinvert import ImageError
-from netinvert.naturalness import BINS, LUMA, gradient_histogram, histogram_intersection, naturalness
+from netinvert.naturalness import (
+    BINS,
+    LUMA,
+    STRENGTHS,
+    gradient_histogram,
+    gradient_naturalness,
+    gradient_statistics,
+    histogram_intersection,
+    naturalness,
+)
+from netinvert.samples import photographs
 
 
 def ramp(degrees: float, size: int = 33) -> torch.Tensor:
@@ -83,6 +93,33 @@ def test_samples_are_independent_and_clipped():
 def test_a_constant_image_shares_nothing():
     flat = torch.full((1, 3, 8, 8), 0.5)
     assert histogram_intersection(gradient_histogram(flat), gradient_histogram(flat)).item() == 0
+
+
+def test_statistics_count_pixels_by_strength_and_direction():
+    # Slopes of 3/256 a pixel to the right: in [2/256, 4/256), direction -0, in the ninth bin.
+    line = torch.arange(20, dtype=torch.float64) * 3 / 256
+    image = line.expand(1, 1, 10, 20).clone()
+    image[..., 10:] = image[..., 10:11]  # and flat from there on
+    shares = gradient_statistics(image)[0]
+    assert shares.shape == (1 + len(STRENGTHS) * BINS,)
+    assert shares.sum().item() == pytest.approx(1)
+    assert shares[0].item() == pytest.approx(9 / 20)
+    full = 1 + STRENGTHS.index(2 / 256) * BINS + 8
+    half = 1 + STRENGTHS.index(1 / 256) * BINS + 8  # at both ends, over half the distance
+    assert shares[full].item() == pytest.approx(9 / 20)
+    assert shares[half].item() == pytest.approx(2 / 20)
+
+
+def test_statistics_tell_noise_and_blur_from_an_image_where_directions_cannot():
+    _, shown = photographs((64, 64))
+    noise = torch.rand(shown.shape, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(shown, 9, 1, 4, count_include_pad=False)
+    assert naturalness(noise, shown).mean() > 0.8
+    for other in (noise, blurred):
+        assert gradient_naturalness(other, shown).mean() < 0.6
+    assert gradient_naturalness(shown, shown).tolist() == pytest.approx([1] * 7)
+    slightly = shown + 0.01 * (noise - 0.5)
+    assert (gradient_naturalness(slightly, shown) > gradient_naturalness(noise, shown)).all()
 
 
 def test_bad_images_are_refused():

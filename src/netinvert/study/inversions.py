@@ -21,14 +21,15 @@ from netinvert.files import FileError, load_tensors, plain_json, save_tensors
 from netinvert.invert import prepare
 from netinvert.judging import Reference, judge
 from netinvert.manifest import describe_recipe, versions
-from netinvert.naturalness import gradient_histogram, histogram_intersection
+from netinvert.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
 from netinvert.presets import Recipe
 from netinvert.result import STATUS, Result
 
 DIVERGED = STATUS[3]
 TENSORS = ("image", "code", "target", "losses", "best_step")
-MEASURES = ("cvpr15", "ijcv16", "cvpr16", "naturalness", "ssim", "psnr", "pose", "judged")
-"""The code errors by name; the intersection of gradient histograms; likeness to the original; the geodesic
+MEASURES = ("cvpr15", "ijcv16", "cvpr16", "naturalness", "gradients", "ssim", "psnr", "pose", "judged")
+"""The code errors by name; the intersections of histograms of gradients, by direction and by strength and
+direction; likeness to the original; the geodesic
 difference in degrees of the pose from the original's, as the network itself and as its judge reads it."""
 
 Measured = dict[str, list[float | None]]
@@ -54,7 +55,7 @@ class Task:
             "seeds": self.seeds,
         }
         digest = hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode())
-        digest.update(self.codes.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(self.codes.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -95,11 +96,11 @@ def perform(task: Task, kept: Path) -> Done:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """What inversions of N codes are held against: the originals (N, C, H, W), if known, the gradient
-    histograms (N, bins) that natural images would have, the reference codes."""
+    """What inversions of N codes are held against: the originals (N, C, H, W), if known, the histograms
+    (N, bins) that natural images would have, by name, the reference codes."""
 
     originals: Tensor | None
-    histograms: Tensor
+    histograms: dict[str, Tensor]
     reference: Reference | None
 
 
@@ -146,9 +147,16 @@ def _measure(result: Result, encoder: Encoder, scale: Scale, rows: slice) -> Mea
         measured["psnr"].append(figures.psnr)
         for name, pose in (("pose", figures.pose), ("judged", figures.judged)):
             measured[name].append(None if pose is None else pose.rotation_difference)
-    shared = histogram_intersection(gradient_histogram(result.image).cpu(), scale.histograms[rows].cpu())
-    measured["naturalness"] = list(shared.tolist())
+    for name, histogram in histograms_of(result.image).items():
+        shared = histogram_intersection(histogram, scale.histograms[name][rows])
+        measured[name] = list(shared.tolist())
     return measured
+
+
+def histograms_of(images: Tensor) -> dict[str, Tensor]:
+    """The histograms whose intersections measure how natural images (N, C, H, W) are; on the CPU."""
+    makers = {"naturalness": gradient_histogram, "gradients": gradient_statistics}
+    return {name: make(images).cpu() for name, make in makers.items()}
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> tuple[float, float] | None:

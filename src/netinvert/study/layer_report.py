@@ -64,12 +64,13 @@ QUANTITIES = (
     *(Quantity(f"Code error `{name}`: {what}", _measured(name), 100) for name, what in ERRORS.items()),
     Quantity("Same first class as the original, per cent of the inversions", _same_class, 100, 0, max),
     Quantity(
-        "Naturalness: intersection of the gradient histograms, per cent",
+        "Naturalness: intersection of the histograms of gradients' directions, per cent",
         _measured("naturalness"),
         100,
         1,
         max,
     ),
+    Quantity("The same by strength and direction (ours), per cent", _measured("gradients"), 100, 1, max),
     Quantity("SSIM with the original", _measured("ssim"), 1, 3, max),
     *(
         Quantity(

@@ -22,11 +22,10 @@ from netinvert.errors import CodeError, ConfigError
 from netinvert.judging import Reference, shipped_reference
 from netinvert.layers import list_layers
 from netinvert.metrics import ssim
-from netinvert.naturalness import gradient_histogram
 from netinvert.networks import Network
 from netinvert.presets import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, Recipe, recipe
 from netinvert.priors import TotalVariation
-from netinvert.study.inversions import Outcome, Scale, Task, mean_and_deviation, outcome
+from netinvert.study.inversions import Outcome, Scale, Task, histograms_of, mean_and_deviation, outcome
 
 Progress = Callable[[str], None]
 NO_PRIOR = None
@@ -213,7 +212,7 @@ class _Layer:
         seeds = tuple(range(settings.seed, settings.seed + restarts)) * len(self.codes)
         task = Task(self.encoder, how, self.codes.repeat_interleave(restarts, 0), seeds)
         originals = self.originals.repeat_interleave(restarts, 0)
-        scale = Scale(originals, gradient_histogram(originals), self.reference)
+        scale = Scale(originals, histograms_of(originals), self.reference)
         found = outcome(task, scale, settings.batch, lambda digest: keep / f"{digest}.safetensors")
         cell = Cell(self.encoder.layer, self.encoder.code_shape, label, how.steps, found)
         if found.images is None:
