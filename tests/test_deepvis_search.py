@@ -25,7 +25,7 @@ def cut(layer="output", dtype=torch.float32) -> Encoder:
     )
 
 
-def quiet(done, total):
+def quiet(done, total, share):
     pass
 
 
@@ -131,7 +131,7 @@ def test_a_stopped_search_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     encoder = cut()
     run(encoder, SEARCH, tmp_path / "whole", False, quiet)
 
-    def stop(done, total):
+    def stop(done, total, share):
         if done == 6:
             raise KeyboardInterrupt
 

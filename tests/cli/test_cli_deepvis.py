@@ -21,7 +21,7 @@ def test_a_search_from_the_command_line(cli, net, tmp_path):
 
 def test_a_stopped_search_says_how_to_go_on(cli, net, tmp_path, monkeypatch):
     def stopping():
-        def progress(done, total):
+        def progress(done, total, share):
             if done == 4:
                 raise KeyboardInterrupt
 

@@ -72,16 +72,19 @@ def deepvis(  # noqa: PLR0913  (one parameter an option)
         typer.echo(f"open {report}")
 
 
-def _lines() -> Callable[[int, int], None]:
+def _lines() -> Callable[[int, int, float], None]:
     """How far it is, every ten seconds, on stderr."""
     began = said = time.monotonic()
+    before: float | None = None  # what an earlier session has done
 
-    def progress(done: int, total: int) -> None:
-        nonlocal said
+    def progress(done: int, total: int, share: float) -> None:
+        nonlocal said, before
         now = time.monotonic()
-        if now - said >= SECONDS_BETWEEN_LINES or done == total:
+        if before is None:
+            before = share
+        elif share > before and (now - said >= SECONDS_BETWEEN_LINES or done == total):
             said = now
-            left = (total - done) * (now - began) / done
+            left = (1 - share) * (now - began) / (share - before)
             note(f"{done} of {total} settings, {left / 60:.0f} min left")
 
     return progress

@@ -31,7 +31,8 @@ from netinvert.samples import photographs
 from netinvert.study.deepvis_draws import RANGES, Search, Trial, Tried, trials
 from netinvert.study.deepvis_page import report
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, float], None]
+"""Told how many settings are done, of how many, and the share of the steps; before each one, and at the end."""
 
 
 def run(encoder: Encoder, search: Search, out: Path, overwrite: bool, progress: Progress) -> Path:
@@ -82,14 +83,17 @@ def _try_all(
 ) -> Iterator[Tried]:
     photographed = _photographs_histogram(encoder)
     wanted = trials(search)
+    steps, done = sum(trial.settings.steps for trial in wanted), 0
     for number, trial in enumerate(wanted):
         path = folder.checkpoint_of(trial.name)
         kept = _kept(path)
         if kept is None:
+            progress(number, len(wanted), done / steps)
             kept = _tried(encoder, trial, direction, search.seed, photographed)
             save_tensors(path, kept)
+        done += trial.settings.steps
         yield Tried(trial, **kept)
-        progress(number + 1, len(wanted))
+    progress(len(wanted), len(wanted), 1.0)
 
 
 def _kept(path: Path) -> dict[str, Tensor] | None:
