@@ -32,7 +32,7 @@ from netinvert.study.deepvis_draws import RANGES, Search, Trial, Tried, trials
 from netinvert.study.deepvis_page import report
 
 Progress = Callable[[int, int, float], None]
-"""Told how many settings are done, of how many, and the share of the steps; before each one, and at the end."""
+"""Told how many settings are done, of how many, and the share of the steps: before each, and at the end."""
 
 
 def run(encoder: Encoder, search: Search, out: Path, overwrite: bool, progress: Progress) -> Path:
