@@ -11,6 +11,7 @@ from netinvert.cli import deepvis, demo, encode, invert, layers, networks, rerun
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
+from netinvert.cli.sweep import ListsCommand, sweep
 from netinvert.errors import NetinvertError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -68,6 +69,7 @@ app.command("layers")(layers.layers)
 app.command("networks")(networks.networks)
 app.command("rerun")(rerun.rerun)
 app.command("deepvis")(deepvis.deepvis)
+app.command("sweep", cls=ListsCommand)(sweep)
 app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
