@@ -74,7 +74,8 @@ def report(encoder: Encoder, search: Search, found: Sequence[Tried]) -> str:
             f"{encoder.size[0]} × {encoder.size[1]} pixels: {len(draws)} random settings of the four "
             "regularisers of Yosinski et al. 2015, "
             f"{search.steps} steps each, and the paper's own four sets. All pictures are stretched around "
-            "the mean, as the authors' code saves them. They are in `pictures/`, all figures in `manifest.json`."
+            "the mean, as the authors' code saves them; single ones are in `pictures/`, all figures in "
+            "`manifest.json`."
         ),
         page.paragraph(_measures(), quiet=True),
         _STYLE.replace("WIDTH", str(min(THUMBNAIL * len(names), 3 * THUMBNAIL))),
