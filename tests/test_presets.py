@@ -28,12 +28,12 @@ from netinvert import (
     Preprocessing,
     Run,
     Stage,
-    TotalVariation,
     descend,
     prepare,
     recipe,
 )
 from netinvert import presets as p
+from netinvert.exposure import Exposure
 from netinvert.presets import mahendran15 as m15
 from netinvert.presets import mahendran16 as m16
 from netinvert.seeds import generators, shifts
@@ -362,7 +362,7 @@ def test_every_preset_with_every_prior(preset, prior):
         assert [term.name for _, term in how.priors[:-1]] == [
             PRIORS[name].make(cut).name for name, _, _ in parts
         ]
-        assert isinstance(how.priors[-1][1], AlphaNorm)
+        assert isinstance(how.priors[-1][1], AlphaNorm | Exposure)
         for (weight, _), (_, _, wanted) in zip(how.priors, parts, strict=False):
             assert not wanted or weight == float(wanted)
         again = recipe(preset, cut, how.prior)

@@ -9,7 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from netinvert.errors import NetworkError
-from netinvert.networks import alexnet, external, imagenet, objectron, onnx, pose_files, posenet, tflite
+from netinvert.networks import (
+    alexnet,
+    dsift,
+    external,
+    hog,
+    imagenet,
+    objectron,
+    onnx,
+    pose_files,
+    posenet,
+    tflite,
+)
 from netinvert.networks.network import Network
 
 Loader = Callable[[str | None], Network]
@@ -82,6 +93,11 @@ def _alexnet(name: str, parameters: int) -> Entry:
     return Entry(card, partial(alexnet.load_alexnet, name))
 
 
+def _gradients(name: str, task: str, layers: tuple[str, ...], load: Loader) -> Entry:
+    size = dsift.side_of(dsift.SIZE) if name == "dsift" else hog.SIZE
+    return Entry(NetworkCard(name, task, "MIT", "netinvert", (size, size), 0, layers), load)
+
+
 BUILT_IN: tuple[Entry, ...] = (
     *(_objectron(kind) for kind in objectron.OBJECTS),
     _posenet("posenet", 1_702_726),
@@ -115,6 +131,9 @@ BUILT_IN: tuple[Entry, ...] = (
     _alexnet("alexnet", 61_100_840),
     _alexnet("alexnet-2012", 60_965_224),
     _alexnet("alexnet-caffe", 60_965_224),
+    _gradients("hog", "HOG (UoCTTI, cells of 8)", hog.LAYERS, partial(hog.load_hog, "hog")),
+    _gradients("hogb", "HOG, bilinear orientations", hog.LAYERS, partial(hog.load_hog, "hogb")),
+    _gradients("dsift", "dense SIFT (bins of 8)", dsift.LAYERS, dsift.load_dsift),
 )
 FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
     "torchvision": (

@@ -12,6 +12,7 @@ from netinvert.presets.default import default, fourier_adam
 from netinvert.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, cvpr15, cvpr15_paper_lambdas
 from netinvert.presets.mahendran16 import ijcv16, ijcv16_lambdas
 from netinvert.presets.maximising import ijcv16_maximising, maco, robust, simonyan13
+from netinvert.presets.shallow import cvpr15_shallow, shallow
 from netinvert.prior_choice import PRIORS, PriorChoice
 from netinvert.recipes import Recipe
 
@@ -21,6 +22,8 @@ PRESETS: dict[str, Preset] = {
     "fourier-adam": fourier_adam,
     "cvpr15": cvpr15,
     "ijcv16": ijcv16,
+    "shallow": shallow,
+    "cvpr15-shallow": cvpr15_shallow,
 }
 MAXIMISING: dict[str, Preset] = {
     "default": robust,
