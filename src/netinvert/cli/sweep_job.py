@@ -79,7 +79,7 @@ class SweepJob:
         plots = {}
         for encoder in encoders:
             layer = [one for one in trials if one.layer == encoder.layer]
-            title = f"{network}, {encoder.layer}, {len(inputs.stems)} codes"
+            title = f"{network}, {encoder.layer}"
             plots[encoder.layer] = tradeoff(layer, title, self.settings.measure)
             write_atomic(folder / f"{_file_name('tradeoff', encoder.layer)}.png", plots[encoder.layer])
         report = Report(network, planned, trials, plots, inputs.stems, self.command())

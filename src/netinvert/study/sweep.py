@@ -6,6 +6,7 @@ Each is held against two wishes that pull apart: a small code error, and a natur
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,8 @@ class Trial:
     codes, None where it failed.
 
     ``on_front``: no other trial of the layer has both a smaller error and a greater naturalness.
-    ``distance`` from the corner of the best values of the front, whose extent is 1 in both directions.
+    ``distance`` from the corner where the best error and the best naturalness of the layer would meet, in
+    units of how far the median trial falls behind them.
     """
 
     layer: str
@@ -101,27 +103,28 @@ def perform(planned: Plan, place: Callable[[str], Path], progress: Progress) -> 
 
 
 def marked(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of one layer with the Pareto front marked, and the distances from its corner."""
+    """The trials of one layer with the Pareto front marked, and the distances from the corner."""
     known = [one for one in trials if one.error is not None and one.naturalness is not None]
-    front = [one for one in known if not any(_beats(other, one) for other in known)]
-    if not front:
+    if not known:
         return list(trials)
-    errors, natural = [_error(one) for one in front], [_naturalness(one) for one in front]
-    wide, high = (max(values) - min(values) or 1.0 for values in (errors, natural))
+    best_error, error_unit = _scale([_error(one) for one in known])
+    best_natural, natural_unit = _scale([-_naturalness(one) for one in known])
 
     def mark(one: Trial) -> Trial:
         if one not in known:
             return one
-        beside, below = (_error(one) - min(errors)) / wide, (max(natural) - _naturalness(one)) / high
-        return replace(one, on_front=one in front, distance=math.hypot(beside, below))
+        beside = (_error(one) - best_error) / error_unit
+        below = (-_naturalness(one) - best_natural) / natural_unit
+        on_front = not any(_beats(other, one) for other in known)
+        return replace(one, on_front=on_front, distance=math.hypot(beside, below))
 
     return [mark(one) for one in trials]
 
 
 def recommended(trials: Sequence[Trial]) -> Trial | None:
-    """Of the trials of one layer the one of the front that is nearest to its corner; None if all failed."""
+    """Of the trials of one layer the one of the front that is nearest to the corner; None if all failed."""
     front = [one for one in trials if one.on_front]
-    return min(front, key=_distance) if front else None
+    return min(front, key=lambda one: (_distance(one), _error(one))) if front else None
 
 
 def recommended_for_all(trials: Sequence[Trial]) -> tuple[Draw, float] | None:
@@ -141,6 +144,15 @@ def recommended_for_all(trials: Sequence[Trial]) -> tuple[Draw, float] | None:
     means = [sum(map(_distance, column)) / len(column) for column in columns]
     best = min(range(len(columns)), key=means.__getitem__)
     return columns[best][0].draw, means[best]
+
+
+def _scale(values: Sequence[float]) -> tuple[float, float]:
+    """The least, and how far the median is from it (or the greatest, or 1, where that is nothing).
+
+    The median, for a few useless settings would stretch the whole range.
+    """
+    least = min(values)
+    return least, statistics.median(values) - least or max(values) - least or 1.0
 
 
 def _beats(one: Trial, other: Trial) -> bool:

@@ -38,9 +38,10 @@ MEASURED = {
     "ssim": "by their likeness to the original, which is SSIM",
 }
 HOW_CHOSEN = (
-    "Recommended (★) is the setting of the front that lies nearest to the corner where the front's smallest "
-    "error and its greatest naturalness would meet, when the front is scaled to the same extent in both "
-    "directions. It is a proposal: look at the pictures, for they say more than either number."
+    "Recommended (★) is the setting of the front that lies nearest to the corner where the smallest error "
+    "and the greatest naturalness of all settings would meet. Distances count in units of how far the median "
+    "setting falls behind the best, in each direction. It is a proposal: look at the pictures, for they say "
+    "more than either number."
 )
 
 
@@ -65,8 +66,8 @@ def html(report: Report) -> str:
     parts = [
         _STYLE,
         page.paragraph(
-            f"{len(report.trials)} settings tried on {len(report.names)} codes of `{report.network}` "
-            f"({', '.join(report.names)}) in {seconds:.0f} CPU seconds:"
+            f"{len(report.trials)} settings tried on the codes of `{report.network}` for "
+            f"{', '.join(report.names)} in {seconds:.0f} CPU seconds:"
         ),
         page.paragraph(f"`{report.command}`"),
         *_recommendations(report),
@@ -138,8 +139,8 @@ def _row(subject: Subject, k: int, trials: Sequence[Trial], best: Trial | None, 
         measured = one.outcome.measured
         names = ("ijcv16", "gradients", "naturalness", "ssim")
         error, natural, directions, likeness = (measured[name][k] for name in names)
-        lines = [f"error {error:.3f}", f"natural {natural:.2f}, directions {directions:.2f}"]
-        lines += [f"SSIM {likeness:.2f}"] if likeness is not None else []
+        lines = [f"error {error:.3f}" + ("" if likeness is None else f", SSIM {likeness:.2f}")]
+        lines += [f"gradients {natural:.2f}", f"directions {directions:.2f}"]
         style = "best" if one is best else "front" if one.on_front else ""
         badge = {"best": "★ ", "front": "◆ ", "": ""}[style]
         canvas = f", {one.draw.canvas}" if one.draw.canvas else ""
