@@ -149,7 +149,7 @@ def robust(encoder: ni.Encoder) -> Recipe:
     has to be as large, as strong and as widely spread as a chair's parts are.
 
     The rate falls, so that the average view counts in the end; the last steps see the image as it is, so that
-    the code is matched (and the best step is not the one with the luckiest view).
+    the code is matched.
     """
     seen = (RandomView(), RandomNoise(0.05), RandomCover())
     return replace(
@@ -198,8 +198,10 @@ def inversions(
     images, seconds = [], 0.0
     for k in range(restarts):
         run = ni.Run(seed=[RESTART * k + index for index in range(count)])
-        result = ni.prepare(encoder, code, how, run=run).run(run)
-        images.append(result.image)
+        inversion = ni.prepare(encoder, code, how, run=run)
+        result = inversion.run(run)
+        with torch.no_grad():  # the last image: the best one may be an early one with a lucky view
+            images.append(inversion.canvas.window(inversion.canvas(), None))
         seconds += result.seconds
     return torch.stack(images), {"steps": how.steps, "seconds_an_image": seconds / (restarts * count)}
 
