@@ -33,7 +33,6 @@ WHOLE = ("brick", "clock_motion", "coins", "grass", "gravel", "ihc", "moon", "pa
 HALVES = ("hubble_deep_field", "motorcycle_left")
 SHOWN = ("astronaut", "chelsea", "coffee", "raccoon", "coins", "motorcycle_left, left half")
 GOALS = {"hog": 28, "hogb": 11, "dsift": 11}
-LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 BATCH = 10
 
 
@@ -80,8 +79,8 @@ def main() -> None:
 
 
 def grey_photographs(size: tuple[int, int]) -> tuple[list[str], Tensor]:
-    names, images = photographs(size)
-    pictures = list(torch.split((images * LUMA).sum(1, keepdim=True), 1))
+    names, images = photographs(size, channels=1)
+    pictures = list(torch.split(images, 1))
     folder = Path(skimage.data.__file__).parent
 
     def read(name: str) -> Tensor:

@@ -90,9 +90,12 @@ def test_an_original_each(encoder, images, result):
         judge(result, encoder, images[:1])
 
 
-def test_a_grey_network_has_no_shipped_reference():
-    form = Preprocessing((18, 18), (0.5,), (0.5,))
-    assert shipped_reference(Encoder(nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), "0", form)) is None
+def test_the_shipped_reference_is_grey_for_a_grey_network_and_none_for_other_channels():
+    grey, other = (Preprocessing((18, 18), (0.5,) * channels, (0.5,) * channels) for channels in (1, 2))
+    found = shipped_reference(Encoder(nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), "0", grey))
+    assert found is not None
+    assert found.codes.shape == (7, 2, 16, 16)
+    assert shipped_reference(Encoder(nn.Sequential(nn.Conv2d(2, 2, 3)).eval(), "0", other)) is None
 
 
 def test_references_of_the_user(encoder, images, tmp_path):

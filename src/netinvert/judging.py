@@ -126,10 +126,10 @@ def encode_images(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
 
 
 def shipped_reference(encoder: Encoder) -> Reference | None:
-    """The photographs that netinvert ships; None for networks that do not take colour images."""
-    if encoder.preprocessing.channels != 3:
+    """The photographs that netinvert ships; None for networks that take neither colour nor grey images."""
+    if encoder.preprocessing.channels not in (1, 3):
         return None
-    names, images = photographs(encoder.size)
+    names, images = photographs(encoder.size, encoder.preprocessing.channels)
     codes = encode_images(encoder, torch.split(images, 1))
     if not _differ(codes):
         return None  # the layer says the same of all of them; there is nothing to divide by

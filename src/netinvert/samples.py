@@ -33,8 +33,9 @@ def chair(size: tuple[int, int] = (224, 224)) -> ChairPicture:
     return ChairPicture(fit(image, size), camera["azimuth"], camera["elevation"], keypoints)
 
 
-def photographs(size: tuple[int, int] = (224, 224)) -> tuple[list[str], Tensor]:
-    """Names and images (7, 3, *size); data/photographs/CREDITS.md says whose they are."""
+def photographs(size: tuple[int, int] = (224, 224), channels: int = 3) -> tuple[list[str], Tensor]:
+    """Names and images (7, ``channels``, *size), colour or grey; data/photographs/CREDITS.md says whose."""
     with as_file(DATA / "photographs") as folder:
         paths = sorted(folder.glob("*.jpg"))
-        return [path.stem for path in paths], torch.cat([fit(read_image(path), size) for path in paths])
+        images = [fit(read_image(path, channels), size) for path in paths]
+        return [path.stem for path in paths], torch.cat(images)
