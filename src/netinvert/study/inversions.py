@@ -52,10 +52,13 @@ class Task:
             "versions": [found["netinvert"], found["torch"]],
             "network": [self.encoder.weights_sha256(), self.encoder.layer, self.encoder.size],
             "recipe": describe_recipe(self.how, self.how.canvas(self.seeds[:1], None)),
+            "stages": repr(self.how.stages),
             "seeds": self.seeds,
         }
         digest = hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode())
-        digest.update(self.codes.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        for tensor in (self.codes, self.how.mask):
+            if tensor is not None:
+                digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
