@@ -28,7 +28,7 @@ from peers.tools import PACKAGES, TOOLS
 import netinvert
 from netinvert.files import load_tensors, write_json
 from netinvert.networks.catalogue import load_network
-from netinvert.pictures import Cell, Row, contact_sheet
+from netinvert.pictures import CELL, Cell, Row, contact_sheet
 
 
 def main() -> None:
@@ -138,17 +138,18 @@ def sheet(done: dict[str, dict], images: Path, file: Path) -> None:
 
 
 def cell(place: Place, name: str, done: dict[str, dict], images: Path) -> Cell:
-    """A tool's last picture; blank if it is not there, or is none."""
+    """A tool's last picture of the first seed; a blank one where there is none."""
+    why = "not run"
     for found in done.values():
         job = Job(**found["job"])
-        if (Place(job.network, job.layer, job.picture), job.tool) != (place, name) or "failed" in found:
+        if (Place(job.network, job.layer, job.picture), job.tool) != (place, name):
             continue
         file = images / (key(job).replace(" ", "-") + ".safetensors")
-        if found["error"] is None or not file.exists():
-            break
-        image = load_tensors(file)[0]["image"]
-        return Cell(image, (f"error {found['error']:.2f}, SSIM {found['ssim']:.2f}",))
-    return Cell(None, ("diverged, failed or not run",))
+        if "failed" not in found and found["error"] is not None and file.exists():
+            figures = f"error {found['error']:.2f}, SSIM {found['ssim']:.2f}"
+            return Cell(load_tensors(file)[0]["image"], (figures,))
+        why = "failed" if "failed" in found else "diverged" if found["error"] is None else "picture not kept"
+    return Cell(torch.full((3, CELL, CELL), 0.97), (why,))
 
 
 if __name__ == "__main__":

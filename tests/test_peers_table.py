@@ -267,6 +267,13 @@ def test_the_lead_is_over_the_quickest_and_a_lower_bound_where_nobody_came():
     assert lead(ours, [], "0.5") is None
 
 
+def test_places_stand_by_depth_whenever_they_were_run():
+    late = replace(JOB, layer="blocks.16")
+    other = replace(JOB, network="objectron-chair", layer="blocks.2", picture="chair")
+    found = {key(job): record(job, (1.0,) * 4) for job in (other, late, JOB)}
+    assert [place.layer for place in rows(found)] == ["blocks.5", "blocks.16", "blocks.2"]
+
+
 def test_the_page_shows_every_tool_and_both_leads():
     found = {}
     for seconds, name in ((0.5, OURS), (4.0, "lucent"), (1.0, "lucent-plain")):

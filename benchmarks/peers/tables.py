@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from peers.jobs import depth_of
+from peers.jobs import LAYERS, depth_of
 from peers.tools import OURS, TOOLS, tool
 
 LEVELS = ("0.5", "0.3", "0.2", "0.1")
@@ -51,7 +51,7 @@ class Lead:
 
 
 def rows(results: dict[str, dict]) -> dict[Place, list[Row]]:
-    """All that finished, places in the order of the results, tools in the order of TOOLS."""
+    """All that finished: places by network and depth, tools in the order of TOOLS."""
     grouped: dict[Place, dict[str, list[dict]]] = {}
     for record in results.values():
         if "failed" not in record:
@@ -60,8 +60,15 @@ def rows(results: dict[str, dict]) -> dict[Place, list[Row]]:
             grouped.setdefault(place, {}).setdefault(job["tool"], []).append(record)
     return {
         place: [summary(each.name, of[each.name]) for each in TOOLS if each.name in of]
-        for place, of in grouped.items()
+        for place, of in sorted(grouped.items(), key=lambda item: _order(item[0]))
     }
+
+
+def _order(place: Place) -> tuple[int, int, Place]:
+    networks = list(LAYERS)
+    if place.network not in networks or place.layer not in LAYERS[place.network].values():
+        return len(networks), 0, place
+    return networks.index(place.network), list(LAYERS[place.network].values()).index(place.layer), place
 
 
 def summary(name: str, records: Sequence[dict]) -> Row:
