@@ -134,6 +134,7 @@ def row(key: str, cell: dict[str, list[float]]) -> str:
 
 def table(results: dict) -> str:
     names = results["names"]
+    keys = [f"{name} {preset}" for preset in PRESETS for name in CODES]
     lines = [
         "# HOG, HOGb and dense SIFT",
         "",
@@ -146,7 +147,7 @@ def table(results: dict) -> str:
         "",
         "| network | preset | cvpr15 % | worst | goal | ijcv16 | SSIM | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(row(key, cell) for key, cell in results["cells"].items()),
+        *(row(key, results["cells"][key]) for key in keys if key in results["cells"]),
         "",
         f"Photographs: {'; '.join(names)}.",
     ]
