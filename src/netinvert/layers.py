@@ -15,16 +15,19 @@ from netinvert.encoder import Encoder
 from netinvert.errors import NetworkError
 from netinvert.networks.network import Network
 from netinvert.tap import INPUT, OUTPUT, tensors_of
-from netinvert.tracing import observed
+from netinvert.tracing import is_map, observed
 
 MOST_SHIFTS = 32
 """The largest stride whose receptive field is found exactly."""
+MOST_PREFIXED = 16
+"""Tokens before those of the patches that are still taken for class tokens and registers."""
 
 
 @dataclass(frozen=True)
 class LayerInfo:
     """A layer as :class:`Encoder` takes it. ``stride`` and ``receptive_field`` in pixels, None for codes
-    without space; a receptive field that covers the whole image is given as the image's height."""
+    without space; a receptive field that covers the whole image is given as the image's height. Of tokens
+    (T, C) they are those of the patches' tokens."""
 
     name: str
     type: str
@@ -45,13 +48,18 @@ def list_layers(network: Network) -> list[LayerInfo]:
     height = size[0]
     seen: list[LayerInfo] = []
 
+    grid = size  # rows and columns of the last feature map, which patches' tokens keep
+
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        nonlocal grid
         outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
         for key, tensor in outputs.items():
             full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
-            seen.append(
-                LayerInfo(full, type(part).__name__, tuple(tensor.shape[1:]), *_extent(tensor, height))
-            )
+            space = tensor if is_map(tensor, marked) else _of_tokens(tensor, grid)
+            if space is not None:
+                grid = (space.shape[-2], space.shape[-1])
+            extent = (None, None) if space is None else _extent(space, height)
+            seen.append(LayerInfo(full, type(part).__name__, tuple(tensor.shape[1:]), *extent))
 
     # A row of NaN reaches just those units that depend on it.
     shifts = min(MOST_SHIFTS, height)
@@ -80,10 +88,17 @@ def _with_call(name: str, call: int) -> str:
     return f"{base}:{call}{bracket}{item}"
 
 
+def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:
+    """Tokens (shifts, T, C) as the feature map (shifts, C, h, w) that they were made of; None if they are
+    none of it. Class tokens and registers come first, and are left out."""
+    if code.ndim != 3 or not 0 <= code.shape[1] - math.prod(grid) <= MOST_PREFIXED:
+        return None
+    patches = code[:, code.shape[1] - math.prod(grid) :]
+    return patches.transpose(1, 2).reshape(code.shape[0], code.shape[2], *grid)
+
+
 def _extent(code: Tensor, height: int) -> tuple[int | None, int | None]:
     """Stride and receptive field of a feature map (shifts, C, h, w) marked row by row."""
-    if code.ndim != 4 or code.shape[-2] < 2:
-        return None, None
     stride = max(1, round(height / code.shape[-2]))
     reached = torch.isnan(code).any(dim=1).any(dim=2)  # (shifts, h)
     if bool(reached.all()):

@@ -53,6 +53,15 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
             handle.remove()
 
 
+def is_map(output: Tensor, image: Tensor) -> bool:
+    """Whether an output has the picture's rows and columns: a tensor (N, heads, tokens, numbers) of a
+    transformer, say, shrinks one of them only."""
+    if output.ndim != 4 or min(output.shape[-2:]) < 2:
+        return False
+    down, right = (image.shape[side] / output.shape[side] for side in (-2, -1))
+    return max(down, right) <= 1.5 * min(down, right)
+
+
 @torch.no_grad()
 def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     """Run the whole network once on ``x``; LayerError if the layer never runs or runs ambiguously often."""
@@ -68,7 +77,7 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
         nonlocal calls, leaves
         if not any(True for _ in part.children()):
             leaves += 1
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] > 1:
+            if isinstance(output, Tensor) and is_map(output, x):
                 strides.append(max(1, round(x.shape[-2] / output.shape[-2])))
         if part is target:
             calls += 1

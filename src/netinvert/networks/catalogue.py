@@ -14,6 +14,7 @@ from netinvert.networks import (
     dsift,
     external,
     hog,
+    huggingface,
     imagenet,
     objectron,
     onnx,
@@ -150,6 +151,16 @@ FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
         NetworkCard("timm:NAME", "any network of timm", "of the weights", "timm", extra="timm"),
         external.load_timm,
     ),
+    "transformers": (
+        NetworkCard(
+            "transformers:NAME_OR_FOLDER",
+            "any image model of transformers",
+            "of the weights",
+            "transformers",
+            extra="transformers",
+        ),
+        huggingface.load_transformers,
+    ),
     "onnx": (
         NetworkCard("onnx:FILE", "a network in an ONNX file", "of the file", "onnx2torch", extra="onnx"),
         onnx.load_onnx,
@@ -166,7 +177,8 @@ FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
 
 
 def load_network(name: str, weights: str | Path | None = None) -> Network:
-    """A network by name: a built-in one, or ``torchvision:``, ``timm:``, ``onnx:``, ``tflite:``, ``module:``.
+    """A network by name: a built-in one, or one of FAMILIES (``torchvision:``, ``timm:``, ``transformers:``,
+    ``onnx:``, ``tflite:``, ``module:``).
 
     ``weights`` is a ``.safetensors`` or ``.pt`` file, or ``"random"`` (the same random numbers each time);
     without it, the network's own.
