@@ -136,6 +136,7 @@ class Fourier:
         self.scale = (0.25 / frequency**decay)[..., None]
         self.colour = colour_matrix(start) if channels == 3 else None
         self.spectrum = nn.Parameter(self._analyse(start.detach()))
+        self._middle = 0
         self._rest: Tensor | None = None  # the whole spectrum, where only low frequencies are refined
 
     @classmethod
@@ -176,7 +177,8 @@ class Fourier:
             self.spectrum.copy_(found)
 
     def set_jitter(self, amount: int) -> None:
-        """Nothing to make room for."""
+        """No room is needed; shifts count from their middle, so that the image stays where it is on average."""
+        self._middle = (amount - 1) // 2
 
     def set_detail(self, share: float) -> None:
         """Only frequencies up to this share of the highest; the others stay as they are."""
@@ -212,7 +214,9 @@ class Fourier:
 
     def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
         """The image rolled round."""
-        return rolled(image, shifts)
+        if shifts is None:
+            return image
+        return rolled(image, [(down - self._middle, right - self._middle) for down, right in shifts])
 
 
 def rolled(image: Tensor, shifts: Shifts | None) -> Tensor:

@@ -130,11 +130,14 @@ class _Descent:
 
     def _loop(self, checkpoint: Checkpoint | None, interrupt: Interrupt) -> None:
         last = 0
+        before: Stage | None = None
         for stage in self.stages:
             self.began, last = last, last + stage.steps
+            before, previous = stage, before
             if self.tracker.step >= last:
                 continue
             if self.updater is None:
+                self._after(previous)
                 self._enter(stage)
                 self.updater = stage.optimizer.start(self.canvas.parameters())
             while self.tracker.step < last:
@@ -145,6 +148,11 @@ class _Descent:
                 if self._step(stage) or not bool(self.tracker.going.any()):
                     return
             self.updater = None
+
+    def _after(self, stage: Stage | None) -> None:
+        """What was best under transforms or jitter was a lucky view; the next stage finds its own best."""
+        if stage is not None and (stage.transforms or stage.jitter > 1):
+            self.tracker.forget()
 
     def _enter(self, stage: Stage) -> None:
         self.canvas.set_jitter(stage.jitter)

@@ -18,11 +18,26 @@ from netinvert.linesearch import Point, Search
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """Steps of Adam before the first line search, until the loss is ``until`` times the first one or below.
+
+    Far from a match the gradient changes too fast for curvature to help, in nearly grey noise or where most
+    ReLUs are shut; steps of a fixed size leave such a place. At most ``steps`` of them, each sample by itself.
+    """
+
+    rate: float = 0.05
+    until: float = 0.3
+    steps: int = 60
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
 class LBFGS:
     """Limited-memory BFGS. ``first_step`` is the root mean square length of the first move tried."""
 
     history: int = 10
     first_step: float = 0.01
+    warm_up: WarmUp | None = None
     needs_fixed_objective: ClassVar[bool] = True
 
     def start(self, parameters: Sequence[nn.Parameter]) -> LBFGSUpdater:
@@ -87,10 +102,14 @@ class _Sample:
         self.steps = x.new_zeros((settings.history, x.numel()))
         self.changes = x.new_zeros((settings.history, x.numel()))
         self.curvatures = [0.0] * settings.history  # the inner products of the pairs
+        self.warming = None if settings.warm_up is None else _Warming(settings.warm_up, x)
         self.scale = 1.0  # of the inverse Hessian, from the newest pair (Nocedal & Wright, equation 7.20)
 
     def tell(self, loss: float, gradient: Tensor) -> Tensor:
         """Take the loss and gradient at the last point given; give the next point to evaluate."""
+        if self.warming is not None and self.warming.goes_on(loss):
+            return self.warming.move(self.x, gradient)
+        self.warming = None
         if self.search is None or self.gradient is None:
             self.gradient = gradient
             return self._begin(loss, gradient)
@@ -178,6 +197,8 @@ class _Sample:
         }
         if self.search is not None:
             state["search"] = self.search.state()
+        if self.warming is not None:
+            state |= {f"warming.{name}": value for name, value in self.warming.state().items()}
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -189,3 +210,47 @@ class _Sample:
         self.curvatures = state["curvatures"].tolist()
         self.gradient = state["gradient"].clone() if known else None
         self.search = Search.restored(state["search"]) if "search" in state else None
+        if "warming.mean" not in state:
+            self.warming = None
+        elif self.warming is not None:
+            warm = {k.removeprefix("warming."): v for k, v in state.items() if k.startswith("warming.")}
+            self.warming.restore(warm)
+
+
+class _Warming:
+    """Adam on one vector (D,), in place (Kingma & Ba 2015, algorithm 1)."""
+
+    def __init__(self, settings: WarmUp, x: Tensor) -> None:
+        self.settings = settings
+        self.made = 0
+        self.first = math.inf
+        self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
+
+    def goes_on(self, loss: float) -> bool:
+        """Whether to take another step from where the loss is this. Not from where it is no number."""
+        if self.made == 0:
+            self.first = loss
+        low = loss <= self.settings.until * self.first
+        return math.isfinite(loss) and not low and self.made < self.settings.steps
+
+    def move(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Take it; gives x."""
+        self.made += 1
+        first, second = self.settings.betas
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        scale = (1 - second**self.made) ** 0.5
+        # eps far below the gradients of normalised losses, lest their scale matter
+        step = self.mean / (self.square.sqrt().div_(scale).add_(1e-12))
+        return x.add_(step, alpha=-self.settings.rate / (1 - first**self.made))
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        numbers = torch.tensor([self.made, self.first], dtype=torch.float64)
+        return {"numbers": numbers, "mean": self.mean.clone(), "square": self.square.clone()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become what :meth:`state` described."""
+        made, self.first = state["numbers"].tolist()
+        self.made = int(made)
+        self.mean, self.square = state["mean"].clone(), state["square"].clone()

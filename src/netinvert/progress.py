@@ -61,6 +61,12 @@ class Tracker:
         """Which samples go on, (N,)."""
         return self.status == GOING
 
+    def forget(self) -> None:
+        """Start to look for the best anew: energies of random views say little of the image."""
+        self.best_loss.fill_(torch.inf)
+        self._mark.fill_(torch.inf)
+        self._marked.fill_(self.step)
+
     def record(self, values: Tensor, view: Tensor, finite: Tensor, stop: Stop) -> None:
         """Take the weighted terms (T, N) of a step and the views they belong to."""
         going = self.going

@@ -21,35 +21,29 @@ Transform = Callable[[Tensor, Sequence[Generator]], Tensor]
 
 
 @dataclass(frozen=True)
-class RandomScale:
-    """About the middle, by a factor between ``low`` and ``high``; the border is mirrored."""
-
-    low: float = 0.9
-    high: float = 1.1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high:
-            raise ConfigError(f"factors go from a number above 0 up, got {self.low} to {self.high}")
-
-    def __call__(self, images: Tensor, sources: Sequence[Generator]) -> Tensor:
-        """The images, larger or smaller."""
-        factors = _uniform(sources, self.low, self.high, images)
-        zero = torch.zeros_like(factors)
-        return _warped(images, [[1 / factors, zero, zero], [zero, 1 / factors, zero]])
-
-
-@dataclass(frozen=True)
-class RandomRotation:
-    """About the middle, by up to ``degrees`` to either side; the border is mirrored."""
+class RandomView:
+    """Turned by up to ``degrees``, scaled by up to the share ``scale`` and moved by up to the share ``shift``
+    of the image's sides, in one interpolation; the border is mirrored."""
 
     degrees: float = 5.0
+    scale: float = 0.1
+    shift: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.scale < 1 and self.degrees >= 0 and self.shift >= 0):
+            raise ConfigError(
+                "a view changes by 0 or more degrees and shares, and its scale by less than 1, got "
+                f"{self.degrees}, {self.shift} and {self.scale}"
+            )
 
     def __call__(self, images: Tensor, sources: Sequence[Generator]) -> Tensor:
-        """The images, turned."""
-        angles = _uniform(sources, -math.radians(self.degrees), math.radians(self.degrees), images)
-        cos, sin, zero = torch.cos(angles), torch.sin(angles), torch.zeros_like(angles)
+        """The images from other places."""
+        turn, factor, right, down = _uniform(sources, 4, images)
+        turn, factor = turn * math.radians(self.degrees), 1 + self.scale * factor
+        cos, sin = factor * turn.cos(), factor * turn.sin()
         stretch = images.shape[-2] / images.shape[-1]  # the grid's units are half heights and half widths
-        return _warped(images, [[cos, -sin * stretch, zero], [sin / stretch, cos, zero]])
+        moves = (2 * self.shift * right, 2 * self.shift * down)
+        return _warped(images, [[cos, -sin * stretch, moves[0]], [sin / stretch, cos, moves[1]]])
 
 
 @dataclass(frozen=True)
@@ -65,8 +59,9 @@ class RandomCrop:
 
     def __call__(self, images: Tensor, sources: Sequence[Generator]) -> Tensor:
         """The crops."""
-        side = _uniform(sources, self.low, self.high, images)
-        right, down = (_uniform(sources, -1.0, 1.0, images) * (1 - side) for _ in range(2))
+        size, right, down = _uniform(sources, 3, images)
+        side = (self.low + self.high) / 2 + (self.high - self.low) / 2 * size
+        right, down = right * (1 - side), down * (1 - side)
         zero = torch.zeros_like(side)
         return _warped(images, [[side, zero, right], [zero, side, down]])
 
@@ -83,10 +78,37 @@ class RandomNoise:
         return images + self.sigma * torch.stack(noise).to(images)
 
 
-def _uniform(sources: Sequence[Generator], low: float, high: float, like: Tensor) -> Tensor:
-    """One number a sample, (N,)."""
-    drawn = torch.cat([torch.rand(1, generator=source, dtype=torch.float64) for source in sources])
-    return (low + (high - low) * drawn).to(like)
+@dataclass(frozen=True)
+class RandomCover:
+    """With this probability, a rectangle of one random colour over a part of the image; its sides are up to
+    the share ``side`` of the image's. So no part alone may carry the code."""
+
+    probability: float = 0.3
+    side: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.probability <= 1 and 0 < self.side <= 1):
+            raise ConfigError(
+                f"a cover has a probability and a share of the sides, got {self.probability} and {self.side}"
+            )
+
+    def __call__(self, images: Tensor, sources: Sequence[Generator]) -> Tensor:
+        """The images, some of them partly covered."""
+        _, channels, height, width = images.shape
+        drawn = torch.stack([torch.rand(5 + channels, generator=source) for source in sources]).to(images)
+        chance, tall, wide, top, left = drawn[:, :5, None].unbind(1)
+        tall, wide = (self.side * (0.1 + 0.9 * share) for share in (tall, wide))
+        rows, columns = (torch.arange(n).to(images) / n for n in (height, width))
+        across = (rows >= top * (1 - tall)) & (rows < top * (1 - tall) + tall)
+        along = (columns >= left * (1 - wide)) & (columns < left * (1 - wide) + wide)
+        covered = (across[:, :, None] & along[:, None]) & (chance < self.probability)[:, :, None]
+        return torch.where(covered[:, None], drawn[:, 5:, None, None], images)
+
+
+def _uniform(sources: Sequence[Generator], count: int, like: Tensor) -> list[Tensor]:
+    """So many numbers in [-1, 1) a sample, each (N,)."""
+    drawn = [2 * torch.rand(count, generator=source, dtype=torch.float64) - 1 for source in sources]
+    return list(torch.stack(drawn).to(like).unbind(1))
 
 
 def _warped(images: Tensor, rows: list[list[Tensor]]) -> Tensor:

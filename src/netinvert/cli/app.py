@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from netinvert.cli import deepvis, demo, encode, invert, layers, networks, rerun
 from netinvert.cli.console import Interrupted, note
+from netinvert.cli.maximise import caricature, maximise
 from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
 from netinvert.cli.sweep import ListsCommand, sweep
@@ -64,6 +65,8 @@ def _options(
 
 
 app.command("invert")(invert.invert)
+app.command("maximise")(maximise)
+app.command("caricature")(caricature)
 app.command("encode")(encode.encode)
 app.command("layers")(layers.layers)
 app.command("networks")(networks.networks)

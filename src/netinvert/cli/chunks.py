@@ -1,4 +1,4 @@
-"""Many codes, a few at a time: each chunk with its checkpoint, and with a record when it is done."""
+"""Many images, a few at a time: each chunk with its checkpoint, and with a record when it is done."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from netinvert.descend import Run
 from netinvert.encoder import Encoder
 from netinvert.files import load_tensors, save_tensors
 from netinvert.folders import OutputFolder
-from netinvert.invert import prepare
-from netinvert.presets import Recipe
+from netinvert.invert import Inversion, prepare
 from netinvert.progress import Snapshot
+from netinvert.recipes import Recipe
 from netinvert.result import Result
 
 TENSORS = ("image", "code", "target", "losses", "best_step")
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Images that are made together: their seeds, and what makes them ready to run."""
+
+    seeds: tuple[int, ...]
+    prepare: Callable[[Run], Inversion]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,30 +40,37 @@ class Plan:
     start: Tensor | None
     batch: int
 
-    @property
-    def chunks(self) -> int:
-        """How many there are."""
-        return -(-self.codes.shape[0] // self.batch)
+    def chunks(self) -> list[Chunk]:
+        """``batch`` codes each."""
+        starts = range(0, self.codes.shape[0], self.batch)
+        return [self._chunk(slice(start, start + self.batch)) for start in starts]
+
+    def _chunk(self, part: slice) -> Chunk:
+        return Chunk(
+            self.seeds[part],
+            lambda run: prepare(self.encoder, self.codes[part], self.recipe, self.start, run),
+        )
 
 
 def run_chunks(
-    plan: Plan, folder: OutputFolder, callback_of: Callable[[int], Callable[[Snapshot], None]]
+    chunks: Sequence[Chunk],
+    encoder: Encoder,
+    folder: OutputFolder,
+    callback_of: Callable[[int], Callable[[Snapshot], None]],
 ) -> Result:
-    """Invert all codes; chunks that are done are not done again. KeyboardInterrupt at Ctrl-C."""
+    """Make all images; chunks that are done are not done again. KeyboardInterrupt at Ctrl-C."""
     results = []
-    for chunk in range(plan.chunks):
-        done = folder.checkpoint_of(f"{chunk:05d}-done")
-        if done.exists():
-            results.append(_load(folder, chunk, plan.encoder))
+    for number, chunk in enumerate(chunks):
+        if folder.checkpoint_of(f"{number:05d}-done").exists():
+            results.append(_load(folder, number, encoder))
             continue
-        part = slice(chunk * plan.batch, (chunk + 1) * plan.batch)
-        at_work = folder.checkpoint_of(f"{chunk:05d}")
-        run = Run(seed=plan.seeds[part], callback=callback_of(chunk), checkpoint=at_work)
-        result = prepare(plan.encoder, plan.codes[part], plan.recipe, plan.start, run).run(run)
+        at_work = folder.checkpoint_of(f"{number:05d}")
+        run = Run(seed=chunk.seeds, callback=callback_of(number), checkpoint=at_work)
+        result = chunk.prepare(run).run(run)
         if result.interrupted:
             raise KeyboardInterrupt
         results.append(result)
-        _save(folder, chunk, result)
+        _save(folder, number, result)
         at_work.unlink(missing_ok=True)
     return join(results)
 
@@ -82,7 +97,7 @@ def join(results: Sequence[Result]) -> Result:
 
 
 def _save(folder: OutputFolder, chunk: int, result: Result) -> None:
-    tensors = {name: getattr(result, name) for name in TENSORS}
+    tensors = {name: getattr(result, name) for name in TENSORS if getattr(result, name) is not None}
     rest = {"terms": result.terms, "status": result.status, "seconds": result.seconds}
     save_tensors(folder.checkpoint_of(f"{chunk:05d}-done"), tensors, {"rest": json.dumps(rest)})
 
@@ -90,14 +105,14 @@ def _save(folder: OutputFolder, chunk: int, result: Result) -> None:
 def _load(folder: OutputFolder, chunk: int, encoder: Encoder) -> Result:
     tensors, texts = load_tensors(folder.checkpoint_of(f"{chunk:05d}-done"))
     rest = json.loads(texts["rest"])
-    image, code, target, losses, best_step = (tensors[name].to(encoder.device) for name in TENSORS)
+    tensors = {name: tensor.to(encoder.device) for name, tensor in tensors.items()}
     return Result(
-        image=image,
-        code=code,
-        target=target,
-        losses=losses,
+        image=tensors["image"],
+        code=tensors["code"],
+        target=tensors.get("target"),
+        losses=tensors["losses"],
         terms=tuple(rest["terms"]),
-        best_step=best_step,
+        best_step=tensors["best_step"],
         status=tuple(rest["status"]),
         seconds=rest["seconds"],
     )

@@ -25,7 +25,8 @@ from netinvert.folders import OutputFolder
 from netinvert.images import read_image
 from netinvert.judging import Reference, judge, reference_of, shipped_reference
 from netinvert.manifest import Record, Sample, describe_recipe, versions
-from netinvert.presets import Recipe, recipe, with_canvas
+from netinvert.presets import recipe, with_canvas
+from netinvert.recipes import Recipe
 from netinvert.result import Result
 from netinvert.runs import restart_name, save_run
 
@@ -103,8 +104,9 @@ class Job:
         resumed = folder.resumes
         if resumed:
             note("going on with the run that was stopped")
-        with Reporter(plan.chunks, plan.recipe.steps, plan.recipe.data_weight) as reporter:
-            result = run_chunks(plan, folder, reporter.of_chunk)
+        chunks = plan.chunks()
+        with Reporter(len(chunks), plan.recipe.steps, plan.recipe.data_weight) as reporter:
+            result = run_chunks(chunks, plan.encoder, folder, reporter.of_chunk)
         record = self._record(result, {"resumed": resumed, **(more(result) if more else {})})
         manifest = save_run(folder.staging, record)
         folder.commit()

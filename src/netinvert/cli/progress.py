@@ -37,7 +37,7 @@ class Reporter:
 
     def __enter__(self) -> Reporter:
         if self._bar is not None:
-            self._task = self._bar.add_task("inverting", total=self._chunks * self._steps, figures="")
+            self._task = self._bar.add_task("at work", total=self._chunks * self._steps, figures="")
             self._bar.start()
         return self
 
@@ -52,13 +52,16 @@ class Reporter:
         best: list[torch.Tensor] = []
 
         def callback(snapshot: Snapshot) -> None:
-            matches = (snapshot.losses[snapshot.terms.index("code")] / self._data_weight).sqrt()
-            best[:] = [torch.fmin(best[0], matches) if best else matches.clone()]
+            values = snapshot.losses[0] / self._data_weight  # the data term comes first
+            matched = snapshot.terms[0] == "code"
+            values = values.sqrt() if matched else values
+            best[:] = [torch.fmin(best[0], values) if best else values.clone()]
             self._made += 1
             done = chunk * self._steps + snapshot.step
             left = (self._chunks * self._steps - done) * (time.monotonic() - self._began) / self._made
             loss, error = snapshot.losses.sum(0).nanmean().item(), best[0].nanmean().item()
-            self._say(done, f"loss {loss:.4f}, best error {error:.3f}, {_duration(left)} left")
+            what = "error" if matched else snapshot.terms[0]
+            self._say(done, f"loss {loss:.4f}, best {what} {error:.3f}, {_duration(left)} left")
 
         return callback
 

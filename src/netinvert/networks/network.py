@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netinvert.networks.pose import PoseReading
 
@@ -49,6 +49,8 @@ class Network:
     """Layers worth inverting, early to late."""
     read_pose: Callable[[Any], PoseReading] | None = None
     """For pose networks: what pose the network's output (the module's return value) says."""
+    pose_error: Callable[[Tensor, Tensor], Tensor] | None = None
+    """For pose networks: how far the output (N, ...) is from saying rotations (N, 3, 3), (N,) with a gradient."""
     judge: str | None = None
     """The name of another network that reads the same poses. An image made for this network can fool it, so
     the poses of reconstructions are read by that one too."""

@@ -125,6 +125,7 @@ def as_network(name: str, module: nn.Module, head: RotationHead) -> Network:
         source="netinvert",
         layers=LAYERS[name],
         read_pose=partial(_read, head),
+        pose_error=head.error,
         judge=JUDGES[name],
     )
 

@@ -18,9 +18,9 @@ from netinvert.prior_choice import PriorChoice
 from netinvert.priors import AlphaNorm
 from netinvert.recipes import Recipe
 from netinvert.stages import Stage
-from netinvert.transforms import RandomCrop, RandomNoise, RandomRotation, RandomScale
+from netinvert.transforms import RandomCrop, RandomNoise, RandomView
 
-ROBUST = (RandomScale(0.9, 1.1), RandomRotation(8))
+ROBUST = (RandomView(degrees=8, scale=0.1, shift=0),)
 PRIOR = PriorChoice((("tv-isotropic", 1.0),))
 
 

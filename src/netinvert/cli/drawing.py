@@ -1,0 +1,111 @@
+"""Images made to a wish (maximise, caricature): checked, optimised, judged and saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netinvert.cli.chunks import Chunk, run_chunks
+from netinvert.cli.console import Interrupted, note
+from netinvert.cli.inputs import Source
+from netinvert.cli.job import Finished
+from netinvert.cli.progress import Reporter
+from netinvert.encoder import Encoder
+from netinvert.energy import Term
+from netinvert.files import plain_json
+from netinvert.folders import OutputFolder
+from netinvert.judging import judge
+from netinvert.manifest import Record, Sample, describe_recipe, versions
+from netinvert.maximise import prepare_maximising
+from netinvert.recipes import Recipe
+from netinvert.result import Result
+from netinvert.runs import restart_name, save_run
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Images of one wish, one a seed; ``original`` (1, C, H, W) is shown beside them, ``start`` begun from."""
+
+    name: str
+    objective: Term
+    seeds: tuple[int, ...]
+    original: Tensor | None = None
+    start: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DrawingJob:
+    """Drawings by one recipe; ``command`` and ``sources`` are for the manifest."""
+
+    encoder: Encoder
+    recipe: Recipe
+    drawings: Sequence[Drawing]
+    command: Mapping[str, object]
+    sources: tuple[Source, ...] = ()
+
+    def run(self, out: Path, overwrite: bool) -> Finished:
+        """Do it, and save it."""
+        try:
+            with OutputFolder(out, self._run_id(), overwrite) as folder:
+                if folder.resumes:
+                    note("going on with the run that was stopped")
+                chunks = [self._chunk(drawing) for drawing in self.drawings]
+                with Reporter(len(chunks), self.recipe.steps, self.recipe.data_weight) as reporter:
+                    result = run_chunks(chunks, self.encoder, folder, reporter.of_chunk)
+                manifest = save_run(folder.staging, self._record(result))
+                folder.commit()
+                return Finished(folder.path, manifest, result)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; the same command goes on from here") from None
+
+    def _chunk(self, drawing: Drawing) -> Chunk:
+        return Chunk(
+            drawing.seeds,
+            lambda run: prepare_maximising(self.encoder, drawing.objective, self.recipe, drawing.start, run),
+        )
+
+    def _record(self, result: Result) -> Record:
+        samples = tuple(
+            Sample(restart_name(drawing.name, k), drawing.name, seed)
+            for drawing in self.drawings
+            for k, seed in enumerate(drawing.seeds)
+        )
+        originals = [
+            drawing.original.expand(len(drawing.seeds), -1, -1, -1)
+            for drawing in self.drawings
+            if drawing.original is not None
+        ]
+        best = result.losses[:, 0].nan_to_num(torch.inf).amin(0) / self.recipe.data_weight
+        entries = {
+            "recipe": self._described(),
+            "command": dict(self.command),
+            "inputs": self.sources,
+            "objectives": dict(zip([sample.name for sample in samples], best.tolist(), strict=True)),
+            "threads": torch.get_num_threads(),
+            "device": str(self.encoder.device),
+        }
+        together = torch.cat(originals) if originals else None
+        figures = judge(result, self.encoder, together)
+        return Record(result, samples, figures, self.encoder, together, entries)
+
+    def _described(self) -> dict[str, object]:
+        first = self.drawings[0]
+        return describe_recipe(self.recipe, self.recipe.canvas(first.seeds[:1], first.start))
+
+    def _run_id(self) -> str:
+        """What has to agree for a stopped run to be gone on with."""
+        found = versions()
+        facts = {
+            "versions": [found["netinvert"], found["torch"]],
+            "weights": self.encoder.weights_sha256(),
+            "command": self.command,
+            "recipe": self._described(),
+            "inputs": self.sources,
+        }
+        return hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode()).hexdigest()

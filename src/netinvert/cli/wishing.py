@@ -1,0 +1,114 @@
+"""What ``netinvert maximise`` and ``caricature`` were asked, and the jobs that do it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from netinvert.cli.drawing import Drawing, DrawingJob
+from netinvert.cli.inputs import is_code_file, read_inputs
+from netinvert.cli.job import read_start
+from netinvert.cli.loading import load_encoder
+from netinvert.cli.objective import Wishes
+from netinvert.encoder import Encoder
+from netinvert.errors import ConfigError, ImageError
+from netinvert.objectives import Caricature
+from netinvert.presets import MAXIMISING, PriorChoice, maximising_recipe
+from netinvert.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class MaximiseSettings:
+    """The options of ``netinvert maximise``, checked as far as they can be without the network."""
+
+    network: str
+    layer: str
+    wishes: Wishes
+    preset: str = "default"
+    prior: str | None = None
+    steps: int | None = None
+    images: int = 1
+    seed: int = 0
+    start: str | None = None
+    weights: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.preset, self.prior)
+        for name in ("steps", "images", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} is at least 1, got {value}")
+        if self.seed < 0:
+            raise ConfigError(f"a seed is a whole number of at least 0, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class CaricatureSettings:
+    """The options of ``netinvert caricature``, checked as far as they can be without the network."""
+
+    input: str
+    network: str
+    layer: str
+    power: float = 4.0
+    preset: str = "default"
+    prior: str | None = None
+    steps: int | None = None
+    from_noise: bool = False
+    seed: int = 0
+    weights: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.preset, self.prior)
+        if not 0 <= self.power <= 100:
+            raise ConfigError(f"--power is a number from 0 to 100, got {self.power}")
+        if is_code_file(self.input):
+            raise ImageError(f"{self.input} holds a code; a caricature is drawn of an image")
+
+
+def maximising_job(settings: MaximiseSettings) -> DrawingJob:
+    """Everything read and checked. Raises NetinvertError."""
+    encoder = load_encoder(settings.network, settings.layer, settings.weights, settings.device)
+    start = None if settings.start is None else read_start(settings.start, encoder)
+    seeds = tuple(range(settings.seed, settings.seed + settings.images))
+    drawings = [
+        Drawing(wish.name, wish.objective, seeds, start=None if start is None else start.image)
+        for wish in settings.wishes.of(encoder)
+    ]
+    command = {"command": "maximise", **dataclasses.asdict(settings)}
+    sources = () if start is None else (start.source,)
+    return DrawingJob(encoder, _recipe(settings, encoder), drawings, command, sources)
+
+
+def caricature_job(settings: CaricatureSettings) -> DrawingJob:
+    """Everything read and checked. Raises NetinvertError."""
+    encoder = load_encoder(settings.network, settings.layer, settings.weights, settings.device)
+    inputs = read_inputs(settings.input, encoder)
+    assert inputs.originals is not None
+    drawings = [
+        Drawing(
+            stem,
+            Caricature(inputs.codes[k : k + 1], settings.power),
+            (settings.seed,),
+            original=inputs.originals[k : k + 1],
+            start=None if settings.from_noise else inputs.originals[k : k + 1],
+        )
+        for k, stem in enumerate(inputs.stems)
+    ]
+    command = {"command": "caricature", **dataclasses.asdict(settings)}
+    return DrawingJob(encoder, _recipe(settings, encoder), drawings, command, inputs.sources)
+
+
+def _recipe(settings: MaximiseSettings | CaricatureSettings, encoder: Encoder) -> Recipe:
+    how = maximising_recipe(settings.preset, encoder, settings.prior)
+    return how if settings.steps is None else how.with_steps(settings.steps)
+
+
+def _check(preset: str, prior: str | None) -> None:
+    if preset not in MAXIMISING:
+        raise ConfigError(f"there is no preset '{preset}'; choose from {', '.join(MAXIMISING)}")
+    if prior is not None:
+        PriorChoice.parse(prior)
