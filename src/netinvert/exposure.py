@@ -20,7 +20,7 @@ class Exposure:
     The deviation is the root mean square of that within each of 4 × 4 parts of the image: of the whole, it
     would be had for next to nothing by a slow change from black to white, with the contents as faint as
     before. The defaults are about what photographs have, in [0, 1]. HOG and SIFT are the same for
-    ``a · image + b`` (a > 0); total variation alone would then shrink a towards zero, and nothing would hold b.
+    ``a · image + b`` (a > 0); total variation alone would shrink a towards zero, and nothing would hold b.
     """
 
     mean: float = 0.5
