@@ -2,9 +2,9 @@
 
     python benchmarks/deepvis.py --size 128 --steps 300 --out out/deepvis-sets --sheet docs/deepvis.jpg
 
-First as published, then with their learning rates times ``--factor`` (ours: theirs are CaffeNet's). Pictures
-are stretched around the mean, as their code saves them; the default's is as it is. Every picture is kept in
-``--out``, from which a stopped run goes on.
+First as published, then with their learning rates times ``--factor`` (ours: theirs are CaffeNet's), then two
+sets that a random search found. Pictures are stretched around the mean, as their code saves them; the
+default's is as it is. Every picture is kept in ``--out``, from which a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 
 import netinvert as ni
 from netinvert import directions
+from netinvert.ascent import ProgressRate
 from netinvert.deepvis import stretched
 from netinvert.files import load_tensors, read_json, save_tensors, write_json
 from netinvert.maximise import maximise
@@ -24,10 +25,15 @@ from netinvert.networks.imagenet import class_names
 from netinvert.objectives import Activate
 from netinvert.pictures import Cell, Row, contact_sheet
 from netinvert.presets import Recipe, maximising_recipe
-from netinvert.presets.deepvis import DEEPVIS, deepvis
+from netinvert.presets.deepvis import DEEPVIS, DeepVis, Regularisers, deepvis
 
 CLASSES = (130, 340, 779)
 SHOWN = (224, 224)
+FOUND = {
+    "draw-0055": DeepVis(300, ProgressRate(166.0, 1e8), Regularisers(0.0, 0.857, 2, 0.0, 0.0)),
+    "draw-0002": DeepVis(300, ProgressRate(74.3, 1e8), Regularisers(0.00474, 0.692, 4, 22.5, 0.0)),
+}
+"""By eye, of ``netinvert deepvis -n efficientnet-lite0 -l logits -c 130 --size 112 --steps 40``."""
 
 
 def main() -> None:
@@ -53,10 +59,11 @@ def main() -> None:
         recipes[f"{name}, rates × {arguments.factor:g}"] = deepvis(
             encoder, settings.faster(arguments.factor), None, name
         )
+    recipes |= {name: deepvis(encoder, settings, None, name) for name, settings in FOUND.items()}
     if arguments.steps:
         recipes = {name: how.with_steps(arguments.steps) for name, how in recipes.items()}
     recipes["default"] = maximising_recipe("default", encoder)
-    columns = sorted(recipes, key=lambda name: ("default" in name, "×" in name, name))
+    columns = sorted(recipes, key=lambda name: ("default" in name, name in FOUND, "×" in name, name))
     cells = {name: _cells(name, recipes[name], encoder, arguments) for name in columns}
     if arguments.sheet is not None:
         names = class_names()

@@ -133,9 +133,10 @@ def settings_lines(tried: Tried) -> tuple[str, ...]:
 def _measures() -> str:
     return (
         "Activation: as the network gives it, the mean over the pictures. Naturalness: the intersection of "
-        "the histogram of gradient directions with that of photographs (1: the same). Roughness: 1 less the "
-        "correlation of neighbouring pixels (white noise: 1). Spread: the standard deviation around the "
-        "mean, in 0..255, before the stretching. None of them replaces looking."
+        "the histogram of gradient directions with that of photographs (1: the same; white noise, which has "
+        "all directions, comes near). Roughness: 1 less the correlation of neighbouring pixels (white noise: "
+        "1). Spread: the standard deviation around the mean, in 0..255, before the stretching. None of them "
+        "replaces looking."
     )
 
 
