@@ -1,5 +1,6 @@
 """``netinvert deepvis``."""
 
+from netinvert import read_image
 from netinvert.cli import deepvis
 from netinvert.files import read_json
 
@@ -49,3 +50,14 @@ def test_bad_input(cli, net, tmp_path):
         assert result.exit_code == 2, result.output
         assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_maximise_by_a_published_set_also_shows_what_is_nearly_grey(cli, net, tmp_path):
+    out = tmp_path / "out"
+    given = ("maximise", *net, "--channel", 1, "--preset", "deepvis-3", "--steps", 2, "--out", out)
+    assert cli(*given).exit_code == 0
+    (plain,) = out.glob("*1.png")
+    image = read_image(out / f"{plain.stem}-stretched.png")
+    assert max(image.max() - 0.5, 0.5 - image.min()) > 0.49
+    assert cli(*given[:-6], "--steps", 2, "--preset", "default", "--out", tmp_path / "other").exit_code == 0
+    assert not list((tmp_path / "other").glob("*-stretched.png"))

@@ -16,10 +16,12 @@ from netinvert.cli.console import Interrupted, note
 from netinvert.cli.inputs import Source
 from netinvert.cli.job import Finished
 from netinvert.cli.progress import Reporter
+from netinvert.deepvis import stretched
 from netinvert.encoder import Encoder
 from netinvert.energy import Term
 from netinvert.files import plain_json
 from netinvert.folders import OutputFolder
+from netinvert.images import write_png
 from netinvert.judging import judge
 from netinvert.manifest import Record, Sample, describe_recipe, versions
 from netinvert.maximise import prepare_maximising
@@ -30,7 +32,7 @@ from netinvert.runs import restart_name, save_run
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """Images of one wish, one a seed; ``original`` (1, C, H, W) is shown beside them, ``start`` begun from."""
+    """Images of one wish, one a seed; ``original`` (1, C, H, W) is shown beside, ``start`` begun from."""
 
     name: str
     objective: Term
@@ -58,7 +60,10 @@ class DrawingJob:
                 chunks = [self._chunk(drawing) for drawing in self.drawings]
                 with Reporter(len(chunks), self.recipe.steps, self.recipe.data_weight) as reporter:
                     result = run_chunks(chunks, self.encoder, folder, reporter.of_chunk)
-                manifest = save_run(folder.staging, self._record(result))
+                record = self._record(result)
+                manifest = save_run(folder.staging, record)
+                if self.recipe.raw:
+                    self._save_stretched(record, folder.staging)
                 folder.commit()
                 return Finished(folder.path, manifest, result)
         except KeyboardInterrupt:
@@ -93,6 +98,12 @@ class DrawingJob:
         together = torch.cat(originals) if originals else None
         figures = judge(result, self.encoder, together)
         return Record(result, samples, figures, self.encoder, together, entries)
+
+    def _save_stretched(self, record: Record, folder: Path) -> None:
+        """The steps of raw recipes end where they end: often in images that differ little from grey."""
+        images = stretched(record.result.image, self.encoder.centre)
+        for sample, image in zip(record.samples, images, strict=True):
+            write_png(image, folder / f"{sample.name}-stretched.png")
 
     def _described(self) -> dict[str, object]:
         first = self.drawings[0]
