@@ -11,6 +11,7 @@ from netinvert.files import plain_json
 from netinvert.metrics import error_cvpr15, error_cvpr16, error_ijcv16, ssim
 from netinvert.naturalness import naturalness
 from netinvert.presets import CVPR15_LAMBDA_TV
+from netinvert.metrics import spread
 from netinvert.study import inversions, layer_report
 from netinvert.study.inversions import Task, mean_and_deviation, perform
 from netinvert.study.layer_tables import (
@@ -22,7 +23,6 @@ from netinvert.study.layer_tables import (
     has_classes,
     ijcv16_recipe,
     run,
-    spread,
 )
 from tiny import PLAIN, images, plain, seeded, smooth
 

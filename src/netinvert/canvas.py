@@ -177,7 +177,7 @@ class Fourier:
             self.spectrum.copy_(found)
 
     def set_jitter(self, amount: int) -> None:
-        """No room is needed; shifts count from their middle, so that the image stays where it is on average."""
+        """No room is needed. Shifts count from their middle, so that the image stays where it is."""
         self._middle = (amount - 1) // 2
 
     def set_detail(self, share: float) -> None:

@@ -168,8 +168,8 @@ class Encoder:
         return noise.to(self.device)
 
     def _fast_taps(self, frozen: nn.Module) -> tuple[Tap, Tap]:
-        """The cut, with BatchNorm folded, channels last and ReLUs fused where the code stays the same; and the
-        same before ReLUs were fused."""
+        """The cut, with BatchNorm folded, channels last and ReLUs fused where the code stays the same; and
+        without the last."""
         tap = unfused = Tap(frozen, self.trace.layer)
         probe = self.network_input(self._probe(1))
         with torch.no_grad():

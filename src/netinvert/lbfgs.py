@@ -21,8 +21,8 @@ from netinvert.linesearch import Point, Search
 class WarmUp:
     """Steps of Adam before the first line search, until the loss is ``until`` times the first one or below.
 
-    Far from a match the gradient changes too fast for curvature to help, in nearly grey noise or where most
-    ReLUs are shut; steps of a fixed size leave such a place. At most ``steps`` of them, each sample by itself.
+    Far from a match the gradient changes too fast for curvature to help, in nearly grey noise or where
+    most ReLUs are shut; steps of a fixed size leave such a place. At most ``steps``, each sample by itself.
     """
 
     rate: float = 0.05

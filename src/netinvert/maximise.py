@@ -53,6 +53,10 @@ def prepare_maximising(
     seeds = [run.seed] if isinstance(run.seed, int) else list(run.seed)
     if start is not None:
         start = start_images(encoder, start, len(seeds))
+    if how.raw and not isinstance(objective, Activate):
+        raise ConfigError(
+            f"the steps of '{how.name}' are made for activations, not for '{objective.name}'; use another preset"
+        )
     if isinstance(objective, Activate) and not how.raw:
         objective = in_units_of_photographs(encoder, objective)
     return Inversion(

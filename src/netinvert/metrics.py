@@ -6,11 +6,13 @@ its paper: ``cvpr15``, ``ijcv16``, ``cvpr16``.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from netinvert.errors import CodeError, ImageError
+from netinvert.errors import CodeError, ConfigError, ImageError
 
 
 def error_cvpr15(code: Tensor, target: Tensor, reference: Tensor) -> Tensor:
@@ -95,6 +97,24 @@ def ssim(image: Tensor, original: Tensor) -> Tensor:
         (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
     )
     return similarity.flatten(1).mean(1)
+
+
+def spread(images: Tensor) -> dict[str, list[float]]:
+    """How far several inversions (P, R, C, H, W) of P codes lie apart: the mean over pairs of one code.
+
+    ``distance`` is the root mean square difference of pixels in [0, 1], ``ssim`` their likeness.
+    """
+    clipped = images.clamp(0, 1)
+    pairs = list(itertools.combinations(range(images.shape[1]), 2))
+    if not pairs:
+        raise ConfigError("a spread is that of two inversions at least; give more restarts")
+    both = [(clipped[:, a], clipped[:, b]) for a, b in pairs]
+    distances = [(a - b).double().square().flatten(1).mean(1).sqrt() for a, b in both]
+    likeness = [ssim(a, b) for a, b in both]
+    return {
+        name: torch.stack(values).mean(0).tolist()
+        for name, values in (("distance", distances), ("ssim", likeness))
+    }
 
 
 def _same_shape(image: Tensor, original: Tensor) -> None:

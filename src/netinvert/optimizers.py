@@ -7,7 +7,7 @@ nothing but these tensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -49,8 +49,7 @@ class Adam:
 
     def start(self, parameters: Sequence[nn.Parameter]) -> Updater:
         """Begin on these parameters."""
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, betas=self.betas, eps=self.eps)
-        return _TorchUpdater(optimizer, parameters)
+        return _AdamUpdater(self, parameters)
 
 
 @dataclass(frozen=True)
@@ -63,39 +62,63 @@ class Momentum:
 
     def start(self, parameters: Sequence[nn.Parameter]) -> Updater:
         """Begin on these parameters."""
-        optimizer = torch.optim.SGD(parameters, lr=self.learning_rate, momentum=self.momentum)
-        return _TorchUpdater(optimizer, parameters)
+        return _MomentumUpdater(self, parameters)
 
 
-class _TorchUpdater:
-    """An element-wise optimiser of torch, which is independent for every sample by itself."""
+class _AdamUpdater:
+    """Kingma & Ba 2015, algorithm 1. Our own, for torch's takes a second to import on its first use."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
-        self._optimizer = optimizer
+    def __init__(self, settings: Adam, parameters: Sequence[nn.Parameter]) -> None:
+        self._settings = settings
         self._parameters = parameters
+        self._made = 0
+        self._means = [torch.zeros_like(parameter) for parameter in parameters]
+        self._squares = [torch.zeros_like(parameter) for parameter in parameters]
 
+    @torch.no_grad()
     def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._made += 1
+        first, second = self._settings.betas
+        rate = self._settings.learning_rate / (1 - first**self._made)
+        scale = (1 - second**self._made) ** 0.5
+        rows = zip(self._parameters, gradients, self._means, self._squares, strict=True)
+        for parameter, gradient, mean, square in rows:
+            mean.lerp_(gradient, 1 - first)
+            square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+            parameter.addcdiv_(mean, square.sqrt().div_(scale).add_(self._settings.eps), value=-rate)
         return torch.ones_like(losses, dtype=torch.bool)
 
     def state(self) -> dict[str, Tensor]:
-        return {
-            f"{index}.{name}": value.detach().clone()
-            for index, entries in self._optimizer.state_dict()["state"].items()
-            for name, value in entries.items()
-            if isinstance(value, Tensor)
-        }
+        names = {"means": self._means, "squares": self._squares}
+        return {"made": torch.tensor(self._made), **_numbered(names)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            index, _, name = key.partition(".")
-            entries.setdefault(int(index), {})[name] = value.clone()
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        self._made = int(state["made"])
+        for index in range(len(self._means)):
+            self._means[index].copy_(state[f"means.{index}"])
+            self._squares[index].copy_(state[f"squares.{index}"])
+
+
+class _MomentumUpdater:
+    def __init__(self, settings: Momentum, parameters: Sequence[nn.Parameter]) -> None:
+        self._settings = settings
+        self._parameters = parameters
+        self._momenta = [torch.zeros_like(parameter) for parameter in parameters]
+
+    @torch.no_grad()
+    def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        rate = self._settings.learning_rate
+        for parameter, gradient, momentum in zip(self._parameters, gradients, self._momenta, strict=True):
+            momentum.mul_(self._settings.momentum).sub_(gradient, alpha=rate)
+            parameter.add_(momentum)
+        return torch.ones_like(losses, dtype=torch.bool)
+
+    def state(self) -> dict[str, Tensor]:
+        return _numbered({"momenta": self._momenta})
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for index in range(len(self._momenta)):
+            self._momenta[index].copy_(state[f"momenta.{index}"])
 
 
 @dataclass(frozen=True)
@@ -134,12 +157,14 @@ class _DecayingAdaGradUpdater:
         return torch.ones_like(losses, dtype=torch.bool)
 
     def state(self) -> dict[str, Tensor]:
-        names = {"squares": self._squares, "momenta": self._momenta}
-        return {
-            f"{name}.{i}": value.clone() for name, values in names.items() for i, value in enumerate(values)
-        }
+        return _numbered({"squares": self._squares, "momenta": self._momenta})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         for index in range(len(self._squares)):
             self._squares[index].copy_(state[f"squares.{index}"])
             self._momenta[index].copy_(state[f"momenta.{index}"])
+
+
+def _numbered(lists: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Copies under ``name.0``, ``name.1``, …"""
+    return {f"{name}.{i}": value.clone() for name, values in lists.items() for i, value in enumerate(values)}

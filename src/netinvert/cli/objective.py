@@ -70,8 +70,8 @@ def _class(encoder: Encoder, text: str) -> Wish:
         return Wish(f"class-{text}", Activate(channel(encoder, int(text))))
     if count != 1000:
         raise ConfigError(
-            f"layer '{encoder.layer}' has {count} channels, not the 1000 ImageNet classes whose names are known; "
-            "give the class by its number"
+            f"layer '{encoder.layer}' has {count} channels, not the 1000 ImageNet classes whose names are "
+            "known; give the class by its number"
         )
     names = class_names()
     found = [k for k, name in enumerate(names) if text.casefold() == name.casefold()]

@@ -50,7 +50,7 @@ class Network:
     read_pose: Callable[[Any], PoseReading] | None = None
     """For pose networks: what pose the network's output (the module's return value) says."""
     pose_error: Callable[[Tensor, Tensor], Tensor] | None = None
-    """For pose networks: how far the output (N, ...) is from saying rotations (N, 3, 3), (N,) with a gradient."""
+    """For pose networks: how far the output is from saying rotations (N, 3, 3), (N,) with a gradient."""
     judge: str | None = None
     """The name of another network that reads the same poses. An image made for this network can fool it, so
     the poses of reconstructions are read by that one too."""

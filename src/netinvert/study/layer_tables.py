@@ -7,7 +7,6 @@ of our default's prior.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from netinvert.energy import Match
 from netinvert.errors import CodeError, ConfigError
 from netinvert.judging import Reference, shipped_reference
 from netinvert.layers import list_layers
-from netinvert.metrics import ssim
+from netinvert.metrics import spread
 from netinvert.networks import Network
 from netinvert.presets import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, Recipe, recipe
 from netinvert.priors import TotalVariation
@@ -231,24 +230,6 @@ class _Layer:
             _codes(self.classes, some.clamp(0, 1), restarts).argmax(1) for some in (images, self.originals)
         )
         return tuple((found == wanted.repeat_interleave(restarts)).tolist())
-
-
-def spread(images: Tensor) -> dict[str, list[float]]:
-    """How far several inversions (P, R, C, H, W) of P codes lie apart: the mean over pairs of one code.
-
-    ``distance`` is the root mean square difference of pixels in [0, 1], ``ssim`` their likeness.
-    """
-    clipped = images.clamp(0, 1)
-    pairs = list(itertools.combinations(range(images.shape[1]), 2))
-    if not pairs:
-        raise ConfigError("a spread is that of two inversions at least; give more restarts")
-    both = [(clipped[:, a], clipped[:, b]) for a, b in pairs]
-    distances = [(a - b).double().square().flatten(1).mean(1).sqrt() for a, b in both]
-    likeness = [ssim(a, b) for a, b in both]
-    return {
-        name: torch.stack(values).mean(0).tolist()
-        for name, values in (("distance", distances), ("ssim", likeness))
-    }
 
 
 @torch.no_grad()
