@@ -11,10 +11,11 @@ BUILT_IN = [card for card in list_networks() if ":" not in card.name]
 
 def test_all_families_have_a_card():
     names = [card.name for card in list_networks()]
-    assert len(names) == len(set(names)) == 19
+    assert len(names) == len(set(names)) == 20
     assert {name.partition(":")[0] for name in names if ":" in name} == {
         "torchvision",
         "timm",
+        "transformers",
         "onnx",
         "tflite",
         "module",
