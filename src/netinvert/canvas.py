@@ -28,6 +28,9 @@ class Canvas(Protocol):
     def parameters(self) -> list[nn.Parameter]:
         """What is optimised; each (N, ...)."""
 
+    def fixed(self) -> list[Tensor]:
+        """What else the image is made of, where that changes from stage to stage; for checkpoints."""
+
     def set_jitter(self, amount: int) -> None:
         """Make room for shifts in ``[0, amount)``; 1 is none. The picture in the middle stays."""
 
@@ -76,6 +79,10 @@ class Pixels:
         """The one tensor of pixels."""
         return [self.parameter]
 
+    def fixed(self) -> list[Tensor]:
+        """Nothing."""
+        return []
+
     def replace(self, image: Tensor) -> None:
         """Show this image."""
         with torch.no_grad():
@@ -84,7 +91,9 @@ class Pixels:
 
     def set_detail(self, share: float) -> None:
         """Pixels of a coarser grid, with bilinear interpolation between them."""
-        coarse = tuple(max(2, round(share * length)) if share < 1 else length for length in self._extent)
+        coarse = tuple(
+            min(length, max(2, round(share * length))) if share < 1 else length for length in self._extent
+        )
         if coarse != tuple(self.parameter.shape[-2:]):
             with torch.no_grad():
                 full = self._resized(self.parameter, self._extent)
@@ -167,6 +176,10 @@ class Fourier:
     def parameters(self) -> list[nn.Parameter]:
         """The one spectrum, real and imaginary parts in the last dimension."""
         return [self.spectrum]
+
+    def fixed(self) -> list[Tensor]:
+        """The whole spectrum, where only its low frequencies are refined."""
+        return [] if self._rest is None else [self._rest]
 
     def replace(self, image: Tensor) -> None:
         """Show this image (clipped to the sigmoid's range)."""

@@ -32,6 +32,11 @@ class DeepPrior:
         self, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor, widths: Sequence[int] = WIDTHS
     ) -> None:
         channels, height, width = shape
+        if min(height, width) < 3:
+            raise ConfigError(
+                f"the deep-prior canvas draws images of 3 pixels or more a side, got {height} by {width}; "
+                "use another canvas"
+            )
         self.size = (height, width)
         self.widths = tuple(widths)
         # Fewer scales for small images: the coarsest has 4 pixels or more.
@@ -47,7 +52,8 @@ class DeepPrior:
             nn.Parameter(part.reshape(len(seeds), *shape).clone())
             for part, shape in zip(torch.split(flat, sizes, 1), self.shapes, strict=True)
         ]
-        noise = draw(seeds, lambda source: torch.rand(INPUT, *self.size, generator=source))
+        size = (INPUT, *self.size)
+        noise = draw(seeds, lambda source: torch.rand(size, generator=source, dtype=torch.float32))
         self.input = INPUT_SCALE * noise.to(like)
 
     def __call__(self) -> Tensor:
@@ -69,6 +75,10 @@ class DeepPrior:
     def parameters(self) -> list[nn.Parameter]:
         """The weights, each (N, out, in, k, k), and the last layer's bias (N, C)."""
         return self._parameters
+
+    def fixed(self) -> list[Tensor]:
+        """Nothing."""
+        return []
 
     def replace(self, image: Tensor) -> None:
         """Raises ConfigError: no weights are known that draw a given image."""
@@ -115,6 +125,10 @@ class DecoderPrior:
         """The decoder's input."""
         return [self.latent]
 
+    def fixed(self) -> list[Tensor]:
+        """Nothing."""
+        return []
+
     def replace(self, image: Tensor) -> None:
         """Raises ConfigError: no input is known that gives a given image."""
         raise ConfigError("a decoder's canvas cannot be set to an image; start from another latent instead")
@@ -150,9 +164,9 @@ def _weight_shapes(channels: int, widths: Sequence[int]) -> Iterator[tuple[int, 
 def _initial(shape: Sequence[int], source: Generator) -> Tensor:
     """torch's own initialisation of a convolution; zero for the bias. Flat."""
     if len(shape) == 1:
-        return torch.zeros(shape[0])
+        return torch.zeros(shape[0], dtype=torch.float32)
     bound = 1 / math.sqrt(math.prod(shape[1:]))
-    return ((2 * torch.rand(*shape, generator=source) - 1) * bound).flatten()
+    return ((2 * torch.rand(*shape, generator=source, dtype=torch.float32) - 1) * bound).flatten()
 
 
 def _convolution(x: Tensor, weight: Tensor, stride: int) -> Tensor:

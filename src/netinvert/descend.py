@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import re
@@ -16,7 +17,7 @@ from torch import Tensor
 from netinvert.canvas import Canvas, Shifts
 from netinvert.checkpoint import Checkpoint, Interrupt, deferred_interrupt
 from netinvert.encoder import Encoder
-from netinvert.energy import Energy, Match
+from netinvert.energy import Energy, Match, Term
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.optimizers import Updater
 from netinvert.progress import Snapshot, Stop, Tracker
@@ -251,17 +252,16 @@ class _Descent:
         )
         for weight, term in self.energy.terms:
             digest.update(f"{weight!r} {term.name}".encode())
-            if isinstance(term, Match):
-                for tensor in (term.target, term.mask):
-                    digest.update(b"none" if tensor is None else _bytes(tensor))
-            else:
-                digest.update(_described(term).encode())
+            # Field by field, for the repr of a large tensor leaves most of it out.
+            for part in _parts(term):
+                digest.update(_bytes(part) if isinstance(part, Tensor) else _described(part).encode())
         return digest.hexdigest()
 
     def _state(self) -> dict[str, Tensor]:
         assert self.updater is not None
         parts = {
             "canvas": {str(i): p.detach() for i, p in enumerate(self.canvas.parameters())},
+            "fixed": {str(i): tensor for i, tensor in enumerate(self.canvas.fixed())},
             "updater": self.updater.state(),
             "tracker": self.tracker.state(),
             "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
@@ -293,8 +293,16 @@ class _Descent:
         with torch.no_grad():
             for name, value in part("canvas").items():
                 self.canvas.parameters()[int(name)].copy_(value)
+            for name, value in part("fixed").items():
+                self.canvas.fixed()[int(name)].copy_(value)
         self.updater = stage.optimizer.start(self.canvas.parameters())
         self.updater.restore(part("updater"))
+
+
+def _parts(term: Term) -> list[object]:
+    if not dataclasses.is_dataclass(term):
+        return [term]
+    return [getattr(term, field.name) for field in dataclasses.fields(term)]
 
 
 def _described(thing: object) -> str:

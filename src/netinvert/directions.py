@@ -40,8 +40,7 @@ def neuron(encoder: Encoder, index: int, place: Sequence[int] | None = None) -> 
 
 def space_mask(encoder: Encoder, rows: slice, columns: slice) -> Tensor:
     """Ones in a rectangle of a feature map (C, H, W), zeros elsewhere."""
-    if len(encoder.code_shape) != 3:
-        raise ConfigError(f"codes of shape {encoder.code_shape} have no rows and columns to choose from")
+    _map_shape(encoder)
     mask = _zeros(encoder)
     mask[..., rows, columns] = 1
     return _some(mask, encoder)
@@ -49,10 +48,10 @@ def space_mask(encoder: Encoder, rows: slice, columns: slice) -> Tensor:
 
 def centre_mask(encoder: Encoder, side: int) -> Tensor:
     """The middle ``side`` × ``side`` positions (the 5 × 5 of Mahendran & Vedaldi 2015, figure 8)."""
-    shape = encoder.code_shape
-    if len(shape) == 3 and not 1 <= side <= min(shape[1:]):
+    shape = _map_shape(encoder)
+    if not 1 <= side <= min(shape[1:]):
         raise ConfigError(f"layer '{encoder.layer}' has maps of {shape[1:]}; choose a side of up to that")
-    start = [(length - side) // 2 for length in shape[-2:]]
+    start = [(length - side) // 2 for length in shape[1:]]
     return space_mask(encoder, *(slice(first, first + side) for first in start))
 
 
@@ -63,9 +62,39 @@ def channel_mask(encoder: Encoder, channels: slice) -> Tensor:
     return _some(mask, encoder)
 
 
+def parse_mask(encoder: Encoder, text: str) -> Tensor:
+    """``centre=5``, ``channels=0:48`` or ``rows=2:7,columns=0:5``, as Python slices. Raises ConfigError."""
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    try:
+        if set(parts) == {"centre"}:
+            return centre_mask(encoder, int(parts["centre"]))
+        if set(parts) == {"channels"}:
+            return channel_mask(encoder, _slice(parts["channels"]))
+        if parts and set(parts) <= {"rows", "columns"}:
+            return space_mask(encoder, _slice(parts.get("rows", ":")), _slice(parts.get("columns", ":")))
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"'{text}' is not a mask; write centre=SIDE, channels=FROM:TO or rows=FROM:TO,columns=FROM:TO"
+    )
+
+
+def _slice(text: str) -> slice:
+    first, colon, last = text.partition(":")
+    if not colon:
+        raise ValueError(text)
+    return slice(int(first) if first else None, int(last) if last else None)
+
+
 def channel_axis(shape: Sequence[int]) -> int:
     """Where the channels of a code are: first in maps (C, H, W), last in tokens (T, C) and vectors (D,)."""
     return 0 if len(shape) == 3 else len(shape) - 1
+
+
+def _map_shape(encoder: Encoder) -> tuple[int, ...]:
+    if len(encoder.code_shape) != 3:
+        raise ConfigError(f"codes of shape {encoder.code_shape} have no rows and columns to choose from")
+    return encoder.code_shape
 
 
 def _zeros(encoder: Encoder) -> Tensor:

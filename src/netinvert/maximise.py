@@ -55,10 +55,13 @@ def prepare_maximising(
         start = start_images(encoder, start, len(seeds))
     if how.raw and not isinstance(objective, Activate):
         raise ConfigError(
-            f"the steps of '{how.name}' are made for activations, not for '{objective.name}'; use another preset"
+            f"the steps of '{how.name}' are made for activations, not for '{objective.name}'; use another "
+            "preset"
         )
-    if isinstance(objective, Activate) and not how.raw:
-        objective = in_units_of_photographs(encoder, objective)
+    if isinstance(objective, Activate):
+        objective = replace(objective, direction=_checked(encoder, objective.direction, len(seeds)))
+        if not how.raw:
+            objective = in_units_of_photographs(encoder, objective)
     return Inversion(
         how.canvas(seeds, start),
         Energy(((how.data_weight, objective), *how.priors)),
@@ -101,6 +104,13 @@ def in_units_of_photographs(encoder: Encoder, objective: Activate) -> Activate:
     scale = torch.where(largest > 0, largest, torch.where(spread > 0, spread, torch.ones_like(largest)))
     shape = (-1, *[1] * (objective.direction.ndim - 1))
     return replace(objective, direction=objective.direction / scale.view(shape))
+
+
+def _checked(encoder: Encoder, direction: Tensor, count: int) -> Tensor:
+    direction = encoder.check_code(direction)
+    if direction.shape[0] not in (1, count):
+        raise ConfigError(f"{direction.shape[0]} directions for {count} seeds; give one seed for each")
+    return direction
 
 
 def _images(encoder: Encoder) -> Tensor:

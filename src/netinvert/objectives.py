@@ -51,11 +51,15 @@ class Caricature:
             )
 
     @cached_property
+    def _norm(self) -> Tensor:
+        above = self.target.clamp_min(0).flatten(1)
+        # In float64, for the squares of very large or small codes are no numbers.
+        norm = torch.linalg.vector_norm(above, dim=1, keepdim=True, dtype=torch.float64)
+        return norm.to(above.dtype).clamp_min(torch.finfo(above.dtype).tiny)
+
+    @cached_property
     def _direction(self) -> Tensor:
-        above: Tensor = self.target.clamp_min(0).flatten(1)
-        # Divided twice: the squares of very large or small codes are no numbers.
-        norm = above.norm(dim=1, keepdim=True).clamp_min(torch.finfo(above.dtype).tiny)
-        direction: Tensor = above / norm / norm
+        direction: Tensor = self.target.clamp_min(0).flatten(1) / self._norm / self._norm
         return direction
 
     def __call__(self, image: Tensor, code: Tensor) -> Tensor:
@@ -64,7 +68,8 @@ class Caricature:
         more = (flat * self._direction).sum(1)
         if self.power == 0:
             return -more
-        alike = torch.nn.functional.cosine_similarity(flat, self.target.flatten(1), dim=1)
+        target = self.target.flatten(1)
+        alike = torch.nn.functional.cosine_similarity(flat / self._norm, target / self._norm, dim=1)
         return -more * alike.clamp_min(0.1).pow(self.power)
 
 

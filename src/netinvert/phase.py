@@ -64,6 +64,10 @@ class Phase:
         """The phases."""
         return [self.phase]
 
+    def fixed(self) -> list[Tensor]:
+        """Nothing."""
+        return []
+
     def replace(self, image: Tensor) -> None:
         """Take the phases of these images."""
         with torch.no_grad():

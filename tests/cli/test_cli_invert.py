@@ -121,7 +121,7 @@ def test_a_glob_and_names_that_collide(cli, net, pictures, tmp_path):
     assert names == ["pictures-a", "b", "more-a", "loss~2"]
 
 
-def test_a_grey_network_has_no_reference(cli, pictures, tmp_path):
+def test_a_grey_network_has_the_photographs_in_grey_as_reference(cli, pictures, tmp_path):
     (tmp_path / "grey.py").write_text(
         "import torch\nfrom netinvert import Network, Preprocessing\n"
         "def make():\n    torch.manual_seed(0)\n"
@@ -131,8 +131,8 @@ def test_a_grey_network_has_no_reference(cli, pictures, tmp_path):
     options = ["--network", f"module:{tmp_path / 'grey.py'}:make", "--layer", "0", "--steps", 3]
     said = cli("invert", pictures / "a.png", *options, "-o", tmp_path / "out", "--json")
     manifest = json.loads(said.stdout)
-    assert manifest["reference"] is None
-    assert manifest["errors"]["cvpr15"] is None
+    assert manifest["reference"] == "the 7 photographs of netinvert"
+    assert manifest["errors"]["cvpr15"] > 0
     assert manifest["errors"]["ijcv16"] > 0
     with Image.open(tmp_path / "out" / "a.png") as shown:
         assert shown.mode == "L"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netinvert.descend import Run
+from netinvert.diversify import prepare_diverse
 from netinvert.encoder import Encoder
 from netinvert.files import load_tensors, save_tensors
 from netinvert.folders import OutputFolder
@@ -31,7 +32,10 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What to invert, and how: ``codes`` (N, ...), one of ``seeds`` each; ``start`` (1, C, H, W)."""
+    """What to invert, and how: ``codes`` (N, ...), one of ``seeds`` each; ``start`` (1, C, H, W).
+
+    With ``apart`` (how many, weight) neighbouring samples are of one code, and are to differ.
+    """
 
     encoder: Encoder
     recipe: Recipe
@@ -39,13 +43,20 @@ class Plan:
     seeds: tuple[int, ...]
     start: Tensor | None
     batch: int
+    apart: tuple[int, float] | None = None
 
     def chunks(self) -> list[Chunk]:
-        """``batch`` codes each."""
-        starts = range(0, self.codes.shape[0], self.batch)
-        return [self._chunk(slice(start, start + self.batch)) for start in starts]
+        """``batch`` codes each; those that are to differ stay together."""
+        group = 1 if self.apart is None else self.apart[0]
+        batch = max(self.batch // group, 1) * group
+        return [self._chunk(slice(k, k + batch)) for k in range(0, self.codes.shape[0], batch)]
 
     def _chunk(self, part: slice) -> Chunk:
+        if self.apart is not None:
+            apart, codes = self.apart, self.codes[part][:: self.apart[0]]
+            return Chunk(
+                self.seeds[part], lambda run: prepare_diverse(self.encoder, codes, self.recipe, apart, run)
+            )
         return Chunk(
             self.seeds[part],
             lambda run: prepare(self.encoder, self.codes[part], self.recipe, self.start, run),

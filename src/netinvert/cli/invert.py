@@ -24,19 +24,36 @@ def invert(  # noqa: PLR0913  (one parameter an option)
         str | None, typer.Option(help="A .safetensors or .pt file, or 'random'.", metavar="FILE|random")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="default, fourier-adam, or the papers' cvpr15 and ijcv16.")
+        str,
+        typer.Option(help="default, fourier-adam, robust, shallow, or the papers' cvpr15 and ijcv16."),
     ] = "default",
     prior: Annotated[
         str | None,
         typer.Option(
-            help="none, tv-isotropic, tv-anisotropic or tv-quadratic instead of the preset's own.",
+            help="none, tv-isotropic, tv-anisotropic, tv-quadratic, tv-huber, second-order, batchnorm, or "
+            "several with + between, instead of the preset's own.",
             metavar="NAME[=WEIGHT]",
         ),
     ] = None,
     data_weight: Annotated[float | None, typer.Option(help="The weight C of the code error.")] = None,
-    canvas: Annotated[str | None, typer.Option(help="fourier or pixels instead of the preset's own.")] = None,
+    canvas: Annotated[
+        str | None, typer.Option(help="fourier, pixels, phase or deep-prior instead of the preset's own.")
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="The part of the code to match: centre=SIDE, channels=A:B or rows=A:B,columns=A:B.",
+            metavar="PART",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Evaluations instead of the preset's own.")] = None,
     restarts: Annotated[int, typer.Option(help="Images for each code, with seeds SEED, SEED + 1, …")] = 1,
+    diverse: Annotated[
+        float | None,
+        typer.Option(
+            help="With --restarts: images that differ, by this weight (0.1, say).", metavar="WEIGHT"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise to start from.")] = 0,
     start: Annotated[
         Path | None, typer.Option(help="An image to start from instead of noise.", metavar="IMAGE")
@@ -68,8 +85,10 @@ def invert(  # noqa: PLR0913  (one parameter an option)
         prior=prior,
         data_weight=data_weight,
         canvas=canvas,
+        mask=mask,
         steps=steps,
         restarts=restarts,
+        diverse=diverse,
         seed=seed,
         start=None if start is None else str(start),
         reference=reference,

@@ -18,13 +18,16 @@ from netinvert.cli.inputs import Inputs, Source, image_paths, read_inputs, sourc
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.progress import Reporter
 from netinvert.cli.settings import Settings
+from netinvert.directions import parse_mask
 from netinvert.encoder import Encoder
 from netinvert.energy import Match
+from netinvert.errors import ConfigError
 from netinvert.files import plain_json
 from netinvert.folders import OutputFolder
 from netinvert.images import read_image
 from netinvert.judging import Reference, judge, reference_of, shipped_reference
 from netinvert.manifest import Record, Sample, describe_recipe, versions
+from netinvert.metrics import spread
 from netinvert.presets import recipe, with_canvas
 from netinvert.recipes import Recipe
 from netinvert.result import Result
@@ -78,14 +81,19 @@ class Job:
         reference: Reference | None,
     ) -> Job:
         """From what has been read."""
-        Match(inputs.codes)  # refuses codes that cannot be matched, before any is inverted
+        how = recipe_of(settings, encoder)
+        Match(inputs.codes, how.mask)  # refuses codes that cannot be matched, before any is inverted
+        apart = None if settings.diverse is None else (settings.restarts, settings.diverse)
+        if apart is not None and start is not None:
+            raise ConfigError("--diverse starts from noise; leave out --start")
         plan = Plan(
             encoder=encoder,
-            recipe=recipe_of(settings, encoder),
+            recipe=how,
             codes=inputs.codes.repeat_interleave(settings.restarts, 0),
             seeds=tuple(range(settings.seed, settings.seed + settings.restarts)) * len(inputs.stems),
             start=None if start is None else start.image,
             batch=settings.batch,
+            apart=apart,
         )
         return cls(settings, inputs, plan, start, reference)
 
@@ -134,6 +142,9 @@ class Job:
             "device": str(plan.encoder.device),
             **more,
         }
+        if settings.restarts > 1:
+            shape = result.image.shape[1:]
+            entries["spread"] = spread(result.image.view(-1, settings.restarts, *shape))
         tensors = {} if self.start is None else {"start": self.start.image}
         figures = judge(result, plan.encoder, originals, self.reference)
         return Record(result, samples, figures, plan.encoder, originals, entries, tensors)
@@ -161,6 +172,8 @@ class Job:
 def recipe_of(settings: Settings, encoder: Encoder) -> Recipe:
     """The preset with the options applied. Raises ConfigError."""
     how = recipe(settings.preset, encoder, settings.prior)
+    if settings.mask is not None:
+        how = dataclasses.replace(how, mask=parse_mask(encoder, settings.mask))
     if settings.canvas is not None:
         how = with_canvas(how, encoder, settings.canvas)
     if settings.data_weight is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from netinvert.files import read_code
 from netinvert.networks.imagenet import class_names
 from netinvert.objectives import Activate, PoseTowards
 from netinvert.rotations import rotation_from_angles
+from netinvert.runs import unique_stems
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,21 @@ class Wishes:
         kinds = (self.channels, self.classes, self.direction, self.azimuths)
         if sum(bool(kind) for kind in kinds) != 1:
             raise ConfigError("say what to look for: one of --channel, --class, --direction or --azimuth")
+        if not all(math.isfinite(angle) for angle in (*self.azimuths, self.elevation)):
+            raise ConfigError("--azimuth and --elevation are angles in degrees, finite numbers")
         if self.place is not None and not self.channels:
             raise ConfigError("--at says where in the map of a --channel; give a channel too")
 
     def of(self, encoder: Encoder) -> list[Wish]:
         """What they mean for this encoder. Raises ConfigError, CodeError."""
+        wishes = self._of(encoder)
+        names = [wish.name for wish in wishes]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ConfigError(f"{twice[0]} is asked for twice; use --images for several images of it")
+        return wishes
+
+    def _of(self, encoder: Encoder) -> list[Wish]:
         if self.classes:
             return [_class(encoder, text) for text in self.classes]
         if self.direction is not None:
@@ -66,7 +78,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _class(encoder: Encoder, text: str) -> Wish:
     count = encoder.code_shape[channel_axis(encoder.code_shape)]
-    if text.isdigit():
+    if text.isdecimal():
         return Wish(f"class-{text}", Activate(channel(encoder, int(text))))
     if count != 1000:
         raise ConfigError(
@@ -84,7 +96,8 @@ def _class(encoder: Encoder, text: str) -> Wish:
 
 def _directions(encoder: Encoder, path: Path) -> list[Wish]:
     codes = encoder.check_code(read_code(path).to(encoder.device))
-    names = [path.stem] if len(codes) == 1 else [f"{path.stem}-{k + 1}" for k in range(len(codes))]
+    stems = [path.stem] if len(codes) == 1 else [f"{path.stem}-{k + 1}" for k in range(len(codes))]
+    names = unique_stems([path.with_name(f"{stem}.code") for stem in stems])
     return [Wish(name, Activate(row[None])) for name, row in zip(names, codes, strict=True)]
 
 

@@ -30,8 +30,10 @@ class Settings:
     prior: str | None = None
     data_weight: float | None = None
     canvas: str | None = None
+    mask: str | None = None
     steps: int | None = None
     restarts: int = 1
+    diverse: float | None = None
     seed: int = 0
     start: str | None = None
     reference: str | None = None
@@ -52,6 +54,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} is at least 1, got {value}")
+        if self.diverse is not None:
+            if not (math.isfinite(self.diverse) and self.diverse >= 0):
+                raise ConfigError(f"--diverse is a weight of at least 0, got {self.diverse}")
+            if self.restarts < 2:
+                raise ConfigError("--diverse needs several images of a code: give --restarts 2 or more")
         if not 0 <= self.seed <= 2**63 - self.restarts:
             raise ConfigError(f"a seed is a whole number from 0 to 2**63 - 1, got {self.seed}")
 

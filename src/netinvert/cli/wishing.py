@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from netinvert.cli.drawing import Drawing, DrawingJob
-from netinvert.cli.inputs import is_code_file, read_inputs
+from netinvert.cli.inputs import is_code_file, read_inputs, sources_of
 from netinvert.cli.job import read_start
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.objective import Wishes
@@ -35,13 +36,9 @@ class MaximiseSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.preset, self.prior)
-        for name in ("steps", "images", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} is at least 1, got {value}")
-        if self.seed < 0:
-            raise ConfigError(f"a seed is a whole number of at least 0, got {self.seed}")
+        _check(self)
+        if self.images < 1:
+            raise ConfigError(f"--images is at least 1, got {self.images}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class CaricatureSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.preset, self.prior)
+        _check(self)
         if not 0 <= self.power <= 100:
             raise ConfigError(f"--power is a number from 0 to 100, got {self.power}")
         if is_code_file(self.input):
@@ -79,7 +76,9 @@ def maximising_job(settings: MaximiseSettings) -> DrawingJob:
         for wish in settings.wishes.of(encoder)
     ]
     command = {"command": "maximise", **dataclasses.asdict(settings)}
-    sources = () if start is None else (start.source,)
+    direction = settings.wishes.direction
+    sources = () if direction is None else sources_of([Path(direction)])
+    sources += () if start is None else (start.source,)
     return DrawingJob(encoder, _recipe(settings, encoder), drawings, command, sources)
 
 
@@ -107,8 +106,14 @@ def _recipe(settings: MaximiseSettings | CaricatureSettings, encoder: Encoder) -
     return how if settings.steps is None else how.with_steps(settings.steps)
 
 
-def _check(preset: str, prior: str | None) -> None:
-    if preset not in MAXIMISING:
-        raise ConfigError(f"there is no preset '{preset}'; choose from {', '.join(MAXIMISING)}")
-    if prior is not None:
-        PriorChoice.parse(prior)
+def _check(settings: MaximiseSettings | CaricatureSettings) -> None:
+    if settings.preset not in MAXIMISING:
+        raise ConfigError(f"there is no preset '{settings.preset}'; choose from {', '.join(MAXIMISING)}")
+    if settings.prior is not None:
+        PriorChoice.parse(settings.prior)
+    for name, value in (("steps", settings.steps), ("threads", settings.threads)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is at least 1, got {value}")
+    images = settings.images if isinstance(settings, MaximiseSettings) else 1
+    if not 0 <= settings.seed <= 2**63 - images:
+        raise ConfigError(f"a seed is a whole number from 0 to 2**63 - 1, got {settings.seed}")

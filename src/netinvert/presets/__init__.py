@@ -8,10 +8,10 @@ from netinvert.canvases import CANVASES, PIXEL, with_canvas
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
 from netinvert.presets.deepvis import DEEPVIS, deepvis_preset
-from netinvert.presets.default import default, fourier_adam
+from netinvert.presets.default import default, fourier_adam, robust
 from netinvert.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, cvpr15, cvpr15_paper_lambdas
 from netinvert.presets.mahendran16 import ijcv16, ijcv16_lambdas
-from netinvert.presets.maximising import ijcv16_maximising, maco, robust, simonyan13
+from netinvert.presets.maximising import ijcv16_maximising, maco, maximising_default, simonyan13
 from netinvert.presets.shallow import cvpr15_shallow, shallow
 from netinvert.prior_choice import PRIORS, PriorChoice
 from netinvert.recipes import Recipe
@@ -20,13 +20,14 @@ Preset = Callable[[Encoder, PriorChoice | None], Recipe]
 PRESETS: dict[str, Preset] = {
     "default": default,
     "fourier-adam": fourier_adam,
+    "robust": robust,
     "cvpr15": cvpr15,
     "ijcv16": ijcv16,
     "shallow": shallow,
     "cvpr15-shallow": cvpr15_shallow,
 }
 MAXIMISING: dict[str, Preset] = {
-    "default": robust,
+    "default": maximising_default,
     "simonyan13": simonyan13,
     "ijcv16": ijcv16_maximising,
     "maco": maco,

@@ -20,11 +20,11 @@ from netinvert.recipes import Recipe
 from netinvert.stages import Stage
 from netinvert.transforms import RandomCrop, RandomNoise, RandomView
 
-ROBUST = (RandomView(degrees=8, scale=0.1, shift=0),)
+SEEN = (RandomView(degrees=8, scale=0.1, shift=0),)
 PRIOR = PriorChoice((("tv-isotropic", 1.0),))
 
 
-def robust(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+def maximising_default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     """Adam on a Fourier canvas while jitter, scale and rotation change (Olah et al. 2017)."""
     choice = prior or PRIOR
     priors = default_priors(encoder, choice)
@@ -35,7 +35,7 @@ def robust(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
         data_weight=1.0,
         priors=priors,
         stages=(
-            Stage(200, Adam(0.05), jitter, transforms=ROBUST),
+            Stage(200, Adam(0.05), jitter, transforms=SEEN),
             Stage(56, Adam(0.02), max(2, jitter // 2)),
         ),
         prior=choice.text(priors),
