@@ -2,6 +2,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netinvert import ConfigError, Encoder, Network
 from netinvert.naturalness import gradient_naturalness, gradient_statistics, histogram_intersection
@@ -155,27 +157,36 @@ def test_the_front_holds_what_nothing_beats():
         ]
     )
     assert [one.on_front for one in trials] == [True, True, False, False, True, False, True]
-    assert trials[5].distance is None
+    assert trials[5].score is None
 
 
-def test_recommended_is_nearest_to_the_corner_in_units_of_the_median():
-    trials = marked([trial(0.1, 0.4), trial(0.15, 0.75), trial(0.6, 0.8), trial(0.5, 0.3), trial(0.3, 0.5)])
-    # best 0.1 and 0.8, medians 0.3 and 0.5
-    assert trials[1].distance == pytest.approx(math.hypot(0.05 / 0.2, 0.05 / 0.3))
+def test_the_score_weighs_naturalness_against_error():
+    trials = marked([trial(0.1, 0.4), trial(0.15, 0.75), trial(0.6, 0.8), trial(0.5, 0.3), trial(0.3, -0.5)])
+    assert trials[1].score == pytest.approx(0.75 / 0.2)
     assert recommended(trials) is trials[1]
+    assert 0 < trials[4].score < trials[3].score
     assert recommended(marked([trial(None, None)])) is None
-    useless = marked([*(replace(one, on_front=False) for one in trials), trial(1e6, 0.0)])
-    assert recommended(useless).error == 0.15  # an outlier does not change it
+    # errors far below the floor are as good as none
+    assert recommended(marked([trial(1e-4, 0.5), trial(1e-2, 0.7)])).naturalness == 0.7
 
 
-def test_recommended_for_all_has_the_smallest_mean_distance():
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1)), min_size=1, max_size=12))
+def test_the_recommended_setting_has_the_best_score_of_all(pairs):
+    trials = marked([trial(error, natural) for error, natural in pairs])
+    assert recommended(trials).on_front
+    assert recommended(trials).score == max(one.score for one in trials)
+
+
+def test_recommended_for_all_has_the_greatest_mean_score():
     first = marked([trial(0.1, 0.5, "a"), trial(0.12, 0.6, "b"), trial(0.4, 0.61, "c")])
     second = marked([trial(0.3, 0.5, "a", "two"), trial(0.32, 0.7, "b", "two"), trial(0.3, 0.7, "c", "two")])
-    draw, distance = recommended_for_all([*first, *second])
-    means = [(a.distance + b.distance) / 2 for a, b in zip(first, second, strict=True)]
-    assert distance == pytest.approx(min(means))
-    assert draw.prior == "abc"[means.index(min(means))]
+    draw, score = recommended_for_all([*first, *second])
+    means = [math.sqrt(a.score * b.score) for a, b in zip(first, second, strict=True)]
+    assert score == pytest.approx(max(means))
+    assert draw.prior == "abc"[means.index(max(means))]
     assert recommended_for_all([*first, *second[:2]]) is None
+    other = [trial(0.3, 0.5, name, "two") for name in "acb"]
+    assert recommended_for_all([*first, *marked(other)]) is None
 
 
 # -- all together ----------------------------------------------------------------------------------------

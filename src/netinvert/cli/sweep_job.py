@@ -168,6 +168,6 @@ def _plain(one: Trial) -> dict[str, object]:
         "error": one.error,
         "natural": one.naturalness,
         "on_front": one.on_front,
-        "distance": one.distance,
+        "score": one.score,
         **found,
     }

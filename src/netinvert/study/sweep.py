@@ -6,7 +6,6 @@ Each is held against two wishes that pull apart: a small code error, and a natur
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,10 @@ from netinvert.samples import photographs
 from netinvert.study.draws import Draw, Settings, draws, recipe_of
 from netinvert.study.inversions import Outcome, Scale, Task, histograms_of, mean_and_deviation, outcome
 
+ERROR_FLOOR = 0.05
+"""Code errors far below it are as good as none. Chosen by eye, on posenet and mobilenet-v2."""
+LEAST = 1e-6
+"""Of a naturalness in a score: SSIM may be below 0."""
 Progress = Callable[[str], None]
 
 
@@ -31,8 +34,7 @@ class Trial:
     codes, None where it failed.
 
     ``on_front``: no other trial of the layer has both a smaller error and a greater naturalness.
-    ``distance`` from the corner where the best error and the best naturalness of the layer would meet, in
-    units of how far the median trial falls behind them.
+    ``score``: how much naturalness for how much error, ``naturalness / (error + ERROR_FLOOR)``.
     """
 
     layer: str
@@ -41,7 +43,7 @@ class Trial:
     error: float | None
     naturalness: float | None
     on_front: bool = False
-    distance: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,56 +105,43 @@ def perform(planned: Plan, place: Callable[[str], Path], progress: Progress) -> 
 
 
 def marked(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of one layer with the Pareto front marked, and the distances from the corner."""
+    """The trials of one layer with their scores, and the Pareto front marked."""
     known = [one for one in trials if one.error is not None and one.naturalness is not None]
-    if not known:
-        return list(trials)
-    best_error, error_unit = _scale([_error(one) for one in known])
-    best_natural, natural_unit = _scale([-_naturalness(one) for one in known])
 
     def mark(one: Trial) -> Trial:
         if one not in known:
             return one
-        beside = (_error(one) - best_error) / error_unit
-        below = (-_naturalness(one) - best_natural) / natural_unit
-        on_front = not any(_beats(other, one) for other in known)
-        return replace(one, on_front=on_front, distance=math.hypot(beside, below))
+        score = max(_naturalness(one), LEAST) / (_error(one) + ERROR_FLOOR)
+        return replace(one, on_front=not any(_beats(other, one) for other in known), score=score)
 
     return [mark(one) for one in trials]
 
 
 def recommended(trials: Sequence[Trial]) -> Trial | None:
-    """Of the trials of one layer the one of the front that is nearest to the corner; None if all failed."""
+    """Of the trials of one layer the one with the greatest score; None if all failed.
+
+    It is on the front, for a smaller error or a greater naturalness alone makes a greater score.
+    """
     front = [one for one in trials if one.on_front]
-    return min(front, key=lambda one: (_distance(one), _error(one))) if front else None
+    return max(front, key=_score) if front else None
 
 
 def recommended_for_all(trials: Sequence[Trial]) -> tuple[Draw, float] | None:
-    """The draw with the smallest mean distance over the layers at which all was tried, and that distance.
+    """The draw with the greatest geometric mean of its scores at all layers, and that mean.
 
-    Draws are the same at two layers if they have the same name, canvas and place among their weights.
+    Draws are the same at two layers if they stand at the same place in the order of what is tried. None if
+    the layers differ in that, or no draw came through at all of them.
     """
     layers = list(dict.fromkeys(one.layer for one in trials))
     rows = [[one for one in trials if one.layer == layer] for layer in layers]
-    if len({len(row) for row in rows}) > 1:
-        return None  # other settings at other layers
-    columns = [
-        column for column in zip(*rows, strict=True) if all(one.distance is not None for one in column)
-    ]
+    if len({tuple(one.draw.curve for one in row) for row in rows}) > 1:
+        return None
+    columns = [column for column in zip(*rows, strict=True) if all(one.score is not None for one in column)]
     if not columns:
         return None
-    means = [sum(map(_distance, column)) / len(column) for column in columns]
-    best = min(range(len(columns)), key=means.__getitem__)
+    means = [math.exp(sum(math.log(_score(one)) for one in column) / len(column)) for column in columns]
+    best = max(range(len(columns)), key=means.__getitem__)
     return columns[best][0].draw, means[best]
-
-
-def _scale(values: Sequence[float]) -> tuple[float, float]:
-    """The least, and how far the median is from it (or the greatest, or 1, where that is nothing).
-
-    The median, for a few useless settings would stretch the whole range.
-    """
-    least = min(values)
-    return least, statistics.median(values) - least or max(values) - least or 1.0
 
 
 def _beats(one: Trial, other: Trial) -> bool:
@@ -170,8 +159,8 @@ def _naturalness(one: Trial) -> float:
     return -math.inf if one.naturalness is None else one.naturalness
 
 
-def _distance(one: Trial) -> float:
-    return math.inf if one.distance is None else one.distance
+def _score(one: Trial) -> float:
+    return 0.0 if one.score is None else one.score
 
 
 # -- trials --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 from netinvert.images import to_pil
 from netinvert.study import page
 from netinvert.study.inversions import mean_and_deviation
-from netinvert.study.sweep import Plan, Subject, Trial, recommended, recommended_for_all
+from netinvert.study.sweep import ERROR_FLOOR, Plan, Subject, Trial, recommended, recommended_for_all
 
 SHOWN = 3
 """Codes whose pictures are on the page; those of all are in the folder."""
@@ -38,10 +38,10 @@ MEASURED = {
     "ssim": "by their likeness to the original, which is SSIM",
 }
 HOW_CHOSEN = (
-    "Recommended (★) is the setting of the front that lies nearest to the corner where the smallest error "
-    "and the greatest naturalness of all settings would meet. Distances count in units of how far the median "
-    "setting falls behind the best, in each direction. It is a proposal: look at the pictures, for they say "
-    "more than either number."
+    f"Recommended (★) is the setting with the greatest score, naturalness / (code error + {ERROR_FLOOR:g}): "
+    "twice as natural is worth about twice the error, and errors far below the constant are as good as none. "
+    "It is always on the front, and settings that are tried beside it do not change its score. It is a "
+    "proposal: look at the pictures, for they say more than any number."
 )
 
 
@@ -92,13 +92,11 @@ def _recommendations(report: Report) -> list[str]:
         parts.append(page.paragraph(f"At {layer}: {told}."))
     everywhere = recommended_for_all(report.trials) if len(layers) > 1 else None
     if everywhere is not None:
-        draw, distance = everywhere
-        parts.append(
-            page.paragraph(
-                f"At all of them: `{draw.options}`, whose mean distance from the layers' corners, "
-                f"{distance:.2f}, is the smallest."
-            )
+        draw, score = everywhere
+        text = (
+            f"At all of them: `{draw.options}`, with the greatest geometric mean of its scores, {score:.2f}."
         )
+        parts.append(page.paragraph(text))
     return parts
 
 
@@ -163,7 +161,7 @@ def _figure(image: Tensor, heading: str, lines: Sequence[str], style: str) -> st
 
 def _figures(one: Trial) -> str:
     likeness = mean_and_deviation(one.outcome.measured["ssim"])
-    text = f"code error {one.error:.3f}, natural by {one.naturalness:.3f}"
+    text = f"code error {one.error:.3f}, natural by {one.naturalness:.3f}, score {one.score:.2f}"
     return text if likeness is None else f"{text}, SSIM {likeness[0]:.3f}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,12 +31,13 @@ def tradeoff(trials: Sequence[Trial], title: str, measure: str) -> bytes:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     known = [one for one in trials if one.error is not None and one.naturalness is not None]
-    near = [one for one in known if one.on_front or (one.distance or 0.0) < 1]
+    middle = statistics.median([one.score or 0.0 for one in known] or [0.0])
+    near = [one for one in known if one.on_front or (one.score or 0.0) > middle]
     zoom = 1 < len(near) < len(known)
     figure = Figure(figsize=(12.5 if zoom else 8, 5.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2 if zoom else 1, squeeze=False)[0]
-    for axes, shown, name in zip(panels, (known, near), (title, "the better ones"), strict=False):
+    for axes, shown, name in zip(panels, (known, near), (title, "the better half"), strict=False):
         _draw(axes, shown, known)
         best = recommended(shown)
         if best is not None:
