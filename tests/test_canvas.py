@@ -202,3 +202,118 @@ def test_draw_stacks_one_sample_a_seed():
     assert drawn.shape == (2, 5)
     assert torch.equal(drawn[1], torch.rand(5, generator=torch.Generator().manual_seed(4)))
     assert math.isfinite(drawn.sum().item())
+
+
+# --- coarse stages ------------------------------------------------------------------------------------
+
+
+def moved(canvas, by=0.5, seed=3):
+    """Every parameter moved at random."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in canvas.parameters():
+            parameter.add_(by * torch.randn(parameter.shape, generator=source, dtype=parameter.dtype))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, st.integers(1, 3), st.lists(st.floats(0.01, 1), min_size=1, max_size=4))
+def test_a_change_of_detail_leaves_a_spectrum_s_image_as_it_is(size, channels, shares):
+    canvas = Fourier(inside(2, size, channels))
+    image = canvas().detach()
+    for share in (*shares, 1.0):
+        canvas.set_detail(share)
+        assert (canvas() - image).abs().max() < 1e-12
+        (parameter,) = canvas.parameters()
+        assert parameter.shape[0] == 2
+        assert parameter.is_leaf
+        (gradient,) = torch.autograd.grad(canvas().square().sum(), parameter)
+        assert gradient.abs().max() > 0
+    assert parameter.shape[2:4] == (size[0], size[1] // 2 + 1)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 17), (16, 9)])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_a_coarse_stage_changes_low_frequencies_only(size, share):
+    canvas = Fourier(inside(1, size, 1))
+    before = torch.fft.rfft2(torch.logit(canvas().detach()))
+    canvas.set_detail(share)
+    moved(canvas)
+    after = torch.fft.rfft2(torch.logit(canvas().detach()))
+    down = torch.fft.fftfreq(size[0], 1 / size[0]).abs()[:, None]
+    right = torch.fft.rfftfreq(size[1], 1 / size[1])[None, :]
+    low = (down <= max(1, int(share * size[0] / 2))) & (right <= max(1, int(share * size[1] / 2)))
+    change = (after - before).abs()[0, 0]
+    assert change[~low].max() < 1e-9
+    assert (change[low] > 1e-6).sum() > 0.9 * low.sum()
+    moved_image = canvas().detach()
+    canvas.set_detail(1.0)
+    torch.testing.assert_close(canvas(), moved_image)
+
+
+def test_a_coarse_spectrum_can_be_replaced():
+    canvas = Fourier(inside(2, (12, 13), 3))
+    canvas.set_detail(0.4)
+    parameter, other = canvas.parameters()[0], inside(2, (12, 13), 3, seed=9)
+    canvas.replace(other)
+    torch.testing.assert_close(canvas(), other)
+    assert canvas.parameters()[0] is parameter
+    assert torch.equal(
+        canvas.fixed()[0][:, :, : parameter.shape[2] // 2], canvas._whole()[:, :, : parameter.shape[2] // 2]
+    )
+    canvas.set_detail(1.0)
+    assert canvas.fixed() == []
+
+
+def test_fourier_gradient_in_a_coarse_stage():
+    canvas = Fourier(inside(1, (6, 5), 3))
+    canvas.set_detail(0.5)
+    value = canvas.spectrum.detach().clone().requires_grad_(True)
+    del canvas.spectrum
+
+    def image_of(spectrum):
+        canvas.spectrum = spectrum
+        return canvas()
+
+    assert torch.autograd.gradcheck(image_of, (value,))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.floats(0.01, 1), st.integers(1, 4))
+def test_coarse_pixels(size, share, amount):
+    canvas = Pixels(images(2, size), (0.5,) * 3)
+    canvas.set_jitter(amount)
+    full = [length + amount - 1 for length in size]
+    canvas.set_detail(share)
+    (parameter,) = canvas.parameters()
+    assert canvas().shape[-2:] == tuple(full)
+    for length, whole in zip(parameter.shape[-2:], full, strict=True):
+        assert length == (whole if share == 1 else min(whole, max(2, round(share * whole))))
+    canvas.replace(torch.full((2, 3, *full), 0.25, dtype=torch.float64))
+    torch.testing.assert_close(canvas(), torch.full_like(canvas(), 0.25))
+    moved(canvas, 0.1)
+    coarse = canvas().detach()
+    canvas.set_detail(1.0)
+    torch.testing.assert_close(canvas(), coarse)
+    canvas.set_detail(0.5)
+    canvas.set_jitter(1)
+    assert canvas().shape[-2:] == size
+
+
+def test_coarse_pixels_are_smooth():
+    canvas = Pixels(images(1, (16, 16)), (0.0,) * 3)
+    rough = canvas().detach().diff(dim=-1).diff(dim=-1).abs().mean()
+    canvas.set_detail(0.25)
+    assert canvas.parameters()[0].shape[-2:] == (4, 4)
+    assert canvas().diff(dim=-1).diff(dim=-1).abs().mean() < 0.2 * rough
+
+
+@pytest.mark.parametrize("amount", [1, 2, 3, 4, 7])
+def test_shifts_of_a_spectrum_count_from_their_middle(amount):
+    """On the average the picture stays: views that lean one way would push it the other way."""
+    canvas = Fourier(inside(1, (9, 9), 1))
+    canvas.set_jitter(amount)
+    image = canvas().detach()
+    middle = (amount - 1) // 2
+    assert torch.equal(canvas.window(image, [(middle, middle)]), image)
+    first = canvas.window(image, [(0, 0)])
+    assert torch.equal(first, image.roll((-middle, -middle), (-2, -1)))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netinvert import LBFGS
+from netinvert.lbfgs import WarmUp
 from netinvert.linesearch import CURVATURE, MOST_TRIALS, SUFFICIENT_DECREASE, Point, Search
 
 
@@ -228,3 +229,91 @@ def test_a_search_goes_on_from_its_state(name, magnitude, stop):
             assert vars(half) == vars(before)
         assert half.trial == trial
         assert half.tell(Point(trial, value(trial), slope(trial))) == trials[index + 1]
+
+
+# --- warming up ---------------------------------------------------------------------------------------
+
+WARM = LBFGS(history=4, warm_up=WarmUp(rate=0.05, until=0.25, steps=40, betas=(0.8, 0.95)))
+
+
+def literal_adam(function, start, steps, how):
+    """Kingma & Ba 2015, algorithm 1."""
+    x, mean, square, points = start.clone(), 0.0, 0.0, []
+    for t in range(1, steps + 1):
+        points.append(x.clone())
+        x = x.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(function(x).sum(), x)
+        first, second = how.betas
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * gradient**2
+        x = x.detach() - how.rate * (mean / (1 - first**t)) / ((square / (1 - second**t)).sqrt() + 1e-12)
+    return torch.stack(points)
+
+
+def bowls(x):
+    """One that is nearly flat and far, one that is near: they warm up for different times."""
+    return torch.stack([1e-6 * (x[0] - 3).square().sum(), (x[1:] - 0.3).square().sum()])
+
+
+def test_a_warm_up_is_adam_until_the_loss_has_fallen():
+    start = torch.zeros(2, 6, dtype=torch.float64)
+    points, values, goings = minimise(bowls, start, 60, WARM)
+    adam = literal_adam(bowls, start, 60, WARM.warm_up)
+    for row in range(2):
+        below = (values[:, row] <= 0.25 * values[0, row]).nonzero()[0].item()
+        steps = min(below, 40)
+        torch.testing.assert_close(points[: steps + 1, row], adam[: steps + 1, row], rtol=1e-9, atol=1e-11)
+        assert (points[steps + 2, row] - adam[steps + 2, row]).abs().max() > 1e-6
+        assert values[-1, row] < 1e-12
+    assert goings[:6].all()
+
+
+def test_a_warm_up_ends_by_its_steps():
+    start = torch.zeros(1, 4, dtype=torch.float64)
+    far = lambda x: (x - 100).square().sum(1)  # noqa: E731
+    _, values, _ = minimise(far, start, 60, LBFGS(warm_up=WarmUp(steps=15)))
+    assert values[15] > 0.9 * values[0]
+    assert values.min() < 1e-10
+
+
+def test_a_warm_up_does_not_mind_the_scale():
+    start = torch.zeros(1, 5, dtype=torch.float64)
+    paths = [minimise(lambda x, s=s: s * (x - 2).square().sum(1), start, 15, WARM)[0] for s in (1.0, 1e-7)]
+    torch.testing.assert_close(*paths, rtol=1e-3, atol=1e-4)
+
+
+def test_a_warm_up_of_one_sample_is_its_own():
+    start = torch.zeros(2, 6, dtype=torch.float64)
+    together, _, _ = minimise(bowls, start, 40, WARM)
+    other = lambda x: torch.stack([bowls(x)[0], rosenbrock(x)[1]])  # noqa: E731
+    again, _, _ = minimise(other, start, 40, WARM)
+    assert torch.equal(again[:, 0], together[:, 0])
+    assert not torch.equal(again[:, 1], together[:, 1])
+
+
+def test_a_warm_up_stops_where_the_energy_is_no_number():
+    broken = lambda x: x.sum(1) * torch.nan  # noqa: E731
+    points, _, goings = minimise(broken, torch.ones(1, 3, dtype=torch.float64), 2, WARM)
+    assert not goings[0].any()
+    assert torch.equal(points[1], points[0])
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 12, 25, 41])
+def test_a_warm_up_goes_on_from_its_state(stop):
+    def tell(updater, parameter):
+        x = parameter.detach().clone().requires_grad_(True)
+        losses = bowls(x)
+        updater.update(losses.detach(), torch.autograd.grad(losses.sum(), x))
+
+    parameter = nn.Parameter(torch.zeros(2, 6, dtype=torch.float64))
+    updater = WARM.start([parameter])
+    for _ in range(stop):
+        tell(updater, parameter)
+    state = {name: value.clone() for name, value in updater.state().items()}
+    copied = nn.Parameter(parameter.detach().clone())
+    fresh = WARM.start([copied])
+    fresh.restore(state)
+    for _ in range(12):
+        tell(updater, parameter)
+        tell(fresh, copied)
+        assert torch.equal(copied, parameter)

@@ -91,6 +91,33 @@ def test_adam_is_torch_s():
     np.testing.assert_array_equal(feed(Adam(0.07, (0.8, 0.95)), start, given_), reference.detach().numpy())
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_momentum_is_torch_s(momentum):
+    start = images(2, (3, 4))[:, 0]
+    given_ = gradients(10)
+    reference = nn.Parameter(start.clone())
+    optimizer = torch.optim.SGD([reference], lr=0.07, momentum=momentum)
+    for gradient in given_:
+        reference.grad = gradient.clone()
+        optimizer.step()
+    found = feed(Momentum(0.07, momentum), start, given_)
+    np.testing.assert_allclose(found, reference.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(1e-4, 10), st.floats(0, 0.99), st.floats(0.5, 0.9999), st.integers(1, 8))
+def test_adam_is_the_paper_s(rate, first, second, steps):
+    """Kingma & Ba 2015, algorithm 1, with eps where they have it."""
+    start = images(2, (3, 4))[:, 0]
+    given_ = gradients(steps)
+    x, mean, square = start.numpy().copy(), 0.0, 0.0
+    for t, gradient in enumerate(given_, start=1):
+        g = gradient.numpy()
+        mean, square = first * mean + (1 - first) * g, second * square + (1 - second) * g**2
+        x = x - rate * (mean / (1 - first**t)) / (np.sqrt(square / (1 - second**t)) + 1e-12)
+    np.testing.assert_allclose(feed(Adam(rate, (first, second)), start, given_), x, rtol=1e-9, atol=1e-9)
+
+
 def test_adam_does_not_mind_the_scale_of_small_losses():
     start = images(2, (3, 4))[:, 0]
     usual = feed(Adam(0.05), start, gradients(8))

@@ -7,9 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from netinvert import AlphaNorm, Ball, Box, TotalVariation, alpha_norm, total_variation
-from netinvert.priors import SMOOTHING
-from tiny import images
+from netinvert import PRIORS, AlphaNorm, Ball, Box, ConfigError, TotalVariation, alpha_norm, total_variation
+from netinvert.prior_choice import PriorChoice
+from netinvert.priors import (
+    SMOOTHING,
+    HuberVariation,
+    SecondOrderVariation,
+    huber_variation,
+    second_order_variation,
+)
+from tiny import encoder, images
 
 BETAS = [1.0, 1.5, 2.0]
 
@@ -180,3 +187,114 @@ def test_box(x):
     assert torch.equal(once[x > 1], torch.ones_like(once[x > 1]))
     assert torch.equal(once[x < 0], torch.zeros_like(once[x < 0]))
     assert Box(-1, 2)(x, x, 1).max() <= 2
+
+
+# --- shading: Huber and second order ------------------------------------------------------------------
+
+
+def test_huber_variation_by_hand():
+    x = torch.tensor([[0.0, 0.3], [0.4, 0.0]], dtype=torch.float64)[None, None]
+    # (0,0): √(0.16 + 0.09) = 0.5; (0,1): 0.3; (1,0): 0.4; (1,1): nothing.
+    assert huber_variation(x, 0.1).item() == pytest.approx((0.5 + 0.3 + 0.4 - 3 * 0.05) / 4)
+    assert huber_variation(x, 1.0).item() == pytest.approx((0.25 + 0.09 + 0.16) / 2 / 4)
+    assert huber_variation(x, 0.35).item() == pytest.approx(((0.5 - 0.175) + 0.09 / 0.7 + (0.4 - 0.175)) / 4)
+    assert huber_variation(x.expand(2, 3, 2, 2), 0.1).tolist() == pytest.approx([3 * 1.05 / 4] * 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(1, 4), st.integers(0, 99))
+def test_huber_lies_between_total_variation_and_its_square(size, channels, seed):
+    x = images(2, size, channels, seed)
+    variation = torch.tensor([literal_tv(sample, 1.0) for sample in x.numpy()])
+    squared = torch.tensor([literal_tv(sample, 2.0) for sample in x.numpy()])
+    for delta in (1e-3, 0.02, 0.5):
+        value = huber_variation(x, delta)
+        assert (value <= variation + 1e-12).all()
+        assert (value >= variation - channels * delta / 2 - 1e-12).all()
+        assert (value <= squared / (2 * delta) + 1e-12).all()
+    torch.testing.assert_close(huber_variation(x, 2.0), squared / 4)  # no difference is above 2
+
+
+def test_second_order_variation_by_hand():
+    side = 7
+    rows, columns = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
+    inner, pixels = (side - 2) ** 2, side**2
+    for image, norm in (
+        (0.05 * rows**2, 0.1),  # the second difference of t² / 20
+        (0.05 * columns**2, 0.1),
+        (0.05 * rows * columns, 0.05 * 2**0.5),
+        (0.05 * (rows**2 + columns**2), 0.1 * 2**0.5),
+        (0.3 * rows - 0.2 * columns, 0.0),  # linear shading costs nothing
+    ):
+        value = second_order_variation(image.expand(1, 2, side, side)).item()
+        assert value == pytest.approx(2 * norm * inner / pixels, abs=1.5e-3)
+        assert total_variation(image[None, None]).item() > 0.02
+    for size in ((1, 1), (2, 9), (9, 2)):
+        assert second_order_variation(images(2, size)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("prior", [huber_variation, second_order_variation])
+def test_shading_gradients_and_constant_images(prior):
+    x = (0.1 * images(2, (5, 4))).requires_grad_(True)  # differences on both sides of delta
+    assert torch.autograd.gradcheck(prior, (x,))
+    for dtype in (torch.float32, torch.float64):
+        flat = torch.full((2, 3, 6, 5), 0.3, dtype=dtype, requires_grad=True)
+        value = prior(flat)
+        assert value.abs().max() <= 1e-9
+        (gradient,) = torch.autograd.grad(value.sum(), flat)
+        assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize("prior", [huber_variation, second_order_variation])
+def test_shading_does_not_depend_on_the_resolution(prior):
+    """Means over pixels: the same differences weigh the same in an image of any size."""
+    x = 0.2 * images(1, (30, 30))
+    tiled = torch.cat([torch.cat([x, x.flip(-1)], -1), torch.cat([x, x.flip(-1)], -1).flip(-2)], -2)
+    assert prior(tiled).item() == pytest.approx(prior(x).item(), rel=0.1)
+    batch = images(3)
+    before = prior(batch)
+    batch[1] = 0
+    assert torch.equal(prior(batch)[[0, 2]], before[[0, 2]])
+
+
+# --- priors by name -----------------------------------------------------------------------------------
+
+
+def test_choices_are_read_and_written():
+    choice = PriorChoice.parse("tv-huber=0.5+second-order")
+    assert choice.parts == (("tv-huber", 0.5), ("second-order", None))
+    terms = choice.terms(encoder(), 10.0)
+    assert [(weight, type(term)) for weight, term in terms] == [
+        (0.5, HuberVariation),
+        (10 * PRIORS["second-order"].weight, SecondOrderVariation),
+    ]
+    assert choice.text(terms) == f"tv-huber=0.5+second-order={10 * PRIORS['second-order'].weight!r}"
+    assert PriorChoice.parse(choice.text(terms)).terms(encoder(), 1.0) == terms
+    assert PriorChoice.parse("none").text(()) == "none"
+    own = PriorChoice.parse("tv-quadratic+tv-huber").terms(encoder(), 1.0, lambda tv: 7.0 * tv.beta)
+    assert [weight for weight, _ in own] == [14.0, PRIORS["tv-huber"].weight]
+
+
+@pytest.mark.parametrize("text", ["", "+", "tv", "none+tv-huber", "tv-huber+", "tv-huber 0.5"])
+def test_names_that_are_no_priors(text):
+    with pytest.raises(ConfigError, match="no prior"):
+        PriorChoice.parse(text)
+
+
+@pytest.mark.parametrize("text", ["tv-huber=", "tv-huber=much", "tv-huber=1=2"])
+def test_weights_that_are_no_numbers(text):
+    with pytest.raises(ConfigError, match="the weight a number"):
+        PriorChoice.parse(text)
+
+
+@pytest.mark.parametrize("text", ["tv-huber=-1", "tv-huber=nan", "tv-huber=inf", "tv-huber=1+batchnorm=-0.1"])
+def test_weights_below_zero(text):
+    with pytest.raises(ConfigError, match="at least 0"):
+        PriorChoice.parse(text)
+
+
+def test_shading_terms():
+    x = images()
+    assert torch.equal(HuberVariation(0.1)(x, x), huber_variation(x, 0.1))
+    assert torch.equal(SecondOrderVariation()(x, x), second_order_variation(x))
+    assert (HuberVariation().name, SecondOrderVariation().name) == ("tv-huber", "second-order")

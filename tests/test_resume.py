@@ -30,6 +30,9 @@ from netinvert import (
     TotalVariation,
     descend,
 )
+from netinvert.deep_prior import DeepPrior
+from netinvert.lbfgs import WarmUp
+from netinvert.objectives import Activate, Caricature, PoseTowards
 from tiny import encoder, images
 
 OPTIMIZERS = {
@@ -241,3 +244,79 @@ def test_another_process_goes_on(tmp_path):
 
     assert in_a_process(20, 4).startswith("True 4 ")
     assert in_a_process(50000, 0) == with_a_term_of_ones_own(None, 0)
+
+
+# --- what a stage changes of the canvas ---------------------------------------------------------------
+
+
+def coarse_to_fine(optimizer):
+    """Coarse, less coarse, whole, and coarse once more, with projections in between."""
+    box = () if optimizer.needs_fixed_objective else (Box(0.2, 0.8),)
+    jitter = 1 if optimizer.needs_fixed_objective else 3
+    return (
+        Stage(5, optimizer, jitter, box, detail=0.25),
+        Stage(4, optimizer, detail=0.5),
+        Stage(4, Adam(0.02), 2, (Box(0.3, 0.7),)),
+        Stage(5, optimizer, 1, box, detail=0.5),
+    )
+
+
+@pytest.mark.parametrize("name", ["adam", "momentum", "lbfgs"])
+@pytest.mark.parametrize("kind", ["pixels", "fourier"])
+def test_coarse_stages_are_taken_up_to_the_bit(name, kind, tmp_path):
+    stages = coarse_to_fine(OPTIMIZERS[name])
+    expected = inversion(stages, kind)
+    for step in (1, 4, 5, 7, 9, 11, 13, 14, 16):
+        run = Run(seed=SEEDS, checkpoint=tmp_path / f"{step}", callback=interrupt_at(step))
+        assert inversion(stages, kind, run).steps == step
+        assert_same(inversion(stages, kind, replace(run, callback=None)), expected)
+
+
+def test_a_warm_up_is_taken_up_to_the_bit(tmp_path):
+    stages = (Stage(24, LBFGS(history=3, warm_up=WarmUp(0.02, until=0.6, steps=9))),)
+    expected = inversion(stages)
+    for step in (1, 4, 8, 9, 10, 17):
+        run = Run(seed=SEEDS, checkpoint=tmp_path / f"{step}", callback=interrupt_at(step))
+        assert inversion(stages, run=run).steps == step
+        assert_same(inversion(stages, run=replace(run, callback=None)), expected)
+
+
+def test_a_deep_prior_is_taken_up_to_the_bit(tmp_path):
+    cut = encoder()
+    energy = Energy(((1.0, Match(cut(images(2)).detach())),))
+
+    def go(**how):
+        canvas = DeepPrior((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64), (4, 6))
+        return descend(canvas, energy, cut, [Stage(12, Adam(0.02), 3)], Run(seed=SEEDS, **how))
+
+    path = tmp_path / "checkpoint"
+    assert go(checkpoint=path, callback=interrupt_at(5)).interrupted
+    assert_same(go(checkpoint=path), go())
+
+
+def test_the_checkpoint_of_another_objective_is_refused(tmp_path):
+    """Also where large tensors look the same, for their text leaves out the middle."""
+    cut = encoder()
+    stages = (Stage(8, Adam(0.03)),)
+    direction = torch.zeros(1, *cut.code_shape, dtype=torch.float64)
+    direction[0, 2, 3, 4] = 1
+    other = direction.roll(1, -1)
+    turned = torch.eye(3, dtype=torch.float64).expand(2, 3, 3).clone()
+    turned[0, 0, 0] += 1e-9
+    pose = lambda code, rotation: (code.flatten(1)[:, :9] - rotation.flatten(1)).square().sum(1)  # noqa: E731
+    pairs = {
+        "activation": (Activate(direction), Activate(other)),
+        "caricature": (Caricature(direction + other), Caricature(direction + 2 * other)),
+        "pose": (PoseTowards(torch.eye(3).expand(2, 3, 3).double(), pose), PoseTowards(turned, pose)),
+    }
+    for name, (first, second) in pairs.items():
+
+        def go(term, callback=None, path=tmp_path / name):
+            canvas = Fourier.noise((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64))
+            run = Run(seed=SEEDS, checkpoint=path, callback=callback)
+            return descend(canvas, Energy(((1.0, term),)), cut, stages, run)
+
+        assert go(first, interrupt_at(3)).interrupted
+        with pytest.raises(ConfigError, match="checkpoint of a run with another"):
+            go(second)
+        assert go(first).steps == 8

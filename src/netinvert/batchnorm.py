@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netinvert.encoder import Encoder
+from netinvert.encoder import Encoder, unwrapped
 from netinvert.errors import ConfigError
 from netinvert.tap import Tap
 
@@ -28,7 +28,7 @@ class BatchNormStatistics:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        module = copy.deepcopy(encoder.network.module).requires_grad_(False)
+        module = copy.deepcopy(unwrapped(encoder.network.module)).requires_grad_(False)
         self._tap = Tap(module, encoder.trace.layer)
         probe = torch.full((1, encoder.preprocessing.channels, *encoder.size), 0.5)
         with torch.no_grad():

@@ -47,7 +47,7 @@ class Encoder:
         self.preprocessing = self.network.preprocessing
         self.size = size or self.preprocessing.size
         self.layer = layer
-        original = _unwrapped(self.network.module)
+        original = unwrapped(self.network.module)
         self.dtype, self.device = _check_network(original)
         self._normalisation = self._scale_and_offset()
         name = LayerName.parse(layer, original)
@@ -147,7 +147,7 @@ class Encoder:
 
     def weights_sha256(self) -> str:
         """The hash of the network's weights."""
-        return weights_sha256(_unwrapped(self.network.module))
+        return weights_sha256(unwrapped(self.network.module))
 
     # -- set-up ----------------------------------------------------------------------------------------
 
@@ -256,13 +256,13 @@ def _described(network: Network | nn.Module, preprocessing: Preprocessing | None
     return Network(type(network).__name__, network, preprocessing)
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
     """The module inside DataParallel or torch.compile, where hooks and early exit are unreliable."""
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        return _unwrapped(module.module)
+        return unwrapped(module.module)
     original = getattr(module, "_orig_mod", None)
     if isinstance(original, nn.Module):
-        return _unwrapped(original)
+        return unwrapped(original)
     if isinstance(module, torch.jit.ScriptModule):
         raise NetworkError(
             "a TorchScript module cannot be cut at a layer; give the Python module it was made from"

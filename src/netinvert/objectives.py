@@ -55,7 +55,8 @@ class Caricature:
         above = self.target.clamp_min(0).flatten(1)
         # In float64, for the squares of very large or small codes are no numbers.
         norm = torch.linalg.vector_norm(above, dim=1, keepdim=True, dtype=torch.float64)
-        return norm.to(above.dtype).clamp_min(torch.finfo(above.dtype).tiny)
+        positive: Tensor = norm.to(above.dtype).clamp_min(torch.finfo(above.dtype).tiny)
+        return positive
 
     @cached_property
     def _direction(self) -> Tensor:
