@@ -8,10 +8,9 @@ import torch
 
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, Run, TotalVariation, recipe
 from netinvert.files import plain_json
-from netinvert.metrics import error_cvpr15, error_cvpr16, error_ijcv16, ssim
+from netinvert.metrics import error_cvpr15, error_cvpr16, error_ijcv16, spread, ssim
 from netinvert.naturalness import naturalness
 from netinvert.presets import CVPR15_LAMBDA_TV
-from netinvert.metrics import spread
 from netinvert.study import inversions, layer_report
 from netinvert.study.inversions import Task, mean_and_deviation, perform
 from netinvert.study.layer_tables import (
