@@ -94,8 +94,8 @@ def test_a_stopped_sweep_goes_on(cli, pictures, nets, tmp_path, monkeypatch):
 
 def test_everything_that_the_network_allows_is_tried_by_default(cli, pictures, nets, tmp_path):
     said = cli(
-        "sweep", pictures / "a.png", "--network", nets("good"), "--layer", "3", "--steps", 6, "--weights", 0.1,
-        "--out", tmp_path / "out", "--json",
+        "sweep", pictures / "a.png", "--network", nets("good"), "--layer", "3", "--steps", 6,
+        "--weights", 0.1, "--out", tmp_path / "out", "--json",
     )  # fmt: skip
     assert said.exit_code == 0, said.output
     manifest = json.loads(said.stdout)
