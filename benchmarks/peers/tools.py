@@ -21,7 +21,7 @@ class Tool:
     strongest: bool = False
 
 
-OURS = "netinvert"
+OURS, OURS_QUICK = "netinvert", "netinvert-quick"
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "lucent": (
@@ -45,6 +45,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 
 TOOLS: tuple[Tool, ...] = (
     Tool(OURS, "netinvert", "ours:default", "`ni.invert`, default preset"),
+    Tool(OURS_QUICK, "netinvert, quick", "ours:quick", "`ni.invert`, preset `quick`"),
     Tool(
         "lucent",
         "lucent",

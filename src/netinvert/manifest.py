@@ -101,6 +101,8 @@ def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
                 "jitter": stage.jitter,
                 "optimizer": _settings_of(stage.optimizer),
                 "projections": [_settings_of(projection) for projection in stage.projections],
+                "transforms": [_settings_of(transform) for transform in stage.transforms],
+                "detail": stage.detail,
             }
             for stage in recipe.stages
         ],

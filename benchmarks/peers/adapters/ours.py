@@ -11,7 +11,17 @@ from peers.recorder import Finished, Recorder
 
 
 def default(case: Case, recorder: Recorder) -> dict[str, float]:
-    """The default preset. Making the encoder (which tries the network out) is timed by itself.
+    """The default preset."""
+    return _invert(case, recorder, "default")
+
+
+def quick(case: Case, recorder: Recorder) -> dict[str, float]:
+    """The preset that is made for a small error soon."""
+    return _invert(case, recorder, "quick")
+
+
+def _invert(case: Case, recorder: Recorder, preset: str) -> dict[str, float]:
+    """Making the encoder (which tries the network out) is timed by itself.
 
     What counts at any time is the best picture so far: what a run stopped there would give back.
     """
@@ -28,7 +38,7 @@ def default(case: Case, recorder: Recorder) -> dict[str, float]:
         return False
 
     with recorder.running():
-        inversion = ni.prepare(encoder, code, ni.recipe("default", encoder))
+        inversion = ni.prepare(encoder, code, ni.recipe(preset, encoder))
         result = inversion.run(ni.Run(seed=case.seed, callback=stepped))
     recorder.last(result.image)
     return {"encoder_seconds": spent}

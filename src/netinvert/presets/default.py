@@ -25,9 +25,10 @@ brightness of images whose code says nothing of it drifts to black or white."""
 LEAVING_GREY = Stage(3, Adam(0.05))
 """In nearly grey noise the gradient changes too fast for curvature to help; steps of fixed size leave it."""
 COARSE = 32
-"""The stride in pixels from which a code says so little of where things are that L-BFGS alone stays behind on
-some images: there, Adam goes first, until curvature is worth something."""
-FIRST = WarmUp(rate=0.05, until=0.25, steps=150, betas=(0.8, 0.99))
+"""The stride in pixels from which a code says so little of where things are that L-BFGS finds faint and murky
+pictures: there, Adam with a little jitter brings out the parts."""
+QUICK_BETAS = (0.8, 0.99)
+FIRST = WarmUp(rate=0.05, until=0.25, steps=150, betas=QUICK_BETAS)
 
 
 def default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
@@ -39,10 +40,23 @@ def default(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
         return replace(robust(encoder, prior), name="default")
     if not knows_contrast(encoder):
         return replace(shallow(encoder, prior), name="default")
-    stages: tuple[Stage, ...] = (LEAVING_GREY, Stage(DEFAULT_STEPS - LEAVING_GREY.steps, LBFGS()))
+    stages = (LEAVING_GREY, Stage(DEFAULT_STEPS - LEAVING_GREY.steps, LBFGS()))
     if encoder.stride >= COARSE:
-        stages = (Stage(DEFAULT_STEPS, LBFGS(warm_up=FIRST)),)
+        half, jitter = DEFAULT_STEPS // 2, encoder.stride // 8
+        stages = (
+            Stage(half, Adam(0.05, QUICK_BETAS), jitter),
+            Stage(DEFAULT_STEPS - half, Adam(0.02, QUICK_BETAS)),
+        )
     return _on_fourier("default", encoder, prior or DEFAULT_PRIOR, stages)
+
+
+def quick(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """The shortest way to a small code error that we know, at every layer: L-BFGS behind a warm-up by Adam.
+
+    On fine maps it is the default but for the warm-up; on coarse ones and vectors its pictures are fainter.
+    """
+    stages = (Stage(DEFAULT_STEPS, LBFGS(warm_up=FIRST)),)
+    return _on_fourier("quick", encoder, prior or DEFAULT_PRIOR, stages)
 
 
 def fourier_adam(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
