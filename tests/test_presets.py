@@ -420,6 +420,81 @@ def test_other_canvases():
         p.with_canvas(how, cut, "oil")
 
 
+@pytest.mark.parametrize("name", p.CANVASES)
+def test_every_canvas_keeps_samples_apart(name):
+    """One result a sample, to the bit; and the sample first in every parameter."""
+    cut = encoder_of()
+    how = p.with_canvas(recipe("fourier-adam", cut), cut, name).with_steps(10)
+    canvas = how.canvas([3, 4, 5], None)
+    assert canvas().shape == (3, 3, 24, 20)
+    assert all(parameter.shape[0] == 3 and parameter.is_leaf for parameter in canvas.parameters())
+    alone = how.canvas([4], None)
+    for one, many in zip(alone.parameters(), canvas.parameters(), strict=True):
+        assert torch.equal(one[0], many[1])
+    torch.testing.assert_close(alone()[0], canvas()[1])
+    code = cut(images(3, (24, 20))).detach()
+    other = code.clone()
+    other[1] = code[2]
+    first, second = (
+        prepare(cut, c, how, run=run).run(run) for run in [Run(seed=[3, 4, 5])] for c in (code, other)
+    )
+    assert torch.equal(first.image[[0, 2]], second.image[[0, 2]])
+    assert torch.equal(first.losses[..., [0, 2]], second.losses[..., [0, 2]])
+    assert not torch.equal(first.image[1], second.image[1])
+
+
+def test_what_canvases_cannot_do():
+    cut = encoder_of()
+    code = cut(images(1, (24, 20))).detach()
+    deep = p.with_canvas(recipe("default", cut), cut, "deep-prior")
+    (stage,) = deep.stages
+    assert stage.steps == recipe("default", cut).steps
+    assert isinstance(stage.optimizer, Adam)
+    with pytest.raises(ConfigError, match="use another canvas"):
+        prepare(cut, code, deep, images(1, (24, 20)))
+    phase = p.with_canvas(recipe("fourier-adam", cut), cut, "phase")
+    assert prepare(cut, code, phase, images(1, (24, 20))).canvas().shape == (1, 3, 24, 20)
+    for how, says in ((deep, "coarse to fine by itself"), (phase, "no coarse stage")):
+        with pytest.raises(ConfigError, match=says):
+            prepare(cut, code, replace(how, stages=(Stage(4, Adam(), detail=0.5),))).run(Run())
+
+
+@pytest.mark.parametrize("detail", [0.0, -0.5, 1.5, math.nan])
+def test_details_that_are_no_share(detail):
+    with pytest.raises(ConfigError, match="a share of the detail"):
+        Stage(4, Adam(), detail=detail)
+
+
+@pytest.mark.parametrize("name", ["fourier", "pixels"])
+def test_a_coarse_stage_finds_the_coarse_code_first(name):
+    cut = encoder_of(build=tiny.smooth)
+    code = cut(nn.functional.interpolate(images(1, (4, 4)), (24, 20), mode="bicubic")).detach()
+    how = p.with_canvas(recipe("fourier-adam", cut, "none"), cut, name)
+    how = replace(how, stages=(Stage(20, Adam(0.05), detail=0.25), Stage(20, Adam(0.02))))
+    inversion = prepare(cut, code, how)
+    shapes = []
+    result = inversion.run(Run(callback=lambda _: shapes.append(inversion.canvas.parameters()[0].shape)))
+    assert shapes[19].numel() < 0.2 * shapes[20].numel()
+    losses = result.losses.sum(1)[:, 0]
+    assert losses[39] < losses[19] < 0.5 * losses[0]
+
+
+def test_projections_count_a_stage_s_steps():
+    cut = encoder_of()
+    code = cut(images(1, (24, 20))).detach()
+    seen = []
+
+    def projection(image, gradient, step):
+        seen.append(step)
+        assert gradient.shape == image.shape
+        assert gradient.abs().amax() > 0
+        return image
+
+    stages = (Stage(3, Adam(), projections=(projection,)), Stage(2, Adam(), projections=(projection,)))
+    prepare(cut, code, replace(recipe("fourier-adam", cut), stages=stages)).run(Run())
+    assert seen == [1, 2, 3, 1, 2]
+
+
 def test_presets_invert():
     """Each comes near the code, from noise; on a tiny network, with fewer steps than usual."""
     cut = encoder_of((24, 20), build=tiny.smooth)
