@@ -5,7 +5,7 @@ import torch
 
 import tiny
 from netinvert import ConfigError, Encoder, invert, recipe
-from netinvert.directions import centre_mask, channel, channel_mask, neuron, space_mask
+from netinvert.directions import centre_mask, channel, channel_mask, neuron, parse_mask, space_mask
 from netinvert.energy import Match
 from netinvert.recipes import Recipe
 from tiny import encoder, images, seeded
@@ -127,3 +127,39 @@ def test_a_mask_is_of_error_and_norm(cuts):
     found = Match(code, mask)(images(2), other)
     part = (other - code)[:, :2].flatten(1).square().sum(1) / code[:, :2].flatten(1).square().sum(1)
     torch.testing.assert_close(found, part)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("centre=4", 5 * 16),
+        ("channels=1:3", 2 * 64),
+        ("channels=3:", 2 * 64),
+        ("rows=2:4,columns=5:", 5 * 2 * 3),
+        ("columns=:-6", 5 * 8 * 2),
+        ("rows=0:1", 5 * 8),
+    ],
+)
+def test_masks_as_text(cuts, text, count):
+    assert parse_mask(cuts["maps"], text).sum() == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "all",
+        "centre",
+        "centre=",
+        "centre=two",
+        "centre=2,rows=0:1",
+        "rows=3",
+        "channels=0:4:2",
+        "rows=a:b",
+    ],
+)
+def test_texts_that_are_no_masks(cuts, text):
+    with pytest.raises(ConfigError, match="is not a mask; write centre=SIDE"):
+        parse_mask(cuts["maps"], text)
+    with pytest.raises(ConfigError, match="leaves nothing"):
+        parse_mask(cuts["maps"], "channels=9:12")

@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from netinvert import Encoder, checkpoint, load_network, read_image
+from netinvert.directions import channel
 from netinvert.files import load_tensors
+from netinvert.maximise import in_units_of_photographs
 from netinvert.networks import imagenet
+from netinvert.objectives import Activate
 
 FEW = ("--steps", 6)
 REST = {"losses.csv", "loss.png", "contact-sheet.png", "reconstructions.safetensors", "manifest.json"}
@@ -63,6 +66,23 @@ def test_more_of_the_channel_that_was_asked_for(cli, net, nets, tmp_path):
     means = {k: cut(read_image(tmp_path / "out" / f"channel-{k}.png"))[0].mean((1, 2)) for k in (0, 5)}
     assert means[0][0] > means[5][0]
     assert means[5][5] > means[0][5]
+
+
+def test_objectives_are_those_of_the_images_kept(cli, net, nets, tmp_path):
+    out = tmp_path / "out"
+    cli("maximise", *net, "--channel", 2, "--images", 3, "--steps", 25, "-o", out)
+    cut = Encoder(load_network(nets("good")), "2")
+    tensors, _ = load_tensors(out / "reconstructions.safetensors")
+    term = in_units_of_photographs(cut, Activate(channel(cut, 2)))
+    values = term(tensors["image"], cut(tensors["image"]))
+    assert list(manifest_in(out)["objectives"].values()) == pytest.approx(values.tolist(), rel=1e-5)
+
+
+def test_a_rerun_says_that_it_is_for_inversions(cli, net, tmp_path):
+    cli("maximise", *net, "--channel", 2, *FEW, "-o", tmp_path / "out")
+    said = cli("rerun", tmp_path / "out", "-o", tmp_path / "again")
+    assert said.exit_code == 2
+    assert "not of a 'netinvert invert' run" in said.stderr
 
 
 @pytest.mark.parametrize("place", ["centre", "0,11"])

@@ -86,7 +86,9 @@ class DrawingJob:
             for drawing in self.drawings
             if drawing.original is not None
         ]
-        best = result.losses[:, 0].nan_to_num(torch.inf).amin(0) / self.recipe.data_weight
+        # Of the images that are kept: under jitter, others had a luckier view.
+        rows = torch.arange(len(samples), device=result.losses.device)
+        best = result.losses[result.best_step, 0, rows] / self.recipe.data_weight
         entries = {
             "recipe": self._described(),
             "command": dict(self.command),
