@@ -112,3 +112,14 @@ def test_transforms_and_a_line_search_do_not_go_together():
 
     with pytest.raises(ConfigError, match="transforms"):
         Stage(5, LBFGS(), transforms=(RandomNoise(),))
+
+
+def test_no_transform_depends_on_the_default_dtype():
+    x = images(2)
+    for transform in (RandomView(), RandomCrop(), RandomNoise(), RandomCover(1.0)):
+        once = transform(x, generators([1, 2]))
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert torch.equal(transform(x, generators([1, 2])), once)
+        finally:
+            torch.set_default_dtype(torch.float32)

@@ -44,7 +44,8 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, how: _Geometry) -> Tensor:  # noqa: ANN401
         x = x.contiguous(memory_format=NHWC)
         if how.is_product(weight):
-            y = _product(x, weight.flatten(1), bias)
+            y = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+            y = y.data  # no view any more: of one, the network could not change the values in place
         else:
             y = F.conv2d(x, weight, bias, how.stride, how.padding, how.dilation, how.groups)
         if how.low is not None:
@@ -76,19 +77,6 @@ class _Convolve(torch.autograd.Function):
             gradient, weight, None, how.stride, how.padding, rest, how.groups, how.dilation
         )
         return back, None, None, None
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A 1 x 1 convolution of (N, C, H, W), channels last; ``weight`` (C', C)."""
-    size = (x.shape[0], weight.shape[0], *x.shape[2:])
-    # Not the product itself, seen as maps: of a view, the network could not change its values in place.
-    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=NHWC)
-    rows, result = x.permute(0, 2, 3, 1).flatten(0, 2), y.permute(0, 2, 3, 1).view(-1, size[1])
-    if bias is None:
-        torch.mm(rows, weight.t(), out=result)
-    else:
-        torch.addmm(bias, rows, weight.t(), out=result)
-    return y
 
 
 class FusedConvolution(nn.Module):

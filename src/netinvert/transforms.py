@@ -95,12 +95,13 @@ class RandomCover:
     def __call__(self, images: Tensor, sources: Sequence[Generator]) -> Tensor:
         """The images, some of them partly covered."""
         _, channels, height, width = images.shape
-        drawn = torch.stack([torch.rand(5 + channels, generator=source) for source in sources]).to(images)
+        rows = [torch.rand(5 + channels, generator=source, dtype=torch.float32) for source in sources]
+        drawn = torch.stack(rows).to(images)
         chance, tall, wide, top, left = drawn[:, :5, None].unbind(1)
         tall, wide = (self.side * (0.1 + 0.9 * share) for share in (tall, wide))
-        rows, columns = (torch.arange(n).to(images) / n for n in (height, width))
-        across = (rows >= top * (1 - tall)) & (rows < top * (1 - tall) + tall)
-        along = (columns >= left * (1 - wide)) & (columns < left * (1 - wide) + wide)
+        down, right = (torch.arange(n).to(images) / n for n in (height, width))
+        across = (down >= top * (1 - tall)) & (down < top * (1 - tall) + tall)
+        along = (right >= left * (1 - wide)) & (right < left * (1 - wide) + wide)
         covered = (across[:, :, None] & along[:, None]) & (chance < self.probability)[:, :, None]
         return torch.where(covered[:, None], drawn[:, 5:, None, None], images)
 
