@@ -5,7 +5,10 @@ else feeds or judges that round trip. Images are float tensors (N, C, H, W) in [
 """
 
 from netinvert.canvas import Canvas, Fourier, Pixels
+from netinvert.deep_prior import DecoderPrior, DeepPrior
 from netinvert.descend import Run, descend
+from netinvert.directions import centre_mask, channel, channel_mask, neuron, space_mask
+from netinvert.diversify import Diversity, diversify
 from netinvert.encoder import Encoder
 from netinvert.energy import Energy, Match, Term
 from netinvert.errors import (
@@ -21,33 +24,52 @@ from netinvert.errors import (
 from netinvert.files import read_code
 from netinvert.images import fit, read_image, write_png
 from netinvert.invert import Inversion, invert, prepare
-from netinvert.lbfgs import LBFGS
+from netinvert.lbfgs import LBFGS, WarmUp
+from netinvert.maximise import caricature, maximise
 from netinvert.networks import Network, Preprocessing, list_networks, load_network
+from netinvert.objectives import Activate, Apart, Caricature, PoseTowards
 from netinvert.optimizers import Adam, DecayingAdaGrad, Momentum
-from netinvert.presets import PRESETS, PRIORS, Recipe, recipe
-from netinvert.priors import AlphaNorm, TotalVariation, alpha_norm, total_variation
+from netinvert.phase import Phase
+from netinvert.presets import MAXIMISING, PRESETS, PRIORS, Recipe, maximising_recipe, recipe, with_canvas
+from netinvert.priors import (
+    AlphaNorm,
+    HuberVariation,
+    SecondOrderVariation,
+    TotalVariation,
+    alpha_norm,
+    total_variation,
+)
 from netinvert.progress import Snapshot, Stop
 from netinvert.projections import Ball, Box
 from netinvert.result import Result
 from netinvert.stages import Stage
+from netinvert.transforms import RandomCover, RandomCrop, RandomNoise, RandomView
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LBFGS",
+    "MAXIMISING",
     "PRESETS",
     "PRIORS",
+    "Activate",
     "Adam",
     "AlphaNorm",
+    "Apart",
     "Ball",
     "Box",
     "Canvas",
+    "Caricature",
     "CodeError",
     "ConfigError",
     "DecayingAdaGrad",
+    "DecoderPrior",
+    "DeepPrior",
+    "Diversity",
     "Encoder",
     "Energy",
     "Fourier",
+    "HuberVariation",
     "ImageError",
     "Inversion",
     "LayerError",
@@ -58,26 +80,44 @@ __all__ = [
     "Network",
     "NetworkError",
     "OutputError",
+    "Phase",
     "Pixels",
+    "PoseTowards",
     "Preprocessing",
+    "RandomCover",
+    "RandomCrop",
+    "RandomNoise",
+    "RandomView",
     "Recipe",
     "Result",
     "Run",
+    "SecondOrderVariation",
     "Snapshot",
     "Stage",
     "Stop",
     "Term",
     "TotalVariation",
+    "WarmUp",
     "alpha_norm",
+    "caricature",
+    "centre_mask",
+    "channel",
+    "channel_mask",
     "descend",
+    "diversify",
     "fit",
     "invert",
     "list_networks",
     "load_network",
+    "maximise",
+    "maximising_recipe",
+    "neuron",
     "prepare",
     "read_code",
     "read_image",
     "recipe",
+    "space_mask",
     "total_variation",
+    "with_canvas",
     "write_png",
 ]

@@ -117,7 +117,7 @@ def fuse_convolutions(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Modu
     names = {part: name for name, part in module.named_modules()}
     runs: dict[nn.Module, int] = {}
     made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that its id stays its own
-    act_of: dict[nn.Conv2d, nn.Module] = {}
+    act_of: dict[nn.Conv2d, tuple[nn.Module, Tensor, int]] = {}  # with its output, as it was then
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: object) -> None:
         runs[part] = runs.get(part, 0) + 1
@@ -127,16 +127,17 @@ def fuse_convolutions(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Modu
             made_by[id(output)] = (part, output)
         elif maker is not None and type(part) is nn.Identity and isinstance(output, Tensor):
             made_by[id(output)] = maker  # where a BatchNorm was
-        elif maker is not None and type(part) in (nn.ReLU, nn.ReLU6):
-            act_of[maker[0]] = part
+        elif maker is not None and type(part) in (nn.ReLU, nn.ReLU6) and isinstance(output, Tensor):
+            act_of[maker[0]] = (part, output, output._version)
 
     with observed(module, observe):
         Tap(module, layer)(x)
     for conv in {conv for conv, _ in made_by.values()}:
         if runs[conv] > 1:
             continue
-        act = act_of.get(conv)
-        if act is not None and runs[act] > 1:
+        act, output, version = act_of.get(conv, (None, x, x._version))
+        # Of an output that is changed in place, the fused gradient would not know where it was clamped.
+        if act is not None and (runs[act] > 1 or output._version != version):
             act = None
         put(module, names[conv], FusedConvolution(conv, act))
         if act is not None:

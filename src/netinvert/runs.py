@@ -153,20 +153,24 @@ def _losses_csv(record: Record) -> str:
 
 def _sheet(record: Record, groups: Mapping[str, list[int]]) -> Image.Image:
     restarts = max(map(len, groups.values()))
+    compared = record.originals is not None or record.result.target is not None
     rows = []
     for stem, indices in groups.items():
         original = None if record.originals is None else record.originals[indices[0]]
         pose = record.figures[indices[0]].pose
         seen = pose.original if pose is not None else None
-        cells = [Cell(original, () if seen is None else (_pose_line(seen),))]
+        cells = [Cell(original, () if seen is None else (_pose_line(seen),))] if compared else []
         cells += [Cell(record.result.image[index], _caption(record.figures[index])) for index in indices]
         rows.append(Row(stem, tuple(cells)))
-    many = ["reconstruction"] if restarts == 1 else [f"restart {k + 1}" for k in range(restarts)]
+    what = "reconstruction" if compared else "image"
+    many = (
+        [what] if restarts == 1 else [f"{'restart' if compared else what} {k + 1}" for k in range(restarts)]
+    )
     title = ""
     if record.encoder is not None:
         shape = " × ".join(map(str, record.result.code.shape[1:]))
         title = f"{record.encoder.network.name}, layer {record.encoder.layer} ({shape})"
-    return contact_sheet(rows, ["original", *many], title)
+    return contact_sheet(rows, ["original", *many] if compared else many, title)
 
 
 def _caption(figures: Figures) -> tuple[str, ...]:

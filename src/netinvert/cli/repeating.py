@@ -16,6 +16,7 @@ from netinvert.cli.inputs import Inputs, Source, read_inputs
 from netinvert.cli.job import Finished, Job, Start, read_reference, read_start
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.settings import Settings, using_threads
+from netinvert.cli.wishing import drawing_command, drawing_job_of
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError, ImageError, NetinvertError, NetworkError
 from netinvert.files import load_tensors, read_json, sha256_of
@@ -46,10 +47,7 @@ class First:
     @classmethod
     def read(cls, path: Path) -> First:
         """From the manifest or its folder. Raises FileError, ConfigError."""
-        file = path / MANIFEST if path.is_dir() else path
-        manifest = read_json(file)
-        if not isinstance(manifest, dict):
-            raise ConfigError(f"{file} is not the manifest of a run")
+        file, manifest = read_manifest(path)
         settings = Settings.from_command(manifest.get("command"))
         tensors, _ = load_tensors(file.with_name(TENSORS))
         wanted = {"image", "code"} if settings.start is None else {"image", "code", "start"}
@@ -80,6 +78,9 @@ def _rows_have(rows: object, keys: tuple[str, ...]) -> bool:
 
 def repeat(path: Path, out: Path, overwrite: bool) -> tuple[Finished, Comparison]:
     """Run it again into ``out``. Raises NetinvertError before any long work."""
+    file, manifest = read_manifest(path)
+    if drawing_command(manifest) is not None:
+        return _repeat_drawing(file, manifest, out, overwrite)
     first = First.read(path)
     settings = first.settings
     with using_threads(settings.threads):
@@ -91,17 +92,50 @@ def repeat(path: Path, out: Path, overwrite: bool) -> tuple[Finished, Comparison
             )
         inputs, told = _inputs(first, encoder)
         job = Job.of(settings, encoder, inputs, _start(first, encoder), _reference(first, encoder))
-        done = job.run(out, overwrite, lambda result: {"rerun": compare(first, result.image, told)})
-    return done, compare(first, done.result.image, told)
+        before = first.tensors["image"]
+        done = job.run(
+            out, overwrite, lambda result: {"rerun": compare(first.manifest, before, result.image, told)}
+        )
+    return done, compare(first.manifest, before, done.result.image, told)
 
 
-def compare(first: First, image: Tensor, told: str) -> Comparison:
-    """The sentence names the likely reason of a difference."""
-    before, after = first.tensors["image"], image.cpu()
+def read_manifest(path: Path) -> tuple[Path, Mapping[str, Any]]:
+    """The file and what it says, from the file or its folder. Raises FileError, ConfigError."""
+    file = path / MANIFEST if path.is_dir() else path
+    manifest = read_json(file)
+    if not isinstance(manifest, dict):
+        raise ConfigError(f"{file} is not the manifest of a run")
+    return file, manifest
+
+
+def _repeat_drawing(
+    file: Path, manifest: Mapping[str, Any], out: Path, overwrite: bool
+) -> tuple[Finished, Comparison]:
+    tensors, _ = load_tensors(file.with_name(TENSORS))
+    if "image" not in tensors:
+        raise ConfigError(f"{file.with_name(TENSORS)} lacks the images")
+    sources = manifest.get("inputs") or []
+    if not _rows_have(sources, ("name", "sha256")) or not all(_unchanged(source) for source in sources):
+        raise ConfigError("the images that the run began with are gone or changed; bring them back")
+    threads = manifest.get("threads")
+    with using_threads(threads if isinstance(threads, int) else None):
+        job = drawing_job_of(manifest)
+        if job.encoder.weights_sha256() != manifest.get("weights_sha256"):
+            raise NetworkError(
+                f"the weights of {job.encoder.network.name} are not those of the first run, so it cannot be "
+                "repeated; bring the old weights back"
+            )
+        done = job.run(out, overwrite)
+    return done, compare(manifest, tensors["image"], done.result.image, "files")
+
+
+def compare(manifest: Mapping[str, Any], before: Tensor, image: Tensor, told: str) -> Comparison:
+    """The first run's images with the second's; the sentence names the likely reason of a difference."""
+    after = image.cpu()
     if before.shape == after.shape and torch.equal(before, after):
         return Comparison(True, 0.0, told, "bit-identical to the first run")
     apart = (before - after).abs().max().item() if before.shape == after.shape else None
-    then = first.manifest.get("versions") or {}
+    then = manifest.get("versions") or {}
     changed = [
         f"{name} {then.get(name)} → {now}" for name, now in versions().items() if then.get(name) != now
     ]

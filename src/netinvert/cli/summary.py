@@ -19,11 +19,17 @@ def show_run(done: Finished, as_json: bool) -> None:
     samples: list[dict[str, Any]] = list(done.manifest["samples"])  # type: ignore[call-overload]
     poses = any(sample["pose"] for sample in samples)
     judged = any(sample.get("judged") for sample in samples)
+    objectives: dict[str, float] | None = done.manifest.get("objectives")  # type: ignore[assignment]
     headings = ["image", *(f"error {name}" for name in ERROR_NAMES), "PSNR", "SSIM"]
+    if objectives is not None:
+        headings = ["image", done.result.terms[0]]
     rows = []
     for sample in samples:
-        row = [sample["name"], *(figure(sample["errors"][name]) for name in ERROR_NAMES)]
-        row += [figure(sample["psnr"], 1), figure(sample["ssim"])]
+        if objectives is not None:
+            row = [sample["name"], figure(objectives[sample["name"]])]
+        else:
+            row = [sample["name"], *(figure(sample["errors"][name]) for name in ERROR_NAMES)]
+            row += [figure(sample["psnr"], 1), figure(sample["ssim"])]
         row += [_pose(sample["pose"])] if poses else []
         row += [_pose(sample["judged"])] if judged else []
         rows.append([*row, sample["status"]])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netinvert.cli.drawing import Drawing, DrawingJob
 from netinvert.cli.inputs import is_code_file, read_inputs, sources_of
@@ -99,6 +101,27 @@ def caricature_job(settings: CaricatureSettings) -> DrawingJob:
     ]
     command = {"command": "caricature", **dataclasses.asdict(settings)}
     return DrawingJob(encoder, _recipe(settings, encoder), drawings, command, inputs.sources)
+
+
+def drawing_command(manifest: Mapping[str, Any]) -> str | None:
+    """``maximise`` or ``caricature``, if the manifest is of one of them."""
+    command = manifest.get("command")
+    name = command.get("command") if isinstance(command, Mapping) else None
+    return name if name in ("maximise", "caricature") else None
+
+
+def drawing_job_of(manifest: Mapping[str, Any]) -> DrawingJob:
+    """The same job again. Raises NetinvertError."""
+    given = {key: value for key, value in manifest["command"].items() if key != "command"}
+    try:
+        if drawing_command(manifest) == "caricature":
+            return caricature_job(CaricatureSettings(**given))
+        lists = ("channels", "classes", "azimuths")
+        asked = given.pop("wishes")
+        wishes: dict[str, Any] = {key: tuple(each) if key in lists else each for key, each in asked.items()}
+        return maximising_job(MaximiseSettings(wishes=Wishes(**wishes), **given))
+    except (TypeError, KeyError, AttributeError):
+        raise ConfigError("the manifest's command has other options than this version's; mend it") from None
 
 
 def _recipe(settings: MaximiseSettings | CaricatureSettings, encoder: Encoder) -> Recipe:

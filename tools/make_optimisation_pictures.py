@@ -1,0 +1,165 @@
+"""The pictures of docs/optimisation.md, each made by what that page tells its readers to run.
+
+    python tools/make_optimisation_pictures.py priors classes pose caricature diverse
+
+About twenty minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import netinvert as ni
+from netinvert.directions import channel
+from netinvert.diversify import diversify
+from netinvert.judging import read_poses
+from netinvert.metrics import ssim
+from netinvert.networks.imagenet import class_names
+from netinvert.objectives import Activate, PoseTowards
+from netinvert.pictures import Cell, Row, contact_sheet
+from netinvert.presets import with_canvas
+from netinvert.rotations import rotation_from_angles
+from netinvert.samples import photographs
+
+DOCS = Path(__file__).parent.parent / "docs"
+STEPS = 200
+LAYERS = {"blocks.5": "early, 32×28×28", "blocks.9": "middle, 64×14×14", "blocks.16": "late, 320×7×7"}
+PRIORS = ("none", "tv-isotropic", "tv-anisotropic", "tv-quadratic", "tv-huber", "second-order")
+CANVASES = ("pixels", "phase", "deep-prior")
+
+
+def photograph(name: str) -> torch.Tensor:
+    names, images = photographs()
+    return images[names.index(name)][None]
+
+
+def priors() -> None:
+    """Every prior and canvas at three depths; the figures go to optimisation.json."""
+    network, original = ni.load_network("mobilenet-v2"), photograph("chelsea")
+    rows, figures = [], {}
+    for layer, where in LAYERS.items():
+        encoder = ni.Encoder(network, layer)
+        code = encoder(original)
+        recipes = {name: ni.recipe("default", encoder, name) for name in PRIORS}
+        recipes["tv + batchnorm"] = ni.recipe("default", encoder, "tv-isotropic+batchnorm")
+        for name in CANVASES:
+            prior = "none" if name == "deep-prior" else None
+            recipes[f"{name} canvas"] = with_canvas(ni.recipe("default", encoder, prior), encoder, name)
+        cells = [Cell(original)]
+        for name, how in recipes.items():
+            result = ni.invert(encoder, code, how.with_steps(STEPS))
+            likeness = ssim(result.image, original).item()
+            figures[f"{layer} {name}"] = {"error": round(result.error.item(), 4), "ssim": round(likeness, 4)}
+            print(layer, name, figures[f"{layer} {name}"], f"{result.seconds:.0f} s", flush=True)
+            cells.append(Cell(result.image, (f"error {result.error.item():.3f}", f"SSIM {likeness:.2f}")))
+        rows.append(Row(f"{layer}: {where}", tuple(cells)))
+    save(rows, ["original", *recipes], "priors", 0.62)
+    (DOCS.parent / "benchmarks" / "results" / "priors.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def classes() -> None:
+    """Class models and channels by each preset."""
+    network = ni.load_network("efficientnet-lite0")
+    names = class_names()
+    wishes = [("logits", k, names[k]) for k in (130, 281, 779)] + [("blocks.10", 7, "blocks.10, channel 7")]
+    rows = []
+    for layer, index, title in wishes:
+        encoder = ni.Encoder(network, layer)
+        cells = []
+        for preset in ("default", "simonyan13", "ijcv16", "maco", "deepvis-3"):
+            result = ni.maximise(encoder, Activate(channel(encoder, index)), preset)
+            best = result.losses[:, 0].nan_to_num(torch.inf).min().item()
+            print(title, preset, f"{-best:.2f}", f"{result.seconds:.0f} s", flush=True)
+            image = result.image
+            if preset == "deepvis-3":  # nearly grey as it is; shown as its authors show theirs
+                image = stretched(image)
+            cells.append(Cell(image, (f"{-best:.1f}",)))
+        rows.append(Row(title, tuple(cells)))
+    save(rows, ["default", "simonyan13", "ijcv16", "maco", "deepvis-3"], "classes", 0.8)
+
+
+def stretched(image: torch.Tensor) -> torch.Tensor:
+    offset = image - image.mean()
+    return (0.5 + 0.5 * offset / offset.abs().max()).clamp(0, 1)
+
+
+def pose() -> None:
+    """The images that most say a pose, for posenet, and what its judge reads from them."""
+    network = ni.load_network("posenet")
+    encoder, judge = ni.Encoder(network, "fc8"), ni.Encoder(ni.load_network("posenet-judge"), "output")
+    cells = []
+    for azimuth in (0, 45, 90, 135, 180, 225, 270, 315):
+        angles = (torch.tensor([float(angle)]) for angle in (azimuth, 20, 0))
+        wish = PoseTowards(rotation_from_angles(*angles), network.pose_error)
+        result = ni.maximise(encoder, wish, seed=0)
+        read = [read_poses(reader, result.image).azimuth.item() for reader in (encoder, judge)]
+        print(azimuth, [round(each) for each in read], flush=True)
+        cells.append(Cell(result.image, (f"posenet {read[0]:.0f}°, judge {read[1]:.0f}°",)))
+    rows = [Row("azimuth 0° to 135°", tuple(cells[:4])), Row("azimuth 180° to 315°", tuple(cells[4:]))]
+    save(rows, ["", "", "", ""], "pose-wishes", 0.9)
+
+
+def caricature() -> None:
+    """What layers see more of."""
+    network = ni.load_network("mobilenet-v2")
+    rows = []
+    for name in ("chelsea", "coffee"):
+        original = photograph(name)
+        cells = [Cell(original)]
+        for layer in LAYERS:
+            result = ni.caricature(ni.Encoder(network, layer), original)
+            print(name, layer, f"{result.seconds:.0f} s", flush=True)
+            cells.append(Cell(result.image))
+        rows.append(Row(name, tuple(cells)))
+    save(rows, ["original", *LAYERS], "caricatures", 0.8)
+
+
+def diverse() -> None:
+    """Plain restarts, and images that are to differ, for one code."""
+    encoder = ni.Encoder(ni.load_network("mobilenet-v2"), "blocks.16")
+    original = photograph("chelsea")
+    code = encoder(original)
+    rows = []
+    for weight in (0.0, 0.1):
+        found = diversify(encoder, code, 4, weight)
+        errors = found.result.error.tolist()
+        print(weight, found.distance, found.ssim, errors, flush=True)
+        cells = [Cell(found.result.image[k], (f"error {error:.3f}",)) for k, error in enumerate(errors)]
+        title = "plain restarts" if weight == 0 else f"diverse, weight {weight}"
+        spread = f"mean distance of two {found.distance[0]:.3f}, SSIM {found.ssim[0]:.2f}"
+        rows.append(Row(f"{title}: {spread}", (Cell(original), *cells)))
+    save(rows, ["original", "", "", "", ""], "diverse", 0.7)
+
+
+def save(rows: list[Row], columns: list[str], name: str, scale: float) -> None:
+    sheet = contact_sheet(rows, columns)
+    size = (round(sheet.width * scale), round(sheet.height * scale))
+    sheet.resize(size, Image.Resampling.LANCZOS).save(DOCS / f"{name}.jpg", quality=88)
+
+
+PICTURES: dict[str, Callable[[], None]] = {
+    "priors": priors,
+    "classes": classes,
+    "pose": pose,
+    "caricature": caricature,
+    "diverse": diverse,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pictures", nargs="*", default=list(PICTURES), choices=list(PICTURES))
+    for name in parser.parse_args().pictures:
+        PICTURES[name]()
+
+
+if __name__ == "__main__":
+    main()
