@@ -116,6 +116,20 @@ class Twice(nn.Module):
         return x
 
 
+class Scaled(nn.Module):
+    """Changes the ReLU6's output in place, which its gradient does not need: the fused one's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.act = nn.ReLU6()
+
+    def forward(self, x):
+        y = self.act(self.first(x))
+        y *= y.mean((2, 3), keepdim=True).sigmoid()
+        return self.second(y)
+
+
 class Patched(nn.Module):
     """Adds to the convolution's output in place, before the ReLU module sees the same tensor."""
 
@@ -140,6 +154,7 @@ NETWORKS = {
     "skip before": lambda: Skipping(before=True),
     "twice": Twice,
     "patched": Patched,
+    "scaled": Scaled,
     "relu6": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.Conv2d(4, 2, 1), nn.ReLU6()),
 }
 
