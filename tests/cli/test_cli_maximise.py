@@ -78,11 +78,20 @@ def test_objectives_are_those_of_the_images_kept(cli, net, nets, tmp_path):
     assert list(manifest_in(out)["objectives"].values()) == pytest.approx(values.tolist(), rel=1e-5)
 
 
-def test_a_rerun_says_that_it_is_for_inversions(cli, net, tmp_path):
-    cli("maximise", *net, "--channel", 2, *FEW, "-o", tmp_path / "out")
+@pytest.mark.parametrize("kind", ["maximise", "caricature"])
+def test_a_rerun_is_the_same_to_the_bit(cli, net, pictures, tmp_path, kind):
+    a = pictures / "a.png"
+    what = [kind, "--channel", 2, "--start", a] if kind == "maximise" else [kind, a, "--from-noise"]
+    assert cli(*what, *net, "--seed", 4, *FEW, "-o", tmp_path / "out").exit_code == 0
     said = cli("rerun", tmp_path / "out", "-o", tmp_path / "again")
+    assert said.exit_code == 0, said.output
+    assert "bit-identical" in said.stdout
+    both = [load_tensors(tmp_path / name / "reconstructions.safetensors")[0] for name in ("out", "again")]
+    assert torch.equal(both[0]["image"], both[1]["image"])
+    a.write_bytes((pictures / "b.png").read_bytes())
+    said = cli("rerun", tmp_path / "out", "-o", tmp_path / "third")
     assert said.exit_code == 2
-    assert "not of a 'netinvert invert' run" in said.stderr
+    assert "bring them back" in said.stderr
 
 
 @pytest.mark.parametrize("place", ["centre", "0,11"])
