@@ -84,17 +84,17 @@ def rotations(*azimuths):
 
 def test_a_pose_is_an_error_in_the_network_s_own_terms():
     found = rotations(30, 40, 130)
-    term = PoseTowards(rotations(40), lambda code, rotation: geodesic_degrees(code, rotation))
+    term = PoseTowards(rotations(40), geodesic_degrees)
     errors = term(images(3), found)
     assert errors.shape == (3,)
     assert errors[1] == pytest.approx(0, abs=1e-6)
     assert errors[1] < errors[0] < errors[2]
-    each = PoseTowards(found, lambda code, rotation: geodesic_degrees(code, rotation))
+    each = PoseTowards(found, geodesic_degrees)
     assert each(images(3), found).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
 
 
 def test_apart_by_hand():
-    """Two groups of two: opposite images are at -1, the same at 1, and differences that share nothing at 0."""
+    """Two groups of two: opposite images are at -1, those that share half of it at √½."""
     up = torch.full((1, 3, 8, 8), 0.6, dtype=torch.float64)
     half = up.clone()
     half[..., :4] = 0.5  # 1 / √2 of the way
