@@ -91,6 +91,23 @@ def test_adam_is_torch_s():
     np.testing.assert_array_equal(feed(Adam(0.07, (0.8, 0.95)), start, given_), reference.detach().numpy())
 
 
+def test_the_rate_of_adam_halves():
+    """Torch's, at a rate that its scheduler lowers; after two halvings a quarter is left."""
+    start = images(2, (3, 4))[:, 0]
+    given_ = gradients(9)
+    reference = nn.Parameter(start.clone())
+    optimizer = torch.optim.Adam([reference], lr=0.07, eps=1e-12)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5 ** (1 / 4))
+    for gradient in given_:
+        rate = optimizer.param_groups[0]["lr"]
+        reference.grad = gradient.clone()
+        optimizer.step()
+        schedule.step()
+    assert rate == pytest.approx(0.07 / 4)
+    found = feed(Adam(0.07, halving=4), start, given_)
+    np.testing.assert_allclose(found, reference.detach().numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_momentum_is_torch_s(momentum):
     start = images(2, (3, 4))[:, 0]

@@ -40,11 +40,16 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam. Its eps lies far below the gradients of normalised losses, lest their scale matter."""
+    """Adam. Its eps lies far below the gradients of normalised losses, lest their scale matter.
+
+    ``halving``: the rate halves every so many steps. A new stage at a lower rate is not the same, for it
+    begins with no memory of the gradients, and so with steps of full size everywhere.
+    """
 
     learning_rate: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-12
+    halving: int | None = None
     needs_fixed_objective: ClassVar[bool] = False
 
     def start(self, parameters: Sequence[nn.Parameter]) -> Updater:
@@ -80,6 +85,8 @@ class _AdamUpdater:
         self._made += 1
         first, second = self._settings.betas
         rate = self._settings.learning_rate / (1 - first**self._made)
+        if self._settings.halving is not None:
+            rate *= 0.5 ** ((self._made - 1) / self._settings.halving)
         scale = (1 - second**self._made) ** 0.5
         rows = zip(self._parameters, gradients, self._means, self._squares, strict=True)
         for parameter, gradient, mean, square in rows:
