@@ -13,11 +13,11 @@ from netinvert import (
     Encoder,
     Fourier,
     ImageError,
-    Momentum,
     Pixels,
     Preprocessing,
     load_network,
 )
+from netinvert.ascent import ProgressRate
 from netinvert.directions import channel, neuron
 from netinvert.maximise import caricature, in_units_of_photographs, maximise
 from netinvert.objectives import Activate, Caricature, PoseTowards
@@ -66,7 +66,7 @@ def test_simonyan13(cut):
     assert weight == pytest.approx(m.SIMONYAN13_LAMBDA * (255 / 80) ** 2)
     (stage,) = how.stages
     assert (stage.steps, stage.jitter, stage.transforms, stage.projections) == (200, 1, (), ())
-    assert isinstance(stage.optimizer, Momentum)
+    assert isinstance(stage.optimizer, ProgressRate)
     canvas = how.canvas([1, 2], None)
     assert isinstance(canvas, Pixels)
     assert canvas.unit == 1 / 255
@@ -75,14 +75,14 @@ def test_simonyan13(cut):
 
 
 def test_ijcv16(cut):
-    """Section 4.2: B = 80, ball of 2 B, jitter of a quarter stride, 300 steps at 0.05 B² / α."""
+    """Section 4.2: B = 80, ball of 2 B, jitter of a quarter stride, 300 steps at 0.05 B² / α, 10⁴ over rf²."""
     how = maximising_recipe("ijcv16", cut)
     (stage,) = how.stages
     assert (stage.steps, stage.jitter) == (300, 1)
     assert isinstance(stage.optimizer, DecayingAdaGrad)
     assert stage.optimizer.learning_rate == pytest.approx(53.33, rel=1e-3)
     assert stage.projections == (Ball(MEAN, 160 / 255),)
-    assert how.data_weight == 100
+    assert how.data_weight == pytest.approx(1e4 / 13**2)
     (tv_weight, tv), (alpha_weight, alpha) = how.priors
     assert (tv.beta, alpha.alpha, alpha.colour) == (2, 6, True)
     assert tv_weight == pytest.approx((6.5 / 80) ** 2 * 255**2)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import netinvert as ni
+from netinvert.deepvis import stretched
 from netinvert.directions import channel
 from netinvert.diversify import diversify
 from netinvert.judging import read_poses
@@ -77,16 +78,11 @@ def classes() -> None:
             best = result.losses[:, 0].nan_to_num(torch.inf).min().item()
             print(title, preset, f"{-best:.2f}", f"{result.seconds:.0f} s", flush=True)
             image = result.image
-            if preset == "deepvis-3":  # nearly grey as it is; shown as its authors show theirs
-                image = stretched(image)
+            if preset in ("deepvis-3", "simonyan13"):  # nearly grey; shown as DeepVis shows its own
+                image = stretched(image, encoder.centre)
             cells.append(Cell(image, (f"{-best:.1f}",)))
         rows.append(Row(title, tuple(cells)))
     save(rows, ["default", "simonyan13", "ijcv16", "maco", "deepvis-3"], "classes", 0.8)
-
-
-def stretched(image: torch.Tensor) -> torch.Tensor:
-    offset = image - image.mean()
-    return (0.5 + 0.5 * offset / offset.abs().max()).clamp(0, 1)
 
 
 def pose() -> None:

@@ -8,12 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from netinvert.ascent import ProgressRate
 from netinvert.canvas import Canvas, Pixels
 from netinvert.canvases import PIXEL, fourier_canvas, phase_canvas
 from netinvert.encoder import Encoder
-from netinvert.optimizers import Adam, Momentum
+from netinvert.layers import list_layers
+from netinvert.optimizers import Adam
 from netinvert.presets.default import default_priors
-from netinvert.presets.mahendran16 import IJCV16_C, ijcv16
+from netinvert.presets.mahendran16 import ijcv16
 from netinvert.prior_choice import PriorChoice
 from netinvert.priors import AlphaNorm
 from netinvert.recipes import Recipe
@@ -43,9 +45,11 @@ def maximising_default(encoder: Encoder, prior: PriorChoice | None = None) -> Re
 
 
 SIMONYAN13_STEPS = 200
-SIMONYAN13_LAMBDA = 0.5
+SIMONYAN13_LAMBDA = 50.0
 """The paper names no λ; ours, in units of B² (80² of 255²) where a photograph's best score counts 1."""
-SIMONYAN13_RATE = 400.0
+SIMONYAN13_PROGRESS = 3.0
+"""What a step would gain were the score linear. The paper says nothing of its steps; steps of a fixed rate
+leave today's networks at faint patterns, or at none."""
 
 
 def simonyan13(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
@@ -65,15 +69,25 @@ def simonyan13(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
         canvas=canvas,
         data_weight=1.0,
         priors=priors,
-        stages=(Stage(SIMONYAN13_STEPS, Momentum(SIMONYAN13_RATE)),),
+        stages=(Stage(SIMONYAN13_STEPS, ProgressRate(SIMONYAN13_PROGRESS, 1e9)),),
         prior=choice.text(priors),
     )
+
+
+IJCV16_GAIN = 1e4
+"""Over the receptive field's area, it weighs the activation (``innerWeight`` of their code)."""
 
 
 def ijcv16_maximising(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
     """Mahendran & Vedaldi 2016, section 4.2: their inversion's first stage, with an inner product."""
     how = ijcv16(encoder, prior)
-    return replace(how, data_weight=IJCV16_C, stages=how.stages[:1])
+    return replace(how, data_weight=IJCV16_GAIN / _receptive_field(encoder) ** 2, stages=how.stages[:1])
+
+
+def _receptive_field(encoder: Encoder) -> int:
+    """In pixels; the image's side for codes without space."""
+    fields = {info.name: info.receptive_field for info in list_layers(encoder.network)}
+    return fields.get(encoder.layer) or min(encoder.size)
 
 
 MACO_STEPS = 256
