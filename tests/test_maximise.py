@@ -75,7 +75,7 @@ def test_simonyan13(cut):
 
 
 def test_ijcv16(cut):
-    """Section 4.2: B = 80, ball of 2 B, jitter of a quarter stride, 300 steps at 0.05 B² / α, 10⁴ over rf²."""
+    """Section 4.2: B = 80, ball of 2 B, a quarter stride of jitter, 300 steps at 0.05 B² / α, 10⁴ / rf²."""
     how = maximising_recipe("ijcv16", cut)
     (stage,) = how.stages
     assert (stage.steps, stage.jitter) == (300, 1)

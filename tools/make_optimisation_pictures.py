@@ -32,6 +32,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 STEPS = 200
 LAYERS = {"blocks.5": "early, 32×28×28", "blocks.9": "middle, 64×14×14", "blocks.16": "late, 320×7×7"}
 PRIORS = ("none", "tv-isotropic", "tv-anisotropic", "tv-quadratic", "tv-huber", "second-order")
+PRESETS = ("default", "simonyan13", "ijcv16", "maco")
 CANVASES = ("pixels", "phase", "deep-prior")
 
 
@@ -68,21 +69,21 @@ def classes() -> None:
     """Class models and channels by each preset."""
     network = ni.load_network("efficientnet-lite0")
     names = class_names()
-    wishes = [("logits", k, names[k]) for k in (130, 281, 779)] + [("blocks.10", 7, "blocks.10, channel 7")]
+    wishes = [("logits", k, names[k]) for k in (130, 281)] + [("blocks.10", 7, "blocks.10, channel 7")]
     rows = []
     for layer, index, title in wishes:
         encoder = ni.Encoder(network, layer)
         cells = []
-        for preset in ("default", "simonyan13", "ijcv16", "maco", "deepvis-3"):
+        for preset in PRESETS:
             result = ni.maximise(encoder, Activate(channel(encoder, index)), preset)
             best = result.losses[:, 0].nan_to_num(torch.inf).min().item()
             print(title, preset, f"{-best:.2f}", f"{result.seconds:.0f} s", flush=True)
             image = result.image
-            if preset in ("deepvis-3", "simonyan13"):  # nearly grey; shown as DeepVis shows its own
+            if preset == "simonyan13":  # nearly grey; shown as Yosinski et al. show theirs
                 image = stretched(image, encoder.centre)
             cells.append(Cell(image, (f"{-best:.1f}",)))
         rows.append(Row(title, tuple(cells)))
-    save(rows, ["default", "simonyan13", "ijcv16", "maco", "deepvis-3"], "classes", 0.8)
+    save(rows, PRESETS, "classes", 0.8)
 
 
 def pose() -> None:
