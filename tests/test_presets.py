@@ -506,7 +506,8 @@ def test_presets_invert():
             result.image,
             cut(recipe(preset, cut).canvas([0], None).window(recipe(preset, cut).canvas([0], None)(), None)),
         )
-        assert result.error.item() < 0.5 * start.sum().sqrt().item(), preset
+        bar = 0.9 if preset == "robust" else 0.5  # whose image is for views that change
+        assert result.error.item() < bar * start.sum().sqrt().item(), preset
 
 
 def test_descend_takes_a_recipe_s_parts():

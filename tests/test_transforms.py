@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, descend
 from netinvert.canvas import Fourier
 from netinvert.seeds import generators
-from netinvert.transforms import RandomCover, RandomCrop, RandomNoise, RandomView
+from netinvert.transforms import RandomCoarseness, RandomCover, RandomCrop, RandomNoise, RandomView
 from tiny import encoder, images
 
 TRANSFORMS = {
@@ -16,6 +16,7 @@ TRANSFORMS = {
     "crop": RandomCrop(0.4, 0.9),
     "noise": RandomNoise(0.1),
     "cover": RandomCover(1.0, 0.5),
+    "coarseness": RandomCoarseness(1.0),
 }
 every = pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 
@@ -26,7 +27,7 @@ def test_each_sample_has_its_own_numbers(transform):
     together = transform(x, generators([1, 2, 1]))
     assert together.shape == x.shape
     assert torch.equal(together[0], together[2])
-    assert not torch.equal(together[0], together[1])
+    assert torch.equal(together[0], together[1]) == isinstance(transform, RandomCoarseness)  # always, here
     assert torch.equal(transform(x[:1], generators([2]))[0], together[1])
 
 
@@ -40,7 +41,7 @@ def test_the_gradient_reaches_the_image(transform):
 
 def test_no_change_is_none():
     x = images(2, (12, 9))
-    for still in (RandomView(0, 0, 0), RandomCrop(1, 1), RandomNoise(0), RandomCover(0)):
+    for still in (RandomView(0, 0, 0), RandomCrop(1, 1), RandomNoise(0), RandomCover(0), RandomCoarseness(0)):
         torch.testing.assert_close(still(x, generators([1, 2])), x)
 
 
@@ -123,3 +124,23 @@ def test_no_transform_depends_on_the_default_dtype():
             assert torch.equal(transform(x, generators([1, 2])), once)
         finally:
             torch.set_default_dtype(torch.float32)
+
+
+def test_the_mean_of_the_last_images_counts_where_a_stage_says_so():
+    cut = encoder()
+    target = cut(images(2)).detach()
+    seen = []
+    stage = Stage(8, Adam(0.05), transforms=(RandomNoise(0.1),), averaged=3)
+    canvas = Fourier.noise((3, 16, 16), [1, 2], torch.empty(0, dtype=torch.float64))
+    run = Run(seed=1, callback=lambda snapshot: seen.append(snapshot.image.clone()))
+    result = descend(canvas, Energy(((1.0, Match(target)),)), cut, [stage], run)
+    torch.testing.assert_close(result.image, torch.stack(seen[-3:]).mean(0))
+    torch.testing.assert_close(result.code, cut(result.image))
+    assert result.best_step.tolist() == [7, 7]
+
+
+def test_what_is_counted_in_steps_goes_with_them():
+    stage = Stage(300, Adam(0.05, halving=90), averaged=100).with_steps(30)
+    assert (stage.steps, stage.optimizer.halving, stage.averaged) == (30, 9, 10)
+    with pytest.raises(ConfigError, match="cannot average"):
+        Stage(5, Adam(), averaged=6)

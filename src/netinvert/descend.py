@@ -175,7 +175,7 @@ class _Descent:
             for source, state in zip(self.sources, before, strict=False):
                 source.set_state(state)  # the same transforms again
             gradients = self._help(dead, (shift, stage.transforms), point, searches)
-        self.tracker.record(point.values, point.view, finite, self.run.stop)
+        self.tracker.record(point.values, point.view, finite, self.run.stop, self._averaged(stage))
         going = self.updater.update(losses, gradients)
         # A line search steps back from where the energy is no number, for as long as it goes on.
         self.tracker.end(~finite & ~(going & searches), DIVERGED)
@@ -188,6 +188,11 @@ class _Descent:
         if self.run.callback is None:
             return False
         return self.run.callback(self.tracker.snapshot(point.values, point.view)) is True
+
+    def _averaged(self, stage: Stage) -> int | None:
+        """With how many images before it this step's is to be averaged; None where the best counts."""
+        before = self.tracker.step - self.began - (stage.steps - stage.averaged)
+        return before if stage.averaged and before >= 0 else None
 
     @torch.enable_grad()
     def _evaluate(self, shift: Shifts | None, transforms: tuple[Transform, ...]) -> _Evaluation:

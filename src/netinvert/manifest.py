@@ -103,6 +103,7 @@ def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
                 "projections": [_settings_of(projection) for projection in stage.projections],
                 "transforms": [_settings_of(transform) for transform in stage.transforms],
                 "detail": stage.detail,
+                "averaged": stage.averaged,
             }
             for stage in recipe.stages
         ],

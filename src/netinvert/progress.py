@@ -67,12 +67,20 @@ class Tracker:
         self._mark.fill_(torch.inf)
         self._marked.fill_(self.step)
 
-    def record(self, values: Tensor, view: Tensor, finite: Tensor, stop: Stop) -> None:
-        """Take the weighted terms (T, N) of a step and the views they belong to."""
+    def record(
+        self, values: Tensor, view: Tensor, finite: Tensor, stop: Stop, averaged: int | None = None
+    ) -> None:
+        """Take the weighted terms (T, N) of a step and the views they belong to.
+
+        ``averaged``: this view is to be averaged with so many before it, instead of competing with them.
+        """
         going = self.going
         losses = values.sum(0)
         self.losses[self.step] = torch.where(going, values, torch.nan)
         better = going & finite & (losses < self.best_loss)
+        if averaged is not None:
+            better = going & finite
+            view = torch.lerp(view, self.best_image, averaged / (averaged + 1))
         if bool(better.all()):  # the usual case, and a plain copy is much quicker than a masked one
             self.best_image.copy_(view)
         else:

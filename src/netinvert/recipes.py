@@ -51,6 +51,6 @@ class Recipe:
             before += stage.steps
             left = len(self.stages) - len(stages) - 1  # stages, a step each at least
             end = min(max(done + 1, round(before * steps / self.steps)), steps - left)
-            stages.append(replace(stage, steps=end - done))
+            stages.append(stage.with_steps(end - done))
             done = end
         return replace(self, stages=tuple(stages))

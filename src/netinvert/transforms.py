@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from netinvert.errors import ConfigError
 
@@ -104,6 +104,26 @@ class RandomCover:
         along = (right >= left * (1 - wide)) & (right < left * (1 - wide) + wide)
         covered = (across[:, :, None] & along[:, None]) & (chance < self.probability)[:, :, None]
         return torch.where(covered[:, None], drawn[:, 5:, None, None], images)
+
+
+@dataclass(frozen=True)
+class RandomCoarseness:
+    """With this probability, at half the resolution (averaged, then interpolated): patterns of single pixels,
+    by which networks differ most, do not count."""
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ConfigError(f"a probability lies between 0 and 1, got {self.probability}")
+
+    def __call__(self, images: Tensor, sources: Sequence[Generator]) -> Tensor:
+        """The images, some of them coarse."""
+        drawn = torch.stack([torch.rand((), generator=source, dtype=torch.float64) for source in sources])
+        size = [max(1, length // 2) for length in images.shape[-2:]]
+        small = interpolate(images, size, mode="area")
+        coarse = interpolate(small, images.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.where((drawn < self.probability).view(-1, 1, 1, 1).to(images.device), coarse, images)
 
 
 def _uniform(sources: Sequence[Generator], count: int, like: Tensor) -> list[Tensor]:
