@@ -56,7 +56,7 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
 def is_map(output: Tensor, image: Tensor) -> bool:
     """Whether an output has the picture's rows and columns: a tensor (N, heads, tokens, numbers) of a
     transformer, say, shrinks one of them only."""
-    if output.ndim != 4 or min(output.shape[-2:]) < 2:
+    if output.ndim != 4 or output.shape[0] != image.shape[0] or min(output.shape[-2:]) < 2:
         return False
     down, right = (image.shape[side] / output.shape[side] for side in (-2, -1))
     return max(down, right) <= 1.5 * min(down, right)
