@@ -38,6 +38,10 @@ bench: setup
 	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
 	$(BIN)/python benchmarks/training.py --json benchmarks/results/training.json
 	$(BIN)/python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
+	$(BIN)/python benchmarks/shallow.py
+	$(BIN)/python benchmarks/posenet_codes.py --out benchmarks/results
+	$(BIN)/python benchmarks/layers.py --network posenet --images chairs --protocol ijcv16 --values 1 20 100 300 none
+	$(BIN)/python benchmarks/peers.py --seconds 25
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
