@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 import netinvert as ni
-from netinvert.deepvis import stretched
 from netinvert.directions import channel
 from netinvert.diversify import diversify
 from netinvert.judging import read_poses
@@ -79,8 +78,8 @@ def classes() -> None:
             best = result.losses[:, 0].nan_to_num(torch.inf).min().item()
             print(title, preset, f"{-best:.2f}", f"{result.seconds:.0f} s", flush=True)
             image = result.image
-            if preset == "simonyan13":  # nearly grey; shown as Yosinski et al. show theirs
-                image = stretched(image, encoder.centre)
+            if preset == "simonyan13":  # nearly grey: shown with a standard deviation of 0.15
+                image = 0.5 + 0.15 * (image - image.mean()) / image.std()
             cells.append(Cell(image, (f"{-best:.1f}",)))
         rows.append(Row(title, tuple(cells)))
     save(rows, PRESETS, "classes", 0.8)
