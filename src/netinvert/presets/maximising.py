@@ -93,7 +93,7 @@ def _receptive_field(encoder: Encoder) -> int:
 MACO_STEPS = 256
 MACO_NOISE = 0.08
 MACO_CROP = RandomCrop(0.6, 0.95)
-"""Theirs are 32 a step, from half of the side down to a twentieth; of one a step, small ones leave only noise."""
+"""Theirs are 32 a step, from half of the side to a twentieth; of one a step, small ones leave only noise."""
 
 
 def maco(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
