@@ -25,7 +25,9 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     ] = None,
     preset: Annotated[
         str,
-        typer.Option(help="default, quick, fourier-adam, robust, shallow, or the papers' cvpr15 and ijcv16."),
+        typer.Option(
+            help="default, quick, coarse-to-fine, fourier-adam, robust, shallow, or the papers' cvpr15 and ijcv16."
+        ),
     ] = "default",
     prior: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from netinvert.canvases import CANVASES, PIXEL, with_canvas
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
 from netinvert.presets.deepvis import DEEPVIS, deepvis_preset
-from netinvert.presets.default import default, fourier_adam, quick, robust
+from netinvert.presets.default import coarse_to_fine, default, fourier_adam, quick, robust
 from netinvert.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV, cvpr15, cvpr15_paper_lambdas
 from netinvert.presets.mahendran16 import ijcv16, ijcv16_lambdas
 from netinvert.presets.maximising import ijcv16_maximising, maco, maximising_default, simonyan13
@@ -20,6 +20,7 @@ Preset = Callable[[Encoder, PriorChoice | None], Recipe]
 PRESETS: dict[str, Preset] = {
     "default": default,
     "quick": quick,
+    "coarse-to-fine": coarse_to_fine,
     "fourier-adam": fourier_adam,
     "robust": robust,
     "cvpr15": cvpr15,
