@@ -26,7 +26,7 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     preset: Annotated[
         str,
         typer.Option(
-            help="default, quick, coarse-to-fine, fourier-adam, robust, shallow, or the papers' cvpr15 and ijcv16."
+            help="default, quick, coarse-to-fine, fourier-adam, robust, shallow, cvpr15, ijcv16, cvpr15-shallow."
         ),
     ] = "default",
     prior: Annotated[

@@ -47,9 +47,9 @@ def maximising_default(encoder: Encoder, prior: PriorChoice | None = None) -> Re
 SIMONYAN13_STEPS = 200
 SIMONYAN13_LAMBDA = 50.0
 """The paper names no λ; ours, in units of B² (80² of 255²) where a photograph's best score counts 1."""
-SIMONYAN13_PROGRESS = 3.0
-"""What a step would gain were the score linear. The paper says nothing of its steps; steps of a fixed rate
-leave today's networks at faint patterns, or at none."""
+SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST = 3.0, 1e6
+"""What a step would gain were the score linear, and the largest rate, for the zero image has hardly a gradient.
+The paper says nothing of its steps; steps of a fixed rate end at faint patterns, or at none."""
 
 
 def simonyan13(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
@@ -69,7 +69,7 @@ def simonyan13(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
         canvas=canvas,
         data_weight=1.0,
         priors=priors,
-        stages=(Stage(SIMONYAN13_STEPS, ProgressRate(SIMONYAN13_PROGRESS, 1e9)),),
+        stages=(Stage(SIMONYAN13_STEPS, ProgressRate(SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST)),),
         prior=choice.text(priors),
     )
 
