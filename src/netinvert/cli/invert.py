@@ -26,7 +26,7 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     preset: Annotated[
         str,
         typer.Option(
-            help="default, quick, coarse-to-fine, fourier-adam, robust, shallow, cvpr15, ijcv16, cvpr15-shallow."
+            help="default, quick, coarse-to-fine, robust, fourier-adam, shallow, and the papers' cvpr15, ijcv16."
         ),
     ] = "default",
     prior: Annotated[

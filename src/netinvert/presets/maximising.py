@@ -48,7 +48,7 @@ SIMONYAN13_STEPS = 200
 SIMONYAN13_LAMBDA = 50.0
 """The paper names no λ; ours, in units of B² (80² of 255²) where a photograph's best score counts 1."""
 SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST = 3.0, 1e6
-"""What a step would gain were the score linear, and the largest rate, for the zero image has hardly a gradient.
+"""What a step would gain were the score linear; and the largest rate, for the zero image has little gradient.
 The paper says nothing of its steps; steps of a fixed rate end at faint patterns, or at none."""
 
 
