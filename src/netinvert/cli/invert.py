@@ -26,7 +26,8 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     preset: Annotated[
         str,
         typer.Option(
-            help="default, quick, coarse-to-fine, robust, fourier-adam, shallow, and the papers' cvpr15, ijcv16."
+            help="default, quick, coarse-to-fine, robust, fourier-adam, shallow, "
+            "or the papers' cvpr15, cvpr15-shallow and ijcv16."
         ),
     ] = "default",
     prior: Annotated[
