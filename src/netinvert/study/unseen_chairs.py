@@ -41,11 +41,11 @@ INTRODUCTION = (
 )
 READING = (
     "Up to the last pooling the chair is there, and both networks read its pose from the reconstruction. In "
-    "the fully connected layers its parts run into one another, but seat, back and even rough colours stay "
-    "where they were: the network also learned to tell whether two views show the same chair. `fc8`, the "
-    "pose alone, keeps hardly more than patches where a back and a seat would be. Where `posenet` reads the "
-    "right pose from a picture and the judge does not, the picture holds the pose in a form that only "
-    "`posenet` understands."
+    "the fully connected layers, whose pictures have to hold while view, noise and covers change, back, seat, "
+    "arms and foot can still be told: the network also learned to tell whether two views show the same chair. "
+    "`fc8`, the pose alone, gives a chair of no make in particular, turned as the original is. Where "
+    "`posenet` reads the right pose from a picture and the judge does not, the picture holds the pose in a "
+    "form that only `posenet` understands."
 )
 
 
