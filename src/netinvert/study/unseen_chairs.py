@@ -41,9 +41,9 @@ INTRODUCTION = (
 )
 READING = (
     "Up to the last pooling the chair is there, and both networks read its pose from the reconstruction. In "
-    "the fully connected layers, whose pictures have to hold while view, noise and covers change, back, seat, "
-    "arms and foot can still be told: the network also learned to tell whether two views show the same chair. "
-    "`fc8`, the pose alone, gives a chair of no make in particular, turned as the original is. Where "
+    "the fully connected layers, whose pictures have to hold while view, noise and covers change, back, "
+    "seat, arms and foot can still be told: the network also learned to tell whether two views show the same "
+    "chair. `fc8`, the pose alone, gives a chair of no make in particular, turned as the original is. Where "
     "`posenet` reads the right pose from a picture and the judge does not, the picture holds the pose in a "
     "form that only `posenet` understands."
 )
