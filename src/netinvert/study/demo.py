@@ -48,10 +48,10 @@ READING = (
     "reconstructions: the last line says how far, on average, the nine points of the chair's box lie "
     "from those read from the original, in pixels of 224. Early layers keep nearly all of the "
     "picture. Colour goes first, for the pose does not depend on it; the chair's shape stays down to "
-    "7×7. After pooling the parts of a chair are there, but no longer quite where they were; the 18 "
-    "numbers of the output say where the box is, and pictures that look like nothing give them. So a "
-    "right pose under a picture that no person would call a chair is no proof: a network can be "
-    "fooled, and here the same network judges."
+    "7×7. After pooling a chair stands where it stood, but its make is free; the 18 numbers of the "
+    "output say where the box is, and pictures with a hint of a back and legs give them. A right pose "
+    "under a picture that no person would call a chair is no proof: a network can be fooled, and here "
+    "the same network judges."
 )
 PRIOR_NOTE = (
     "A prior says what images look like where the code does not. Isotropic total variation prefers "
