@@ -41,7 +41,7 @@ bench: setup
 	$(BIN)/python benchmarks/shallow.py
 	$(BIN)/python benchmarks/posenet_codes.py --out benchmarks/results
 	$(BIN)/python benchmarks/layers.py --network posenet --images chairs --protocol ijcv16 --values 1 20 100 300 none
-	$(BIN)/python benchmarks/peers.py --seconds 25
+	$(BIN)/python benchmarks/peers.py --seconds 25 --clock cpu
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
