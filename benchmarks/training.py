@@ -26,6 +26,7 @@ from netinvert.pose.steps import TOPOLOGIES, PoseModel, TrainingPlan
 from netinvert.scenes.farm import Farm, render_dataset
 from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.reading import load_arrays
+from netinvert.training import TrainingRun
 
 WARM_UP = 5
 
@@ -90,7 +91,7 @@ def training_step(plan: TrainingPlan, data: Path, folder: Path) -> float:
             asked.append(time.perf_counter())
             return super().__call__(step)
 
-    run = training.TrainingRun(folder, every=plan.steps, progress=False)
+    run = TrainingRun(folder, every=plan.steps, progress=False)
     with patch.object(training, "Batches", Timed):
         training.train(plan, data, run)
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]

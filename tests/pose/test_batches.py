@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.pose.batches import Batches, Views, _mirrored, _recoloured, background_pool
+from netinvert.pose.batches import Batches, Views, background_pool, mirrored, recoloured
 from netinvert.rotations import geodesic_degrees
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.reading import load_arrays
@@ -54,7 +54,7 @@ def test_views_2k_and_2k_plus_1_show_one_object_and_others_another(views, batche
 
 def test_both_views_of_a_pair_get_the_same_colours_and_other_pairs_others():
     grey = torch.full((8, 3, 2, 2), 0.3)
-    coloured = _recoloured(grey, torch.Generator().manual_seed(0))
+    coloured = recoloured(grey, torch.Generator().manual_seed(0))
     assert torch.equal(coloured[0::2], coloured[1::2])
     assert len(coloured[:, :, 0, 0].unique(dim=0)) == 4
 
@@ -74,13 +74,13 @@ def test_a_mirrored_picture_shows_the_mirrored_object_in_the_pose_m_r_m():
     rgba = torch.zeros(200, 4, 2, 2)
     rgba[..., 0] = 1
     rotation = torch.from_numpy(camera.rotation).float().expand(200, 3, 3)
-    pictures, turned = _mirrored(rgba, rotation, torch.Generator().manual_seed(0))
+    pictures, turned = mirrored(rgba, rotation, torch.Generator().manual_seed(0))
     flipped = pictures[:, 0, 0, 1] == 1
     assert 60 < flipped.sum() < 140
     assert torch.equal(turned[~flipped], rotation[~flipped])
     own = turned[flipped][0].double().numpy()
-    mirrored = Camera(own, 2.0 * own[2], camera.intrinsics, camera.size)
-    assert np.allclose(mirrored.project(points * [-1, 1, 1])[0], [64, 0] + seen * [-1, 1], atol=1e-4)
+    image = Camera(own, 2.0 * own[2], camera.intrinsics, camera.size)
+    assert np.allclose(image.project(points * [-1, 1, 1])[0], [64, 0] + seen * [-1, 1], atol=1e-4)
 
 
 def test_backgrounds_are_a_pool_of_a_seed():

@@ -14,9 +14,10 @@ from netinvert.networks.pose_files import load_pose_network, read_pose_network
 from netinvert.pose.batches import Batches, Views
 from netinvert.pose.export import add_test_figures, export
 from netinvert.pose.steps import PoseModel, TrainingPlan, prepared
-from netinvert.pose.training import TrainingError, TrainingRun, final_figures, train
+from netinvert.pose.training import final_figures, train
 from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.reading import DatasetError, load_arrays
+from netinvert.training import TrainingError, TrainingRun
 
 QUICK = TrainingPlan(samples=48, batch=8, seed=4)
 

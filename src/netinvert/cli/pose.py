@@ -44,8 +44,9 @@ def train(  # noqa: PLR0913  (one parameter an option)
     from netinvert.files import read_json  # noqa: PLC0415  (keeps --help quick)
     from netinvert.pose.export import export  # noqa: PLC0415
     from netinvert.pose.steps import TrainingPlan  # noqa: PLC0415
-    from netinvert.pose.training import TrainingRun, final_figures, is_main_process  # noqa: PLC0415
+    from netinvert.pose.training import final_figures  # noqa: PLC0415
     from netinvert.pose.training import train as run_training  # noqa: PLC0415
+    from netinvert.training import TrainingRun, is_main_process  # noqa: PLC0415
 
     plan = TrainingPlan(network, head, samples, batch, seed, rate)
     run = TrainingRun(

@@ -99,8 +99,8 @@ class Batches:
         index = views.table[identities[:, None], chosen].flatten()
         rgba = views.rgba[index].float().div_(255)
         rotation, symmetry = views.rotation[index], views.symmetry[index]
-        rgba, rotation = _mirrored(rgba, rotation, generator)
-        rgba = _shifted(rgba, generator)
+        rgba, rotation = mirrored(rgba, rotation, generator)
+        rgba = shifted(rgba, generator)
         images = self._dressed(rgba, generator)
         return Batch(images, rotation, symmetry)
 
@@ -108,7 +108,7 @@ class Batches:
         """The objects recoloured, before backgrounds, sometimes covered, lit, blurred and noisy."""
         count = len(rgba)
         behind = self._backgrounds(count, generator)
-        colour, alpha = _recoloured(rgba[:, :3], generator), rgba[:, 3:]
+        colour, alpha = recoloured(rgba[:, :3], generator), rgba[:, 3:]
         images = behind + alpha * (colour - behind)
         self._cover(images, generator)
         contrast = 0.75 + 0.5 * torch.rand((count, 1, 1, 1), generator=generator)
@@ -141,7 +141,7 @@ class Batches:
             images[k, :, top : top + h, left : left + w] = self.pool[pick, :, :h, :w].float() / 255
 
 
-def _mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Half of the pictures as seen in a mirror: a mirrored chair is a chair, in the pose M R M."""
     chosen = (torch.rand(len(rgba), generator=generator) < 0.5).nonzero().squeeze(1)
     rgba[chosen] = rgba[chosen].flip(-1)
@@ -151,7 +151,7 @@ def _mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tup
     return rgba, rotation
 
 
-def _shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
+def shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
     """Each picture moved by up to SHIFT pixels, transparent where nothing is known."""
     side = rgba.shape[-1]
     amount = round(SHIFT * side / 64)
@@ -162,7 +162,7 @@ def _shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
     )
 
 
-def _recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:
+def recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:
     """Colours (B, 3, H, W) mixed by a random matrix, sometimes with exchanged channels.
 
     Both views of a pair get the same: an object keeps its colours when the camera moves.

@@ -15,10 +15,9 @@ from netinvert.networks.pairs import PairHead, relative_loss, relative_rotation
 from netinvert.networks.posenet import MEAN, STD, PoseNet
 from netinvert.networks.rotation_heads import rotation_head, rotation_loss
 from netinvert.pose.batches import Batch
+from netinvert.training import move_average, rate_at
 
 TOPOLOGIES = ("posenet", "posenet-judge")
-WARM_UP, DECAY = 500, 0.3
-"""Steps of rising rate, and the share of all steps in which it falls to zero at the end."""
 AVERAGE = 0.999
 RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
 
@@ -53,12 +52,8 @@ class TrainingPlan:
         return self.samples // self.batch
 
     def rate_at(self, step: int) -> float:
-        """The share of the peak rate: rising, constant, then falling to zero.
-
-        As long as the rate is constant, nothing depends on how many steps are still to come.
-        """
-        left = (self.steps - step) / max(DECAY * self.steps, 1)
-        return max(0.0, min(1.0, (step + 1) / WARM_UP, left))
+        """The share of the peak rate."""
+        return rate_at(step, self.steps)
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain values."""
@@ -123,19 +118,11 @@ class PoseModel(nn.Module):
     @torch.no_grad()
     def update_average(self, step: int) -> None:
         """Move the average towards the weights; quickly at first."""
-        keep = min(AVERAGE, (1 + step) / (10 + step))
-        for kept, now in ((self.average.network, self.network), (self.average.pairs, self.pairs)):
-            floats = [
-                (a, b) for a, b in zip(_tensors(kept), _tensors(now), strict=True) if a.is_floating_point()
-            ]
-            torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - keep)
+        move_average(self.average.network, self.network, step, AVERAGE)
+        move_average(self.average.pairs, self.pairs, step, AVERAGE)
 
 
 def prepared(images: Tensor) -> Tensor:
     """Images in [0, 1] as the pose networks want them."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]

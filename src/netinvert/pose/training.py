@@ -1,60 +1,24 @@
-"""Training a pose network: Lightning runs it, saves it, and takes it up again."""
+"""Training a pose network."""
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
-from netinvert.errors import MissingExtraError, NetinvertError
 from netinvert.pose.batches import Batches, Views, background_pool
 from netinvert.pose.steps import PoseModel, TrainingPlan, prepared
 from netinvert.rotations import pose_summary
-from netinvert.scenes.reading import Damaged, load_arrays
+from netinvert.scenes.reading import load_arrays
+from netinvert.training import TrainingError, TrainingRun, fit, lightning_module
 
 if TYPE_CHECKING:
-    from lightning import LightningModule, Trainer
+    from lightning import LightningModule
 
 CLIP = 1.0
-LAST = "last.ckpt"
-
-
-class TrainingError(NetinvertError):
-    """A training that cannot go on."""
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """Where and how a training runs. ``every`` counts steps between checkpoints and validations;
-    ``devices`` and ``nodes`` go to Lightning; ``progress`` shows a bar; ``damaged`` shards of the training
-    split are refused or skipped; ``tell`` hears which were skipped."""
-
-    folder: Path
-    every: int = 1000
-    threads: int | None = None
-    devices: int = 1
-    nodes: int = 1
-    progress: bool = True
-    damaged: Damaged = "refuse"
-    tell: Callable[[str], object] = warnings.warn
-
-
-class _Steps(IterableDataset[int]):
-    """Nothing but a beat: the batch is made from the step's number."""
-
-    def __iter__(self) -> Iterator[int]:
-        step = 0
-        while True:
-            yield step
-            step += 1
 
 
 def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
@@ -76,27 +40,8 @@ def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
     held_out = validation_images(data, plan.seed)
     model = PoseModel(plan)
     module = _module(model, batches, held_out)
-    trainer = _trainer(plan, run)
-    last = run.folder / LAST
-    with warnings.catch_warnings():
-        # Lightning points at its own habits (few workers, no length); none of them is a mistake here
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", module="torch")
-        trainer.fit(
-            module,
-            DataLoader(_Steps(), batch_size=None),
-            DataLoader([0], batch_size=None),  # type: ignore[arg-type]
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
-        )
+    fit(module, plan.steps, run, clip=CLIP)
     return model
-
-
-def is_main_process() -> bool:
-    """Whether this process writes what was trained; with several devices or machines the others do not."""
-    from lightning.pytorch.utilities import rank_zero_only  # noqa: PLC0415
-
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,12 +75,9 @@ def figures_of(model: PoseModel, held_out: tuple[Tensor, Tensor, Tensor]) -> dic
 
 
 def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, Tensor]) -> LightningModule:
-    try:
-        from lightning import LightningModule  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("training", "training") from error
+    base: Any = lightning_module()
 
-    class Training(LightningModule):
+    class Training(base):  # type: ignore[misc]
         """The glue between the model and Lightning."""
 
         def __init__(self) -> None:
@@ -183,33 +125,3 @@ def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, 
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     return Training()
-
-
-def _trainer(plan: TrainingPlan, run: TrainingRun) -> Trainer:
-    from lightning import Trainer  # noqa: PLC0415
-    from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: PLC0415
-    from lightning.pytorch.loggers import TensorBoardLogger  # noqa: PLC0415
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    keep = ModelCheckpoint(
-        dirpath=run.folder,
-        filename="last",
-        every_n_train_steps=run.every,
-        save_top_k=1,
-        enable_version_counter=False,
-    )
-    return Trainer(
-        accelerator="auto",
-        devices=run.devices,
-        num_nodes=run.nodes,
-        max_steps=plan.steps,
-        max_epochs=-1,
-        val_check_interval=run.every,
-        num_sanity_val_steps=0,
-        gradient_clip_val=CLIP,
-        log_every_n_steps=50,
-        callbacks=[keep],
-        logger=TensorBoardLogger(run.folder, name="logs", version=""),
-        enable_progress_bar=run.progress,
-        enable_model_summary=False,
-    )

@@ -1,0 +1,7 @@
+"""``netinvert study``: the experiments that say what a code keeps, each with tables and pictures."""
+
+from __future__ import annotations
+
+import typer
+
+study = typer.Typer(help="Experiments on what codes keep, each with a table and pictures.", no_args_is_help=True)

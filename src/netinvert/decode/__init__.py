@@ -1,0 +1,1 @@
+"""Training and evaluating decoders: networks that turn a code into an image."""

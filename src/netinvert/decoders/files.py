@@ -1,0 +1,144 @@
+"""Trained decoders: written, read, and those that netinvert ships."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from netinvert.decoders.decoder import Decoder
+from netinvert.decoders.upconv import Architecture, UpConvolutional, made_quick
+from netinvert.errors import NetinvertError, NetworkError
+from netinvert.files import FileError, load_tensors, save_tensors
+from netinvert.networks.weights import built, load_state
+
+FORMAT, VERSION = "netinvert-decoder", "1"
+SHIPPED = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose", "objectron-chair")
+LICENCE = "MIT"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderFile:
+    """What a file of a trained decoder holds: the network in training form, whose codes it decodes, and what
+    is known of the training."""
+
+    module: UpConvolutional
+    network: str
+    layer: str
+    network_sha256: str
+    facts: Mapping[str, Any]
+    licence: str = LICENCE
+
+    def decoder(self, name: str) -> Decoder:
+        """The decoder, quick to run."""
+        architecture = self.module.architecture
+        return Decoder(
+            name=name,
+            network=self.network,
+            layer=self.layer,
+            code_shape=architecture.code_shape,
+            size=architecture.size,
+            module=made_quick(self.module),
+            channels=architecture.channels,
+            has_mask=architecture.mask,
+            network_sha256=self.network_sha256,
+            licence=self.licence,
+            facts=self.facts,
+        )
+
+
+def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> None:
+    """Write a decoder as safetensors, atomically; ``half`` stores all but biases and statistics in float16.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {
+        name: value.half() if half and value.ndim > 1 else value
+        for name, value in content.module.state_dict().items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": json.dumps(content.module.architecture.to_json()),
+        "network": content.network,
+        "layer": content.layer,
+        "network_sha256": content.network_sha256,
+        "licence": content.licence,
+        "facts": json.dumps(content.facts, sort_keys=True),
+    }
+    save_tensors(path, tensors, metadata)
+
+
+def read_decoder(path: str | Path) -> DecoderFile:
+    """Read what ``save_decoder`` wrote, as float32 in eval mode.
+
+    Raises:
+        NetworkError: no such file, one cut short, of another version, or that holds something else.
+    """
+    try:
+        tensors, metadata = load_tensors(path)
+    except FileError as error:
+        raise NetworkError(str(error)) from error
+    if metadata.get("format") != FORMAT:
+        raise NetworkError(
+            f"{path} holds no decoder of netinvert: give a file that netinvert decoder train wrote"
+        )
+    if metadata.get("version") != VERSION:
+        raise NetworkError(
+            f"{path} holds a decoder of version {metadata.get('version')}, this netinvert reads version "
+            f"{VERSION}: install the netinvert that wrote it, or train it again"
+        )
+    try:
+        architecture = Architecture(**json.loads(metadata["architecture"]))
+        facts = json.loads(metadata["facts"])
+        origin = [metadata[name] for name in ("network", "layer", "network_sha256", "licence")]
+    except (KeyError, TypeError, ValueError, NetinvertError) as error:
+        raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
+    module = built(partial(UpConvolutional, architecture))
+    own = module.state_dict()
+    state: dict[str, Tensor] = {
+        name: value.to(own[name].dtype) if name in own else value for name, value in tensors.items()
+    }
+    load_state(module, state, str(path))
+    network, layer, sha256, licence = origin
+    return DecoderFile(module.eval(), network, layer, sha256, facts, licence)
+
+
+def load_decoder(name: str | Path) -> Decoder:
+    """A decoder by name: one of SHIPPED, a file of ``netinvert decoder train``, or one of FAMILIES
+    (``diffusers:NAME_OR_FOLDER``).
+
+    Raises:
+        MissingExtraError: the decoder needs an optional package.
+        NetworkError: no such decoder, or it cannot be loaded.
+    """
+    text = str(name)
+    if text in SHIPPED:
+        with as_file(files("netinvert") / "data" / "decoders" / f"{text}{SUFFIX}") as path:
+            return read_decoder(path).decoder(text)
+    prefix, colon, rest = text.partition(":")
+    if colon and rest and prefix in FAMILIES:
+        return FAMILIES[prefix](rest)
+    if text.endswith(SUFFIX):
+        return read_decoder(text).decoder(Path(text).stem)
+    near = difflib.get_close_matches(text, SHIPPED, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SHIPPED)}"
+    raise NetworkError(f"no decoder {text!r}: {hint}; or give a {SUFFIX} file, or diffusers:NAME")
+
+
+def _diffusers(name: str) -> Decoder:
+    from netinvert.decoders.published import load_diffusers  # noqa: PLC0415  (an extra)
+
+    return load_diffusers(name)
+
+
+FAMILIES: Mapping[str, Callable[[str], Decoder]] = {"diffusers": _diffusers}

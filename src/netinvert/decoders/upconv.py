@@ -1,0 +1,291 @@
+"""Up-convolutional networks: from a code to an image (Dosovitskiy & Brox 2016, section 3.2)."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from netinvert.errors import ConfigError
+
+Upsampling = Literal["nearest", "transposed"]
+UPSAMPLINGS: tuple[Upsampling, ...] = ("nearest", "transposed")
+FIRST_SIDE = 4
+"""Pixels of the map that the fully connected layers give."""
+KERNEL = 5
+"""Of the paper's up-convolutions."""
+CONVOLUTIONS = 3
+"""Of a decoder of feature maps, before its up-convolutions."""
+FULLY_CONNECTED = 3
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of a decoder: ``hidden`` of the fully connected layers, ``first`` of the map they give and of
+    the convolutions on feature maps; each up-convolution has half of the one before, ``least`` at least."""
+
+    hidden: int
+    first: int
+    least: int
+    slope: float = 0.2
+
+
+SMALL = Widths(hidden=512, first=192, least=32)
+"""For two cores."""
+PAPER = Widths(hidden=4096, first=256, least=32)
+"""Dosovitskiy & Brox 2016, tables 7 and 8."""
+WIDTHS = {"small": SMALL, "paper": PAPER}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What decoder to build: for codes (``*code_shape``), images (``channels``, *``size``), and a mask if
+    wished. A code of one number after the other is a vector, one of three dimensions a feature map (C, H,
+    W), one of two a row of tokens (T, D)."""
+
+    code_shape: tuple[int, ...]
+    size: tuple[int, int]
+    channels: int = 3
+    widths: str = "small"
+    upsampling: Upsampling = "nearest"
+    mask: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code_shape", tuple(self.code_shape))
+        object.__setattr__(self, "size", tuple(self.size))
+        if not self.code_shape or min(self.code_shape) < 1:
+            raise ConfigError(f"a code of shape {self.code_shape} cannot be decoded")
+        if min(self.size) < 2 * FIRST_SIDE:
+            raise ConfigError(f"a decoder gives images of {2 * FIRST_SIDE} pixels or more, not {self.size}")
+        if self.widths not in WIDTHS:
+            raise ConfigError(f"no decoder width {self.widths!r}: there are {', '.join(WIDTHS)}")
+        if self.upsampling not in UPSAMPLINGS:
+            raise ConfigError(f"no upsampling {self.upsampling!r}: there are {', '.join(UPSAMPLINGS)}")
+
+    @property
+    def kind(self) -> Literal["vector", "map"]:
+        """Which of the paper's two kinds of decoder it is."""
+        return "vector" if self.grid is None else "map"
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Height and width of the feature map that the code is, if it is one."""
+        if len(self.code_shape) == 3:
+            return (self.code_shape[1], self.code_shape[2])
+        if len(self.code_shape) == 2 and (side := math.isqrt(self.code_shape[0])) > 1:
+            return (side, side)
+        return None
+
+    @property
+    def features(self) -> int:
+        """Channels of the feature map, or numbers of the vector, that the network sees."""
+        if self.grid is None:
+            return math.prod(self.code_shape)
+        if len(self.code_shape) == 3:
+            return self.code_shape[0]
+        tokens, width = self.code_shape
+        return width * (1 + tokens - math.prod(self.grid))
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+def as_features(code: Tensor, architecture: Architecture) -> Tensor:
+    """Codes (N, *code_shape) as vectors (N, F) or maps (N, F, h, w).
+
+    Tokens that stand before the grid (a class token) become channels of every place.
+    """
+    grid = architecture.grid
+    if grid is None:
+        return code.flatten(1)
+    if code.ndim == 4:
+        return code
+    before, places = code.shape[1] - math.prod(grid), math.prod(grid)
+    maps = code[:, before:].transpose(1, 2).reshape(len(code), -1, *grid)
+    if not before:
+        return maps
+    everywhere = code[:, :before].reshape(len(code), -1, 1, 1).expand(-1, -1, *grid)
+    assert maps.shape[-1] * maps.shape[-2] == places
+    return torch.cat([maps, everywhere], 1)
+
+
+class Standardise(nn.Module):
+    """(code - mean) / std, a unit or a channel; units that never speak give nothing."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) or (N, F, h, w) to the same."""
+        shape = (1, -1, *[1] * (features.ndim - 2))
+        speaks = self.std > 0
+        scale = torch.where(speaks, 1 / torch.where(speaks, self.std, torch.ones_like(self.std)), 0.0)
+        return (features - self.mean.view(shape)) * scale.view(shape)
+
+
+class UpConvolution(nn.Module):
+    """Each pixel four times, then a 3×3 convolution: no checkerboards (Odena et al. 2016).
+
+    Computed as the transposed convolution 4×4 of stride 2 that it equals, which needs 16 products where the
+    other way needs 36.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, D, 2h, 2w)."""
+        return F.conv_transpose2d(x, self.kernel(), self.convolution.bias, stride=2, padding=1)
+
+    def kernel(self) -> Tensor:
+        """The 4×4 kernel (C, D, 4, 4): how much an input pixel adds to the outputs around it."""
+        flipped = self.convolution.weight.flip(2, 3).transpose(0, 1)
+        shifted = (F.pad(flipped, (x, 1 - x, y, 1 - y)) for x, y in itertools.product((0, 1), (0, 1)))
+        kernel: Tensor = sum(shifted, start=torch.zeros((), device=flipped.device, dtype=flipped.dtype))
+        return kernel
+
+
+def up_convolution(inputs: int, outputs: int, how: Upsampling) -> nn.Module:
+    """Twice the size: upsample-and-convolve, or the paper's transposed convolution 5×5 of stride 2."""
+    if how == "nearest":
+        return UpConvolution(inputs, outputs)
+    margin = (KERNEL - 1) // 2
+    return nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, margin, output_padding=1)
+
+
+class UpConvolutional(nn.Module):
+    """Codes (N, *code_shape) to images (N, channels, H, W) in (0, 1), with mask logits behind if wished."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        widths = WIDTHS[architecture.widths]
+        self.standardise = Standardise(architecture.features)
+        self.base, ups = _stages(architecture)
+        if architecture.kind == "vector":
+            self.head: nn.Module = _vector_head(architecture.features, widths, self.base)
+        else:
+            self.head = _map_head(architecture.features, widths)
+        self.ups = _up_path(architecture, widths, ups)
+        self.to(memory_format=torch.channels_last)
+        initialise(self, widths.slope)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Images, with mask logits as one more channel where the architecture has a mask."""
+        features = self.standardise(as_features(code, self.architecture))
+        x = self.head(features)
+        if x.shape[-2:] != self.base:
+            x = F.interpolate(x, self.base, mode="bilinear", align_corners=False)
+        x = self.ups(x.contiguous(memory_format=torch.channels_last))
+        x = _centre(x, self.architecture.size)
+        channels = self.architecture.channels
+        images = torch.sigmoid(x[:, :channels])
+        return torch.cat([images, x[:, channels:]], 1) if self.architecture.mask else images
+
+    def standardised(self, code: Tensor) -> Tensor:
+        """Codes (N, *code_shape) as the network sees them, flat: (N, D)."""
+        standard: Tensor = self.standardise(as_features(code, self.architecture))
+        return standard.flatten(1)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers ``standardised`` gives."""
+        grid = self.architecture.grid or (1, 1)
+        return self.architecture.features * math.prod(grid)
+
+    def features_statistics(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (F,) of the features of codes (N, *code_shape), for ``set_statistics``."""
+        features = as_features(codes, self.architecture).transpose(0, 1).flatten(1)
+        return features.mean(1), features.std(1)
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Those of the codes' features, (F,) each."""
+        self.standardise.mean.copy_(mean)
+        self.standardise.std.copy_(std)
+
+
+def initialise(module: nn.Module, slope: float) -> None:
+    """He's initialisation for leaky ReLUs, zero biases; from torch's generator."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
+            transposed = isinstance(part, nn.ConvTranspose2d)
+            nn.init.kaiming_normal_(part.weight, slope, "fan_out" if transposed else "fan_in", "leaky_relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def _stages(architecture: Architecture) -> tuple[tuple[int, int], int]:
+    """The size of the map before the first up-convolution, and how many there are."""
+    height, width = architecture.size
+    if architecture.grid is None:
+        ups = max(1, round(math.log2(min(architecture.size) / FIRST_SIDE)))
+    else:
+        ratio = max(height / architecture.grid[0], width / architecture.grid[1])
+        ups = max(0, math.ceil(math.log2(ratio) - 1e-6))
+    return (math.ceil(height / 2**ups), math.ceil(width / 2**ups)), ups
+
+
+def _vector_head(features: int, widths: Widths, base: tuple[int, int]) -> nn.Sequential:
+    sizes = [features, *[widths.hidden] * (FULLY_CONNECTED - 1)]
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(widths.slope)]
+    layers.append(nn.Linear(widths.hidden, widths.first * math.prod(base)))
+    layers.append(nn.Unflatten(1, (widths.first, *base)))
+    return nn.Sequential(*layers, nn.LeakyReLU(widths.slope))
+
+
+def _map_head(features: int, widths: Widths) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise([features, *[widths.first] * CONVOLUTIONS]):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.LeakyReLU(widths.slope)]
+    return nn.Sequential(*layers)
+
+
+def _up_path(architecture: Architecture, widths: Widths, ups: int) -> nn.Sequential:
+    outputs = architecture.channels + architecture.mask
+    if ups == 0:
+        return nn.Sequential(nn.Conv2d(widths.first, outputs, 3, padding=1))
+    channels = [widths.first]
+    while len(channels) < ups:
+        channels.append(max(widths.least, widths.first // 2 ** len(channels)))
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(channels):
+        layers += [up_convolution(before, after, architecture.upsampling), nn.LeakyReLU(widths.slope)]
+    layers.append(up_convolution(channels[-1], outputs, architecture.upsampling))
+    return nn.Sequential(*layers)
+
+
+def _centre(x: Tensor, size: tuple[int, int]) -> Tensor:
+    top, left = ((have - want) // 2 for have, want in zip(x.shape[-2:], size, strict=True))
+    return x[..., top : top + size[0], left : left + size[1]]
+
+
+def made_quick(network: UpConvolutional) -> UpConvolutional:
+    """The same function for evaluation: the kernels of its up-convolutions are made once."""
+    quick = copy.deepcopy(network).eval()
+    for parent in [part for part in quick.modules() if isinstance(part, nn.Sequential)]:
+        for name, part in list(parent.named_children()):
+            if isinstance(part, UpConvolution):
+                setattr(parent, name, _as_transposed(part))
+    return quick.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _as_transposed(up: UpConvolution) -> nn.ConvTranspose2d:
+    convolution = nn.ConvTranspose2d(up.convolution.in_channels, up.convolution.out_channels, 4, 2, 1)
+    convolution.weight.data = up.kernel().detach()
+    convolution.bias = up.convolution.bias
+    return convolution
