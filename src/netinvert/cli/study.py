@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import typer
 
-study = typer.Typer(help="Experiments on what codes keep, each with a table and pictures.", no_args_is_help=True)
+study = typer.Typer(help="Experiments on what codes keep, with tables and pictures.", no_args_is_help=True)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from netinvert.decode.model import DecoderModel
 from netinvert.decode.pictures import Pictures
+from netinvert.decoders import Decoder
+from netinvert.encoder import Encoder
+from netinvert.images import fit
 from netinvert.metrics import error_cvpr16, psnr, ssim
 
 CHUNK = 64
@@ -50,3 +57,35 @@ def sample_rows(originals: Tensor, made: Tensor, columns: int = 8) -> Tensor:
             rows.append(torch.cat(list(images[start : start + columns].clamp(0, 1)), -1))
     width = max(row.shape[-1] for row in rows)
     return torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[-1])) for row in rows], -2)
+
+
+@torch.no_grad()
+def decoder_figures(decoder: Decoder, encoder: Encoder, images: Tensor) -> dict[str, float]:
+    """Mean figures of what a decoder makes of the codes of images (N, C, H, W): as ``image_figures``, and
+    ``code_error`` of the pictures encoded again.
+
+    Raises CodeError for an encoder that the decoder does not belong to.
+    """
+    decoder.check_encoder(encoder)
+    originals = fit(images, decoder.size)
+    codes = in_chunks(encoder, images)
+    made = in_chunks(decoder, codes)
+    again = in_chunks(encoder, made)
+    return image_figures(made, originals) | {"code_error": error_cvpr16(again, codes, codes).mean().item()}
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """A function of a batch, computed a part at a time."""
+    return torch.cat([function(part) for part in torch.split(batch, CHUNK)])
+
+
+@torch.no_grad()
+def milliseconds(decoder: Decoder, codes: Tensor, batch: int, rounds: int = 20) -> float:
+    """The median time that an image of a batch takes."""
+    part = codes[:1].expand(batch, *codes.shape[1:]).contiguous()
+    times = []
+    for _ in range(rounds + 2):
+        began = time.perf_counter()
+        decoder(part)
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times[2:]) / batch

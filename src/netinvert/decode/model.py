@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netinvert.decode.discriminator import SKIP_BELOW, Discriminator
 from netinvert.decode.losses import LossChoice, LossTerm, comparisons, mask_loss
 from netinvert.decode.pictures import Pictures
-from netinvert.decoders.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional, Upsampling
+from netinvert.decoders.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
 from netinvert.encoder import Encoder, unwrapped
 from netinvert.errors import ConfigError
 from netinvert.tap import Tap
@@ -22,6 +22,8 @@ AVERAGE = 0.999
 ENCODER_RATE = 0.1
 """The rate of an autoencoder's encoder, which is trained already, as a share of the decoder's."""
 BETAS = (0.9, 0.99)
+JITTER = 8
+"""Pixels by which images are rolled before they are compared, at most."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class DecoderPlan:
     loss: str = "pixel=1"
     size: int | None = None
     widths: str = "small"
-    upsampling: Upsampling = "nearest"
+    upsampling: str = "nearest"
     autoencoder: bool = False
     samples: int = 500_000
     batch: int = 64
@@ -121,13 +123,20 @@ class DecoderModel(nn.Module):
         tap = Tap(module, self.encoder.trace.layer, channels_last=True)
         return tap(self.encoder.network_input(self.encoder.fit(pictures.images)))
 
-    def loss(self, pictures: Pictures, codes: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """The mean loss of a batch but for its adversarial part, its parts, and the images made."""
+    def loss(self, pictures: Pictures, codes: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The mean loss of a batch but for its adversarial part, its parts, and the images made.
+
+        Images are compared rolled round by a few pixels, others each step: the strides of a comparing network
+        would leave their grid in the pictures.
+        """
         made = self.network(codes)
         channels = self.network.architecture.channels
         images = made[:, :channels]
+        generator = torch.Generator().manual_seed((self.plan.seed << 40) + step)
+        shift = torch.randint(JITTER, (2,), generator=generator).tolist()
+        seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, pictures.images))
         parts = {
-            name: (weight, compare(images, pictures.images).mean())
+            name: (weight, compare(seen, originals).mean())
             for name, (weight, compare) in self.compare.items()
         }
         total = sum((weight * value for weight, value in parts.values()), start=torch.zeros(()))

@@ -103,7 +103,7 @@ def _module(model: DecoderModel, source: PictureSource, part: int) -> LightningM
             step = self.global_step * self.trainer.world_size + self.global_rank
             pictures = source.batch(step, part)
             codes = model.codes(pictures)
-            loss, parts, images = model.loss(pictures, codes)
+            loss, parts, images = model.loss(pictures, codes, step)
             if not self.automatic_optimization:
                 loss, more = self.play(pictures, codes, loss, images)
                 parts |= more

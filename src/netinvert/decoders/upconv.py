@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
 
-Upsampling = Literal["nearest", "transposed"]
-UPSAMPLINGS: tuple[Upsampling, ...] = ("nearest", "transposed")
+UPSAMPLINGS = ("nearest", "transposed")
 FIRST_SIDE = 4
 """Pixels of the map that the fully connected layers give."""
 KERNEL = 5
@@ -28,15 +27,17 @@ FULLY_CONNECTED = 3
 @dataclass(frozen=True)
 class Widths:
     """Channels of a decoder: ``hidden`` of the fully connected layers, ``first`` of the map they give and of
-    the convolutions on feature maps; each up-convolution has half of the one before, ``least`` at least."""
+    the convolutions on feature maps; each up-convolution has half of the one before, ``least`` at least.
+    ``refined``: with a 3×3 convolution before the last of them."""
 
     hidden: int
     first: int
     least: int
     slope: float = 0.2
+    refined: bool = False
 
 
-SMALL = Widths(hidden=512, first=192, least=32)
+SMALL = Widths(hidden=512, first=192, least=32, refined=True)
 """For two cores."""
 PAPER = Widths(hidden=4096, first=256, least=32)
 """Dosovitskiy & Brox 2016, tables 7 and 8."""
@@ -53,7 +54,7 @@ class Architecture:
     size: tuple[int, int]
     channels: int = 3
     widths: str = "small"
-    upsampling: Upsampling = "nearest"
+    upsampling: str = "nearest"
     mask: bool = False
 
     def __post_init__(self) -> None:
@@ -158,7 +159,7 @@ class UpConvolution(nn.Module):
         return kernel
 
 
-def up_convolution(inputs: int, outputs: int, how: Upsampling) -> nn.Module:
+def up_convolution(inputs: int, outputs: int, how: str) -> nn.Module:
     """Twice the size: upsample-and-convolve, or the paper's transposed convolution 5×5 of stride 2."""
     if how == "nearest":
         return UpConvolution(inputs, outputs)
@@ -265,6 +266,8 @@ def _up_path(architecture: Architecture, widths: Widths, ups: int) -> nn.Sequent
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(channels):
         layers += [up_convolution(before, after, architecture.upsampling), nn.LeakyReLU(widths.slope)]
+    if widths.refined:
+        layers += [nn.Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(widths.slope)]
     layers.append(up_convolution(channels[-1], outputs, architecture.upsampling))
     return nn.Sequential(*layers)
 

@@ -73,8 +73,8 @@ def model_card(content: PoseFile) -> str:
         f"- Training: `{facts.get('command', 'unknown')}`",
         f"  ({plan['samples']:,} samples, seed {plan['seed']}, {facts.get('hours', 'unknown')} hours)",
         "",
-        *_figures("On the validation split", facts.get("figures")),
-        *_figures(
+        *figures_table("On the validation split", facts.get("figures")),
+        *figures_table(
             f"On fresh chairs, by `{facts.get(TESTED, {}).get('command')}`",
             facts.get(TESTED, {}).get("figures"),
         ),
@@ -98,7 +98,8 @@ def data_command(plan: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _figures(title: str, figures: Mapping[str, float] | None) -> list[str]:
+def figures_table(title: str, figures: Mapping[str, float] | None) -> list[str]:
+    """Lines of Markdown; none without figures."""
     if not figures:
         return []
     rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]

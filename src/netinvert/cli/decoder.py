@@ -1,0 +1,171 @@
+"""``netinvert decoder``: train networks that turn codes into images, and measure how well they do."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from netinvert.cli.console import Interrupted, note, show_json, show_table
+from netinvert.errors import ConfigError
+
+decoder = typer.Typer(help="Train decoders from codes to images, and evaluate them.", no_args_is_help=True)
+
+
+@decoder.command("train")
+def train(  # noqa: PLR0913  (one parameter an option)
+    *,
+    network: Annotated[str, typer.Option(help="The network whose codes are decoded.")],
+    layer: Annotated[str, typer.Option(help="Its layer.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A dataset of netinvert scenes render, a folder of images, or the word photographs.",
+            metavar="DIR",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for checkpoints, logs and weights.", metavar="DIR")],
+    weights: Annotated[str | None, typer.Option(help="The network's weights, if not its own.")] = None,
+    name: Annotated[str, typer.Option(help="The name of the decoder's file.")] = "decoder",
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="A weighted sum of pixel, feature:LAYER, feature:NETWORK/LAYER, adversarial and lpips, "
+            "such as pixel=1+feature:relu3=0.05; deepsim:LAYER has the weights of that paper."
+        ),
+    ] = "pixel=1",
+    size: Annotated[
+        int | None, typer.Option(help="Side of the pictures, if not the data's own.")
+    ] = None,
+    widths: Annotated[str, typer.Option(help="small, or paper: as Dosovitskiy & Brox have it.")] = "small",
+    upsampling: Annotated[
+        str, typer.Option(help="nearest (then a convolution: no checkerboards) or transposed (the paper's).")
+    ] = "nearest",
+    autoencoder: Annotated[
+        bool, typer.Option("--autoencoder", help="Train the encoder along, as a baseline.")
+    ] = False,
+    cache: Annotated[
+        int | None, typer.Option(help="Encode so many pictures once, beforehand, and train on those.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many pictures to train on.")] = 500_000,
+    batch: Annotated[int, typer.Option(help="Pictures a batch.")] = 64,
+    seed: Annotated[int, typer.Option(help="Weights, batches and backgrounds follow from it.")] = 0,
+    rate: Annotated[float, typer.Option(help="The peak learning rate of AdamW.")] = 1e-3,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch; torch's own choice if not given.")
+    ] = None,
+    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    devices: Annotated[int, typer.Option(help="Devices of each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a decoder. The same command again takes up a training that was stopped.
+
+    While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
+    """
+    import torch  # noqa: PLC0415  (keeps --help quick)
+
+    from netinvert.decode.evaluation import figures_of  # noqa: PLC0415
+    from netinvert.decode.export import export  # noqa: PLC0415
+    from netinvert.decode.model import DecoderPlan  # noqa: PLC0415
+    from netinvert.decode.sources import described, open_source  # noqa: PLC0415
+    from netinvert.decode.training import held_out  # noqa: PLC0415
+    from netinvert.decode.training import train as run_training  # noqa: PLC0415
+    from netinvert.encoder import Encoder  # noqa: PLC0415
+    from netinvert.networks import load_network  # noqa: PLC0415
+    from netinvert.training import TrainingRun, is_main_process  # noqa: PLC0415
+
+    plan = DecoderPlan(
+        network=network,
+        layer=layer,
+        loss=loss,
+        size=size,
+        widths=widths,
+        upsampling=upsampling,
+        autoencoder=autoencoder,
+        samples=samples,
+        batch=batch,
+        seed=seed,
+        rate=rate,
+    )
+    if cache is not None and autoencoder:
+        raise ConfigError("an autoencoder's codes change as it learns: leave out --cache")
+    encoder = Encoder(load_network(network, weights), layer)
+    source = open_source(data, None if size is None else (size, size), encoder, seed)
+    run = TrainingRun(
+        out, every, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty(), tell=note
+    )
+    if cache is not None:
+        from netinvert.decode.cache import cached  # noqa: PLC0415
+
+        source = cached(source, encoder, cache, out / "cache")
+    try:
+        model = run_training(plan, encoder, source, run)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; the same command goes on with {out}") from None
+    if not is_main_process():
+        return
+    figures, _ = figures_of(model, held_out(source, encoder))
+    facts: dict[str, Any] = {
+        "command": "netinvert " + shlex.join(sys.argv[1:]),
+        "data": described(data),
+        "hours": round(model.seconds / 3600, 2),
+        "threads": threads or torch.get_num_threads(),
+        "figures": {key: round(value, 4) for key, value in figures.items()},
+    }
+    path = export(model, out / name, facts)
+    if as_json:
+        show_json({"weights": str(path), **facts})
+    else:
+        typer.echo(f"{path}: image error {figures['image_error']:.3f} on held-out pictures")
+
+
+@decoder.command("evaluate")
+def evaluate(  # noqa: PLR0913  (one parameter an option)
+    name: Annotated[str, typer.Argument(help="A decoder's name or file.", metavar="DECODER")],
+    *,
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of test images; fresh chairs if not given.", metavar="DIR")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="The network's weights, if not its own.")] = None,
+    chairs: Annotated[int, typer.Option(help="How many fresh chairs.")] = 200,
+    seed: Annotated[
+        int, typer.Option(help="Which chairs; the shipped decoders were trained on those of 0.")
+    ] = 404,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet of the first pictures.", metavar="FILE")
+    ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Also write the figures into the decoder's file and its card.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Decode the codes of pictures that the decoder never saw, and compare."""
+    from netinvert.decoders import load_decoder  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.encoder import Encoder  # noqa: PLC0415
+    from netinvert.networks import load_network  # noqa: PLC0415
+    from netinvert.study.decoded import evaluate_on_chairs, evaluate_on_images, evaluation_sheet  # noqa: PLC0415
+
+    if card and not name.endswith(".safetensors"):
+        raise ConfigError("--card writes into the decoder's file: give that, not a name")
+    loaded = load_decoder(name)
+    encoder = Encoder(load_network(loaded.network, weights), loaded.layer)
+    if images is not None:
+        originals, figures = evaluate_on_images(loaded, encoder, images)
+        how = f"--images {images.name}"
+    else:
+        originals, figures = evaluate_on_chairs(loaded, encoder, chairs, seed)
+        how = f"--chairs {chairs} --seed {seed}"
+    if sheet is not None:
+        evaluation_sheet(loaded, encoder, originals).save(sheet)
+    if card:
+        from netinvert.decode.export import add_test_figures  # noqa: PLC0415
+
+        add_test_figures(Path(name), f"netinvert decoder evaluate {Path(name).name} {how}", figures)
+    if as_json:
+        show_json({"decoder": name, **figures})
+    else:
+        show_table(("figure", "value"), [(key, f"{value:.3f}") for key, value in figures.items()])
