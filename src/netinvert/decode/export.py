@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from netinvert.decode.model import DecoderModel
-from netinvert.decoders.files import SUFFIX, DecoderFile, read_decoder, save_decoder
+from netinvert.decoders.files import SUFFIX, DecoderFile, as_stored, read_decoder, save_decoder
 from netinvert.files import write_atomic
+from netinvert.networks.network import state_sha256
 from netinvert.pose.export import data_command, figures_table
 
 TESTED = "test"
@@ -21,12 +22,17 @@ def export(model: DecoderModel, path: Path, facts: Mapping[str, Any]) -> Path:
 
     ``facts`` go into both: see ``model_card``.
     """
+    learned = model.average_learner
+    half = (
+        None if learned is None else {name: as_stored(value) for name, value in learned.state_dict().items()}
+    )
     content = DecoderFile(
         module=model.average,
         network=model.encoder.network.name,
         layer=model.encoder.layer,
-        network_sha256=model.encoder.weights_sha256(),
+        network_sha256=model.encoder.weights_sha256() if half is None else state_sha256(half),
         facts={"plan": model.plan.to_json(), **facts},
+        encoder_state=half,
     )
     return _write(path, content)
 

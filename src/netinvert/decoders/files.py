@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -15,20 +16,25 @@ from torch import Tensor
 
 from netinvert.decoders.decoder import Decoder
 from netinvert.decoders.upconv import Architecture, UpConvolutional, made_quick
+from netinvert.encoder import Encoder
 from netinvert.errors import NetinvertError, NetworkError
 from netinvert.files import FileError, load_tensors, save_tensors
+from netinvert.networks import load_network
 from netinvert.networks.weights import built, load_state
 
 FORMAT, VERSION = "netinvert-decoder", "1"
 SHIPPED = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose", "objectron-chair")
 LICENCE = "MIT"
 SUFFIX = ".safetensors"
+ALONG = "encoder."
+"""Before the names of an encoder's tensors."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecoderFile:
     """What a file of a trained decoder holds: the network in training form, whose codes it decodes, and what
-    is known of the training."""
+    is known of the training. ``encoder_state`` are the network's weights where they were trained along (an
+    autoencoder)."""
 
     module: UpConvolutional
     network: str
@@ -36,6 +42,7 @@ class DecoderFile:
     network_sha256: str
     facts: Mapping[str, Any]
     licence: str = LICENCE
+    encoder_state: Mapping[str, Tensor] | None = None
 
     def decoder(self, name: str) -> Decoder:
         """The decoder, quick to run."""
@@ -55,6 +62,11 @@ class DecoderFile:
         )
 
 
+def as_stored(value: Tensor) -> Tensor:
+    """A tensor after a round trip through a file in half precision."""
+    return value.half().float() if value.ndim > 1 and value.is_floating_point() else value
+
+
 def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> None:
     """Write a decoder as safetensors, atomically; ``half`` stores all but biases and statistics in float16.
 
@@ -65,6 +77,8 @@ def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> 
         name: value.half() if half and value.ndim > 1 else value
         for name, value in content.module.state_dict().items()
     }
+    for name, value in (content.encoder_state or {}).items():
+        tensors[f"{ALONG}{name}"] = value.half() if half and value.ndim > 1 else value
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -104,13 +118,14 @@ def read_decoder(path: str | Path) -> DecoderFile:
     except (KeyError, TypeError, ValueError, NetinvertError) as error:
         raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
     module = built(partial(UpConvolutional, architecture))
-    own = module.state_dict()
-    state: dict[str, Tensor] = {
-        name: value.to(own[name].dtype) if name in own else value for name, value in tensors.items()
-    }
+    along: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        part = along if name.startswith(ALONG) else state
+        part[name.removeprefix(ALONG)] = value.float() if value.is_floating_point() else value
     load_state(module, state, str(path))
     network, layer, sha256, licence = origin
-    return DecoderFile(module.eval(), network, layer, sha256, facts, licence)
+    return DecoderFile(module.eval(), network, layer, sha256, facts, licence, along or None)
 
 
 def load_decoder(name: str | Path) -> Decoder:
@@ -133,6 +148,22 @@ def load_decoder(name: str | Path) -> Decoder:
     near = difflib.get_close_matches(text, SHIPPED, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SHIPPED)}"
     raise NetworkError(f"no decoder {text!r}: {hint}; or give a {SUFFIX} file, or diffusers:NAME")
+
+
+def load_autoencoder(path: str | Path) -> tuple[Encoder, Decoder]:
+    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``.
+
+    Raises:
+        NetworkError: no such file, or one without an encoder.
+    """
+    content = read_decoder(path)
+    if content.encoder_state is None:
+        raise NetworkError(f"{path} holds a decoder without an encoder: train it with --autoencoder")
+    network = load_network(content.network)
+    module = copy.deepcopy(network.module)
+    load_state(module, content.encoder_state, str(path))
+    encoder = Encoder(replace(network, module=module), content.layer)
+    return encoder, content.decoder(Path(path).stem)
 
 
 def _diffusers(name: str) -> Decoder:

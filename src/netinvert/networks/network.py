@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,8 +58,13 @@ class Network:
 
 def weights_sha256(module: nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of all parameters and buffers, in the order of their names."""
+    return state_sha256(module.state_dict())
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """``weights_sha256`` of a module's state dict."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         array = tensor.detach().cpu().contiguous()
         digest.update(f"{name}{tuple(array.shape)}{array.dtype}".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
