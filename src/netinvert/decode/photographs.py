@@ -114,8 +114,8 @@ class FolderPictures:
     def _too_few(self, usable: int) -> str:
         height, width = self.size
         text = (
-            f"{self.folder} holds {usable or 'no'} usable image{'s' * (usable != 1)}, and two are needed, one of "
-            f"them to be held out ({', '.join(ENDINGS)}; {width}×{height} pixels or more)"
+            f"{self.folder} holds {usable or 'no'} usable image{'s' * (usable != 1)}, and two are needed, "
+            f"one of them to be held out ({', '.join(ENDINGS)}; {width}×{height} pixels or more)"
         )
         if not self.reasons:
             return f"{text}: name another folder"
