@@ -5,6 +5,7 @@ else feeds or judges that round trip. Images are float tensors (N, C, H, W) in [
 """
 
 from netinvert.canvas import Canvas, Fourier, Pixels
+from netinvert.decoders import Decoder, load_decoder
 from netinvert.deep_prior import DecoderPrior, DeepPrior
 from netinvert.descend import Run, descend
 from netinvert.directions import centre_mask, channel, channel_mask, neuron, space_mask
@@ -44,6 +45,7 @@ from netinvert.projections import Ball, Box
 from netinvert.result import Result
 from netinvert.stages import Stage
 from netinvert.transforms import RandomCover, RandomCrop, RandomNoise, RandomView
+from netinvert.with_decoder import decoded_start, on_decoder
 
 __version__ = "0.1.0"
 
@@ -63,6 +65,7 @@ __all__ = [
     "CodeError",
     "ConfigError",
     "DecayingAdaGrad",
+    "Decoder",
     "DecoderPrior",
     "DeepPrior",
     "Diversity",
@@ -103,15 +106,18 @@ __all__ = [
     "centre_mask",
     "channel",
     "channel_mask",
+    "decoded_start",
     "descend",
     "diversify",
     "fit",
     "invert",
     "list_networks",
+    "load_decoder",
     "load_network",
     "maximise",
     "maximising_recipe",
     "neuron",
+    "on_decoder",
     "prepare",
     "read_code",
     "read_image",

@@ -43,8 +43,9 @@ def save_run(folder: Path, record: Record) -> dict[str, object]:
         tensors["original"] = record.originals[[indices[0] for indices in groups.values()]]
     names = [sample.name for sample in record.samples]
     save_tensors(folder / TENSORS, tensors, labels(record.encoder, names))
-    write_atomic(folder / "losses.csv", _losses_csv(record).encode())
-    write_atomic(folder / "loss.png", loss_curve(result.losses, result.terms))
+    if result.steps:  # a decoder takes none
+        write_atomic(folder / "losses.csv", _losses_csv(record).encode())
+        write_atomic(folder / "loss.png", loss_curve(result.losses, result.terms))
     write_atomic(folder / "contact-sheet.png", png_of(_sheet(record, groups)))
     write_json(folder / MANIFEST, manifest)
     return manifest

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from netinvert.cli import deepvis, demo, encode, invert, layers, networks, rerun
+from netinvert.cli import decode, deepvis, demo, encode, invert, layers, networks, rerun
+from netinvert.cli.audit import audit
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
 from netinvert.cli.maximise import caricature, maximise
@@ -67,6 +68,7 @@ def _options(
 
 
 app.command("invert")(invert.invert)
+app.command("decode")(decode.decode)
 app.command("maximise")(maximise)
 app.command("caricature")(caricature)
 app.command("encode")(encode.encode)
@@ -75,6 +77,7 @@ app.command("networks")(networks.networks)
 app.command("rerun")(rerun.rerun)
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
+app.command("audit")(audit)
 app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")

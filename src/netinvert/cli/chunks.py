@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netinvert.decoders import Decoder
 from netinvert.descend import Run
 from netinvert.diversify import prepare_diverse
 from netinvert.encoder import Encoder
@@ -18,6 +19,7 @@ from netinvert.invert import Inversion, prepare
 from netinvert.progress import Snapshot
 from netinvert.recipes import Recipe
 from netinvert.result import Result
+from netinvert.with_decoder import decoded_start, on_decoder
 
 TENSORS = ("image", "code", "target", "losses", "best_step")
 
@@ -34,7 +36,8 @@ class Chunk:
 class Plan:
     """What to invert, and how: ``codes`` (N, ...), one of ``seeds`` each; ``start`` (1, C, H, W).
 
-    With ``apart`` (how many, weight) neighbouring samples are of one code, and are to differ.
+    With ``apart`` (how many, weight) neighbouring samples are of one code, and are to differ. With a
+    ``decoder`` each starts from its picture, or, ``on_decoder``, has the decoder's input as its canvas.
     """
 
     encoder: Encoder
@@ -44,6 +47,20 @@ class Plan:
     start: Tensor | None
     batch: int
     apart: tuple[int, float] | None = None
+    decoder: Decoder | None = None
+    on_decoder: bool = False
+
+    def recipe_of(self, codes: Tensor) -> Recipe:
+        """The recipe for some of the codes: a decoder's canvas begins at them."""
+        if self.decoder is None or not self.on_decoder:
+            return self.recipe
+        return on_decoder(self.recipe, self.decoder, self.encoder, codes)
+
+    def start_of(self, codes: Tensor) -> Tensor | None:
+        """What to start from for some of the codes."""
+        if self.decoder is None or self.on_decoder:
+            return self.start
+        return decoded_start(self.decoder, self.encoder, codes)
 
     def chunks(self) -> list[Chunk]:
         """``batch`` codes each; those that are to differ stay together."""
@@ -57,9 +74,10 @@ class Plan:
             return Chunk(
                 self.seeds[part], lambda run: prepare_diverse(self.encoder, codes, self.recipe, apart, run)
             )
+        codes = self.codes[part]
         return Chunk(
             self.seeds[part],
-            lambda run: prepare(self.encoder, self.codes[part], self.recipe, self.start, run),
+            lambda run: prepare(self.encoder, codes, self.recipe_of(codes), self.start_of(codes), run),
         )
 
 

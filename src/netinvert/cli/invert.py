@@ -40,7 +40,10 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     ] = None,
     data_weight: Annotated[float | None, typer.Option(help="The weight C of the code error.")] = None,
     canvas: Annotated[
-        str | None, typer.Option(help="fourier, pixels, phase or deep-prior instead of the preset's own.")
+        str | None,
+        typer.Option(
+            help="fourier, pixels, phase or deep-prior instead of the preset's own; decoder: its input."
+        ),
     ] = None,
     mask: Annotated[
         str | None,
@@ -60,6 +63,10 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     seed: Annotated[int, typer.Option(help="Of the noise to start from.")] = 0,
     start: Annotated[
         Path | None, typer.Option(help="An image to start from instead of noise.", metavar="IMAGE")
+    ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(help="A decoder of this layer (a name or a file), whose pictures to start from."),
     ] = None,
     reference: Annotated[
         str | None,
@@ -94,6 +101,7 @@ def invert(  # noqa: PLR0913  (one parameter an option)
         diverse=diverse,
         seed=seed,
         start=None if start is None else str(start),
+        decoder=decoder,
         reference=reference,
         batch=batch,
         device=device,

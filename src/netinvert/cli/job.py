@@ -17,7 +17,8 @@ from netinvert.cli.console import Interrupted, note
 from netinvert.cli.inputs import Inputs, Source, image_paths, read_inputs, sources_of
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.progress import Reporter
-from netinvert.cli.settings import Settings
+from netinvert.cli.settings import DECODER, Settings
+from netinvert.decoders import load_decoder
 from netinvert.directions import parse_mask
 from netinvert.encoder import Encoder
 from netinvert.energy import Match
@@ -28,6 +29,7 @@ from netinvert.images import read_image
 from netinvert.judging import Reference, judge, reference_of, shipped_reference
 from netinvert.manifest import Record, Sample, describe_recipe, versions
 from netinvert.metrics import spread
+from netinvert.networks import weights_sha256
 from netinvert.presets import recipe, with_canvas
 from netinvert.recipes import Recipe
 from netinvert.result import Result
@@ -94,7 +96,10 @@ class Job:
             start=None if start is None else start.image,
             batch=settings.batch,
             apart=apart,
+            decoder=None if settings.decoder is None else load_decoder(settings.decoder).to(encoder.device),
+            on_decoder=settings.canvas == DECODER,
         )
+        plan.start_of(plan.codes[:1])  # refuses a decoder of another layer
         return cls(settings, inputs, plan, start, reference)
 
     def run(self, out: Path, overwrite: bool, more: More | None = None) -> Finished:
@@ -113,7 +118,8 @@ class Job:
         if resumed:
             note("going on with the run that was stopped")
         chunks = plan.chunks()
-        with Reporter(len(chunks), plan.recipe.steps, plan.recipe.data_weight) as reporter:
+        first = plan.recipe_of(plan.codes[:1])
+        with Reporter(len(chunks), first.steps, first.data_weight) as reporter:
             result = run_chunks(chunks, plan.encoder, folder, reporter.of_chunk)
         record = self._record(result, {"resumed": resumed, **(more(result) if more else {})})
         manifest = save_run(folder.staging, record)
@@ -133,10 +139,11 @@ class Job:
         entries = {
             "preset": settings.preset,
             "prior": plan.recipe.prior,
-            "recipe": describe_recipe(plan.recipe, plan.recipe.canvas(plan.seeds[:1], plan.start)),
+            "recipe": _described(plan),
             "command": settings.as_command(),
             "inputs": inputs.sources,
             "start": None if self.start is None else self.start.source,
+            "decoder_sha256": None if plan.decoder is None else weights_sha256(plan.decoder.module),
             "reference": None if self.reference is None else self.reference.name,
             "threads": torch.get_num_threads(),
             "device": str(plan.encoder.device),
@@ -155,11 +162,12 @@ class Job:
         facts = {
             "versions": [found["netinvert"], found["torch"]],
             "weights": plan.encoder.weights_sha256(),
+            "decoder": None if plan.decoder is None else weights_sha256(plan.decoder.module),
             "settings": {
                 **dataclasses.asdict(self.settings),
-                **dict.fromkeys(("input", "weights", "start", "reference", "threads")),
+                **dict.fromkeys(("input", "weights", "start", "decoder", "reference", "threads")),
             },
-            "recipe": describe_recipe(plan.recipe, plan.recipe.canvas(plan.seeds[:1], plan.start)),
+            "recipe": _described(plan),
             "stems": self.inputs.stems,
         }
         digest = hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode())
@@ -174,11 +182,17 @@ def recipe_of(settings: Settings, encoder: Encoder) -> Recipe:
     how = recipe(settings.preset, encoder, settings.prior)
     if settings.mask is not None:
         how = dataclasses.replace(how, mask=parse_mask(encoder, settings.mask))
-    if settings.canvas is not None:
+    if settings.canvas not in (None, DECODER):
         how = with_canvas(how, encoder, settings.canvas)
     if settings.data_weight is not None:
         how = dataclasses.replace(how, data_weight=settings.data_weight)
     return how if settings.steps is None else how.with_steps(settings.steps)
+
+
+def _described(plan: Plan) -> dict[str, object]:
+    some = plan.codes[:1]
+    how = plan.recipe_of(some)
+    return describe_recipe(how, how.canvas(plan.seeds[:1], plan.start_of(some)))
 
 
 def read_start(text: str, encoder: Encoder) -> Start:

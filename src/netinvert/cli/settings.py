@@ -16,6 +16,8 @@ from netinvert.errors import ConfigError
 from netinvert.presets import CANVASES, PRESETS, PriorChoice
 
 COMMAND = "invert"
+DECODER = "decoder"
+"""The canvas that is a decoder's input."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Settings:
     diverse: float | None = None
     seed: int = 0
     start: str | None = None
+    decoder: str | None = None
     reference: str | None = None
     batch: int = 8
     device: str = "cpu"
@@ -46,8 +49,14 @@ class Settings:
             raise ConfigError(f"there is no preset '{self.preset}'; choose from {', '.join(PRESETS)}")
         if self.prior is not None:
             PriorChoice.parse(self.prior)
-        if self.canvas is not None and self.canvas not in CANVASES:
-            raise ConfigError(f"there is no canvas '{self.canvas}'; choose from {', '.join(CANVASES)}")
+        if self.canvas is not None and self.canvas not in (*CANVASES, DECODER):
+            raise ConfigError(
+                f"there is no canvas '{self.canvas}'; choose from {', '.join((*CANVASES, DECODER))}"
+            )
+        if self.canvas == DECODER and self.decoder is None:
+            raise ConfigError("which decoder is the canvas? Give --decoder NAME too")
+        if self.decoder is not None and (self.start is not None or self.diverse is not None):
+            raise ConfigError("--decoder gives the images to start from; leave out --start and --diverse")
         if self.data_weight is not None and not (math.isfinite(self.data_weight) and self.data_weight > 0):
             raise ConfigError(f"the data weight is a number above 0, got {self.data_weight}")
         for name in ("steps", "restarts", "batch", "threads"):

@@ -37,7 +37,8 @@ def show_run(done: Finished, as_json: bool) -> None:
     headings += ["as the judge reads it"] if judged else []
     show_table([*headings, "status"], rows)
     seconds, steps = done.manifest["seconds"], done.manifest["steps"]
-    typer.echo(f"\n{len(samples)} × {steps} steps in {seconds:.1f} s: {done.folder}")
+    how = f"{len(samples)} × {steps} steps" if steps else f"{len(samples)} decoded"
+    typer.echo(f"\n{how} in {seconds:.2g} s: {done.folder}")
 
 
 def _pose(pose: dict[str, Any]) -> str:
