@@ -23,6 +23,7 @@ from netinvert.decode.cache_building import (
 )
 from netinvert.decode.pictures import Pictures, PictureSource
 from netinvert.decode.shards import CacheError, OpenShard, Shard, as_images, joined
+from netinvert.decode.steps import generator_at
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
 from netinvert.files import output_error
@@ -115,8 +116,7 @@ class CachedPictures:
         """Which picture stands at a position of the endless row of epochs."""
         epoch, index = divmod(position, self.count)
         if epoch not in self._orders:
-            generator = torch.Generator().manual_seed((self.seed << 40) + epoch)
-            self._orders[epoch] = torch.randperm(self.count, generator=generator)
+            self._orders[epoch] = torch.randperm(self.count, generator=generator_at(self.seed, epoch))
             if len(self._orders) > 2:  # a batch may lie in two
                 self._orders.popitem(last=False)
         return int(self._orders[epoch][index])

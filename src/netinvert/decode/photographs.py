@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from netinvert.decode.pictures import Pictures
+from netinvert.decode.steps import generator_at
 from netinvert.errors import ConfigError, ImageError
 from netinvert.images import fit, read_image
 from netinvert.samples import DATA
@@ -68,7 +69,7 @@ class FolderPictures:
 
     def batch(self, step: int, count: int) -> Pictures:
         """Random crops of random pictures, none of them held out."""
-        generator = torch.Generator().manual_seed((self.seed << 40) + step)
+        generator = generator_at(self.seed, step)
         index = torch.randint(self.count, (count,), generator=generator).tolist()
         return Pictures(random_crops([self._at_or_after(place) for place in index], self.size, generator))
 
@@ -88,7 +89,7 @@ class FolderPictures:
         more = range(len(images), min(count, WATCHED))
         if more:
             again = [pictures[place % len(pictures)] for place in more]
-            images.append(random_crops(again, self.size, torch.Generator().manual_seed(0)))
+            images.append(random_crops(again, self.size, generator_at(0, 0)))
         return Pictures(torch.cat(images))
 
     def read_all(self) -> None:
