@@ -1,0 +1,153 @@
+"""An audit in words: what was found, with the sample's size and the chance level, and what was not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netinvert.study.audit_records import ORIGINAL, STORED, Audit, Identification, ProbeRow
+
+IDENTIFICATION_TEXT = (
+    "Each reconstruction is encoded and compared with the codes of all originals; the rate says how often "
+    "its own original is the nearest (first), or among the five nearest. In brackets: Wilson's 95 % "
+    "interval, which takes the codes for independent of one another, and the rate of guessing. A rate is "
+    "above chance if its interval lies above guessing. Codes that are equal count as a guess among them.",
+    "Rows marked (itself) are read by the network that was inverted. There the rate is self-fulfilling: the "
+    "reconstruction was made so that this network's code for it matches, and a picture that means nothing to "
+    "anybody else can do that. They say how well the code was matched. What can be seen in a picture is told "
+    "by the rows of readers that took no part.",
+)
+ATTRIBUTES_TEXT = (
+    "A linear probe (ridge regression, cross-validated: what it reads was not in its training) reads each "
+    "attribute from codes. Read from the stored codes or the originals, its score is the ceiling. Learned "
+    "from reconstructions, it says what is in their codes; learned from originals and read from "
+    "reconstructions, whether they show the attribute as real pictures do. The chance level is the same "
+    "probe with shuffled labels; p is the share of shuffles that score as high (not corrected for the number "
+    "of rows). R² is 1 for a perfect reading and 0 or less for none.",
+)
+
+
+def percent(share: float) -> str:
+    """A share as 4.2 % or 42 %."""
+    return f"{100 * share:.{1 if 0 < share < 0.1 else 0}f} %"
+
+
+def subject_text(found: Audit) -> list[str]:
+    """What was audited, and how."""
+    subject, count = found.subject, len(found.subject.codes)
+    shape = "×".join(map(str, subject.encoder.code_shape))
+    many = f"All {count}" if len(found.rows) == count else f"{len(found.rows)} of {count}"
+    texts = [
+        f"{count} codes ({shape} numbers each) of layer `{subject.encoder.layer}` of "
+        f"{subject.encoder.network.name}: what do they show of the images that they are of, to somebody who "
+        "has the codes and the network? "
+        f"{many} were reconstructed, by "
+        + " and by ".join(f"{one.what} ({_duration(one.seconds)})" for one in found.reconstructions)
+        + ". The originals were "
+        + ("used to measure only." if subject.originals is not None else "not given.")
+    ]
+    groups, equal = found.groups_of_equal
+    if groups:
+        texts.append(
+            f"{equal} codes equal another one, in {groups} group{'s' * (groups > 1)}: no method can tell "
+            "those of a group apart, so they lower the rates that can be reached."
+        )
+    return texts
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def identification_findings(found: Audit) -> list[str]:
+    """Sentences, the readers that took no part first; by cosine."""
+    rows = [one for one in found.identifications if one.found.metric == "cosine" and one.found.rates]
+    texts = [_identified(one, len(found.subject.codes)) for one in rows if one.reader.independent]
+    if not texts:
+        texts.append(
+            "Whether others can see the originals in the reconstructions was not measured: that needs the "
+            "originals (--images) and, better than pixels, another network (--judge-network)."
+        )
+    return texts + [_matched(one) for one in rows if not one.reader.independent]
+
+
+def _identified(one: Identification, count: int) -> str:
+    rate = one.found.rates[0]
+    verdict = "This is above chance." if rate.above_chance else "This cannot be told from chance."
+    return (
+        f"To {_who(one)}, {round(rate.hits, 1):g} of {rate.count} {one.method} pictures were nearest to "
+        f"their own original among {count}: {percent(rate.rate)} (95 % interval {percent(rate.low)} to "
+        f"{percent(rate.high)}; guessing: {percent(rate.chance)}). {verdict}"
+    )
+
+
+def _who(one: Identification) -> str:
+    if one.reader.name == "pixels":
+        return "a plain comparison of pixels"
+    return f"another network ({one.reader.name})"
+
+
+def _matched(one: Identification) -> str:
+    rate = one.found.rates[0]
+    return (
+        f"To the audited network itself, {round(rate.hits, 1):g} of {rate.count} {one.method} pictures were "
+        "nearest to their own code. That is what they were made for, and shows no more than that the codes "
+        f"were {'matched' if rate.rate > 0.5 else 'hardly matched'}."
+    )
+
+
+def attribute_findings(found: Audit) -> list[str]:
+    """A sentence an attribute: the ceiling, and the best of what the reconstructions' codes gave."""
+    texts = []
+    for name in dict.fromkeys(one.attribute for one in found.probes):
+        rows = [one for one in found.probes if one.attribute == name]
+        stored = [one for one in rows if one.tested == STORED]
+        # The originals are the ceiling of readers other than the audited network.
+        shown = [one for one in rows if one.learned == ORIGINAL and one.tested != ORIGINAL]
+        texts.append(f"{name}: {_sentence(stored)}" + (f" {_shown(shown)}" if shown else ""))
+    return texts
+
+
+def _sentence(stored: Sequence[ProbeRow]) -> str:
+    return "; ".join(f"from the {one.tested}, a probe reads it with {_score(one)}" for one in stored) + "."
+
+
+def _shown(rows: Sequence[ProbeRow]) -> str:
+    parts = [
+        f"in the {one.tested} pictures, as {one.reader.name} reads them, with {_score(one)}" for one in rows
+    ]
+    return "A probe that learned from originals finds it " + "; ".join(parts) + "."
+
+
+def _score(one: ProbeRow) -> str:
+    reading = one.reading
+    verdict = "above chance" if reading.above_chance else "not to be told from chance"
+    return (
+        f"{one.measure} {reading.score:.2f} (shuffled labels {reading.chance:.2f}, 95 % of them below "
+        f"{reading.chance_high:.2f}: {verdict})"
+    )
+
+
+def limits(found: Audit) -> list[str]:
+    """What nobody should read into the audit."""
+    count = len(found.subject.codes)
+    texts = [
+        f"The rates hold for these {count} codes. Among more codes, or more alike, they are lower; among "
+        "fewer, higher. Differences that are small beside the intervals mean nothing.",
+        "A rate at chance does not prove that codes are safe: more steps, other priors, or a decoder trained "
+        "on images like the originals may show more. A rate above chance says that the right one of the "
+        "given originals can be picked out, not that a person would recognise what is in the picture.",
+        "No person has judged the pictures. What looks like detail may come from the method's idea of "
+        "natural images, and not from the code.",
+        "A linear probe shows what is easily read. What it does not read may still be there.",
+    ]
+    if found.subject.judge is not None:
+        texts.append(
+            f"The judge ({found.subject.judge.network.name}) took no part in the reconstruction, but it may "
+            "have been trained on the same images as the audited network and share its weaknesses."
+        )
+    if any(one.method == "decoded" for one in found.reconstructions):
+        texts.append(
+            "A decoder shows what it has learned to expect. If the originals were among its training images, "
+            "it tells of those, and not of what the codes give away."
+        )
+    return texts
