@@ -22,7 +22,7 @@ from netinvert.decode.cache_building import (
     seed_of,
 )
 from netinvert.decode.pictures import Pictures, PictureSource
-from netinvert.decode.shards import CacheError, OpenShard, Shard, as_images, joined
+from netinvert.decode.shards import CacheError, OpenShard, Shard, as_images, read_rows
 from netinvert.decode.steps import generator_at
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
@@ -121,17 +121,11 @@ class CachedPictures:
                 self._orders.popitem(last=False)
         return int(self._orders[epoch][index])
 
-    def _pictures(self, wanted: list[tuple[Shard, int]]) -> Pictures:
-        order: dict[Shard, list[int]] = {}
-        for index, (shard, _) in enumerate(wanted):
-            order.setdefault(shard, []).append(index)
-        parts = [self._at(shard).rows([wanted[k][1] for k in which]) for shard, which in order.items()]
-        back = torch.tensor([k for which in order.values() for k in which]).argsort()
-        return Pictures(
-            as_images(torch.cat([part.images for part in parts])[back]),
-            as_images(joined([part.masks for part in parts])[back]) if self.has_masks else None,
-            joined([part.codes for part in parts])[back].to(self._dtype),
-        )
+    def _pictures(self, places: list[tuple[Shard, int]]) -> Pictures:
+        stored = read_rows((self._at(shard), row) for shard, row in places)
+        assert stored.codes is not None
+        masks = None if stored.masks is None else as_images(stored.masks)
+        return Pictures(as_images(stored.images), masks, stored.codes.to(self._dtype))
 
     def _at(self, shard: Shard) -> OpenShard:
         if shard.name in self._open:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from netinvert.decode.pictures import Pictures, PictureSource
-from netinvert.decode.shards import CacheError, OpenShard, Shard, as_bytes, as_images, joined, write_shard
+from netinvert.decode.shards import CacheError, OpenShard, Shard, as_bytes, as_images, read_rows, write_shard
 from netinvert.encoder import Encoder
 from netinvert.errors import OutputError
 from netinvert.files import FileError, plain_json, read_json, write_json
@@ -83,8 +84,8 @@ class CacheBuilder:
         parts = [self._encoded(self._batch(start)) for start in starts]
         return Pictures(
             torch.cat([part.images for part in parts]),
-            joined([part.masks for part in parts]) if self.source.has_masks else None,
-            joined([part.codes for part in parts]),
+            _joined([part.masks for part in parts]) if self.source.has_masks else None,
+            _joined([part.codes for part in parts]),
         )
 
     def _batch(self, start: int) -> Pictures:
@@ -111,7 +112,8 @@ class CacheBuilder:
     def _check_pictures(self, shard: Shard, k: int) -> None:
         """Make the first pictures of a shard again: names and numbers cannot tell all sources apart."""
         again = as_bytes(self._batch(k * self.each).images)
-        stored = OpenShard(self.folder, shard, check=True).rows(range(len(again))).images
+        opened = OpenShard(self.folder, shard, check=True)
+        stored = read_rows((opened, row) for row in range(len(again))).images
         if stored.shape != again.shape or (stored.float() - again.float()).abs().mean() > SAME:
             raise CacheError(
                 f"{self.folder} holds other pictures than these: delete it, or choose another folder for the "
@@ -178,3 +180,7 @@ def compare(folder: Path, manifest: dict[str, Any], facts: dict[str, Any]) -> No
                 f"{folder} holds codes with {name.replace('_', ' ')} {found}, not {wanted}: delete it, or "
                 "choose another folder for the cache"
             )
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor:
+    return torch.cat([part for part in parts if part is not None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.decode.pictures import Pictures
 from netinvert.errors import NetinvertError
-from netinvert.files import save_tensors, sha256_of
+from netinvert.files import FileError, save_tensors, sha256_of
 
 TOP = 15
 """Codes are stored divided by a power of two, so that the largest of a shard is just below 2^15: float16 ends
@@ -49,7 +49,7 @@ def as_bytes(images: Tensor) -> Tensor:
 
 def as_images(stored: Tensor) -> Tensor:
     """The inverse of ``as_bytes``, but for rounding."""
-    return stored.to(torch.float32) / 255
+    return stored.to(torch.float32).div_(255)
 
 
 def as_half(codes: Tensor) -> tuple[Tensor, float]:
@@ -74,11 +74,6 @@ def write_shard(path: Path, pictures: Pictures) -> Shard:
     return Shard(path.name, len(half), path.stat().st_size, sha256_of(path))
 
 
-def joined(parts: list[Tensor | None]) -> Tensor:
-    """What there is of parts, one after the other."""
-    return torch.cat([part for part in parts if part is not None])
-
-
 class OpenShard:
     """A shard to read from; the file is mapped, and only the rows that are asked for are read.
 
@@ -92,12 +87,19 @@ class OpenShard:
                 raise CacheError(f"{path} is damaged: delete it, and the same command makes it again")
             file: Any = safe_open(str(path), framework="pt", device="cpu")
             self._scale = float(file.metadata()[SCALE])
-            self._slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            self._parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        except (FileError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise CacheError(f"{path} is damaged ({error}): delete it, and run the same command") from error
 
-    def rows(self, index: Sequence[int]) -> Pictures:
-        """Pictures as they are stored, uint8, and their codes (B, ...) float32."""
-        found = {name: torch.stack([part[row] for row in index]) for name, part in self._slices.items()}
-        codes = found[CODES].to(torch.float32) * self._scale
-        return Pictures(found[IMAGES], found.get(MASKS), codes)
+    def row(self, index: int) -> tuple[dict[str, Tensor], float]:
+        """One picture as it is stored, and the factor of its code."""
+        return {name: part[index] for name, part in self._parts.items()}, self._scale
+
+
+def read_rows(places: Iterable[tuple[OpenShard, int]]) -> Pictures:
+    """Pictures from their shards: images and masks as they are stored, uint8, and codes (B, ...) float32."""
+    rows = [shard.row(index) for shard, index in places]
+    codes = torch.stack([row[CODES] for row, _ in rows]).to(torch.float32)
+    codes *= torch.tensor([scale for _, scale in rows]).view(-1, *[1] * (codes.ndim - 1))
+    masks = torch.stack([row[MASKS] for row, _ in rows]) if MASKS in rows[0][0] else None
+    return Pictures(torch.stack([row[IMAGES] for row, _ in rows]), masks, codes)
