@@ -48,7 +48,7 @@ WIDTHS = {"small": SMALL, "paper": PAPER}
 class Architecture:
     """What decoder to build: for codes (``*code_shape``), images (``channels``, *``size``), and a mask if
     wished. A code of one number after the other is a vector, one of three dimensions a feature map (C, H,
-    W), one of two a row of tokens (T, D)."""
+    W) unless it has one place only, one of two a row of tokens (T, D)."""
 
     code_shape: tuple[int, ...]
     size: tuple[int, int]
@@ -62,6 +62,10 @@ class Architecture:
         object.__setattr__(self, "size", tuple(self.size))
         if not self.code_shape or min(self.code_shape) < 1:
             raise ConfigError(f"a code of shape {self.code_shape} cannot be decoded")
+        if len(self.size) != 2 or self.channels < 1:
+            raise ConfigError(
+                f"images have height and width, and channels, not {self.size} and {self.channels}"
+            )
         if min(self.size) < 2 * FIRST_SIDE:
             raise ConfigError(f"a decoder gives images of {2 * FIRST_SIDE} pixels or more, not {self.size}")
         if self.widths not in WIDTHS:
@@ -77,7 +81,7 @@ class Architecture:
     @property
     def grid(self) -> tuple[int, int] | None:
         """Height and width of the feature map that the code is, if it is one."""
-        if len(self.code_shape) == 3:
+        if len(self.code_shape) == 3 and math.prod(self.code_shape[1:]) > 1:
             return (self.code_shape[1], self.code_shape[2])
         if len(self.code_shape) == 2 and (side := math.isqrt(self.code_shape[0])) > 1:
             return (side, side)
@@ -176,6 +180,7 @@ class UpConvolutional(nn.Module):
         widths = WIDTHS[architecture.widths]
         self.standardise = Standardise(architecture.features)
         self.base, ups = _stages(architecture)
+        self.reach = tuple(n * 2**ups / m for n, m in zip(self.base, architecture.size, strict=True))
         if architecture.kind == "vector":
             self.head: nn.Module = _vector_head(architecture.features, widths, self.base)
         else:
@@ -188,8 +193,7 @@ class UpConvolutional(nn.Module):
         """Images, with mask logits as one more channel where the architecture has a mask."""
         features = self.standardise(as_features(code, self.architecture))
         x = self.head(features)
-        if x.shape[-2:] != self.base:
-            x = F.interpolate(x, self.base, mode="bilinear", align_corners=False)
+        x = _placed(x, self.base, self.reach)
         x = self.ups(x.contiguous(memory_format=torch.channels_last))
         x = _centre(x, self.architecture.size)
         channels = self.architecture.channels
@@ -235,7 +239,7 @@ def _stages(architecture: Architecture) -> tuple[tuple[int, int], int]:
         ups = max(1, round(math.log2(min(architecture.size) / FIRST_SIDE)))
     else:
         ratio = max(height / architecture.grid[0], width / architecture.grid[1])
-        ups = max(0, math.ceil(math.log2(ratio) - 1e-6))
+        ups = max(0, round(math.log2(ratio)))  # the nearest: a map made much smaller loses what it knows
     return (math.ceil(height / 2**ups), math.ceil(width / 2**ups)), ups
 
 
@@ -270,6 +274,16 @@ def _up_path(architecture: Architecture, widths: Widths, ups: int) -> nn.Sequent
         layers += [nn.Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(widths.slope)]
     layers.append(up_convolution(channels[-1], outputs, architecture.upsampling))
     return nn.Sequential(*layers)
+
+
+def _placed(x: Tensor, base: tuple[int, int], reach: tuple[float, ...]) -> Tensor:
+    """A feature map of an image as one of ``base`` places for ``reach`` times the image, about its middle:
+    what is made of it is larger than the image, and cropped."""
+    if max(reach) == 1:
+        return x if x.shape[-2:] == base else F.interpolate(x, base, mode="bilinear", align_corners=False)
+    scale = torch.tensor([[reach[1], 0, 0], [0, reach[0], 0]], dtype=x.dtype, device=x.device)
+    grid = F.affine_grid(scale.expand(len(x), 2, 3), [len(x), 1, *base], align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def _centre(x: Tensor, size: tuple[int, int]) -> Tensor:
