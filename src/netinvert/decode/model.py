@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from netinvert.decode.discriminator import SKIP_BELOW, Discriminator
 from netinvert.decode.losses import LossChoice, LossTerm, comparisons, mask_loss
 from netinvert.decode.pictures import Pictures
+from netinvert.decode.steps import generator_at
 from netinvert.decoders.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
 from netinvert.encoder import Encoder, unwrapped
 from netinvert.errors import ConfigError
@@ -132,7 +133,7 @@ class DecoderModel(nn.Module):
         made = self.network(codes)
         channels = self.network.architecture.channels
         images = made[:, :channels]
-        generator = torch.Generator().manual_seed((self.plan.seed << 40) + step)
+        generator = generator_at(self.plan.seed, step)
         shift = torch.randint(JITTER, (2,), generator=generator).tolist()
         seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, pictures.images))
         parts = {

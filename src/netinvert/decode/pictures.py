@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from netinvert.decode.steps import generator_at
 from netinvert.pose.batches import Views, background_pool, mirrored, shifted
 from netinvert.scenes.reading import Damaged, load_arrays
 
@@ -21,6 +22,8 @@ PAPER, PLAIN = 0.5, 0.25
 LIGHTNESS, TINT = (0.6, 0.95), 0.04
 """Of paper: the range of its grey, and the deviation of its channels from that."""
 POOL = 3000
+HELD_OUT = 1 << 39
+"""A step that no training reaches, for what is drawn of held-out pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ class ScenePictures:
 
     def batch(self, step: int, count: int) -> Pictures:
         """Random views of the train split."""
-        generator = torch.Generator().manual_seed((self.seed << 40) + step)
+        generator = generator_at(self.seed, step)
         index = torch.randint(self.count, (count,), generator=generator)
         rgba = self.rgba[index].float().div_(255)
         rgba, _ = mirrored(rgba, torch.eye(3).expand(count, 3, 3), generator)
@@ -72,7 +75,7 @@ class ScenePictures:
 
     def held_out(self, count: int) -> Pictures:
         """Views of the validation split, spread over its identities, neither mirrored nor shifted."""
-        generator = torch.Generator().manual_seed((self.seed << 40) + (1 << 39))
+        generator = generator_at(self.seed, HELD_OUT)
         index = torch.randperm(len(self.others), generator=generator)[:count]
         return before_backgrounds(self.others[index].float().div_(255), self.pool, generator)
 
