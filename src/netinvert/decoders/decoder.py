@@ -62,9 +62,10 @@ class Decoder:
             )
         if not code.is_floating_point():
             raise CodeError(f"a code holds floating-point numbers, not {code.dtype}: use code.float()")
+        code = code.to(self.device, torch.float32)
         if not bool(torch.isfinite(code).all()):
-            raise CodeError("the code holds NaN or infinite values; compute or load it again")
-        return code.to(self.device, torch.float32)
+            raise CodeError("the code holds NaN or infinite values as float32; compute or load it again")
+        return code
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raises CodeError unless the encoder's codes are what this decoder learned."""
