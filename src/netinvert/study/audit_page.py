@@ -118,7 +118,8 @@ def table(found: Audit) -> dict[str, object]:
         "identification": [
             {
                 "pictures": one.method,
-                **asdict(one.reader),
+                "reader": one.reader.name,
+                "independent": one.reader.independent,
                 **asdict(one.found),
             }
             for one in found.identifications
