@@ -4,13 +4,14 @@ import torch
 from PIL import Image
 
 from netinvert.decode import photographs
+from netinvert.decode.crops import random_crops, read_for
 from netinvert.decode.photographs import (
     FolderPictures,
     image_files,
-    random_crops,
     shipped_photographs,
 )
 from netinvert.errors import ConfigError, ImageError
+from netinvert.images import fit, read_image
 
 SIZE = (16, 24)
 
@@ -138,7 +139,7 @@ def test_what_is_kept_in_memory_is_bounded_and_makes_no_difference(folder, monke
 def test_pictures_are_read_when_they_are_shown(folder, monkeypatch):
     read = []
     monkeypatch.setattr(
-        photographs, "read_image", lambda path, n: read.append(path) or torch.rand(1, n, 40, 40)
+        photographs, "read_for", lambda path, n, _: read.append(path) or torch.rand(1, n, 40, 40)
     )
     source = FolderPictures(folder, SIZE, 3, seed=0)
     assert len(read) == 2  # one to train on and one held out, which have to be there
@@ -185,6 +186,26 @@ def test_photographs_on_their_side_are_judged_by_their_upright_size(tmp_path):
     assert FolderPictures(tmp_path, (30, 20), 3, seed=0).count == 2
     with pytest.raises(ImageError, match="20×30"):
         FolderPictures(tmp_path, (20, 30), 3, seed=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_large_jpegs_are_decoded_smaller_and_show_the_same(tmp_path, channels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rows, columns = np.indices((304, 400)) / 410
+    smooth = np.stack([rows, columns, (rows - columns) ** 2], -1) * 255
+    for k in range(3):
+        Image.fromarray(smooth.astype(np.uint8)).save(tmp_path / f"{k}.jpg", exif=exif, quality=95)
+    whole = read_image(tmp_path / "0.jpg", channels)
+    small = read_for(tmp_path / "0.jpg", channels, (20, 30))
+    assert small.shape[-1] < whole.shape[-1] / 3
+    assert (small.shape[-1] > small.shape[-2]) == (whole.shape[-1] > whole.shape[-2])
+    assert (fit(small, (20, 30)) - fit(whole, (20, 30))).abs().max() < 0.02
+    cut = (tmp_path / "0.jpg").read_bytes()[:3000]
+    (tmp_path / "0.jpg").write_bytes(cut)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_for(tmp_path / "0.jpg", channels, (20, 30))
 
 
 def test_folders_without_two_usable_images_are_refused(tmp_path):

@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from netinvert.decode.crops import random_crops, read_for, reduced
 from netinvert.decode.pictures import Pictures
 from netinvert.decode.steps import generator_at
 from netinvert.errors import ConfigError, ImageError
-from netinvert.images import fit, read_image
+from netinvert.images import fit
 from netinvert.samples import DATA
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -25,10 +26,6 @@ HELD_OUT = 0.05
 """The share of the files that is held out."""
 WATCHED = 16
 """Held-out pictures at least: of fewer files, several crops are watched."""
-LEAST = 0.6
-"""Side of the smallest crop, as a share of the largest that the picture has."""
-DETAIL = 2
-"""Pictures are kept at so many times the size: as large as any crop needs them."""
 MEMORY = 1 << 29
 """Bytes of pictures that are kept once read; others are read again."""
 
@@ -157,14 +154,14 @@ class FolderPictures:
         if name in self._kept or name in self.reasons:
             return self._kept.get(name)
         try:
-            image = read_image(self.folder / name, self.channels)
+            image = read_for(self.folder / name, self.channels, self.size)
         except ImageError as error:
             self._refuse(name, str(error))
             return None
         if image.shape[-2] < self.size[0] or image.shape[-1] < self.size[1]:
             self._refuse(name, self._too_small(*image.shape[-2:]))
             return None
-        picture = _reduced(image, self.size).mul_(255).round_().to(torch.uint8)
+        picture = reduced(image, self.size).mul_(255).round_().to(torch.uint8)
         if keep and self._bytes + picture.numel() <= MEMORY:
             self._kept[name] = picture
             self._bytes += picture.numel()
@@ -195,34 +192,6 @@ def image_files(folder: str | Path) -> list[Path]:
     return sorted(
         path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
-
-
-def random_crops(pictures: list[Tensor], size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """One random crop, mirrored or not, of each picture (1, C, h, w) uint8: (N, C, *size) in [0, 1]."""
-    draws = torch.rand((len(pictures), 4), generator=generator).tolist()
-    return torch.cat([_crop(picture, size, *draw) for picture, draw in zip(pictures, draws, strict=True)])
-
-
-def _crop(picture: Tensor, size: tuple[int, int], *draw: float) -> Tensor:
-    scale, down, right, mirror = draw
-    tall, wide = picture.shape[-2:]
-    largest = min(tall / size[0], wide / size[1])  # pixels of the picture for one of the crop
-    least = max(1.0, LEAST * largest)
-    step = least + (largest - least) * scale
-    height, width = min(round(step * size[0]), tall), min(round(step * size[1]), wide)
-    top, left = int(down * (tall - height + 1)), int(right * (wide - width + 1))
-    part = picture[:, :, top : top + height, left : left + width].float().div_(255)
-    part = fit(part, size, "stretch")
-    return part.flip(-1) if mirror < 0.5 else part
-
-
-def _reduced(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """An image with ``DETAIL`` times the pixels that its largest crop needs, or as it is."""
-    tall, wide = image.shape[-2:]
-    scale = DETAIL * max(size[0] / tall, size[1] / wide)
-    if scale >= 1:
-        return image
-    return fit(image, (round(scale * tall), round(scale * wide)), "stretch")
 
 
 def _hash_of(name: str) -> float:
