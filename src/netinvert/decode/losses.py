@@ -70,7 +70,8 @@ class LossChoice:
         return cls(tuple(terms))
 
     def __str__(self) -> str:
-        return "+".join(f"{term.name}={term.weight:g}" for term in self.terms)
+        # no 1e+06: a plus stands between terms
+        return "+".join(f"{term.name}={term.weight:g}".replace("e+", "e") for term in self.terms)
 
     @property
     def adversarial(self) -> LossTerm | None:
