@@ -10,6 +10,8 @@ from PIL import Image
 from netinvert import Encoder, load_network, write_png
 from netinvert.decoders.files import DecoderFile, save_decoder
 from netinvert.decoders.upconv import Architecture, UpConvolutional
+from netinvert.study import audit as study_audit
+from netinvert.study import inversions
 
 JUDGE = """
 import torch
@@ -106,6 +108,34 @@ def test_codes_alone_are_audited_with_what_cannot_be_said(cli, codes, net, tmp_p
     again = cli("audit", codes, *net, *QUICK, "--out", tmp_path / "out")
     assert again.exit_code == 2
     assert "overwrite" in again.stderr
+
+
+def test_a_stopped_audit_is_taken_up_again(cli, codes, net, tmp_path, monkeypatch):
+    tasks = []
+
+    def stopping(task, kept):
+        if len(tasks) == 2:
+            raise KeyboardInterrupt
+        tasks.append(kept.exists())
+        return inversions.perform(task, kept)
+
+    options = (*QUICK, "--batch", 2, "--out", tmp_path / "out")
+    monkeypatch.setattr(study_audit, "perform", stopping)
+    said = cli("audit", codes, *net, *options)
+    assert said.exit_code == 130
+    assert "the same command goes on" in said.stderr
+    assert not (tmp_path / "out").exists()
+
+    def counting(task, kept):
+        tasks.append(kept.exists())
+        return inversions.perform(task, kept)
+
+    monkeypatch.setattr(study_audit, "perform", counting)
+    said = cli("audit", codes, *net, *options)
+    assert said.exit_code == 0, said.output
+    assert "going on" in said.stderr
+    assert tasks == [False, False, True, True, False]
+    assert not [path for path in (tmp_path / "out").iterdir() if "checkpoint" in path.name]
 
 
 def test_a_decoder_goes_along(cli, codes, originals, nets, net, tmp_path):

@@ -182,7 +182,7 @@ class AuditJob:
             },
             "settings": found.settings,
             "inputs": [*inputs.sources, *sources_of(read)],
-            "seconds": {one.method: round(one.seconds, 3) for one in found.reconstructions},
+            "cpu_seconds": {one.method: round(one.cpu_seconds, 3) for one in found.reconstructions},
             "codes": len(subject.codes),
             "reconstructed": [subject.names[row] for row in found.rows],
             "notes": found.notes,

@@ -66,9 +66,9 @@ def audit(
             raise
         notes.append(f"nothing could be optimised: {error}")
     if decoder is not None:
-        began = time.perf_counter()
+        began = time.process_time()
         images = _in_chunks(decoder, subject.encoder.check_code(subject.codes)[list(rows)])
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         made.append(_reconstruction(subject, rows, (DECODED, f"decoder {decoder.name}"), images, seconds))
     progress("comparing and probing")
     identifications: list[Identification] = []
@@ -112,11 +112,11 @@ def _questions(subject: Subject, rows: Sequence[int], settings: Settings) -> tup
 def _optimised(
     subject: Subject, settings: Settings, rows: Sequence[int], place: Place, progress: Progress
 ) -> tuple[Tensor, float]:
-    """Images (n, C, *size), and the seconds they took (when they were made, if that was before)."""
+    """Images (n, C, *size), and the CPU seconds they took (when they were made, if that was before)."""
     how = recipe(settings.preset, subject.encoder)
     how = how if settings.steps is None else how.with_steps(settings.steps)
     codes = subject.encoder.check_code(subject.codes)
-    images, seconds = [], 0.0
+    images, seconds, cpu = [], 0.0, 0.0
     for start in range(0, len(rows), settings.batch):
         part = list(rows[start : start + settings.batch])
         task = Task(subject.encoder, how, codes[part], tuple(settings.seed + row for row in part))
@@ -125,10 +125,11 @@ def _optimised(
             raise NetworkError(done.failure or "the optimisation failed")
         images.append(done.result.image)
         seconds += done.result.seconds
+        cpu += done.cpu_seconds
         ready = start + len(part)
         left = seconds / ready * (len(rows) - ready)
         progress(f"optimised {ready} of {len(rows)} codes, {left:.0f} s left")
-    return torch.cat(images).clamp(0, 1), seconds
+    return torch.cat(images).clamp(0, 1), cpu
 
 
 def _reconstruction(

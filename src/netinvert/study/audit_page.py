@@ -109,7 +109,7 @@ def table(found: Audit) -> dict[str, object]:
             {
                 "method": one.method,
                 "what": one.what,
-                "seconds": one.seconds,
+                "cpu_seconds": one.cpu_seconds,
                 "code_error_ijcv16": one.code_error,
                 "image_error_cvpr16": one.image_error,
             }

@@ -87,14 +87,15 @@ class Subject:
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """Images (n, C, *size) that one method made of the sampled codes; ``code_error`` (n,) is that of
-    Mahendran & Vedaldi 2016, ``image_error`` (n,) over pairs of originals (Dosovitskiy & Brox 2016)."""
+    Mahendran & Vedaldi 2016, ``image_error`` (n,) over pairs of originals (Dosovitskiy & Brox 2016). Seconds
+    by the clock of the processor."""
 
     method: str
     what: str
     images: Tensor
     code_error: Tensor
     image_error: Tensor | None
-    seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def subject_text(found: Audit) -> list[str]:
         f"{subject.encoder.network.name}: what do they show of the images that they are of, to somebody who "
         "has the codes and the network? "
         f"{many} were reconstructed, by "
-        + " and by ".join(f"{one.what} ({_duration(one.seconds)})" for one in found.reconstructions)
+        + " and by ".join(f"{one.what} ({_duration(one.cpu_seconds)})" for one in found.reconstructions)
         + ". The originals were "
         + ("used to measure only." if subject.originals is not None else "not given.")
     ]
@@ -55,7 +55,7 @@ def subject_text(found: Audit) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds:.{0 if seconds >= 10 else 2}f} CPU seconds"
 
 
 def identification_findings(found: Audit) -> list[str]:
