@@ -11,11 +11,12 @@ BUILT_IN = [card for card in list_networks() if ":" not in card.name]
 
 def test_all_families_have_a_card():
     names = [card.name for card in list_networks()]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == 21
     assert {name.partition(":")[0] for name in names if ":" in name} == {
         "torchvision",
         "timm",
         "transformers",
+        "diffusers",
         "onnx",
         "tflite",
         "module",
@@ -53,7 +54,8 @@ def test_unknown_names(name):
 def test_importing_the_catalogue_imports_no_optional_package():
     code = (
         "import sys, netinvert.networks; "
-        "print({'tflite', 'onnx', 'onnx2torch', 'timm', 'torchvision'} & set(sys.modules))"
+        "print({'tflite', 'onnx', 'onnx2torch', 'timm', 'torchvision', 'transformers', 'diffusers'} "
+        "& set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

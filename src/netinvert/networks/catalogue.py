@@ -20,6 +20,7 @@ from netinvert.networks import (
     onnx,
     pose_files,
     posenet,
+    rae,
     tflite,
 )
 from netinvert.networks.network import Network
@@ -161,6 +162,16 @@ FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
         ),
         huggingface.load_transformers,
     ),
+    "diffusers": (
+        NetworkCard(
+            "diffusers:NAME_OR_FOLDER",
+            "the encoder of a representation autoencoder (RAE)",
+            "of the weights",
+            "diffusers",
+            extra="diffusers",
+        ),
+        rae.load_diffusers,
+    ),
     "onnx": (
         NetworkCard("onnx:FILE", "a network in an ONNX file", "of the file", "onnx2torch", extra="onnx"),
         onnx.load_onnx,
@@ -178,7 +189,7 @@ FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
 
 def load_network(name: str, weights: str | Path | None = None) -> Network:
     """A network by name: a built-in one, or one of FAMILIES (``torchvision:``, ``timm:``, ``transformers:``,
-    ``onnx:``, ``tflite:``, ``module:``).
+    ``diffusers:``, ``onnx:``, ``tflite:``, ``module:``).
 
     ``weights`` is a ``.safetensors`` or ``.pt`` file, or ``"random"`` (the same random numbers each time);
     without it, the network's own.
