@@ -22,7 +22,7 @@ FACTS = {"command": "netinvert decoder train", "figures": {"psnr": 20.5, "odd": 
 
 def content(code_shape=(6,), size=(16, 24), **more):
     module = built(lambda: UpConvolutional(Architecture(code_shape, size, mask=True)))
-    module.set_statistics(*module.features_statistics(codes(code_shape)))
+    module.set_statistics(*module.features_statistics([codes(code_shape)]))
     return DecoderFile(module.eval(), "tiny", "8", "ab" * 32, FACTS, "MIT", **more)
 
 

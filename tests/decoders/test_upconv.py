@@ -195,7 +195,7 @@ def test_a_map_is_not_made_much_smaller():
 def test_standardised_codes_have_mean_0_and_deviation_1(kind):
     made = network(CODES[kind])
     many = 3 + 10 * codes(CODES[kind], 200)
-    made.set_statistics(*made.features_statistics(many))
+    made.set_statistics(*made.features_statistics(torch.split(many, 64)))
     features = made.standardise(as_features(many, made.architecture)).transpose(0, 1).flatten(1)
     torch.testing.assert_close(features.mean(1), torch.zeros(len(features)), rtol=0, atol=1e-4)
     torch.testing.assert_close(features.std(1), torch.ones(len(features)), rtol=0, atol=1e-4)
@@ -209,6 +209,17 @@ def test_units_that_never_speak_give_nothing():
     found = layer(x)
     assert found.tolist() == [[0, 5, 2], [0, 0, -0.5]]
     assert torch.autograd.grad(found.sum(), x)[0].tolist() == [[0, 1, 0.5]] * 2
+
+
+def test_units_that_only_rounding_moves_never_speak():
+    many = torch.full((40, 7), 0.3)
+    many[::3, 1] += 2e-8
+    many[:, 2] = 0
+    many[::2, 3] = 0.31
+    made = network()
+    mean, std = made.features_statistics(torch.split(many, 8))
+    assert (std > 0).tolist() == [False, False, False, True, False, False, False]
+    assert mean[:3].tolist() == pytest.approx([0.3, 0.3, 0], abs=1e-7)
 
 
 def test_the_initial_weights_keep_the_scale():

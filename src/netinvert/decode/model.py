@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -106,9 +107,9 @@ class DecoderModel(nn.Module):
         return self
 
     @torch.no_grad()
-    def set_statistics(self, codes: Tensor) -> None:
-        """Standardise by the mean and deviation of codes (N, *code_shape)."""
-        mean, std = self.network.features_statistics(codes)
+    def set_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Standardise by the mean and deviation of codes, batches of (N, *code_shape)."""
+        mean, std = self.network.features_statistics(batches)
         for network in (self.network, self.average):
             network.set_statistics(mean, std)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 CLIP = 1.0
 HELD_OUT = 512
 SAMPLES = 16
+NUMBERS = 1 << 26
+"""Of all codes of held-out pictures together."""
 STATISTICS = 40
 """Batches whose codes give the statistics."""
 
@@ -54,18 +58,28 @@ def new_model(plan: DecoderPlan, encoder: Encoder, source: PictureSource) -> Dec
         mask=source.has_masks,
     )
     model = DecoderModel(plan, encoder, architecture)
-    firsts = [source.batch(step, plan.batch) for step in range(STATISTICS)]
-    with torch.no_grad():
-        codes = torch.cat([model.codes(pictures) for pictures in firsts])
-    if not bool(torch.isfinite(codes).all()):
-        raise TrainingError("the codes hold NaN or infinite values: check the network and the pictures")
-    model.set_statistics(codes)
+    model.set_statistics(_first_codes(model, source))
     return model
 
 
+def _first_codes(model: DecoderModel, source: PictureSource) -> Iterator[Tensor]:
+    for step in range(STATISTICS):
+        with torch.no_grad():
+            codes = model.codes(source.batch(step, model.plan.batch))
+        if not bool(torch.isfinite(codes).all()):
+            raise TrainingError("the codes hold NaN or infinite values: check the network and the pictures")
+        yield codes
+
+
 def held_out(source: PictureSource, encoder: Encoder) -> Pictures:
-    """The held-out pictures with the encoder's codes."""
-    found = source.held_out(HELD_OUT)
+    """The held-out pictures with the encoder's codes; fewer where the codes are large.
+
+    Raises TrainingError for fewer than two pictures, or none that differ.
+    """
+    count = max(SAMPLES, min(HELD_OUT, NUMBERS // math.prod(encoder.code_shape)))
+    found = source.held_out(count)
+    if len(found.images) < 2 or bool((found.images == found.images[0]).all()):
+        raise TrainingError("two different pictures, at least, have to be held out: give more pictures")
     if found.codes is not None:
         return found
     with torch.no_grad():

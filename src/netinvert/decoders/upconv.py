@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ KERNEL = 5
 CONVOLUTIONS = 3
 """Of a decoder of feature maps, before its up-convolutions."""
 FULLY_CONNECTED = 3
+ROUNDING = 1e-6
+"""Deviation of a number, as a share of its size, that float32 makes of a constant."""
 
 
 @dataclass(frozen=True)
@@ -211,10 +214,21 @@ class UpConvolutional(nn.Module):
         grid = self.architecture.grid or (1, 1)
         return self.architecture.features * math.prod(grid)
 
-    def features_statistics(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (F,) of the features of codes (N, *code_shape), for ``set_statistics``."""
-        features = as_features(codes, self.architecture).transpose(0, 1).flatten(1)
-        return features.mean(1), features.std(1)
+    def features_statistics(self, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (F,) of the features of codes, batches of (N, *code_shape), for
+        ``set_statistics``: 0 where only rounding moves them. One batch at a time is in memory."""
+        count = 0
+        mean = squares = torch.zeros((), dtype=torch.float64)
+        for codes in batches:
+            features = as_features(codes, self.architecture).transpose(0, 1).flatten(1).double()
+            more = features.shape[1]
+            centre = features.mean(1)
+            squares = squares + (features - centre[:, None]).square().sum(1)
+            squares = squares + (centre - mean).square() * (count * more / (count + more))
+            mean = mean + (centre - mean) * (more / (count + more))
+            count += more
+        std = (squares / max(count - 1, 1)).sqrt()
+        return mean, torch.where(std > ROUNDING * mean.abs(), std, 0.0)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Those of the codes' features, (F,) each."""
