@@ -28,7 +28,7 @@ SMALL = {
     "encoder_norm_mean": [0.5, 0.4, 0.3],
     "encoder_norm_std": [0.2, 0.3, 0.4],
 }
-KINDS = ("dinov2", "mae")
+KINDS = ("dinov2", "mae", "siglip2")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,17 @@ def saved(diffusers, path, **settings):
     return model
 
 
+def siglip_can_be_built():
+    transformers = pytest.importorskip("transformers")
+    model = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(num_hidden_layers=1))
+    return hasattr(model, "vision_model")
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def pair(request, diffusers, tmp_path_factory):
     """diffusers' own model, and the folder it lies in."""
+    if request.param == "siglip2" and not siglip_can_be_built():
+        pytest.skip("this diffusers cannot build SigLIP with this transformers")
     path = tmp_path_factory.mktemp(request.param)
     return saved(diffusers, path, encoder_type=request.param), path
 
@@ -140,6 +148,8 @@ def test_half_precision_is_read_as_float32(diffusers, tmp_path):
 def test_names_of_older_transformers_are_understood(pair, tmp_path):
     """The published files have those; diffusers alone would take random numbers for the layers renamed."""
     model, _ = pair
+    if model.config.encoder_type == "siglip2":
+        pytest.skip("its names have not changed where it can be built")
     model.save_pretrained(tmp_path)
     model.encoder.save_pretrained(tmp_path / "encoder")  # transformers writes the old names
     old = load_file(tmp_path / "encoder" / "model.safetensors")
@@ -272,11 +282,8 @@ def test_errors_name_the_remedy(diffusers, folder, tmp_path, monkeypatch, load):
         load("diffusers:owner/name")
 
 
-def test_siglip_that_cannot_be_built(diffusers, folder, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    if hasattr(
-        transformers.SiglipVisionModel(transformers.SiglipVisionConfig(num_hidden_layers=1)), "vision_model"
-    ):
+def test_siglip_that_cannot_be_built(folder, tmp_path):
+    if siglip_can_be_built():
         pytest.skip("this transformers builds it")
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "encoder_type": "siglip2"}))

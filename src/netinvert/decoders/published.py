@@ -7,9 +7,10 @@ network of the same name (``networks.rae``), so that for an image of the encoder
 sizes the encoder scales as it does for every network (covered, cropped, antialiased), where diffusers
 stretches them.
 
-Tested against diffusers itself with small random weights of DINOv2 and MAE, also with the names that their
-layers had before transformers 5. Not tested: the published weights (none was at hand), and SigLIP2, which
-diffusers 0.42 cannot build with current versions of transformers.
+Tested against diffusers itself with small random weights: DINOv2 and MAE with diffusers 0.37 and 0.42,
+transformers 5.0 and 5.24, also with the names that their layers had in older versions; SigLIP2 with the older
+pair alone, for diffusers 0.42 cannot build it with transformers 5.24 (an error says so). Not tested: the
+published weights, none of which was at hand.
 """
 
 from __future__ import annotations
