@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -109,8 +109,10 @@ def _module(model: DecoderModel, source: PictureSource, part: int) -> LightningM
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
             checkpoint["seconds"] = time.perf_counter() - self.began
             checkpoint["plan"] = model.plan.to_json()
+            checkpoint["weights_sha256"] = model.encoder.weights_sha256()
 
         def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            _check_plan(checkpoint, model)
             model.seconds = checkpoint["seconds"]
 
         def training_step(self, _beat: int, _index: int) -> Tensor:
@@ -178,6 +180,23 @@ def _module(model: DecoderModel, source: PictureSource, part: int) -> LightningM
             return optimizers, [{"scheduler": one, "interval": "step"} for one in schedules]
 
     return Training()
+
+
+def _check_plan(checkpoint: Mapping[str, Any], model: DecoderModel) -> None:
+    """A training goes on as it began; only its length may be another."""
+    saved, own = checkpoint["plan"], model.plan.to_json()
+    changed = [
+        f"{name} {saved[name]!r}, not {value!r}"
+        for name, value in own.items()
+        if name != "samples" and name in saved and saved[name] != value
+    ]
+    if checkpoint.get("weights_sha256") not in (None, model.encoder.weights_sha256()):
+        changed.append(f"other weights of {model.plan.network}")
+    if changed:
+        raise TrainingError(
+            f"the training to go on with has {'; '.join(changed)}: give what it began with, or choose "
+            "another folder"
+        )
 
 
 def _adam(parameters: Any, rate: float, fused: bool) -> torch.optim.AdamW:  # noqa: ANN401  (torch's union)
