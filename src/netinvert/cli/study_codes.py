@@ -1,0 +1,150 @@
+"""``netinvert study perturb|interpolate|random|iterate``: experiments on codes with decoders."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netinvert.cli.console import note, show_json
+from netinvert.errors import ConfigError
+
+if TYPE_CHECKING:
+    from netinvert.study.code_subjects import Subject
+    from netinvert.study.findings import Findings
+
+Decoders = Annotated[
+    list[str],
+    typer.Option("--decoder", help="A decoder's name or file; more than once for more.", metavar="NAME|FILE"),
+]
+Out = Annotated[Path, typer.Option(help="The folder to write.", metavar="DIR")]
+Chairs = Annotated[int, typer.Option(help="How many fresh chairs.")]
+Seed = Annotated[int, typer.Option(help="Which chairs, and of what is random.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="A dataset of netinvert scenes render for the statistics of codes; other chairs if not given.",
+        metavar="DIR",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace the run in the folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the table as JSON.")]
+SEED, CHAIRS = 404, 100
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all four commands have in common."""
+
+    experiment: str
+    decoders: tuple[str, ...]
+    chairs: int
+    seed: int
+    data: Path | None
+
+
+def perturb(  # noqa: PLR0913  (one parameter an option)
+    *,
+    decoder: Decoders,
+    out: Out,
+    chairs: Chairs = CHAIRS,
+    seed: Seed = SEED,
+    data: Data = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change codes (signs alone, half left out, the largest numbers, noise), decode them, and compare."""
+    from netinvert.study.perturbed_codes import perturbed  # noqa: PLC0415  (keeps --help quick)
+
+    asked = Asked("perturb", tuple(decoder), chairs, seed, data)
+    _run(asked, lambda subjects: perturbed(subjects, seed), (out, overwrite), as_json)
+
+
+def interpolate(
+    *,
+    decoder: Decoders,
+    out: Out,
+    chairs: Chairs = CHAIRS,
+    seed: Seed = SEED,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decode codes between those of two chairs, and see how evenly the pose turns."""
+    from netinvert.study.interpolated_codes import interpolated  # noqa: PLC0415  (keeps --help quick)
+
+    asked = Asked("interpolate", tuple(decoder), chairs, seed, None)
+    _run(asked, lambda subjects: interpolated(subjects, seed), (out, overwrite), as_json)
+
+
+def random(  # noqa: PLR0913  (one parameter an option)
+    *,
+    decoder: Decoders,
+    out: Out,
+    chairs: Chairs = CHAIRS,
+    seed: Seed = SEED,
+    data: Data = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decode codes drawn at random, number by number or all together, and compare with chairs' own codes."""
+    from netinvert.study.random_codes import random_codes  # noqa: PLC0415  (keeps --help quick)
+
+    asked = Asked("random", tuple(decoder), chairs, seed, data)
+    _run(asked, lambda subjects: random_codes(subjects, seed), (out, overwrite), as_json)
+
+
+def iterate(  # noqa: PLR0913  (one parameter an option)
+    *,
+    decoder: Decoders,
+    out: Out,
+    chairs: Chairs = CHAIRS,
+    rounds: Annotated[int, typer.Option(help="How often to encode and decode.")] = 8,
+    seed: Seed = SEED,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Encode and decode pictures again and again, and see what stays."""
+    from netinvert.study.iterated_codes import iterated  # noqa: PLC0415  (keeps --help quick)
+
+    if rounds < 1:
+        raise ConfigError(f"--rounds is at least 1, got {rounds}")
+    asked = Asked("iterate", tuple(decoder), chairs, seed, None)
+    _run(asked, lambda subjects: iterated(subjects, rounds), (out, overwrite), as_json)
+
+
+def _run(
+    asked: Asked, experiment: Callable[[Sequence[Subject]], Findings], place: tuple[Path, bool], as_json: bool
+) -> None:
+    from netinvert.decoders import load_decoder  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.files import write_json  # noqa: PLC0415
+    from netinvert.folders import OutputFolder  # noqa: PLC0415
+    from netinvert.manifest import versions  # noqa: PLC0415
+    from netinvert.study.code_subjects import subjects_of  # noqa: PLC0415
+
+    out, overwrite = place
+    decoders = [load_decoder(name) for name in asked.decoders]
+    with OutputFolder(out, f"study {asked}", overwrite) as folder:
+        findings = experiment(subjects_of(decoders, asked.chairs, asked.seed, asked.data))
+        record = {"command": "netinvert " + shlex.join(sys.argv[1:]), **asdict(asked), "versions": versions()}
+        known = [
+            {
+                "name": one.name,
+                "network": one.network,
+                "layer": one.layer,
+                "network_sha256": one.network_sha256,
+            }
+            for one in decoders
+        ]
+        findings.save(folder.staging, record)
+        write_json(folder.staging / "manifest.json", {**record, "decoders": known})
+        folder.commit()
+    if as_json:
+        show_json({"out": str(out), **findings.plain()})
+        return
+    note(f"pictures.png, table.md and table.json in {out}")
+    typer.echo(findings.table())
