@@ -65,7 +65,7 @@ def test_an_audit_leaves_a_page_and_every_figure(cli, codes, originals, net, jud
     )
     assert said.exit_code == 0, said.output
     assert said.stdout.strip().endswith("report.html")
-    assert f"of {COUNT} optimised pictures were nearest to their own original" in said.stdout
+    assert f"of {COUNT} optimised pictures had their own original nearest" in said.stdout
     names = {path.name for path in out.iterdir()}
     assert names == {
         "manifest.json",
@@ -86,7 +86,7 @@ def test_an_audit_leaves_a_page_and_every_figure(cli, codes, originals, net, jud
     assert "--steps 12" in manifest["command"]
     figures = json.loads((out / "audit.json").read_text())
     readers = {(row["reader"], row["independent"]) for row in figures["identification"]}
-    assert readers == {("tiny, 2", False), ("other, 2", True), ("pixels", True)}
+    assert readers == {("2 of tiny", False), ("2 of other", True), ("pixels", True)}
     for row in figures["identification"]:
         assert [rate["top"] for rate in row["rates"]] == [1, 5]
         assert row["rates"][0]["chance"] == 1 / COUNT

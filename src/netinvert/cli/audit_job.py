@@ -21,8 +21,9 @@ from netinvert.errors import CodeError, ConfigError, NetinvertError
 from netinvert.files import plain_json, save_tensors, write_atomic, write_json
 from netinvert.folders import MANIFEST, OutputFolder
 from netinvert.images import read_image, write_png
-from netinvert.judging import encode_images, judge_of
+from netinvert.judging import encode_images
 from netinvert.manifest import versions
+from netinvert.networks import load_network
 from netinvert.pictures import png_of
 from netinvert.runs import labels, unique_stems
 from netinvert.study.attributes import Attribute, read_attributes
@@ -115,8 +116,12 @@ class AuditJob:
         return subject, inputs
 
     def _judge(self, encoder: Encoder) -> Encoder | None:
+        """As told; else the network's own, before its output, which is of few numbers."""
         if self.sources.judge_network is None or self.sources.judge_layer is None:
-            return judge_of(encoder)
+            if encoder.network.judge is None:
+                return None
+            other = load_network(encoder.network.judge)
+            return Encoder(other, other.layers[-2])
         return load_encoder(self.sources.judge_network, self.sources.judge_layer, None, self.sources.device)
 
     def _decoder(self, encoder: Encoder, progress: Callable[[str], None]) -> Decoder | None:

@@ -164,7 +164,7 @@ def _readers(subject: Subject) -> list[tuple[Reader, Callable[[Tensor], Tensor],
 
 
 def _title(encoder: Encoder) -> str:
-    return f"{encoder.network.name}, {encoder.layer}"
+    return f"{encoder.layer} of {encoder.network.name}"
 
 
 def _as_read(encoder: Encoder) -> Callable[[Tensor], Tensor]:

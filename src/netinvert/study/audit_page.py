@@ -24,6 +24,8 @@ from netinvert.study.audit_words import (
 
 SHOWN = 12
 """Codes on the page and the sheet, evenly spaced among those reconstructed."""
+COLUMNS = 6
+"""Pictures in a row of the sheet."""
 RATE_COLUMNS = ("pictures", "who looks", "metric", "first", "among first 5", "median rank", "above chance")
 PROBE_COLUMNS = (
     "attribute",
@@ -67,15 +69,19 @@ def html(found: Audit, command: str) -> str:
 
 def _pictures(found: Audit) -> list[str]:
     """Originals, if known, and reconstructions; a row of the page a code."""
-    items = []
+    rows = []
     for place in shown_of(len(found.rows), SHOWN):
         name = found.subject.names[found.rows[place]]
+        items = []
         if found.subject.originals is not None:
             items.append(page.Figure(found.subject.originals[found.rows[place]], name, ("original",)))
         for one in found.reconstructions:
             lines = (one.method, *_caption(one, place))
             items.append(page.Figure(one.images[place], name, lines))
-    return [page.figures(items)]
+        rows.append(items)
+    if 4 % len(rows[0]):  # a line of the page has four
+        return [page.figures(items) for items in rows]
+    return [page.figures([item for items in rows for item in items])]
 
 
 def _caption(one: Reconstruction, place: int) -> tuple[str, ...]:
@@ -86,16 +92,24 @@ def _caption(one: Reconstruction, place: int) -> tuple[str, ...]:
 
 
 def sheet(found: Audit) -> Image.Image:
-    """Rows of codes; columns the original, if known, and what each method made."""
+    """Several codes a row, each its original, if known, and what each method made."""
     known = found.subject.originals
-    rows = []
+    codes = []
     for place in shown_of(len(found.rows), SHOWN):
-        cells = [Cell(None if known is None else known[found.rows[place]])]
-        cells += [Cell(one.images[place], _caption(one, place)) for one in found.reconstructions]
-        rows.append(Row(found.subject.names[found.rows[place]], tuple(cells)))
+        name = found.subject.names[found.rows[place]]
+        original = [] if known is None else [Cell(known[found.rows[place]], (name,))]
+        heads = (name,) if known is None else ()
+        made = [Cell(one.images[place], (*heads, *_caption(one, place))) for one in found.reconstructions]
+        codes.append([*original, *made])
+    columns = [] if known is None else ["original"]
+    columns += [one.method for one in found.reconstructions]
+    across = max(1, COLUMNS // len(columns))
+    rows = [
+        Row("", tuple(cell for cells in codes[start : start + across] for cell in cells))
+        for start in range(0, len(codes), across)
+    ]
     encoder = found.subject.encoder
-    headings = ["original", *(one.method for one in found.reconstructions)]
-    return contact_sheet(rows, headings, f"{encoder.network.name}, {encoder.layer}")
+    return contact_sheet(rows, columns * min(across, len(codes)), f"{encoder.network.name}, {encoder.layer}")
 
 
 def table(found: Audit) -> dict[str, object]:

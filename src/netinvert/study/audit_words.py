@@ -74,8 +74,8 @@ def _identified(one: Identification, count: int) -> str:
     rate = one.found.rates[0]
     verdict = "This is above chance." if rate.above_chance else "This cannot be told from chance."
     return (
-        f"To {_who(one)}, {round(rate.hits, 1):g} of {rate.count} {one.method} pictures were nearest to "
-        f"their own original among {count}: {percent(rate.rate)} (95 % interval {percent(rate.low)} to "
+        f"To {_who(one)}, {round(rate.hits, 1):g} of {rate.count} {one.method} pictures had their own "
+        f"original nearest among {count}: {percent(rate.rate)} (95 % interval {percent(rate.low)} to "
         f"{percent(rate.high)}; guessing: {percent(rate.chance)}). {verdict}"
     )
 
@@ -89,8 +89,8 @@ def _who(one: Identification) -> str:
 def _matched(one: Identification) -> str:
     rate = one.found.rates[0]
     return (
-        f"To the audited network itself, {round(rate.hits, 1):g} of {rate.count} {one.method} pictures were "
-        "nearest to their own code. That is what they were made for, and shows no more than that the codes "
+        f"To the audited network itself, {round(rate.hits, 1):g} of {rate.count} {one.method} pictures had "
+        "their own code nearest. That is what they were made for, and shows no more than that the codes "
         f"were {'matched' if rate.rate > 0.5 else 'hardly matched'}."
     )
 
@@ -112,10 +112,12 @@ def _sentence(stored: Sequence[ProbeRow]) -> str:
 
 
 def _shown(rows: Sequence[ProbeRow]) -> str:
-    parts = [
-        f"in the {one.tested} pictures, as {one.reader.name} reads them, with {_score(one)}" for one in rows
-    ]
+    parts = [f"in the {one.tested} pictures, {_as_seen(one)}, with {_score(one)}" for one in rows]
     return "A probe that learned from originals finds it " + "; ".join(parts) + "."
+
+
+def _as_seen(one: ProbeRow) -> str:
+    return "as plain pixels" if one.reader.name == "pixels" else f"as {one.reader.name} reads them"
 
 
 def _score(one: ProbeRow) -> str:

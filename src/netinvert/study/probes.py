@@ -24,7 +24,7 @@ LEAST = 10
 @dataclass(frozen=True, eq=False)
 class Question:
     """Labels of ``rows`` of the codes: class numbers or numbers (n,), with folds (test rows each) and
-    shuffles (P, n) of the labels that keep whatever rows share their group together.
+    shuffles (P, n) of the labels: of whole groups or, where folds were made by class, within each fold.
 
     ``remark`` says what a reader of the score has to know.
     """
@@ -82,6 +82,7 @@ def question_of(attribute: Attribute, groups: Attribute | None, shuffles: int, s
     if blocks is not None and (why := _ungroupable(attribute, values, blocks)):
         blocks, remark = None, f"{remark}; {why}".removeprefix("; ")
     source = torch.Generator().manual_seed(seed)
+    folds = _folds(None if attribute.numeric else values, blocks, len(values), source)
     classes = () if attribute.numeric else tuple(sorted(set(values)))
     labels = [float(value) if attribute.numeric else classes.index(value) for value in values]
     return Question(
@@ -89,8 +90,8 @@ def question_of(attribute: Attribute, groups: Attribute | None, shuffles: int, s
         classes=classes,
         rows=torch.tensor(rows),
         labels=torch.tensor(labels, dtype=torch.float64 if attribute.numeric else torch.long),
-        folds=_folds(None if attribute.numeric else values, blocks, len(values), source),
-        shuffles=torch.stack([_shuffle(blocks, len(values), source) for _ in range(shuffles)]),
+        folds=folds,
+        shuffles=torch.stack([_shuffle(blocks, folds, source) for _ in range(shuffles)]),
         remark=remark,
     )
 
@@ -127,10 +128,18 @@ def _folds(
     return tuple(torch.tensor(sorted(fold)) for fold in folds)
 
 
-def _shuffle(blocks: Sequence[str] | None, count: int, source: torch.Generator) -> Tensor:
-    """A permutation of the labels; labels of a group move as a block, for they are alike."""
+def _shuffle(blocks: Sequence[str] | None, folds: Sequence[Tensor], source: torch.Generator) -> Tensor:
+    """A permutation of the labels; labels of a group move as a block, for they are alike.
+
+    Without groups they move within their fold: folds hold even shares of the true classes, so they have to
+    hold even shares of the shuffled ones, or the probe would fail on those for that alone.
+    """
+    count = sum(map(len, folds))
     if blocks is None:
-        return torch.randperm(count, generator=source)
+        within = torch.empty(count, dtype=torch.long)
+        for fold in folds:
+            within[fold] = fold[torch.randperm(len(fold), generator=source)]
+        return within
     names = sorted(set(blocks))
     rows = [[row for row, name in enumerate(blocks) if name == block] for block in names]
     order = torch.randperm(len(names), generator=source).tolist()
@@ -159,7 +168,9 @@ def probe(train: Tensor, question: Question, test: Tensor | None = None) -> Read
         read[fold] = ridge(known[learning], targets[learning], seen[fold])
         plain[fold] = targets[learning].mean(0)
     if question.classes:
-        scores = _balanced(read.argmax(-1), labels, len(question.classes))
+        # As if all classes were equally common, for so the score counts them.
+        likely = torch.where(plain > 0, read / plain.clamp_min(1e-12), -torch.inf)
+        scores = _balanced(likely.argmax(-1), labels, len(question.classes))
     else:
         scores = 1 - ((read - targets).square().sum((0, 2)) / (plain - targets).square().sum((0, 2)))
     true, shuffled = scores[0].item(), scores[1:]
