@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from netinvert.cli.study_codes import interpolate, iterate, perturb, random
 from netinvert.cli.study_methods import methods
 
 study = typer.Typer(help="Experiments on what codes keep, with tables and pictures.", no_args_is_help=True)
 study.command("methods")(methods)
+study.command("perturb")(perturb)
+study.command("interpolate")(interpolate)
+study.command("random")(random)
+study.command("iterate")(iterate)
