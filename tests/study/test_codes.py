@@ -191,15 +191,16 @@ def run(*arguments):
 
 
 def test_all_commands(tmp_path, monkeypatch):
-    monkeypatch.setattr(code_subjects, "FEW", 2)
+    monkeypatch.setattr(code_subjects, "FEW", 3)
+    monkeypatch.setattr(code_subjects, "fresh_chairs", lambda count, seed, side: blocks(count))
     path = tmp_path / "try.safetensors"
     save_decoder(path, untrained("fc8"))
     for command in ("perturb", "interpolate", "random", "iterate"):
         out = tmp_path / command
-        result = run("study", command, "--decoder", path, "--chairs", 2, "--out", out, "--json")
+        result = run("study", command, "--decoder", path, "--chairs", 3, "--out", out, "--json")
         assert result.exit_code == 0, result.output
         manifest, table = read_json(out / "manifest.json"), read_json(out / "table.json")
-        assert (manifest["experiment"], manifest["chairs"]) == (command, 2)
+        assert (manifest["experiment"], manifest["chairs"]) == (command, 3)
         assert manifest["decoders"][0]["layer"] == "fc8"
         assert table["rows"]
         assert "try (fc8)" in (out / "table.md").read_text()
