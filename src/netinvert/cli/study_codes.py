@@ -45,7 +45,9 @@ class Asked:
     decoders: tuple[str, ...]
     chairs: int
     seed: int
-    data: Path | None
+    data: Path | None = None
+    bank: bool = True
+    """Whether it needs statistics of codes."""
 
 
 def perturb(  # noqa: PLR0913  (one parameter an option)
@@ -77,7 +79,7 @@ def interpolate(
     """Decode codes between those of two chairs, and see how evenly the pose turns."""
     from netinvert.study.interpolated_codes import interpolated  # noqa: PLC0415  (keeps --help quick)
 
-    asked = Asked("interpolate", tuple(decoder), chairs, seed, None)
+    asked = Asked("interpolate", tuple(decoder), chairs, seed, bank=False)
     _run(asked, lambda subjects: interpolated(subjects, seed), (out, overwrite), as_json)
 
 
@@ -113,7 +115,7 @@ def iterate(  # noqa: PLR0913  (one parameter an option)
 
     if rounds < 1:
         raise ConfigError(f"--rounds is at least 1, got {rounds}")
-    asked = Asked("iterate", tuple(decoder), chairs, seed, None)
+    asked = Asked("iterate", tuple(decoder), chairs, seed, bank=False)
     _run(asked, lambda subjects: iterated(subjects, rounds), (out, overwrite), as_json)
 
 
@@ -129,7 +131,7 @@ def _run(
     out, overwrite = place
     decoders = [load_decoder(name) for name in asked.decoders]
     with OutputFolder(out, f"study {asked}", overwrite) as folder:
-        findings = experiment(subjects_of(decoders, asked.chairs, asked.seed, asked.data))
+        findings = experiment(subjects_of(decoders, asked.chairs, asked.seed, asked.bank, asked.data))
         record = {"command": "netinvert " + shlex.join(sys.argv[1:]), **asdict(asked), "versions": versions()}
         known = [
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -129,11 +130,21 @@ class Subject:
             )
         return reading
 
-    def turned(self, images: Tensor, others: Tensor) -> Tensor:
-        """The angle (N,) in degrees between the poses that the judge reads from two pictures of each chair;
-        for symmetric chairs the least."""
-        rotations = self.poses(images).rotation, self.poses(others).rotation
-        return symmetric_geodesic_degrees(*rotations, self.chairs.symmetry)
+    def pose_figures(self, images: Tensor) -> dict[str, float]:
+        """``pose``: the median angle in degrees between each chair's true pose and that which the judge reads
+        from the image; ``within 30°``, their share; ``turned``: the median angle between the poses read from
+        the image and from what is decoded of the chair's own code. For symmetric chairs the least angles."""
+        found, symmetry = self.poses(images).rotation, self.chairs.symmetry
+        error = symmetric_geodesic_degrees(found, self.chairs.rotation, symmetry)
+        return {
+            "pose": error.median().item(),
+            "within 30°": (error < 30).float().mean().item(),
+            "turned": symmetric_geodesic_degrees(found, self._decoded_rotation, symmetry).median().item(),
+        }
+
+    @cached_property
+    def _decoded_rotation(self) -> Tensor:
+        return self.poses(self.decoded).rotation
 
     def sureness(self, images: Tensor) -> Tensor:
         """How sure the judge is of the azimuth, (N,) in [0, 1]: see ``sureness``."""
@@ -156,10 +167,11 @@ def sureness(outputs: Tensor) -> Tensor:
 
 
 def subjects_of(
-    decoders: Sequence[Decoder], count: int, seed: int, data: Path | None = None
+    decoders: Sequence[Decoder], count: int, seed: int, bank: bool = True, data: Path | None = None
 ) -> list[Subject]:
-    """So many fresh chairs of a seed for each decoder; the bank of codes from the scenes dataset ``data``,
-    else from other fresh chairs.
+    """So many fresh chairs of a seed for each decoder. The ``bank`` holds codes of pictures of the scenes
+    dataset ``data``, else of other fresh chairs; without one, where statistics of codes are not needed, it is
+    the chairs' own codes.
 
     Raises:
         ConfigError: no decoder, or fewer than two chairs.
@@ -171,16 +183,16 @@ def subjects_of(
     encoders = [decoder.encoder() for decoder in decoders]
     judge_network = load_network(JUDGE)
     judge = Encoder(judge_network, judge_network.layers[-1])
-    sides = [max(decoder.size) for decoder in decoders]
     pictures = None if data is None else ScenePictures(data, seed).batch(0, MANY).images
-    chairs = {side: fresh_chairs(count, seed, side) for side in set(sides)}
-    others = {
-        side: fresh_chairs(FEW, seed + OTHERS, side).images if pictures is None else pictures
-        for side in set(sides)
-    }
+    sides = {max(decoder.size) for decoder in decoders}
+    chairs = {side: fresh_chairs(count, seed, side) for side in sides}
+    others = {side: chairs[side].images if pictures is None else pictures for side in sides}
+    if bank and pictures is None:
+        others = {side: fresh_chairs(FEW, seed + OTHERS, side).images for side in sides}
     subjects = []
-    for decoder, encoder, side in zip(decoders, encoders, sides, strict=True):
+    for decoder, encoder in zip(decoders, encoders, strict=True):
+        side = max(decoder.size)
         with torch.no_grad():
-            bank = in_chunks(encoder, others[side])
-        subjects.append(Subject(decoder, encoder, judge, chairs[side], bank))
+            codes = in_chunks(encoder, others[side])
+        subjects.append(Subject(decoder, encoder, judge, chairs[side], codes))
     return subjects

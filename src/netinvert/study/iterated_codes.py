@@ -56,15 +56,12 @@ def iterated(subjects: Sequence[Subject], rounds: int = ROUNDS) -> Findings:
 
 
 def _figures(subject: Subject, images: Tensor, before: Tensor) -> dict[str, Value]:
-    pose = subject.chairs.pose_errors(subject.judge, images)
     return {
         "image error": subject.image_errors(images, subject.originals).mean().item(),
         "on the chair": subject.chair_errors(images).mean().item(),
         "moved": subject.image_errors(images, subject.decoded).mean().item(),
         "step": subject.image_errors(images, before).mean().item(),
-        "pose": pose.median().item(),
-        "within 30°": (pose < 30).float().mean().item(),
-        "turned": subject.turned(images, subject.decoded).median().item(),
+        **subject.pose_figures(images),
         "sure": subject.sureness(images).mean().item(),
         "spread": subject.spread(images),
     }

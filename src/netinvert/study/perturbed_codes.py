@@ -79,7 +79,6 @@ def perturbed(subjects: Sequence[Subject], seed: int) -> Findings:
 
 def _figures(subject: Subject, codes: Tensor, images: Tensor) -> dict[str, Value]:
     error = subject.image_errors(images, subject.originals).mean()
-    pose = subject.chairs.pose_errors(subject.judge, images)
     projected, principal = (
         subject.decode(subject.statistics.project(codes, which)) for which in (False, True)
     )
@@ -91,9 +90,7 @@ def _figures(subject: Subject, codes: Tensor, images: Tensor) -> dict[str, Value
         "moved": subject.image_errors(images, subject.decoded).mean().item(),
         "mask": subject.overlap(codes),
         "code error": subject.code_errors(subject.encode(images), subject.codes).mean().item(),
-        "pose": pose.median().item(),
-        "within 30°": (pose < 30).float().mean().item(),
-        "turned": subject.turned(images, subject.decoded).median().item(),
+        **subject.pose_figures(images),
         "projected": subject.chair_errors(projected).mean().item(),
         "principal": subject.chair_errors(principal).mean().item(),
     }
