@@ -270,6 +270,13 @@ def test_too_small_a_batch_for_the_devices(encoder, tmp_path):
         train(plan(batch=2), encoder, Squares(), TrainingRun(tmp_path, devices=2, progress=False))
 
 
+@pytest.mark.parametrize("more", [{"loss": LOSSES[1]}, {"autoencoder": True}], ids=str)
+def test_what_is_trained_on_one_device(encoder, tmp_path, more):
+    run = TrainingRun(tmp_path, devices=2, progress=False)
+    with pytest.raises(TrainingError, match="one device"):
+        train(plan(**more), encoder, Squares(), run)
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("decode") / "chairs"

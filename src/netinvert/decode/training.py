@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from netinvert.decode.evaluation import figures_of, sample_rows
+from netinvert.decode.losses import LossChoice
 from netinvert.decode.model import BETAS, DecoderModel, DecoderPlan
 from netinvert.decode.pictures import Pictures, PictureSource
 from netinvert.decoders.upconv import Architecture
@@ -39,10 +40,16 @@ def train(plan: DecoderPlan, encoder: Encoder, source: PictureSource, run: Train
     """
     if run.threads:
         torch.set_num_threads(run.threads)
-    model = new_model(plan, encoder, source)
-    part = plan.batch // (run.devices * run.nodes)
+    processes = run.devices * run.nodes
+    part = plan.batch // processes
     if part < 2:
         raise TrainingError(f"a batch of {plan.batch} is too small for the devices: give a larger one")
+    if processes > 1 and (plan.autoencoder or LossChoice.parse(plan.loss).adversarial is not None):
+        # gradients are exchanged once a step and of every parameter, which neither of them has
+        raise TrainingError(
+            "an adversarial loss and an autoencoder are trained on one device: leave out the others"
+        )
+    model = new_model(plan, encoder, source)
     fit(_module(model, source, part), plan.steps, run, None if model.discriminator else CLIP)
     return model
 
