@@ -37,9 +37,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
             "such as pixel=1+feature:relu3=0.05; deepsim:LAYER has the weights of that paper."
         ),
     ] = "pixel=1",
-    size: Annotated[
-        int | None, typer.Option(help="Side of the pictures, if not the data's own.")
-    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the pictures, if not the data's own.")] = None,
     widths: Annotated[str, typer.Option(help="small, or paper: as Dosovitskiy & Brox have it.")] = "small",
     upsampling: Annotated[
         str, typer.Option(help="nearest (then a convolution: no checkerboards) or transposed (the paper's).")
@@ -47,6 +45,9 @@ def train(  # noqa: PLR0913  (one parameter an option)
     autoencoder: Annotated[
         bool, typer.Option("--autoencoder", help="Train the encoder along, as a baseline.")
     ] = False,
+    start: Annotated[
+        str | None, typer.Option(help="A decoder, a name or a file, whose weights to begin with.")
+    ] = None,
     cache: Annotated[
         int | None, typer.Option(help="Encode so many pictures once, beforehand, and train on those.")
     ] = None,
@@ -86,6 +87,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
         widths=widths,
         upsampling=upsampling,
         autoencoder=autoencoder,
+        start=start,
         samples=samples,
         batch=batch,
         seed=seed,

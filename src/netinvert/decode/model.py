@@ -33,7 +33,8 @@ class DecoderPlan:
     """How a decoder is trained: ``samples`` pictures in batches of ``batch``.
 
     ``loss`` as ``LossChoice.parse`` reads it; ``size`` of the pictures, the source's own where it has one;
-    ``rate`` is AdamW's peak; ``autoencoder`` trains the encoder along.
+    ``rate`` is AdamW's peak; ``autoencoder`` trains the encoder along; ``start`` is a decoder (a shipped one's
+    one's name, or a file) whose weights to begin with.
     """
 
     network: str
@@ -43,6 +44,7 @@ class DecoderPlan:
     widths: str = "small"
     upsampling: str = "nearest"
     autoencoder: bool = False
+    start: str | None = None
     samples: int = 500_000
     batch: int = 64
     seed: int = 0
@@ -112,6 +114,11 @@ class DecoderModel(nn.Module):
         mean, std = self.network.features_statistics(batches)
         for network in (self.network, self.average):
             network.set_statistics(mean, std)
+
+    def begin_with(self, network: UpConvolutional) -> None:
+        """Take the weights and statistics of a trained decoder of the same architecture."""
+        for part in (self.network, self.average):
+            part.load_state_dict(network.state_dict())
 
     def codes(self, pictures: Pictures, averaged: bool = False) -> Tensor:
         """The codes of pictures: those they come with, the encoder's, or of the encoder in training."""

@@ -14,7 +14,8 @@ from netinvert.decode.evaluation import figures_of, sample_rows
 from netinvert.decode.losses import LossChoice
 from netinvert.decode.model import BETAS, DecoderModel, DecoderPlan
 from netinvert.decode.pictures import Pictures, PictureSource
-from netinvert.decoders.upconv import Architecture
+from netinvert.decoders.files import decoder_file
+from netinvert.decoders.upconv import Architecture, UpConvolutional
 from netinvert.encoder import Encoder
 from netinvert.training import LOG_EVERY, TrainingError, TrainingRun, fit, lightning_module
 
@@ -55,7 +56,12 @@ def train(plan: DecoderPlan, encoder: Encoder, source: PictureSource, run: Train
 
 
 def new_model(plan: DecoderPlan, encoder: Encoder, source: PictureSource) -> DecoderModel:
-    """The model before its first step, with the statistics of the codes of a source."""
+    """The model before its first step, with the statistics of the codes of a source, or as ``plan.start`` is.
+
+    Raises:
+        NetworkError, CodeError, TrainingError: a decoder to start from that is none, or of other codes or
+            another architecture.
+    """
     architecture = Architecture(
         code_shape=encoder.code_shape,
         size=source.size,
@@ -64,9 +70,24 @@ def new_model(plan: DecoderPlan, encoder: Encoder, source: PictureSource) -> Dec
         upsampling=plan.upsampling,
         mask=source.has_masks,
     )
+    trained = None if plan.start is None else _trained(plan.start, encoder, architecture)
     model = DecoderModel(plan, encoder, architecture)
-    model.set_statistics(_first_codes(model, source))
+    if trained is None:
+        model.set_statistics(_first_codes(model, source))
+    else:
+        model.begin_with(trained)
     return model
+
+
+def _trained(name: str, encoder: Encoder, architecture: Architecture) -> UpConvolutional:
+    content = decoder_file(name)
+    content.decoder(name).check_encoder(encoder)
+    if content.module.architecture != architecture:
+        raise TrainingError(
+            f"{name} has the architecture {content.module.architecture}, and this training needs "
+            f"{architecture}: start from a decoder of that, or from none"
+        )
+    return content.module
 
 
 def _first_codes(model: DecoderModel, source: PictureSource) -> Iterator[Tensor]:

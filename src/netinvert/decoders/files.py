@@ -137,14 +137,20 @@ def load_decoder(name: str | Path) -> Decoder:
         NetworkError: no such decoder, or it cannot be loaded.
     """
     text = str(name)
-    if text in SHIPPED:
-        with as_file(files("netinvert") / "data" / "decoders" / f"{text}{SUFFIX}") as path:
-            return read_decoder(path).decoder(text)
     prefix, colon, rest = text.partition(":")
     if colon and rest and prefix in FAMILIES:
         return FAMILIES[prefix](rest)
+    return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem)
+
+
+def decoder_file(name: str | Path) -> DecoderFile:
+    """The content of a decoder's file, or of one of SHIPPED. Raises NetworkError."""
+    text = str(name)
+    if text in SHIPPED:
+        with as_file(files("netinvert") / "data" / "decoders" / f"{text}{SUFFIX}") as path:
+            return read_decoder(path)
     if text.endswith(SUFFIX):
-        return read_decoder(text).decoder(Path(text).stem)
+        return read_decoder(text)
     near = difflib.get_close_matches(text, SHIPPED, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SHIPPED)}"
     raise NetworkError(f"no decoder {text!r}: {hint}; or give a {SUFFIX} file, or diffusers:NAME")
