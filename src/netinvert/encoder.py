@@ -145,6 +145,13 @@ class Encoder:
         """The frozen copy that runs, rewritten for speed up to the cut. Not to be changed."""
         return self._tap.module
 
+    def to(self, device: torch.device) -> Encoder:
+        """The same on another device; itself where it is there already."""
+        if device == self.device:
+            return self
+        module = copy.deepcopy(unwrapped(self.network.module)).to(device)
+        return Encoder(replace(self.network, module=module), self.layer, size=self.size)
+
     def weights_sha256(self) -> str:
         """The hash of the network's weights."""
         return weights_sha256(unwrapped(self.network.module))

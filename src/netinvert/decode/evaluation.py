@@ -32,11 +32,11 @@ def figures_of(model: DecoderModel, watched: Pictures) -> tuple[dict[str, float]
         given = None if watched.codes is None or model.learner is not None else watched.codes[part]
         codes.append(model.codes(Pictures(watched.images[part], codes=given), averaged=True))
         made.append(model.average(codes[-1])[:, :channels])
-    images, target = torch.cat(made), torch.cat(codes)
-    figures = image_figures(images, watched.images)
+    images, target = torch.cat(made), torch.cat(codes).cpu()
     again = torch.cat([model.codes(Pictures(one), averaged=True) for one in torch.split(images, CHUNK)])
-    figures["code_error"] = error_cvpr16(again, target, target).mean().item()
-    return figures, images
+    figures = image_figures(images.cpu(), watched.images.cpu())
+    figures["code_error"] = error_cvpr16(again.cpu(), target, target).mean().item()
+    return figures, images.cpu()
 
 
 def image_figures(images: Tensor, originals: Tensor) -> dict[str, float]:

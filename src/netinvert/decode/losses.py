@@ -100,7 +100,7 @@ def comparisons(choice: LossChoice, encoder: Encoder) -> dict[str, tuple[float, 
         elif term.kind == "feature":
             found[term.name] = (term.weight, Features(_comparator(term.where, encoder), term.summed))
         elif term.kind == "lpips":
-            found[term.name] = (term.weight, Lpips(term.where or "alex"))
+            found[term.name] = (term.weight, Lpips(term.where or "alex").to(encoder.device))
     return found
 
 
@@ -195,4 +195,5 @@ def _deepsim(where: str, weight: str) -> list[LossTerm]:
 
 def _comparator(where: str, encoder: Encoder) -> Encoder:
     network, _, layer = where.rpartition("/")
-    return Encoder(load_network(network) if network else encoder.network, layer)
+    found = Encoder(load_network(network) if network else encoder.network, layer)
+    return found.to(encoder.device)

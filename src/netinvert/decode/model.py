@@ -33,8 +33,8 @@ class DecoderPlan:
     """How a decoder is trained: ``samples`` pictures in batches of ``batch``.
 
     ``loss`` as ``LossChoice.parse`` reads it; ``size`` of the pictures, the source's own where it has one;
-    ``rate`` is AdamW's peak; ``autoencoder`` trains the encoder along; ``start`` is a decoder (a shipped one's
-    one's name, or a file) whose weights to begin with.
+    ``rate`` is AdamW's peak; ``autoencoder`` trains the encoder along; ``start`` names a shipped decoder or a
+    file, whose weights to begin with.
     """
 
     network: str
@@ -119,6 +119,13 @@ class DecoderModel(nn.Module):
         """Take the weights and statistics of a trained decoder of the same architecture."""
         for part in (self.network, self.average):
             part.load_state_dict(network.state_dict())
+
+    def place(self, device: torch.device) -> None:
+        """Move all that is used, the encoder and the comparing networks too."""
+        self.to(device)
+        if device != self.encoder.device:
+            self.encoder = self.encoder.to(device)
+            self.compare = comparisons(self.choice, self.encoder)
 
     def codes(self, pictures: Pictures, averaged: bool = False) -> Tensor:
         """The codes of pictures: those they come with, the encoder's, or of the encoder in training."""

@@ -35,6 +35,11 @@ class Pictures:
     masks: Tensor | None = None
     codes: Tensor | None = None
 
+    def to(self, device: torch.device) -> Pictures:
+        """The same on another device."""
+        moved = (None if one is None else one.to(device) for one in (self.masks, self.codes))
+        return Pictures(self.images.to(device), *moved)
+
 
 class PictureSource(Protocol):
     """Where pictures for a training come from."""

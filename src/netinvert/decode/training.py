@@ -52,6 +52,7 @@ def train(plan: DecoderPlan, encoder: Encoder, source: PictureSource, run: Train
         )
     model = new_model(plan, encoder, source)
     fit(_module(model, source, part), plan.steps, run, None if model.discriminator else CLIP)
+    model.place(encoder.device)
     return model
 
 
@@ -128,6 +129,9 @@ def _module(model: DecoderModel, source: PictureSource, part: int) -> LightningM
             super().__init__()
             self.model = model
 
+        def on_fit_start(self) -> None:
+            model.place(self.device)
+
         def on_train_start(self) -> None:
             self.began = time.perf_counter() - model.seconds
 
@@ -145,7 +149,7 @@ def _module(model: DecoderModel, source: PictureSource, part: int) -> LightningM
 
         def training_step(self, _beat: int, _index: int) -> Tensor:
             step = self.global_step * self.trainer.world_size + self.global_rank
-            pictures = source.batch(step, part)
+            pictures = source.batch(step, part).to(self.device)
             codes = model.codes(pictures)
             loss, parts, images = model.loss(pictures, codes, step)
             if not self.automatic_optimization:
@@ -192,7 +196,7 @@ def _module(model: DecoderModel, source: PictureSource, part: int) -> LightningM
                 model.update_average(self.global_step)
 
         def validation_step(self, _beat: int, _index: int) -> None:
-            found, made = figures_of(model, watched)
+            found, made = figures_of(model, watched.to(self.device))
             self.log_dict({f"validation/{name}": value for name, value in found.items()}, batch_size=1)
             self.log("error", found["image_error"], prog_bar=True, logger=False, batch_size=1)
             if self.logger is not None:

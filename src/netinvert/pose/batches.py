@@ -63,6 +63,10 @@ class Batch:
     rotation: Tensor
     symmetry: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(self.images.to(device), self.rotation.to(device), self.symmetry.to(device))
+
 
 def background_pool(seed: int, size: int, count: int = POOL) -> Tensor:
     """Random backgrounds (count, 3, size, size) uint8."""

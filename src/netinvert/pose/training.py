@@ -41,7 +41,7 @@ def train(plan: TrainingPlan, data: Path, run: TrainingRun) -> PoseModel:
     model = PoseModel(plan)
     module = _module(model, batches, held_out)
     fit(module, plan.steps, run, clip=CLIP)
-    return model
+    return model.cpu()
 
 
 def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,11 +64,12 @@ def figures_of(model: PoseModel, held_out: tuple[Tensor, Tensor, Tensor]) -> dic
     """Pose figures of the averaged network on images, and how many units of its code never speak."""
     images, rotation, symmetry = held_out
     network = model.average.network
+    device = next(network.parameters()).device
     codes, outputs = [], []
     for part in torch.split(images, 256):
-        code, output = network.codes_and_outputs(prepared(part.float() / 255))
-        codes.append(code)
-        outputs.append(output)
+        code, output = network.codes_and_outputs(prepared(part.to(device).float() / 255))
+        codes.append(code.cpu())
+        outputs.append(output.cpu())
     dead = (torch.cat(codes) <= 0).all(0).sum()
     found = pose_summary(model.head.rotation(torch.cat(outputs)), rotation, symmetry)
     return found | {"dead_code_units": float(dead)}
@@ -98,7 +99,7 @@ def _module(model: PoseModel, batches: Batches, held_out: tuple[Tensor, Tensor, 
 
         def training_step(self, _beat: int, _index: int) -> Tensor:
             step = self.global_step * self.trainer.world_size + self.global_rank
-            loss, parts = model.loss(batches(step))
+            loss, parts = model.loss(batches(step).to(self.device))
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss.item()} at step {self.global_step}: the last checkpoint is kept; "
