@@ -36,6 +36,8 @@ bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
+	$(BIN)/python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json
+	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/training.py --json benchmarks/results/training.json
 	$(BIN)/python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
 	$(BIN)/python benchmarks/shallow.py

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netinvert.decoders import load_decoder
 from netinvert.encoder import Encoder
 from netinvert.invert import invert
 from netinvert.judging import Figures, judge, judge_of, read_poses, shipped_reference
@@ -29,6 +30,7 @@ from netinvert.study import page
 NETWORK = "posenet"
 LAYERS = ("relu1", "relu2", "relu4", "pool5", "relu6", "relu7", "fc8")
 FULLY_CONNECTED = ("relu6", "relu7", "fc8")
+DECODERS = {"relu6": "posenet-fc6", "relu7": "posenet-fc7", "fc8": "posenet-pose"}
 PLAN = DatasetPlan(identities=4, views=1, size=64, seed=4, elevation=(10, 35), in_plane=0, lights="studio")
 PAPER = (206, 212, 218)
 Progress = Callable[[str], None]
@@ -60,7 +62,8 @@ class Views:
 @dataclass(frozen=True, eq=False)
 class LayerCodes:
     """The inverted codes of one layer. ``own`` and ``judged`` (N,) are the geodesic errors in degrees of the
-    poses that posenet and its judge read from the reconstructions, against the cameras."""
+    poses that posenet and its judge read from the reconstructions, against the cameras; ``decoded``
+    (N, 3, 64, 64) what a trained decoder makes of the codes, ``decoded_judged`` (N,) the judge's errors."""
 
     layer: str
     code_shape: tuple[int, ...]
@@ -68,6 +71,8 @@ class LayerCodes:
     figures: list[Figures]
     own: Tensor
     judged: Tensor
+    decoded: Tensor | None = None
+    decoded_judged: Tensor | None = None
 
 
 def unseen_views() -> Views:
@@ -107,6 +112,11 @@ def section(views: Views, layers: list[LayerCodes]) -> list[str]:
         size = "×".join(map(str, one.code_shape)) + (" numbers" if len(one.code_shape) == 1 else "")
         parts.append(page.heading(f"{one.layer}: {size}", 3))
         parts.append(page.figures([_figure(one, k) for k in range(len(views.images))]))
+        if one.decoded is not None:
+            parts.append(
+                page.paragraph(f"The same codes by the decoder {DECODERS[one.layer]}, in milliseconds:")
+            )
+            parts.append(page.figures([_decoded_figure(one, k) for k in range(len(views.images))]))
     parts.append(page.paragraph(READING))
     headings = ("layer", "code error", "SSIM", "posenet reads", "the judge reads")
     parts.append(page.table(headings, [_row(one) for one in layers]))
@@ -127,7 +137,11 @@ def _invert(encoder: Encoder, views: Views, steps: int, seed: int, progress: Pro
         f"{encoder.network.name} {encoder.layer:6} code error {result.error.mean().item():.3f}  pose error "
         f"{own.median().item():.0f}°, judge {judged.median().item():.0f}°  {result.seconds:.1f} s"
     )
-    return LayerCodes(encoder.layer, encoder.code_shape, result, figures, own, judged)
+    if encoder.layer not in DECODERS:
+        return LayerCodes(encoder.layer, encoder.code_shape, result, figures, own, judged)
+    decoded = load_decoder(DECODERS[encoder.layer])(encoder(views.images))
+    errors = _errors(other, decoded, views.rotation)
+    return LayerCodes(encoder.layer, encoder.code_shape, result, figures, own, judged, decoded, errors)
 
 
 def _errors(reader: Encoder, images: Tensor, rotation: Tensor) -> Tensor:
@@ -142,6 +156,12 @@ def _figure(one: LayerCodes, k: int) -> page.Figure:
         f"pose {one.own[k].item():.0f}° off, judge {one.judged[k].item():.0f}° off",
     )
     return page.Figure(one.result.image[k], f"chair {k + 1}", lines)
+
+
+def _decoded_figure(one: LayerCodes, k: int) -> page.Figure:
+    assert one.decoded is not None
+    assert one.decoded_judged is not None
+    return page.Figure(one.decoded[k], f"chair {k + 1}", (f"judge {one.decoded_judged[k].item():.0f}° off",))
 
 
 def _row(one: LayerCodes) -> tuple[str, ...]:
