@@ -1,6 +1,6 @@
 """Photographs found again from the tokens of a vision transformer, block by block, and from its class token.
 
-    python benchmarks/transformers.py --out docs
+    python benchmarks/transformer_models.py --out docs
 
 prints code errors and SSIM and writes transformers.jpg. The network is timm's vit_tiny_patch16_224 with
 random weights (or what --network and --weights name), so nothing is downloaded; two to six minutes.

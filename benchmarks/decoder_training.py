@@ -1,0 +1,111 @@
+"""What a step of `netinvert decoder train` costs over a bare loop on batches that lie ready in memory.
+
+    python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json
+
+The bare loop encodes, decodes, takes the loss and its gradient, clips and moves AdamW. The training does the
+same, and also makes every batch, keeps the running average, logs and saves. Both are run in turn, round by
+round, in one process; medians over steps, then over rounds, by the clock of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+import netinvert as ni
+from netinvert.decode.model import BETAS, DecoderPlan
+from netinvert.decode.pictures import Pictures, ScenePictures
+from netinvert.decode.training import CLIP, STATISTICS, new_model, train
+from netinvert.files import write_json
+from netinvert.scenes.farm import Farm, render_dataset
+from netinvert.scenes.plan import DatasetPlan
+from netinvert.training import TrainingRun
+
+WARM_UP = 5
+LOSSES = ("pixel=1", "pixel=1+feature:relu3=0.05")
+LAYERS = ("relu5", "relu7")
+
+
+class Timed(ScenePictures):
+    """Notes when each batch is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 0)
+        self.asked: list[float] = []
+
+    def batch(self, step: int, count: int) -> Pictures:
+        self.asked.append(time.process_time())
+        return super().batch(step, count)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40, help="steps a round")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    with TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        render_dataset(DatasetPlan(identities=80, views=2, seed=9), data, Farm())
+        for layer, loss in itertools.product(LAYERS, LOSSES):
+            encoder = ni.Encoder(ni.load_network("posenet"), layer)
+            plan = DecoderPlan("posenet", layer, loss=loss, samples=64 * (options.steps + WARM_UP))
+            bare, ours = [], []
+            for round_ in range(options.rounds):
+                source = Timed(data)
+                bare.append(bare_step(plan, encoder, source))
+                ours.append(training_step(plan, encoder, source, Path(folder) / f"{layer}-{loss}-{round_}"))
+            row = {
+                "layer": layer,
+                "loss": loss,
+                "bare_ms": 1000 * statistics.median(bare),
+                "training_ms": 1000 * statistics.median(ours),
+                "ratio": statistics.median(one / other for one, other in zip(ours, bare, strict=True)),
+                "samples_a_second": plan.batch / statistics.median(ours),
+            }
+            rows.append(row)
+            print({name: value if isinstance(value, str) else round(value, 2) for name, value in row.items()})
+    if options.json:
+        write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
+
+
+def bare_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed) -> float:
+    """Seconds of a step of the bare loop."""
+    ready = [source.batch(step, plan.batch) for step in range(8)]
+    model = new_model(plan, encoder, source).train()
+    parameters = [parameter for group in model.parameter_groups() for parameter in group["params"]]
+    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=plan.rate, betas=BETAS, fused=True)
+    times = []
+    for step in range(plan.steps):
+        began = time.process_time()
+        optimizer.zero_grad()
+        pictures = ready[step % len(ready)]
+        loss, _, _ = model.loss(pictures, model.codes(pictures), step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        times.append(time.process_time() - began)
+    return statistics.median(times[WARM_UP:])
+
+
+def training_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed, folder: Path) -> float:
+    """Seconds from one batch to the next of the very training that ``netinvert decoder train`` runs."""
+    source.asked.clear()
+    train(plan, encoder, source, TrainingRun(folder, every=plan.steps, progress=False))
+    gaps = [later - earlier for earlier, later in itertools.pairwise(source.asked[STATISTICS:])]
+    return statistics.median(gaps[WARM_UP:])
+
+
+if __name__ == "__main__":
+    main()
