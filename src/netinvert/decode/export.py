@@ -51,8 +51,8 @@ def add_test_figures(path: Path, command: str, figures: Mapping[str, float]) -> 
 def model_card(name: str, content: DecoderFile) -> str:
     """What the decoder is, what it was made from, and how good it is, as Markdown.
 
-    It tells the facts ``command``, ``data``, ``plan`` of the training, ``hours``, ``figures`` on held-out
-    pictures, and those of ``add_test_figures``.
+    It tells the facts ``command``, ``data``, ``plan`` of the training, ``hours``, ``note``, ``figures`` on
+    held-out pictures, and those of ``add_test_figures``.
     """
     facts, architecture = content.facts, content.module.architecture
     plan, tested = facts["plan"], facts.get(TESTED, {})
@@ -71,6 +71,7 @@ def model_card(name: str, content: DecoderFile) -> str:
         f"- Training: `{facts.get('command', 'unknown')}`",
         f"  (loss `{plan['loss']}`, {plan['samples']:,} samples, seed {plan['seed']}, "
         f"{facts.get('hours', 'unknown')} hours on {facts.get('threads', 'unknown')} threads)",
+        *([f"- Note: {facts['note']}"] if facts.get("note") else []),
         "",
         *figures_table("On held-out pictures of the same kind", facts.get("figures")),
         *figures_table(f"By `{tested.get('command')}`", tested.get("figures")),
