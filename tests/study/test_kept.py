@@ -26,7 +26,7 @@ from netinvert.study.kept_measures import (
 )
 from netinvert.study.kept_run import run_kept
 from netinvert.study.kept_scenes import ATTRIBUTES, SETTINGS, SIZE, render, series
-from netinvert.study.ridge import FOLDS, Standard, explained, held_out, inner_products, squared
+from netinvert.study.ridge import FOLDS, Standard, about_groups, explained, held_out, inner_products, squared
 
 
 def source(seed: int = 0) -> torch.Generator:
@@ -213,6 +213,19 @@ def test_a_probe_knows_nothing_of_the_groups_it_is_tried_on():
     assert explained(found, labels) < 0.05
     with pytest.raises(ConfigError, match="too few"):
         held_out(inner_products(codes), labels, groups % 4)
+
+
+def test_a_chair_can_be_compared_with_itself():
+    """A small change beside large differences of groups is read about their means alone."""
+    groups = torch.arange(40).repeat_interleave(4)
+    change = torch.randn(160, 1, generator=source())
+    codes = 20 * torch.randn(40, 30, generator=source(1))[groups] + change * torch.ones(30)
+    alone = inner_products(about_groups(codes, groups))
+    truth = about_groups(change, groups)
+    assert truth.reshape(40, 4).mean(1).abs().max() < 1e-9
+    assert explained(held_out(alone, truth, groups), truth) > 0.999
+    assert change.dtype == torch.float32
+    assert not torch.equal(truth.float(), change)  # which stays as it was
 
 
 def test_products_of_units_are_found_by_parabolas_alone():

@@ -29,7 +29,7 @@ from netinvert.study.kept_measures import (
     shuffled,
 )
 from netinvert.study.kept_scenes import ATTRIBUTES, SIZE, Renders, Series, render, series
-from netinvert.study.ridge import Standard, explained, held_out, inner_products, squared
+from netinvert.study.ridge import Standard, about_groups, explained, held_out, inner_products, squared
 
 Progress = Callable[[str], None]
 
@@ -54,15 +54,18 @@ class Settings:
 class Kept:
     """What a layer keeps of one attribute.
 
-    ``probe`` is the share of the variance that a linear probe reads from held-out chairs' codes,
-    ``probe_by_chance`` the same for shuffled labels; of classes ``right`` and ``right_by_chance`` are the
-    shares it gets right. ``curved`` is the probe's with all products of two units added: what is kept, but
-    not along lines. ``change`` is how far the code moves with the attribute's step, over the mean distance of
-    the codes of two chairs. ``shown`` is how the decoded picture agrees with the truth.
+    ``probe`` is the share of the variance that a linear probe reads from held-out chairs' codes; of values
+    both count about their chair's mean, as in the decoded pictures. ``probe_by_chance`` is the same for
+    shuffled labels; of classes ``right`` and ``right_by_chance`` are the shares it gets right. ``absolute``
+    is the probe's without a chair being compared with itself, and ``curved`` that with all products of two
+    units added: what is kept, but not along lines. ``change`` is how far the code moves with the attribute's
+    step, over the mean distance of the codes of two chairs. ``shown`` is how the decoded picture agrees with
+    the truth.
     """
 
     probe: float
     probe_by_chance: float
+    absolute: float
     curved: float
     change: float
     right: float | None = None
@@ -195,10 +198,14 @@ def _kept(
     distance, seed = numbers
     codes = in_chunks(encoder, one.images.flatten(0, 1))
     truth = one.truth.flatten(0, 1)
-    products = inner_products(Standard.of(codes)(codes))
     others = shuffled(one.truth, _generator(seed)).flatten(0, 1)
+    standard = Standard.of(codes)(codes)
+    products = inner_products(standard)
+    absolute, curved = (held_out(each, truth, one.chairs) for each in (products, squared(products)))
+    if ATTRIBUTES[one.name].kind == "value":
+        truth, others = (about_groups(each, one.chairs) for each in (truth, others))
+        products = inner_products(about_groups(standard, one.chairs))
     read, by_chance = (held_out(products, each, one.chairs) for each in (truth, others))
-    curved = held_out(squared(products), truth, one.chairs)
     before, after = (in_chunks(encoder, images).flatten(1) for images in one.steps)
     shown = None
     if decoder is not None:
@@ -213,7 +220,8 @@ def _kept(
     return Kept(
         probe=explained(read, truth),
         probe_by_chance=explained(by_chance, others),
-        curved=explained(curved, truth),
+        absolute=explained(absolute, one.truth.flatten(0, 1)),
+        curved=explained(curved, one.truth.flatten(0, 1)),
         change=float((after - before).norm(dim=1).mean()) / distance,
         right=right,
         right_by_chance=right_by_chance,

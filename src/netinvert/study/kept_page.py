@@ -36,9 +36,10 @@ def markdown(findings: Findings, command: str) -> str:
             "Each cell: what a linear probe (ridge regression) reads of the attribute from codes of chairs "
             "that it was not fitted on / what is measured in the decoded picture, taken as it is. Both are "
             "shares of variance, R² (below 0: worse than no answer); of parts the share of pictures with the "
-            "right answer. In decoded pictures, values count about their chair's mean; pose is read by the "
-            "network's judge, parts by lines fitted on the judge's codes of originals. Last: the same "
-            "measurements on the originals, and the probe of shuffled labels (the highest of all layers)."
+            "right answer. Values count about their chair's mean, in codes as in pictures: a chair is "
+            "compared with itself. Pose in pictures is read by the network's judge, parts by lines fitted on "
+            "the judge's codes of originals. Last: the same measurements on the originals, and the probe of "
+            "shuffled labels (the highest of all layers)."
         ),
         "",
         *table(_both, [("originals", originals), ("shuffled", chance)]),
@@ -51,11 +52,12 @@ def markdown(findings: Findings, command: str) -> str:
         "",
         *table(lambda kept: f"{kept.change:.2f}", [("step", [ATTRIBUTES[name].step for name in names])]),
         "",
-        "## What is there, but not along straight lines",
+        "## Without comparing a chair with itself",
         "",
-        "R² of the same probe with all products of two units added to the code (of parts too).",
+        "R² of a linear probe of the attribute itself over all chairs / with all products of two units added",
+        "to the code, which finds what is there, but not along straight lines (of parts too).",
         "",
-        *table(lambda kept: f"{kept.curved:.2f}"),
+        *table(lambda kept: f"{kept.absolute:.2f} / {kept.curved:.2f}"),
     ]
     return "\n".join(lines) + "\n"
 

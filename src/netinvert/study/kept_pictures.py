@@ -18,8 +18,8 @@ from netinvert.study.kept_changes import chroma, hue_rotated, moved, resized
 from netinvert.study.kept_measures import object_colour
 from netinvert.study.kept_scenes import ATTRIBUTES, SIZE, SMALL_SIDE, Renders
 
-PROBE, SHOWN, GREY = "#0072b2", "#d55e00", "#777777"
-"""Okabe & Ito's blue and vermilion, which all readers tell apart."""
+PROBE, PALE, SHOWN, GREY = "#0072b2", "#8cc4e8", "#d55e00", "#777777"
+"""Okabe & Ito's blue, a paler one, and vermilion, which all readers tell apart."""
 SHIFTS = (-8, -5, -3, 0, 3, 5, 8)
 SIDES = (44, 48, 52, 58, 64, 68, 72)
 HUES = (0, 60, 120, 180, 240, 300)
@@ -44,7 +44,8 @@ def curves(findings: Findings) -> bytes:
         _panel(axes, findings, name, layers)
     for axes in (words, *panels[len(names) :]):
         axes.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
+    legends = [axes.get_legend_handles_labels() for axes in panels[: len(names)]]
+    handles, labels = max(legends, key=lambda legend: len(legend[1]))
     words.legend(handles, labels, loc="center", frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -58,6 +59,9 @@ def _panel(axes: Any, findings: Findings, name: str, layers: Sequence[str]) -> N
     chance = [each.right_by_chance if classes else each.probe_by_chance for each in found]
     at = list(range(len(layers)))
     axes.plot(at, _drawn(read), "o-", color=PROBE, label="read from the code by a linear probe")
+    if attribute.kind == "value":
+        across = [each.absolute for each in found]
+        axes.plot(at, _drawn(across), "-", color=PALE, label="the same across chairs", zorder=1)
     axes.plot(at, _drawn(chance), ":", color=PROBE, label="the same, shuffled labels")
     shown = {index: each.shown for index, each in enumerate(found) if each.shown is not None}
     measured = [each.right if classes else each.r2 for each in shown.values()]

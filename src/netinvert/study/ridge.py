@@ -40,7 +40,7 @@ class Standard:
 def inner_products(codes: Tensor, others: Tensor | None = None) -> Tensor:
     """(m, n) of codes (m, D) with others (n, D), themselves if not given; float64, over D."""
     right = codes if others is None else others
-    return (codes @ right.T).double() / codes.shape[1]
+    return codes.double() @ right.double().T / codes.shape[1]
 
 
 def held_out(products: Tensor, targets: Tensor, groups: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -73,6 +73,15 @@ def folds(groups: Tensor) -> Tensor:
     if len(places) < FOLDS:
         raise ConfigError(f"{len(places)} objects are too few to hold some out: give {FOLDS} or more")
     return torch.tensor([places[group] for group in groups.tolist()]) % FOLDS
+
+
+def about_groups(rows: Tensor, groups: Tensor) -> Tensor:
+    """Rows (n, ...) less the mean of their group."""
+    found = rows.double().clone()
+    for group in set(groups.tolist()):
+        own = groups == group
+        found[own] -= found[own].mean(0)
+    return found
 
 
 def explained(found: Tensor, targets: Tensor) -> float:
