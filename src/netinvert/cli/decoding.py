@@ -15,6 +15,7 @@ from netinvert.cli.job import Finished
 from netinvert.cli.loading import load_encoder
 from netinvert.decode.evaluation import in_chunks
 from netinvert.decoders import load_decoder
+from netinvert.errors import CodeError
 from netinvert.folders import OutputFolder
 from netinvert.images import fit
 from netinvert.judging import judge, shipped_reference
@@ -43,6 +44,8 @@ def decode_into(settings: DecodeSettings, out: Path, overwrite: bool) -> Finishe
     decoder.check_encoder(encoder)
     decoder = decoder.to(encoder.device)
     inputs = read_inputs(settings.input, encoder)
+    if inputs.remark is not None:
+        raise CodeError(f"{inputs.remark}: use a decoder that was trained for them")
     with OutputFolder(out, json.dumps(dataclasses.asdict(settings)), overwrite) as folder:
         began = time.perf_counter()
         with torch.no_grad():
