@@ -21,11 +21,12 @@ import torch
 
 from netinvert.files import write_json
 from netinvert.pose import training
-from netinvert.pose.batches import Batch, Batches, Views
+from netinvert.pose.batches import Batch, Batches
 from netinvert.pose.steps import TOPOLOGIES, PoseModel, TrainingPlan
 from netinvert.scenes.farm import Farm, render_dataset
 from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.reading import load_arrays
+from netinvert.scenes.views import Views
 from netinvert.training import TrainingRun
 
 WARM_UP = 5

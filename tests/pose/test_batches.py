@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.pose.batches import Batches, Views, background_pool, mirrored, recoloured
+from netinvert.pose.batches import Batches, recoloured
 from netinvert.rotations import geodesic_degrees
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.reading import load_arrays
+from netinvert.scenes.views import Views, background_pool, mirrored
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError
 from netinvert.networks.pose_files import load_pose_network, read_pose_network
-from netinvert.pose.batches import Batches, Views
+from netinvert.pose.batches import Batches
 from netinvert.pose.export import add_test_figures, export
 from netinvert.pose.steps import PoseModel, TrainingPlan, prepared
 from netinvert.pose.training import final_figures, train
 from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.reading import DatasetError, load_arrays
+from netinvert.scenes.views import Views
 from netinvert.training import TrainingError, TrainingRun
 
 QUICK = TrainingPlan(samples=48, batch=8, seed=4)

@@ -23,11 +23,11 @@ from netinvert.decode.cache_building import (
 )
 from netinvert.decode.pictures import Pictures, PictureSource
 from netinvert.decode.shards import CacheError, OpenShard, Shard, as_images, read_rows
-from netinvert.decode.steps import generator_at
 from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
 from netinvert.files import output_error
 from netinvert.locks import Lock
+from netinvert.seeds import generator_at
 
 OPEN = 64
 """Shards that are mapped at the same time."""

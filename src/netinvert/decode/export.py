@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from netinvert.cards import data_command, figures_table
 from netinvert.decode.model import DecoderModel
 from netinvert.decoders.files import SUFFIX, DecoderFile, as_stored, read_decoder, save_decoder
 from netinvert.files import write_atomic
 from netinvert.networks.network import state_sha256
-from netinvert.pose.export import data_command, figures_table
 
 TESTED = "test"
 """The fact that holds the figures of ``netinvert decoder evaluate``."""

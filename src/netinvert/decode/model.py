@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from netinvert.decode.discriminator import SKIP_BELOW, Discriminator
 from netinvert.decode.losses import LossChoice, LossTerm, comparisons, mask_loss
 from netinvert.decode.pictures import Pictures
-from netinvert.decode.steps import generator_at
 from netinvert.decoders.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
 from netinvert.encoder import Encoder, unwrapped
 from netinvert.errors import ConfigError
+from netinvert.seeds import generator_at
 from netinvert.tap import Tap
 from netinvert.training import move_average, rate_at
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from netinvert.decode.crops import random_crops, read_for, reduced
 from netinvert.decode.pictures import Pictures
-from netinvert.decode.steps import generator_at
 from netinvert.errors import ConfigError, ImageError
 from netinvert.images import fit
 from netinvert.samples import DATA
+from netinvert.seeds import generator_at
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 HELD_OUT = 0.05

@@ -13,15 +13,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from netinvert.decode.steps import generator_at
-from netinvert.pose.batches import Views, background_pool, mirrored, shifted
 from netinvert.scenes.reading import Damaged, load_arrays
+from netinvert.scenes.views import POOL, Views, background_pool, mirrored, shifted
+from netinvert.seeds import generator_at
 
 PAPER, PLAIN = 0.5, 0.25
 """The shares of renders before greyish paper, and before any one colour; the others stand before textures."""
 LIGHTNESS, TINT = (0.6, 0.95), 0.04
 """Of paper: the range of its grey, and the deviation of its channels from that."""
-POOL = 3000
 HELD_OUT = 1 << 39
 """A step that no training reaches, for what is drawn of held-out pictures."""
 

@@ -41,7 +41,7 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
             f"transformers:{name} is a kind of network, without weights: give weights=FILE.safetensors or "
             'weights="random", or the name of a model on the hub, or a folder with config.json'
         )
-    with _quiet(transformers):
+    with quiet(transformers.logging):
         config = transformers.CONFIG_MAPPING[name]() if kind else _config(transformers, name)
         config = getattr(config, "vision_config", None) or config
         factory = _class_of(transformers, name, config)
@@ -58,9 +58,8 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
 
 
 @contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """No progress bars and reports of transformers, which go to a terminal that is ours."""
-    logging = transformers.logging
+def quiet(logging: ModuleType) -> Iterator[None]:
+    """No progress bars and reports of the hub's libraries, which go to a terminal that is ours."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

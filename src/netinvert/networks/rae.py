@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetworkError
+from netinvert.networks.huggingface import quiet
 from netinvert.networks.network import Network, Preprocessing
 from netinvert.networks.weights import SHOWN, built
 
@@ -89,7 +89,7 @@ def load_rae(name: str) -> Any:  # noqa: ANN401
         MissingExtraError, NetworkError: as ``load_diffusers``.
     """
     factory, logs = _factory(name)
-    with _quiet(logs[0]), _quiet(logs[1]):
+    with quiet(logs[0]), quiet(logs[1]):
         config = _had(name, "configuration", lambda: factory.load_config(name))
         if config.get("_class_name") != CLASS:
             raise NetworkError(
@@ -166,17 +166,3 @@ def _encoder_state(name: str) -> Mapping[str, Tensor]:
     with safe_open(path, "pt") as file:
         keys = [key for key in file.keys() if key.startswith("encoder.")]  # noqa: SIM118
         return {key.removeprefix("encoder."): file.get_tensor(key) for key in keys}
-
-
-@contextmanager
-def _quiet(logging: ModuleType) -> Iterator[None]:
-    """No progress bars and reports of the hub's libraries, which go to a terminal that is ours."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

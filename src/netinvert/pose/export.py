@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from netinvert.cards import data_command, figures_table
 from netinvert.files import write_atomic
 from netinvert.networks import judge, posenet
 from netinvert.networks.judge import JudgeNet
 from netinvert.networks.pose_files import PoseFile, read_pose_network, save_pose_network
 from netinvert.pose.steps import PoseModel
-from netinvert.scenes.plan import DatasetPlan
 
 TESTED = "test"
 """The fact that holds the figures of ``netinvert pose evaluate``."""
@@ -85,22 +84,3 @@ def model_card(content: PoseFile) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def data_command(plan: Mapping[str, Any]) -> str:
-    """The command that renders the dataset of a plan (``DatasetPlan.to_json``)."""
-    always = ("objects", "identities", "views", "size", "seed")
-    usual = DatasetPlan().to_json()
-    words = ["netinvert", "scenes", "render"]
-    for name, value in DatasetPlan.from_json(plan).to_json().items():
-        if name in always or value != usual[name]:
-            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
-
-
-def figures_table(title: str, figures: Mapping[str, float] | None) -> list[str]:
-    """Lines of Markdown; none without figures."""
-    if not figures:
-        return []
-    rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
-    return [f"{title}:", "", "| figure | value |", "| --- | --- |", *rows, ""]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from netinvert.pose.batches import Batches, Views, background_pool
+from netinvert.pose.batches import Batches
 from netinvert.pose.steps import PoseModel, TrainingPlan, prepared
 from netinvert.rotations import pose_summary
 from netinvert.scenes.reading import load_arrays
+from netinvert.scenes.views import Views, background_pool
 from netinvert.training import TrainingError, TrainingRun, fit, lightning_module
 
 if TYPE_CHECKING:
