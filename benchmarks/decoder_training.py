@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 import torch
 
 import netinvert as ni
-from netinvert.decode.model import BETAS, DecoderPlan
-from netinvert.decode.pictures import Pictures, ScenePictures
-from netinvert.decode.training import CLIP, STATISTICS, new_model, train
-from netinvert.files import write_json
-from netinvert.scenes.farm import Farm, render_dataset
-from netinvert.scenes.plan import DatasetPlan
-from netinvert.training import TrainingRun
+from netinvert.io.files import write_json
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.training.decoder.images import Pictures, ScenePictures
+from netinvert.training.decoder.model import BETAS, DecoderPlan
+from netinvert.training.decoder.train import CLIP, STATISTICS, new_model, train
+from netinvert.training.loop import TrainingRun
 
 WARM_UP = 5
 LOSSES = ("pixel=1", "pixel=1+feature:relu3=0.05")

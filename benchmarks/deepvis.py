@@ -16,16 +16,17 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert import directions
-from netinvert.ascent import ProgressRate
-from netinvert.deepvis import stretched
-from netinvert.files import load_tensors, read_json, save_tensors, write_json
-from netinvert.maximise import maximise
-from netinvert.networks.imagenet import class_names
-from netinvert.objectives import Activate
-from netinvert.pictures import Cell, Row, contact_sheet
-from netinvert.presets import Recipe, maximising_recipe
-from netinvert.presets.deepvis import DEEPVIS, DeepVis, Regularisers, deepvis
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.inversion import units as directions
+from netinvert.inversion.constraints import stretched
+from netinvert.inversion.maximise import maximise
+from netinvert.inversion.objectives import Activate
+from netinvert.inversion.optimizers import ProgressRate
+from netinvert.inversion.presets.by_name import maximising_recipe
+from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
+from netinvert.inversion.schedule import Recipe
+from netinvert.io.files import load_tensors, read_json, save_tensors, write_json
+from netinvert.models.zoo.mobilenets import class_names
 
 CLASSES = (130, 340, 779)
 SHOWN = (224, 224)

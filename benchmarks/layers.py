@@ -19,10 +19,11 @@ import torch
 
 import netinvert as ni
 from netinvert.cli.inputs import image_paths
-from netinvert.files import write_atomic, write_json
-from netinvert.samples import photographs
-from netinvert.study import layer_report, unseen_chairs
-from netinvert.study.layer_tables import PROTOCOLS, Photographs, Settings, run
+from netinvert.experiments import layers_report as layer_report
+from netinvert.experiments import unseen_chairs
+from netinvert.experiments.layers import PROTOCOLS, Photographs, Settings, run
+from netinvert.io.assets import photographs
+from netinvert.io.files import write_atomic, write_json
 
 
 def main() -> None:

@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.files import write_json
-from netinvert.networks.network import Network
-from netinvert.pose.evaluation import fresh_views, read_rotations
-from netinvert.rotations import pose_summary
+from netinvert.io.files import write_json
+from netinvert.models.network import Network
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.cameras import Camera
+from netinvert.scenes.dataset_config import DatasetPlan
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Material, Object3D
-from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.rotations import pose_summary
+from netinvert.training.pose.evaluation import fresh_views, read_rotations
 
 ROOT = Path(__file__).parent.parent
 CHAIRS = ROOT / "tests" / "data" / "chairs"

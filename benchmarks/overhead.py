@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert.files import write_json
-from netinvert.samples import photographs
-from netinvert.tap import Tap
+from netinvert.io.assets import photographs
+from netinvert.io.files import write_json
+from netinvert.models.layer_output import Tap
 
 LAYERS = {
     "mobilenet-v2": {"early": "blocks.5", "middle": "blocks.9", "late": "blocks.16"},

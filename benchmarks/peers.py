@@ -26,9 +26,9 @@ from peers.tables import Place, markdown, rows
 from peers.tools import PACKAGES, TOOLS
 
 import netinvert
-from netinvert.files import load_tensors, write_json
-from netinvert.networks.catalogue import load_network
-from netinvert.pictures import CELL, Cell, Row, contact_sheet
+from netinvert.evaluation.contact_sheet import CELL, Cell, Row, contact_sheet
+from netinvert.io.files import load_tensors, write_json
+from netinvert.models.registry import load_network
 
 
 def main() -> None:

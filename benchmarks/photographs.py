@@ -18,10 +18,10 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.files import load_tensors, save_tensors, write_json
-from netinvert.metrics import psnr, ssim
-from netinvert.pictures import Cell, Row, contact_sheet
-from netinvert.samples import photographs
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.evaluation.metrics import psnr, ssim
+from netinvert.io.assets import photographs
+from netinvert.io.files import load_tensors, save_tensors, write_json
 
 LAYERS = {
     "mobilenet-v2": {"early": "blocks.5", "middle": "blocks.9", "late": "blocks.16"},

@@ -25,18 +25,18 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.files import write_json
-from netinvert.judging import judge_of, read_poses
-from netinvert.metrics import ssim
-from netinvert.pictures import Cell, Row, contact_sheet
-from netinvert.presets import recipe
-from netinvert.recipes import Recipe
-from netinvert.rotations import symmetric_geodesic_degrees
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.evaluation.evaluate import judge_of, read_poses
+from netinvert.evaluation.metrics import ssim
+from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.schedule import Recipe
+from netinvert.io.files import write_json
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import make_object
+from netinvert.scenes.dataset_config import DatasetPlan
 from netinvert.scenes.lights import STUDIO
-from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.rotations import symmetric_geodesic_degrees
 
 LAYERS = ("relu6", "relu7", "fc8")
 PAPER = (206, 212, 218)

@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from netinvert.files import write_json
+from netinvert.io.files import write_json
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.farm import Farm, render_dataset
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_writer import Farm, render_dataset
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import mitsuba_sensor, mitsuba_shapes
-from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
 
 SAMPLES = 16
@@ -109,7 +109,7 @@ def ours(plan: DatasetPlan, count: int) -> dict[str, float]:
 
 
 def mitsuba(plan: DatasetPlan, count: int, variant: str) -> dict[str, float]:
-    import mitsuba as mi  # noqa: PLC0415
+    import mitsuba as mi
 
     mi.set_variant(variant)
     mi.set_log_level(mi.LogLevel.Error)

@@ -20,11 +20,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.files import load_tensors, save_tensors, write_json
-from netinvert.images import fit, read_image
-from netinvert.metrics import error_cvpr15, error_ijcv16, ssim
-from netinvert.pictures import Cell, Row, contact_sheet
-from netinvert.samples import photographs
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.evaluation.metrics import error_cvpr15, error_ijcv16, ssim
+from netinvert.io.assets import photographs
+from netinvert.io.files import load_tensors, save_tensors, write_json
+from netinvert.io.images import fit, read_image
 
 CODES = {"hog": "cells", "hogb": "cells", "dsift": "clamp"}
 """The layer that the paper calls by the network's name."""

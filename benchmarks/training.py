@@ -19,15 +19,15 @@ from unittest.mock import patch
 
 import torch
 
-from netinvert.files import write_json
-from netinvert.pose import training
-from netinvert.pose.batches import Batch, Batches
-from netinvert.pose.steps import TOPOLOGIES, PoseModel, TrainingPlan
-from netinvert.scenes.farm import Farm, render_dataset
-from netinvert.scenes.plan import DatasetPlan
-from netinvert.scenes.reading import load_arrays
-from netinvert.scenes.views import Views
-from netinvert.training import TrainingRun
+from netinvert.io.files import write_json
+from netinvert.scenes.augment import Views
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_reader import load_arrays
+from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.training.loop import TrainingRun
+from netinvert.training.pose import train as training
+from netinvert.training.pose.batches import Batch, Batches
+from netinvert.training.pose.model import TOPOLOGIES, PoseModel, TrainingPlan
 
 WARM_UP = 5
 

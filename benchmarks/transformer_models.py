@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert.metrics import ssim
-from netinvert.pictures import Cell, Row, contact_sheet
-from netinvert.samples import photographs
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.evaluation.metrics import ssim
+from netinvert.io.assets import photographs
 
 LAYERS = ("patch_embed", "blocks.0", "blocks.5", "blocks.11")
 PHOTOGRAPHS = ("astronaut", "chelsea")

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from netinvert.networks.objectron import OBJECTS, Objectron
-from netinvert.networks.tflite import tflite_module
+from netinvert.models.importers.tflite import tflite_module
+from netinvert.models.zoo.objectron import OBJECTS, Objectron
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "netinvert" / "data" / "weights"
 
@@ -55,7 +55,7 @@ def inputs(count: int = 5) -> Tensor:
 
 def parity(path: Path, state: dict[str, Tensor]) -> str:
     """Largest difference of the outputs from the original interpreter's."""
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  (optional)
+    from ai_edge_litert.interpreter import Interpreter
 
     module = Objectron()
     module.load_state_dict(state)

@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 
 import netinvert as ni
-from netinvert.directions import channel
-from netinvert.diversify import diversify
-from netinvert.judging import read_poses
-from netinvert.metrics import ssim
-from netinvert.networks.imagenet import class_names
-from netinvert.objectives import Activate, PoseTowards
-from netinvert.pictures import Cell, Row, contact_sheet
-from netinvert.presets import with_canvas
-from netinvert.rotations import rotation_from_angles
-from netinvert.samples import photographs
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.evaluation.evaluate import read_poses
+from netinvert.evaluation.metrics import ssim
+from netinvert.inversion.canvases import with_canvas
+from netinvert.inversion.diversify import diversify
+from netinvert.inversion.objectives import Activate, PoseTowards
+from netinvert.inversion.units import channel
+from netinvert.io.assets import photographs
+from netinvert.models.zoo.mobilenets import class_names
+from netinvert.scenes.rotations import rotation_from_angles
 
 DOCS = Path(__file__).parent.parent / "docs"
 STEPS = 200

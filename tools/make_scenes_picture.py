@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from netinvert.experiments.dataset_sheet import coloured_parts
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import make_object
+from netinvert.scenes.dataset_config import DatasetPlan
 from netinvert.scenes.lights import STUDIO
-from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.sheets import coloured_parts
 
 SIZE, COLUMNS, GAP = 160, 10, 6
 ROWS = ("chairs", "chairs", "chairs", "tables", "cars", "mugs")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from netinvert.study.unseen_chairs import LAYERS, NETWORK, PLAN
+from netinvert.experiments.unseen_chairs import LAYERS, NETWORK, PLAN
 
 SIDE, GAP, HEAD = 160, 6, 26
 

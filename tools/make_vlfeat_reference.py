@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from netinvert.images import fit, read_image
+from netinvert.io.images import fit, read_image
 
 Floats = npt.NDArray[np.float32]
 PHOTOGRAPHS = Path("src/netinvert/data/photographs")

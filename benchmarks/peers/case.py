@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netinvert.networks.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
+from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.files import save_tensors
-from netinvert.metrics import error_ijcv16, ssim
-from netinvert.samples import chair, photographs
+from netinvert.evaluation.metrics import error_ijcv16, ssim
+from netinvert.io.assets import chair, photographs
+from netinvert.io.files import save_tensors
 from peers import memory
 from peers.case import Case
 from peers.recorder import Recorder

@@ -4,14 +4,6 @@ An :class:`Encoder` turns an image into a code; :func:`invert` turns a code back
 else feeds or judges that round trip. Images are float tensors (N, C, H, W) in [0, 1] everywhere.
 """
 
-from netinvert.canvas import Canvas, Fourier, Pixels
-from netinvert.decoders import Decoder, load_decoder
-from netinvert.deep_prior import DecoderPrior, DeepPrior
-from netinvert.descend import Run, descend
-from netinvert.directions import centre_mask, channel, channel_mask, neuron, space_mask
-from netinvert.diversify import Diversity, diversify
-from netinvert.encoder import Encoder
-from netinvert.energy import Energy, Match, Term
 from netinvert.errors import (
     CodeError,
     ConfigError,
@@ -22,17 +14,22 @@ from netinvert.errors import (
     NetworkError,
     OutputError,
 )
-from netinvert.files import read_code
-from netinvert.images import fit, read_image, write_png
-from netinvert.invert import Inversion, invert, prepare
-from netinvert.lbfgs import LBFGS, WarmUp
-from netinvert.maximise import caricature, maximise
-from netinvert.networks import Network, Preprocessing, list_networks, load_network
-from netinvert.objectives import Activate, Apart, Caricature, PoseTowards
-from netinvert.optimizers import Adam, DecayingAdaGrad, Momentum
-from netinvert.phase import Phase
-from netinvert.presets import MAXIMISING, PRESETS, PRIORS, Recipe, maximising_recipe, recipe, with_canvas
-from netinvert.priors import (
+from netinvert.inversion.augmentations import RandomCover, RandomCrop, RandomNoise, RandomView
+from netinvert.inversion.canvas import Canvas, Fourier, Phase, Pixels
+from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
+from netinvert.inversion.constraints import Ball, Box
+from netinvert.inversion.diversify import Diversity, diversify
+from netinvert.inversion.history import Result, Snapshot, Stop
+from netinvert.inversion.invert import Inversion, invert, prepare
+from netinvert.inversion.lbfgs import LBFGS, WarmUp
+from netinvert.inversion.maximise import caricature, maximise
+from netinvert.inversion.network_canvas import DecoderPrior, DeepPrior
+from netinvert.inversion.objectives import Activate, Apart, Caricature, Energy, Match, PoseTowards, Term
+from netinvert.inversion.optimize import Run, descend
+from netinvert.inversion.optimizers import Adam, DecayingAdaGrad, Momentum
+from netinvert.inversion.presets.by_name import MAXIMISING, PRESETS, maximising_recipe, recipe
+from netinvert.inversion.prior_spec import PRIORS
+from netinvert.inversion.priors import (
     AlphaNorm,
     HuberVariation,
     SecondOrderVariation,
@@ -40,12 +37,15 @@ from netinvert.priors import (
     alpha_norm,
     total_variation,
 )
-from netinvert.progress import Snapshot, Stop
-from netinvert.projections import Ball, Box
-from netinvert.result import Result
-from netinvert.stages import Stage
-from netinvert.transforms import RandomCover, RandomCrop, RandomNoise, RandomView
-from netinvert.with_decoder import decoded_start, on_decoder
+from netinvert.inversion.schedule import Recipe, Stage
+from netinvert.inversion.units import centre_mask, channel, channel_mask, neuron, space_mask
+from netinvert.io.files import read_code
+from netinvert.io.images import fit, read_image, write_png
+from netinvert.models.decoder import Decoder
+from netinvert.models.decoder_files import load_decoder
+from netinvert.models.encoder import Encoder
+from netinvert.models.network import Network, Preprocessing
+from netinvert.models.registry import list_networks, load_network
 
 __version__ = "0.1.0"
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from netinvert import Encoder, load_network, write_png
-from netinvert.decoders.files import DecoderFile, save_decoder
-from netinvert.decoders.upconv import Architecture, UpConvolutional
-from netinvert.study import audit as study_audit
-from netinvert.study import inversions
+from netinvert.experiments import audit as study_audit
+from netinvert.experiments import inversions
+from netinvert.models.decoder_files import DecoderFile, save_decoder
+from netinvert.models.upconv import Architecture, UpConvolutional
 
 JUDGE = """
 import torch

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from netinvert.decoders import load_autoencoder, load_decoder
-from netinvert.files import load_tensors
-from netinvert.images import write_png
-from netinvert.samples import chair
-from netinvert.scenes.farm import Farm, render_dataset
-from netinvert.scenes.plan import DatasetPlan
+from netinvert.io.assets import chair
+from netinvert.io.files import load_tensors
+from netinvert.io.images import write_png
+from netinvert.models.decoder_files import load_autoencoder, load_decoder
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_writer import Farm, render_dataset
 
 POSENET = ["--network", "posenet", "--layer", "fc8"]
 QUICK = ["--samples", 16, "--batch", 8, "--threads", 1, "--every", 1]

@@ -2,7 +2,7 @@
 
 from netinvert import read_image
 from netinvert.cli import deepvis
-from netinvert.files import read_json
+from netinvert.io.files import read_json
 
 FEW = ("--draws", 2, "--steps", 3, "--published-steps", 2)
 

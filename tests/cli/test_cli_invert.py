@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from netinvert import Encoder, load_network, read_image
-from netinvert.files import load_tensors
+from netinvert.io.files import load_tensors
 
 KEYS = {
     "network", "layer", "code_shape", "errors", "psnr", "ssim", "seconds", "steps", "seed", "versions",
@@ -141,7 +141,7 @@ def test_a_grey_network_has_the_photographs_in_grey_as_reference(cli, pictures, 
 def test_the_chair(cli, tmp_path):
     code = tmp_path / "chair.npy"
     options = ["--network", "objectron-chair", "--layer", "blocks.7"]
-    from netinvert import samples  # noqa: PLC0415
+    from netinvert.io import assets as samples
 
     chair = samples.chair()
     Image.fromarray((chair.image[0].permute(1, 2, 0) * 255).byte().numpy()).save(tmp_path / "chair.png")

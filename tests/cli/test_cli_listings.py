@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netinvert import read_code
-from netinvert.files import load_tensors
+from netinvert.io.files import load_tensors
 
 
 def test_networks(cli):
@@ -77,7 +77,7 @@ def test_encode_refuses(cli, net, pictures, tmp_path):
 
 
 def test_demo_says_where_its_report_is(cli, tmp_path, monkeypatch):
-    from netinvert.study import demo  # noqa: PLC0415
+    from netinvert.experiments import demo
 
     monkeypatch.setattr(demo, "run", lambda out, overwrite, progress: out / "report.html")
     assert cli("demo", "--out", tmp_path / "demo").stdout.strip().endswith("report.html")

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from netinvert import Encoder, checkpoint, load_network, read_image
-from netinvert.directions import channel
-from netinvert.files import load_tensors
-from netinvert.maximise import in_units_of_photographs
-from netinvert.networks import imagenet
-from netinvert.objectives import Activate
+from netinvert import Encoder, load_network, read_image
+from netinvert.inversion.maximise import in_units_of_photographs
+from netinvert.inversion.objectives import Activate
+from netinvert.inversion.units import channel
+from netinvert.io import checkpoint
+from netinvert.io.files import load_tensors
+from netinvert.models.zoo import mobilenets as imagenet
 
 FEW = ("--steps", 6)
 REST = {"losses.csv", "loss.png", "contact-sheet.png", "reconstructions.safetensors", "manifest.json"}

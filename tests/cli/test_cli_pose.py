@@ -2,8 +2,8 @@ import json
 
 from PIL import Image
 
-from netinvert.scenes.farm import Farm, render_dataset
-from netinvert.scenes.plan import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_writer import Farm, render_dataset
 
 
 def test_evaluate(cli, tmp_path):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from netinvert import checkpoint
+from netinvert.io import checkpoint
 
 MAIN = [sys.executable, "-c", "from netinvert.cli import main; main()"]
 

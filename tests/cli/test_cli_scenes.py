@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from netinvert.scenes.reading import load_arrays
+from netinvert.scenes.dataset_reader import load_arrays
 
 QUICK = ["--identities", "2", "--views", "2", "--size", "16", "--processes", "1"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from netinvert.presets import PRIORS
-from netinvert.study import inversions
+from netinvert.experiments import inversions
+from netinvert.inversion.prior_spec import PRIORS
 
 QUICK = ("--priors", "tv-isotropic", "none", "--weights", "0.03", "0.3", "--steps", 12)
 

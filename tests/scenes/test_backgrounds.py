@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from netinvert.errors import ConfigError
-from netinvert.scenes.backgrounds import KINDS, composite, random_background, read_photographs
-from netinvert.scenes.occluders import occluded
+from netinvert.scenes.backgrounds import KINDS, composite, occluded, random_background, read_photographs
 
 
 def rng(seed=0):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert import rotations
+from netinvert.scenes import rotations
 from netinvert.scenes.cameras import (
     Camera,
     CameraError,

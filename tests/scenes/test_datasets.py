@@ -23,13 +23,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from netinvert.errors import ConfigError, OutputError
-from netinvert.scenes import farm
-from netinvert.scenes.farm import Farm, WorkerError, render_dataset
-from netinvert.scenes.plan import CHAIRS62, DatasetPlan
-from netinvert.scenes.reading import DatasetError, load_arrays, read_shard, shard_paths
+from netinvert.scenes import dataset_writer as farm
+from netinvert.scenes.catalogue import object_source
+from netinvert.scenes.dataset_config import CHAIRS62, DatasetPlan
+from netinvert.scenes.dataset_reader import DatasetError, load_arrays, read_shard, shard_paths
+from netinvert.scenes.dataset_writer import Farm, WorkerError, render_dataset, shard_bytes
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.shards import shard_bytes
-from netinvert.scenes.sources import object_source
 
 SMALL = DatasetPlan(identities=6, views=2, size=24, seed=2, splits=(0.6, 0.2, 0.2), identities_a_shard=1)
 

@@ -7,13 +7,13 @@ from PIL import Image
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera
+from netinvert.scenes.catalogue import object_source
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_writer import identity_files
 from netinvert.scenes.lights import Light
 from netinvert.scenes.mesh_files import MeshOptions, list_objects, read_object
 from netinvert.scenes.objects import MeshError
-from netinvert.scenes.plan import DatasetPlan
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.shards import identity_files
-from netinvert.scenes.sources import object_source
 
 EVEN = Light((0, 0, 1), (0, 0, 0), (0.5, 0.5, 0.5), bounce=(0.5, 0.5, 0.5), shadow=False)
 CARD = """mtllib card.mtl

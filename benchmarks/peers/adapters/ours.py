@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import netinvert as ni
-from netinvert.progress import Snapshot
+from netinvert.inversion.history import Snapshot
 from peers.case import Case
 from peers.recorder import Finished, Recorder
 

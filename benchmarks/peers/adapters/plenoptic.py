@@ -51,7 +51,7 @@ def _model(case: Case) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            from torchvision.transforms import Normalize  # noqa: PLC0415
+            from torchvision.transforms import Normalize
 
             normalise = Normalize(form.mean, form.std)
             return plenoptic.models.DeepNetFeatures(case.network.module, case.layer, normalise)

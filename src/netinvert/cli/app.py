@@ -52,7 +52,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415  (only for this option)
+        from importlib.metadata import version
 
         typer.echo(f"netinvert {version('netinvert')}")
         raise typer.Exit

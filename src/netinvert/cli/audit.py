@@ -67,10 +67,16 @@ def audit(  # noqa: PLR0913  (one parameter an option)
     efficientnet-lite0 --judge-layer pool --attributes people.csv --out out/audit. A stopped audit is taken
     up again by the same command.
     """
-    from netinvert.cli.audit_job import AuditJob, Sources  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.settings import using_threads  # noqa: PLC0415
-    from netinvert.study.audit_records import Settings  # noqa: PLC0415
-    from netinvert.study.audit_words import attribute_findings, identification_findings  # noqa: PLC0415
+    from netinvert.cli.audit_job import (
+        AuditJob,
+        Sources,
+    )
+    from netinvert.cli.settings import using_threads
+    from netinvert.experiments.audit import Settings
+    from netinvert.experiments.audit_report import (
+        attribute_findings,
+        identification_findings,
+    )
 
     settings = Settings(preset=preset, steps=steps, sample=sample, seed=seed, batch=batch)
     sources = Sources(

@@ -15,22 +15,21 @@ from torch import Tensor
 
 from netinvert.cli.inputs import Inputs, image_paths, is_code_file, read_inputs, sources_of
 from netinvert.cli.loading import load_encoder
-from netinvert.decoders import SHIPPED, Decoder, load_decoder
-from netinvert.encoder import Encoder
 from netinvert.errors import CodeError, ConfigError, NetinvertError
-from netinvert.files import plain_json, save_tensors, write_atomic, write_json
-from netinvert.folders import MANIFEST, OutputFolder
-from netinvert.images import read_image, write_png
-from netinvert.judging import encode_images
-from netinvert.manifest import versions
-from netinvert.networks import load_network
-from netinvert.pictures import png_of
-from netinvert.runs import labels, unique_stems
-from netinvert.study.attributes import Attribute, read_attributes
-from netinvert.study.audit import audit
-from netinvert.study.audit_page import html, sheet, table
-from netinvert.study.audit_records import Audit, Settings, Subject
-from netinvert.study.retrieval import duplicates
+from netinvert.evaluation.attributes import Attribute, read_attributes
+from netinvert.evaluation.contact_sheet import png_of
+from netinvert.evaluation.evaluate import encode_images
+from netinvert.evaluation.retrieval import duplicates
+from netinvert.evaluation.save_results import labels, unique_stems, versions
+from netinvert.experiments.audit import Audit, Settings, Subject, audit
+from netinvert.experiments.audit_report import html, sheet, table
+from netinvert.io.files import plain_json, save_tensors, write_atomic, write_json
+from netinvert.io.folders import MANIFEST, OutputFolder
+from netinvert.io.images import read_image, write_png
+from netinvert.models.decoder import Decoder
+from netinvert.models.decoder_files import SHIPPED, load_decoder
+from netinvert.models.encoder import Encoder
+from netinvert.models.registry import load_network
 
 REPORT, SHEET, TABLE, PICTURES = "report.html", "contact-sheet.png", "audit.json", "pictures"
 

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinvert.decoders import Decoder
-from netinvert.descend import Run
-from netinvert.diversify import prepare_diverse
-from netinvert.encoder import Encoder
-from netinvert.files import load_tensors, save_tensors
-from netinvert.folders import OutputFolder
-from netinvert.invert import Inversion, prepare
-from netinvert.progress import Snapshot
-from netinvert.recipes import Recipe
-from netinvert.result import Result
-from netinvert.with_decoder import decoded_start, on_decoder
+from netinvert.inversion.canvases import decoded_start, on_decoder
+from netinvert.inversion.diversify import prepare_diverse
+from netinvert.inversion.history import Result, Snapshot
+from netinvert.inversion.invert import Inversion, prepare
+from netinvert.inversion.optimize import Run
+from netinvert.inversion.schedule import Recipe
+from netinvert.io.files import load_tensors, save_tensors
+from netinvert.io.folders import OutputFolder
+from netinvert.models.decoder import Decoder
+from netinvert.models.encoder import Encoder
 
 TENSORS = ("image", "code", "target", "losses", "best_step")
 

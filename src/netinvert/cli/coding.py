@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from netinvert.cli.inputs import is_code_file, read_inputs
-from netinvert.encoder import Encoder
 from netinvert.errors import ImageError, OutputError
-from netinvert.files import save_tensors, write_atomic
-from netinvert.runs import labels
+from netinvert.evaluation.save_results import labels
+from netinvert.io.files import save_tensors, write_atomic
+from netinvert.models.encoder import Encoder
 
 
 @dataclass(frozen=True)

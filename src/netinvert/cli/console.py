@@ -19,7 +19,7 @@ def note(text: str) -> None:
 
 def show_json(value: object) -> None:
     """JSON on stdout; numbers that are not finite become null."""
-    from netinvert.files import plain_json  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.io.files import plain_json
 
     typer.echo(json.dumps(plain_json(value), indent=2, ensure_ascii=False))
 

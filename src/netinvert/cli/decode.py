@@ -27,8 +27,11 @@ def decode(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a table.")] = False,
 ) -> None:
     """Turn codes, or the codes of images, into pictures with a trained decoder."""
-    from netinvert.cli.decoding import DecodeSettings, decode_into  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.summary import show_run  # noqa: PLC0415
+    from netinvert.cli.decoding import (
+        DecodeSettings,
+        decode_into,
+    )
+    from netinvert.cli.summary import show_run
 
     settings = DecodeSettings(source, decoder, weights, device)
     show_run(decode_into(settings, out, overwrite), as_json)

@@ -67,17 +67,23 @@ def train(  # noqa: PLR0913  (one parameter an option)
 
     While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
     """
-    import torch  # noqa: PLC0415  (keeps --help quick)
+    import torch
 
-    from netinvert.decode.evaluation import figures_of  # noqa: PLC0415
-    from netinvert.decode.export import export  # noqa: PLC0415
-    from netinvert.decode.model import DecoderPlan  # noqa: PLC0415
-    from netinvert.decode.sources import described, open_source  # noqa: PLC0415
-    from netinvert.decode.training import held_out  # noqa: PLC0415
-    from netinvert.decode.training import train as run_training  # noqa: PLC0415
-    from netinvert.encoder import Encoder  # noqa: PLC0415
-    from netinvert.networks import load_network  # noqa: PLC0415
-    from netinvert.training import TrainingRun, is_main_process  # noqa: PLC0415
+    from netinvert.models.encoder import Encoder
+    from netinvert.models.registry import load_network
+    from netinvert.training.decoder.evaluation import figures_of
+    from netinvert.training.decoder.export import export
+    from netinvert.training.decoder.model import DecoderPlan
+    from netinvert.training.decoder.sources import (
+        described,
+        open_source,
+    )
+    from netinvert.training.decoder.train import held_out
+    from netinvert.training.decoder.train import train as run_training
+    from netinvert.training.loop import (
+        TrainingRun,
+        is_main_process,
+    )
 
     plan = DecoderPlan(
         network=network,
@@ -101,7 +107,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
         out, every, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty(), tell=note
     )
     if cache is not None:
-        from netinvert.decode.cache import cached  # noqa: PLC0415
+        from netinvert.training.decoder.cache import cached
 
         source = cached(source, encoder, cache, out / "cache")
     try:
@@ -146,10 +152,14 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Decode the codes of pictures that the decoder never saw, and compare."""
-    from netinvert.decoders import load_decoder  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.encoder import Encoder  # noqa: PLC0415
-    from netinvert.networks import load_network  # noqa: PLC0415
-    from netinvert.study.decoded import evaluate_on_chairs, evaluate_on_images, evaluation_sheet  # noqa: PLC0415
+    from netinvert.experiments.decoder_evaluation import (
+        evaluate_on_chairs,
+        evaluate_on_images,
+        evaluation_sheet,
+    )
+    from netinvert.models.decoder_files import load_decoder
+    from netinvert.models.encoder import Encoder
+    from netinvert.models.registry import load_network
 
     if card and not name.endswith(".safetensors"):
         raise ConfigError("--card writes into the decoder's file: give that, not a name")
@@ -164,7 +174,7 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     if sheet is not None:
         evaluation_sheet(loaded, encoder, originals).save(sheet)
     if card:
-        from netinvert.decode.export import add_test_figures  # noqa: PLC0415
+        from netinvert.training.decoder.export import add_test_figures
 
         add_test_figures(Path(name), f"netinvert decoder evaluate {Path(name).name} {how}", figures)
     if as_json:

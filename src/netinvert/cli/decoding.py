@@ -13,16 +13,15 @@ import torch
 from netinvert.cli.inputs import read_inputs
 from netinvert.cli.job import Finished
 from netinvert.cli.loading import load_encoder
-from netinvert.decode.evaluation import in_chunks
-from netinvert.decoders import load_decoder
 from netinvert.errors import CodeError
-from netinvert.folders import OutputFolder
-from netinvert.images import fit
-from netinvert.judging import judge, shipped_reference
-from netinvert.manifest import Record, Sample
-from netinvert.networks import weights_sha256
-from netinvert.result import Result
-from netinvert.runs import save_run
+from netinvert.evaluation.evaluate import judge, shipped_reference
+from netinvert.evaluation.save_results import Record, Sample, save_run
+from netinvert.inversion.history import Result
+from netinvert.io.folders import OutputFolder
+from netinvert.io.images import fit
+from netinvert.models.decoder_files import load_decoder
+from netinvert.models.network import weights_sha256
+from netinvert.training.decoder.evaluation import in_chunks
 
 STATUS = "decoded"
 

@@ -48,17 +48,17 @@ def deepvis(  # noqa: PLR0913  (one parameter an option)
 
     Every setting is kept when it is done: the same command goes on where it was stopped.
     """
-    from netinvert.cli.loading import load_encoder  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.settings import using_threads  # noqa: PLC0415
-    from netinvert.study.deepvis_draws import Search  # noqa: PLC0415
-    from netinvert.study.deepvis_search import run  # noqa: PLC0415
+    from netinvert.cli.loading import load_encoder
+    from netinvert.cli.settings import using_threads
+    from netinvert.experiments.deepvis import run
+    from netinvert.experiments.deepvis_draws import Search
 
     if size is not None and size < SMALLEST:
         raise ConfigError(f"--size is at least {SMALLEST} pixels, got {size}")
     search = Search(tuple(channels), draws, steps, published_steps, factor, seed)
     encoder = load_encoder(network, layer, weights, device)
     if size is not None:
-        from netinvert.encoder import Encoder  # noqa: PLC0415
+        from netinvert.models.encoder import Encoder
 
         encoder = Encoder(encoder.network, layer, size=(size, size))
     try:

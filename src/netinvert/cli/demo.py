@@ -16,7 +16,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Invert codes of a 3-D pose network at several layers and leave a report to look at."""
-    from netinvert.study.demo import run  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.experiments.demo import run
 
     report = run(out, overwrite, note)
     if as_json:

@@ -16,18 +16,24 @@ from netinvert.cli.console import Interrupted, note
 from netinvert.cli.inputs import Source
 from netinvert.cli.job import Finished
 from netinvert.cli.progress import Reporter
-from netinvert.deepvis import stretched
-from netinvert.encoder import Encoder
-from netinvert.energy import Term
-from netinvert.files import plain_json
-from netinvert.folders import OutputFolder
-from netinvert.images import write_png
-from netinvert.judging import judge
-from netinvert.manifest import Record, Sample, describe_recipe, versions
-from netinvert.maximise import prepare_maximising
-from netinvert.recipes import Recipe
-from netinvert.result import Result
-from netinvert.runs import restart_name, save_run
+from netinvert.evaluation.evaluate import judge
+from netinvert.evaluation.save_results import (
+    Record,
+    Sample,
+    describe_recipe,
+    restart_name,
+    save_run,
+    versions,
+)
+from netinvert.inversion.constraints import stretched
+from netinvert.inversion.history import Result
+from netinvert.inversion.maximise import prepare_maximising
+from netinvert.inversion.objectives import Term
+from netinvert.inversion.schedule import Recipe
+from netinvert.io.files import plain_json
+from netinvert.io.folders import OutputFolder
+from netinvert.io.images import write_png
+from netinvert.models.encoder import Encoder
 
 
 @dataclass(frozen=True, eq=False)

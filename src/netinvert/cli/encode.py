@@ -26,8 +26,11 @@ def encode(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the codes of images, (N, …), which 'netinvert invert' takes."""
-    from netinvert.cli.coding import CodeFile, write_codes  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.loading import load_encoder  # noqa: PLC0415
+    from netinvert.cli.coding import (
+        CodeFile,
+        write_codes,
+    )
+    from netinvert.cli.loading import load_encoder
 
     file = CodeFile(out, overwrite)
     file.check()

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from netinvert.encoder import Encoder
 from netinvert.errors import ImageError
-from netinvert.files import load_tensors, read_code, sha256_of
-from netinvert.images import read_image
-from netinvert.judging import encode_images
-from netinvert.runs import LABELS, unique_stems
+from netinvert.evaluation.evaluate import encode_images
+from netinvert.evaluation.save_results import LABELS, unique_stems
+from netinvert.io.files import load_tensors, read_code, sha256_of
+from netinvert.io.images import read_image
+from netinvert.models.encoder import Encoder
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 CODES = {".npy", ".safetensors", ".pt", ".pth"}

@@ -82,9 +82,12 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a table.")] = False,
 ) -> None:
     """Find images with these codes. A stopped run is taken up again by the same command."""
-    from netinvert.cli.job import Job  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.settings import Settings, using_threads  # noqa: PLC0415
-    from netinvert.cli.summary import show_run  # noqa: PLC0415
+    from netinvert.cli.job import Job
+    from netinvert.cli.settings import (
+        Settings,
+        using_threads,
+    )
+    from netinvert.cli.summary import show_run
 
     settings = Settings(
         input=source,

@@ -18,22 +18,29 @@ from netinvert.cli.inputs import Inputs, Source, image_paths, read_inputs, sourc
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.progress import Reporter
 from netinvert.cli.settings import DECODER, Settings
-from netinvert.decoders import load_decoder
-from netinvert.directions import parse_mask
-from netinvert.encoder import Encoder
-from netinvert.energy import Match
 from netinvert.errors import ConfigError
-from netinvert.files import plain_json
-from netinvert.folders import OutputFolder
-from netinvert.images import read_image
-from netinvert.judging import Reference, judge, reference_of, shipped_reference
-from netinvert.manifest import Record, Sample, describe_recipe, versions
-from netinvert.metrics import spread
-from netinvert.networks import weights_sha256
-from netinvert.presets import recipe, with_canvas
-from netinvert.recipes import Recipe
-from netinvert.result import Result
-from netinvert.runs import restart_name, save_run
+from netinvert.evaluation.evaluate import Reference, judge, reference_of, shipped_reference
+from netinvert.evaluation.metrics import spread
+from netinvert.evaluation.save_results import (
+    Record,
+    Sample,
+    describe_recipe,
+    restart_name,
+    save_run,
+    versions,
+)
+from netinvert.inversion.canvases import with_canvas
+from netinvert.inversion.history import Result
+from netinvert.inversion.objectives import Match
+from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.schedule import Recipe
+from netinvert.inversion.units import parse_mask
+from netinvert.io.files import plain_json
+from netinvert.io.folders import OutputFolder
+from netinvert.io.images import read_image
+from netinvert.models.decoder_files import load_decoder
+from netinvert.models.encoder import Encoder
+from netinvert.models.network import weights_sha256
 
 More = Callable[[Result], Mapping[str, object]]
 

@@ -17,8 +17,8 @@ def layers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List a network's layers: their codes' shapes, strides and receptive fields in pixels."""
-    from netinvert.layers import list_layers  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.networks import load_network  # noqa: PLC0415
+    from netinvert.models.layers import list_layers
+    from netinvert.models.registry import load_network
 
     loaded = load_network(network, weights)
     found = list_layers(loaded)

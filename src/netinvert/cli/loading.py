@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError
-from netinvert.networks import load_network
+from netinvert.models.encoder import Encoder
+from netinvert.models.registry import load_network
 
 
 def load_encoder(network: str, layer: str, weights: str | None, device: str) -> Encoder:

@@ -50,10 +50,13 @@ def maximise(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a table.")] = False,
 ) -> None:
     """Find the images that a unit, channel, class, direction or pose output likes most."""
-    from netinvert.cli.objective import Wishes  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.settings import using_threads  # noqa: PLC0415
-    from netinvert.cli.summary import show_run  # noqa: PLC0415
-    from netinvert.cli.wishing import MaximiseSettings, maximising_job  # noqa: PLC0415
+    from netinvert.cli.objective import Wishes
+    from netinvert.cli.settings import using_threads
+    from netinvert.cli.summary import show_run
+    from netinvert.cli.wishing import (
+        MaximiseSettings,
+        maximising_job,
+    )
 
     settings = MaximiseSettings(
         network=network,
@@ -99,9 +102,12 @@ def caricature(  # noqa: PLR0913
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a table.")] = False,
 ) -> None:
     """Exaggerate what a layer sees in images."""
-    from netinvert.cli.settings import using_threads  # noqa: PLC0415
-    from netinvert.cli.summary import show_run  # noqa: PLC0415
-    from netinvert.cli.wishing import CaricatureSettings, caricature_job  # noqa: PLC0415
+    from netinvert.cli.settings import using_threads
+    from netinvert.cli.summary import show_run
+    from netinvert.cli.wishing import (
+        CaricatureSettings,
+        caricature_job,
+    )
 
     settings = CaricatureSettings(
         source, network, layer, power, preset, prior, steps, from_noise, seed, weights, device, threads

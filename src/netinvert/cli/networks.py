@@ -11,7 +11,7 @@ from netinvert.cli.console import by, show_json, show_table
 
 def networks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the networks that come with netinvert, and the families it can load."""
-    from netinvert.networks import list_networks  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.models.registry import list_networks
 
     cards = list_networks()
     if as_json:

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import torch
 
-from netinvert.directions import channel, channel_axis, neuron
-from netinvert.encoder import Encoder
-from netinvert.energy import Term
 from netinvert.errors import ConfigError
-from netinvert.files import read_code
-from netinvert.networks.imagenet import class_names
-from netinvert.objectives import Activate, PoseTowards
-from netinvert.rotations import rotation_from_angles
-from netinvert.runs import unique_stems
+from netinvert.evaluation.save_results import unique_stems
+from netinvert.inversion.objectives import Activate, PoseTowards, Term
+from netinvert.inversion.units import channel, channel_axis, neuron
+from netinvert.io.files import read_code
+from netinvert.models.encoder import Encoder
+from netinvert.models.zoo.mobilenets import class_names
+from netinvert.scenes.rotations import rotation_from_angles
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,15 @@ def train(  # noqa: PLR0913  (one parameter an option)
 
     While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
     """
-    from netinvert.files import read_json  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.pose.export import export  # noqa: PLC0415
-    from netinvert.pose.steps import TrainingPlan  # noqa: PLC0415
-    from netinvert.pose.training import final_figures  # noqa: PLC0415
-    from netinvert.pose.training import train as run_training  # noqa: PLC0415
-    from netinvert.training import TrainingRun, is_main_process  # noqa: PLC0415
+    from netinvert.io.files import read_json
+    from netinvert.training.loop import (
+        TrainingRun,
+        is_main_process,
+    )
+    from netinvert.training.pose.export import export
+    from netinvert.training.pose.model import TrainingPlan
+    from netinvert.training.pose.train import final_figures
+    from netinvert.training.pose.train import train as run_training
 
     plan = TrainingPlan(network, head, samples, batch, seed, rate)
     run = TrainingRun(
@@ -106,8 +109,13 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     ] = False,
 ) -> None:
     """Render fresh chairs and compare the poses that a network reads with the cameras'."""
-    from netinvert.networks import load_network  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.pose.evaluation import TRAINED_SEEDS, evaluation_plan, fresh_views, full_evaluation  # noqa: PLC0415
+    from netinvert.models.registry import load_network
+    from netinvert.training.pose.evaluation import (
+        TRAINED_SEEDS,
+        evaluation_plan,
+        fresh_views,
+        full_evaluation,
+    )
 
     if card and weights is None:
         raise ConfigError("--card writes into the file of --weights: give that too")
@@ -118,11 +126,11 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     test = fresh_views(plan, path_traced)
     figures = full_evaluation(loaded, test, weights)
     if sheet is not None:
-        from netinvert.pose.sheets import evaluation_sheet  # noqa: PLC0415
+        from netinvert.training.pose.evaluation import evaluation_sheet
 
         evaluation_sheet(loaded, test, sheet)
     if card and weights is not None:
-        from netinvert.pose.export import add_test_figures  # noqa: PLC0415
+        from netinvert.training.pose.export import add_test_figures
 
         how = f"--identities {identities} --views {views} --seed {seed}{' --path-traced' * path_traced}"
         add_test_figures(weights, f"netinvert pose evaluate --network {network} {how}", figures)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from netinvert.cli.console import note
-from netinvert.progress import Snapshot
+from netinvert.inversion.history import Snapshot
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -17,13 +17,12 @@ from netinvert.cli.job import Finished, Job, Start, read_reference, read_start
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.settings import Settings, using_threads
 from netinvert.cli.wishing import drawing_command, drawing_job_of
-from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError, ImageError, NetinvertError, NetworkError
-from netinvert.files import load_tensors, read_json, sha256_of
-from netinvert.folders import MANIFEST
-from netinvert.judging import Reference, shipped_reference
-from netinvert.manifest import versions
-from netinvert.runs import TENSORS
+from netinvert.evaluation.evaluate import Reference, shipped_reference
+from netinvert.evaluation.save_results import TENSORS, versions
+from netinvert.io.files import load_tensors, read_json, sha256_of
+from netinvert.io.folders import MANIFEST
+from netinvert.models.encoder import Encoder
 
 
 @dataclass(frozen=True)

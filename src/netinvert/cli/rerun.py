@@ -20,8 +20,8 @@ def rerun(
 
     The images are read again if they are as they were; otherwise the codes that the run kept are used.
     """
-    from netinvert.cli.repeating import repeat  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.summary import show_run  # noqa: PLC0415
+    from netinvert.cli.repeating import repeat
+    from netinvert.cli.summary import show_run
 
     done, comparison = repeat(manifest, out, overwrite)
     show_run(done, as_json)

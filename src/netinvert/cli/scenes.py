@@ -53,8 +53,14 @@ def render(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Render a dataset as WebDataset shards. The same command again takes up one that was stopped."""
-    from netinvert.scenes.farm import Farm, render_dataset  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.scenes.plan import CHAIRS62, DatasetPlan  # noqa: PLC0415
+    from netinvert.scenes.dataset_config import (
+        CHAIRS62,
+        DatasetPlan,
+    )
+    from netinvert.scenes.dataset_writer import (
+        Farm,
+        render_dataset,
+    )
 
     plan = DatasetPlan(
         objects=objects,
@@ -104,8 +110,11 @@ def show(  # noqa: PLR0913  (one parameter an option)
     parts: Annotated[bool, typer.Option(help="Show parts instead of colours.")] = False,
 ) -> None:
     """Write a contact sheet: an object a row, a view a column."""
-    from netinvert.scenes.plan import DatasetPlan  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.scenes.sheets import dataset_sheet, fresh_sheet  # noqa: PLC0415
+    from netinvert.experiments.dataset_sheet import (
+        dataset_sheet,
+        fresh_sheet,
+    )
+    from netinvert.scenes.dataset_config import DatasetPlan
 
     if dataset is not None:
         dataset_sheet(dataset, split, identities, views, out, parts)

@@ -13,7 +13,9 @@ from typing import Any, get_args, get_type_hints
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.presets import CANVASES, PRESETS, PriorChoice
+from netinvert.inversion.canvases import CANVASES
+from netinvert.inversion.presets.by_name import PRESETS
+from netinvert.inversion.prior_spec import PriorChoice
 
 COMMAND = "invert"
 DECODER = "decoder"

@@ -15,8 +15,8 @@ from netinvert.cli.console import note, show_json
 from netinvert.errors import ConfigError
 
 if TYPE_CHECKING:
-    from netinvert.study.code_subjects import Subject
-    from netinvert.study.findings import Findings
+    from netinvert.experiments.codes.findings import Findings
+    from netinvert.experiments.codes.subjects import Subject
 
 Decoders = Annotated[
     list[str],
@@ -61,7 +61,7 @@ def perturb(  # noqa: PLR0913  (one parameter an option)
     as_json: AsJson = False,
 ) -> None:
     """Change codes (signs alone, half left out, the largest numbers, noise), decode them, and compare."""
-    from netinvert.study.perturbed_codes import perturbed  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.experiments.codes.perturbed import perturbed
 
     asked = Asked("perturb", tuple(decoder), chairs, seed, data)
     _run(asked, lambda subjects: perturbed(subjects, seed), (out, overwrite), as_json)
@@ -77,7 +77,7 @@ def interpolate(
     as_json: AsJson = False,
 ) -> None:
     """Decode codes between those of two chairs, and see how evenly the pose turns."""
-    from netinvert.study.interpolated_codes import interpolated  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.experiments.codes.interpolated import interpolated
 
     asked = Asked("interpolate", tuple(decoder), chairs, seed, bank=False)
     _run(asked, lambda subjects: interpolated(subjects, seed), (out, overwrite), as_json)
@@ -94,7 +94,7 @@ def random(  # noqa: PLR0913  (one parameter an option)
     as_json: AsJson = False,
 ) -> None:
     """Decode codes drawn at random, number by number or all together, and compare with chairs' own codes."""
-    from netinvert.study.random_codes import random_codes  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.experiments.codes.random import random_codes
 
     asked = Asked("random", tuple(decoder), chairs, seed, data)
     _run(asked, lambda subjects: random_codes(subjects, seed), (out, overwrite), as_json)
@@ -111,7 +111,7 @@ def iterate(  # noqa: PLR0913  (one parameter an option)
     as_json: AsJson = False,
 ) -> None:
     """Encode and decode pictures again and again, and see what stays."""
-    from netinvert.study.iterated_codes import iterated  # noqa: PLC0415  (keeps --help quick)
+    from netinvert.experiments.codes.iterated import iterated
 
     if rounds < 1:
         raise ConfigError(f"--rounds is at least 1, got {rounds}")
@@ -122,11 +122,11 @@ def iterate(  # noqa: PLR0913  (one parameter an option)
 def _run(
     asked: Asked, experiment: Callable[[Sequence[Subject]], Findings], place: tuple[Path, bool], as_json: bool
 ) -> None:
-    from netinvert.decoders import load_decoder  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.files import write_json  # noqa: PLC0415
-    from netinvert.folders import OutputFolder  # noqa: PLC0415
-    from netinvert.manifest import versions  # noqa: PLC0415
-    from netinvert.study.code_subjects import subjects_of  # noqa: PLC0415
+    from netinvert.evaluation.save_results import versions
+    from netinvert.experiments.codes.subjects import subjects_of
+    from netinvert.io.files import write_json
+    from netinvert.io.folders import OutputFolder
+    from netinvert.models.decoder_files import load_decoder
 
     out, overwrite = place
     decoders = [load_decoder(name) for name in asked.decoders]

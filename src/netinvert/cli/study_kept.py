@@ -45,13 +45,13 @@ def kept(  # noqa: PLR0913  (one parameter an option)
     Each varies alone, by known amounts. It is read from the codes by linear probes on chairs that these were
     not fitted on and, with decoders, measured in the decoded pictures.
     """
-    from netinvert.decoders import load_decoder  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.errors import ConfigError  # noqa: PLC0415
-    from netinvert.files import plain_json  # noqa: PLC0415
-    from netinvert.networks import load_network  # noqa: PLC0415
-    from netinvert.study.kept import Settings  # noqa: PLC0415
-    from netinvert.study.kept_run import run_kept  # noqa: PLC0415
-    from netinvert.study.kept_scenes import ATTRIBUTES  # noqa: PLC0415
+    from netinvert.errors import ConfigError
+    from netinvert.experiments.kept.measure import Settings
+    from netinvert.experiments.kept.run import run_kept
+    from netinvert.experiments.kept.scenes import ATTRIBUTES
+    from netinvert.io.files import plain_json
+    from netinvert.models.decoder_files import load_decoder
+    from netinvert.models.registry import load_network
 
     loaded = load_network(network, weights)
     wanted = tuple(dict.fromkeys(layers or loaded.layers))

@@ -33,8 +33,11 @@ def methods(  # noqa: PLR0913  (one parameter an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare optimising, decoding, both together and autoencoders, layer by layer."""
-    from netinvert.cli.settings import using_threads  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.study.methods_run import MethodsPlan, run  # noqa: PLC0415
+    from netinvert.cli.settings import using_threads
+    from netinvert.experiments.methods_run import (
+        MethodsPlan,
+        run,
+    )
 
     plan = MethodsPlan(
         decoders=tuple(decoders) if decoders else MethodsPlan.decoders,

@@ -8,7 +8,7 @@ import typer
 
 from netinvert.cli.console import figure, show_json, show_table
 from netinvert.cli.job import Finished
-from netinvert.judging import ERROR_NAMES
+from netinvert.evaluation.evaluate import ERROR_NAMES
 
 
 def show_run(done: Finished, as_json: bool) -> None:

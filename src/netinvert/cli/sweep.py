@@ -94,9 +94,9 @@ def sweep(  # noqa: PLR0913  (one parameter an option)
     --weights 0.03 0.3 3 --canvases fourier pixels --out out/sweep. A stopped sweep is taken up again by the
     same command.
     """
-    from netinvert.cli.settings import using_threads  # noqa: PLC0415  (keeps --help quick)
-    from netinvert.cli.sweep_job import SweepJob  # noqa: PLC0415
-    from netinvert.study.draws import Settings  # noqa: PLC0415
+    from netinvert.cli.settings import using_threads
+    from netinvert.cli.sweep_job import SweepJob
+    from netinvert.experiments.sweep import Settings
 
     settings = Settings(
         priors=tuple(priors or ()),

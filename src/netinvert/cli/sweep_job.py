@@ -15,14 +15,10 @@ import torch
 
 from netinvert.cli.inputs import Inputs, read_inputs
 from netinvert.cli.loading import load_encoder
-from netinvert.encoder import Encoder
-from netinvert.files import plain_json, write_atomic, write_json
-from netinvert.folders import MANIFEST, OutputFolder
-from netinvert.images import write_png
-from netinvert.manifest import versions
-from netinvert.study.draws import Settings
-from netinvert.study.sweep import (
+from netinvert.evaluation.save_results import versions
+from netinvert.experiments.sweep import (
     Plan,
+    Settings,
     Subject,
     Trial,
     perform,
@@ -30,8 +26,11 @@ from netinvert.study.sweep import (
     recommended,
     recommended_for_all,
 )
-from netinvert.study.sweep_page import Report, html
-from netinvert.study.tradeoff import tradeoff
+from netinvert.experiments.sweep_report import Report, html, tradeoff
+from netinvert.io.files import plain_json, write_atomic, write_json
+from netinvert.io.folders import MANIFEST, OutputFolder
+from netinvert.io.images import write_png
+from netinvert.models.encoder import Encoder
 
 REPORT = "report.html"
 

@@ -13,11 +13,12 @@ from netinvert.cli.inputs import is_code_file, read_inputs, sources_of
 from netinvert.cli.job import read_start
 from netinvert.cli.loading import load_encoder
 from netinvert.cli.objective import Wishes
-from netinvert.encoder import Encoder
 from netinvert.errors import ConfigError, ImageError
-from netinvert.objectives import Caricature
-from netinvert.presets import MAXIMISING, PriorChoice, maximising_recipe
-from netinvert.recipes import Recipe
+from netinvert.inversion.objectives import Caricature
+from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
+from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.schedule import Recipe
+from netinvert.models.encoder import Encoder
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""3-D objects, cameras and pictures of them whose every pixel is known."""
+"""3-D objects, cameras, and images of them whose every pixel is known."""

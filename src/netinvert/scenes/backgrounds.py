@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.errors import ConfigError
-from netinvert.images import read_image
+from netinvert.io.images import read_image
 
 Pixels = NDArray[np.uint8]
 KINDS = ("plain", "gradient", "noise", "checks", "blocks")
@@ -122,7 +122,7 @@ def _blocks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
 def _crop(rng: np.random.Generator, size: int, photographs: Sequence[Pixels]) -> Pixels:
     if not len(photographs):
         raise ConfigError("backgrounds of photographs: give a folder with at least one image")
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     photograph = photographs[int(rng.integers(len(photographs)))]
     height, width = photograph.shape[:2]
@@ -136,3 +136,37 @@ def _mix(
     share: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     return share[..., None] * one + (1 - share[..., None]) * other
+
+
+def occluded(
+    rng: np.random.Generator, picture: Pixels, mask: Pixels, parts: Pixels, share: float
+) -> tuple[Pixels, Pixels, Pixels]:
+    """Hide up to ``share`` of a picture (H, W, 3) behind a bar, a disc or a board; mask and parts follow.
+
+    A ``share`` of 0 leaves everything as it is and draws nothing from the generator.
+    """
+    if share == 0:
+        return picture, mask, parts
+    height, width = mask.shape
+    area = rng.uniform(0, share) * height * width
+    hidden = _shape(rng, (height, width), area)
+    surface = random_background(rng, max(height, width))[:height, :width]
+    return (
+        np.where(hidden[..., None], surface, picture),
+        np.where(hidden, np.uint8(0), mask),
+        np.where(hidden, np.uint8(0), parts),
+    )
+
+
+def _shape(rng: np.random.Generator, size: tuple[int, int], area: float) -> NDArray[np.bool_]:
+    """A turned rectangle, long or squat, or a disc, of at most ``area`` pixels."""
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width]
+    cx, cy, angle = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0, np.pi)
+    if rng.random() < 0.3:
+        return np.asarray(np.hypot(x - cx, y - cy) <= np.sqrt(area / np.pi))
+    aspect = np.exp(rng.uniform(-2, 2))
+    u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+    v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+    half = np.sqrt(area * aspect) / 2, np.sqrt(area / aspect) / 2
+    return np.asarray((np.abs(u) <= half[0]) & (np.abs(v) <= half[1]))

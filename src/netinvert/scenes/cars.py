@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.scenes.assembling import assembled, paint
+from netinvert.scenes.mesh_builder import Piece, assembled, both, box, joined, lathe, paint, panel
 from netinvert.scenes.objects import Material, Object3D
-from netinvert.scenes.shapes import Piece, both, box, joined, lathe, panel
 
 PARTS = ("body", "windows", "wheels", "lights")
 BODY, GLASS, RUBBER, RIM, LAMP, REAR, TRIM = range(7)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cars import car
@@ -39,3 +42,42 @@ def identity_seed(seed: int, index: int) -> int:
     if not 0 <= index < IDENTITIES_A_SEED:
         raise ConfigError(f"identity {index}: a dataset has identities 0 to {IDENTITIES_A_SEED - 1}")
     return seed * IDENTITIES_A_SEED + index
+
+
+@dataclass(frozen=True)
+class ObjectSource:
+    """``make`` gives the object of a seed and a place in the dataset; ``count`` is how many there are, None
+    without end."""
+
+    make: Callable[[int, int], Object3D]
+    count: int | None = None
+
+
+def object_source(objects: str) -> ObjectSource:
+    """A category's objects follow from the seed; those of a folder are its meshes in the order of names.
+
+    Raises:
+        ConfigError: neither a category nor a path.
+        MeshError: a folder without meshes.
+    """
+    if objects in CATEGORIES:
+        return ObjectSource(partial(_made, objects))
+    path = Path(objects)
+    if not path.exists():
+        raise ConfigError(
+            f"no objects {objects!r}: give a category ({', '.join(CATEGORIES)}), a mesh file or a folder"
+        )
+    from netinvert.scenes.mesh_files import list_objects
+
+    paths = list_objects(path) if path.is_dir() else [path]
+    return ObjectSource(partial(_read, paths), len(paths))
+
+
+def _made(category: str, seed: int, _place: int) -> Object3D:
+    return make_object(category, seed)
+
+
+def _read(paths: list[Path], _seed: int, place: int) -> Object3D:
+    from netinvert.scenes.mesh_files import read_object
+
+    return read_object(paths[place % len(paths)])

@@ -8,11 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes import textures
-from netinvert.scenes.chair_backs import BACKS, make_back
-from netinvert.scenes.chair_legs import LEGS, STRETCHERS, make_legs
-from netinvert.scenes.chair_seats import ARMS, SEATS, make_arms, make_seat
+from netinvert.scenes.chair_parts import (
+    ARMS,
+    BACKS,
+    LEGS,
+    SEATS,
+    STRETCHERS,
+    make_arms,
+    make_back,
+    make_legs,
+    make_seat,
+)
+from netinvert.scenes.mesh_builder import Piece, joined
 from netinvert.scenes.objects import Material, Object3D
-from netinvert.scenes.shapes import Piece, joined
 
 PARTS = ("seat", "back", "legs", "arms")
 WOODS = ((0.47, 0.24, 0.09), (0.17, 0.07, 0.03), (0.6, 0.4, 0.2), (0.32, 0.11, 0.05), (0.68, 0.53, 0.33))

@@ -1,4 +1,4 @@
-"""Objects from mesh files: .obj, .glb, .ply, .stl and what else trimesh reads."""
+"""Corners of a mesh's faces: which are at one spot, and the normals there."""
 
 from __future__ import annotations
 
@@ -16,9 +16,144 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
-from netinvert.scenes.mesh_corners import SMALLEST, corner_normals, is_closed, spots_of
-from netinvert.scenes.mesh_surfaces import surface_of
-from netinvert.scenes.objects import Material, MeshError, Object3D
+from netinvert.scenes.objects import Array, Material, MeshError, Object3D
+
+CREASE = 40.0
+"""Degrees between neighbouring faces up to which an edge is shaded as round."""
+SMALLEST = 1e-12
+
+
+def spots_of(mesh: Any) -> NDArray[np.int64]:  # noqa: ANN401
+    """Faces (F, 3) by where their corners are: corners at one spot are one, though files often part them
+    (STL always, others along a texture's seam)."""
+    _, spot = np.unique(mesh.vertices.round(9), axis=0, return_inverse=True)
+    return np.asarray(spot.ravel()[mesh.faces])
+
+
+def is_closed(spots: NDArray[np.int64]) -> bool:
+    """Whether every edge of the faces (F, 3) belongs to two of them."""
+    edges = np.sort(spots[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    return bool((np.unique(edges, axis=0, return_counts=True)[1] == 2).all())
+
+
+def corner_normals(mesh: Any, spots: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: ANN401
+    """Unit normals (F, 3, 3): the mean of the faces around a corner that lie within CREASE of its own."""
+    flat, spot = mesh.face_normals, spots.ravel()
+    order = np.argsort(spot, kind="stable")
+    owner = np.repeat(np.arange(len(spots)), 3)[order]
+    starts = np.searchsorted(spot[order], np.arange(spot.max() + 2))
+    weighted = flat * mesh.area_faces[:, None]
+    mean = np.zeros((len(spot), 3))
+    corners = np.arange(len(spot))
+    reach = int((starts[1:] - starts[:-1]).max())
+    for k in range(min(reach, 64)):  # the k-th face around every corner at once
+        index = starts[spot] + k
+        inside = index < starts[spot + 1]
+        other = owner[index[inside]]
+        near = np.einsum("ij,ij->i", flat[corners[inside] // 3], flat[other]) > np.cos(np.radians(CREASE))
+        mean[corners[inside][near]] += weighted[other[near]]
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    normals = np.where(
+        length > SMALLEST**2, mean / np.maximum(length, SMALLEST**2), np.repeat(flat, 3, axis=0)
+    )
+    return normals.reshape(-1, 3, 3)
+
+
+TEXTURE = 512
+"""The greatest side of a texture in pixels; pictures of objects are small."""
+GREY = (0.4, 0.4, 0.4)
+MOST_COLOURS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """``materials``, which of them each face wears ``material`` (F,), texture coordinates ``uv`` (F, 3, 2),
+    and how many textures were ``missing`` their coordinates."""
+
+    materials: list[Material]
+    material: NDArray[np.int64]
+    uv: NDArray[np.float64]
+    missing: int = 0
+
+
+def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: ANN401  (trimesh is not typed)
+    """The surface of a trimesh mesh; grey where the file says nothing.
+
+    Raises:
+        MeshError: a texture's coordinates are missing and that is to be refused.
+    """
+    count = len(mesh.faces)
+    zeros = np.zeros((count, 3, 2))
+    visual = mesh.visual
+    if visual.kind == "texture":
+        return _textured(mesh, file, refuse_missing)
+    if visual.kind in ("face", "vertex"):
+        colours = (
+            visual.face_colors if visual.kind == "face" else visual.vertex_colors[mesh.faces].mean(axis=1)
+        )
+        shades, index = _palette(np.asarray(colours)[:, :3])
+        return Surface(
+            [Material("coloured", tuple(linear(shade).tolist())) for shade in shades], index, zeros
+        )
+    return Surface([Material("plain", GREY)], np.zeros(count, np.int64), zeros)
+
+
+def _textured(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: ANN401
+    material = mesh.visual.material
+    count = len(mesh.faces)
+    uv = mesh.visual.uv
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    factor = getattr(material, "baseColorFactor", None)
+    if factor is None:
+        factor = getattr(material, "diffuse", None)
+    colour = GREY if factor is None else tuple(linear(_bytes(factor)[:3]).tolist())
+    kind = str(getattr(material, "name", None) or "material")
+    if image is None or uv is None:
+        missing = int(image is not None)
+        if missing and refuse_missing:
+            raise MeshError(f"{file} has a texture but no texture coordinates: export it with them")
+        return Surface([Material(kind, colour)], np.zeros(count, np.int64), np.zeros((count, 3, 2)), missing)
+    texture = _texture(image)
+    white = (1.0, 1.0, 1.0)
+    tint = colour if getattr(material, "baseColorFactor", None) is not None else white
+    # Images count rows from above, texture coordinates from below.
+    coordinates = np.asarray(uv)[mesh.faces] * (1, -1) + (0, 1)
+    finite = np.nan_to_num(coordinates)
+    return Surface([Material(kind, tint, texture)], np.zeros(count, np.int64), finite)
+
+
+def linear(srgb: NDArray[Any]) -> NDArray[np.float64]:
+    """Linear RGB in [0, 1] of 8-bit sRGB."""
+    value = np.asarray(srgb, float) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _bytes(colour: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    """A colour as 0 to 255, whether the file has floats or bytes."""
+    values = np.asarray(colour)
+    return values * 255.0 if values.dtype.kind == "f" and values.max() <= 1 else values.astype(float)
+
+
+def _texture(image: Image.Image) -> Array:
+    picture = image.convert("RGB")
+    if max(picture.size) > TEXTURE:
+        scale = TEXTURE / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    return np.asarray(linear(np.asarray(picture)), np.float32)
+
+
+def _palette(colours: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """At most MOST_COLOURS shades and the nearest of them for each face; exact where there are no more."""
+    shades, index = np.unique(colours.astype(np.uint8), axis=0, return_inverse=True)
+    step = 8
+    while len(shades) > MOST_COLOURS:
+        shades, index = np.unique(
+            (colours // step * step + step // 2).astype(np.uint8), axis=0, return_inverse=True
+        )
+        step *= 2
+    return shades, index.ravel().astype(np.int64)
+
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off")
 Y_UP = (".glb", ".gltf")
@@ -81,7 +216,7 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
 def _load(file: Path) -> tuple[list[tuple[str, Any]], list[str]]:
     """The file's meshes with their names, and the names of the files beside it that cannot be read."""
     try:
-        import trimesh  # noqa: PLC0415  (optional)
+        import trimesh
     except ImportError as error:
         raise MissingExtraError("reading mesh files", "scenes") from error
     if not file.is_file():

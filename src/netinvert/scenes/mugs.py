@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from netinvert.scenes.assembling import assembled, paint
+from netinvert.scenes.mesh_builder import Piece, assembled, bar, lathe, paint
 from netinvert.scenes.objects import Material, Object3D
-from netinvert.scenes.shapes import Piece, bar, lathe
 
 PARTS = ("cup", "handle")
 HANDLES = ("round", "square", "ear", "none")

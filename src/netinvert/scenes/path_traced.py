@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.film import srgb
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Array, Object3D
-from netinvert.scenes.render import check_camera, check_mesh
+from netinvert.scenes.render import check_camera, check_mesh, srgb
 
 VARIANT = "scalar_rgb"
 BOUNCES = 5
@@ -64,7 +63,7 @@ class PathTracer:
 
 def _mitsuba() -> ModuleType:
     try:
-        import mitsuba  # noqa: PLC0415
+        import mitsuba
     except ImportError as error:
         raise MissingExtraError("path tracing", "mitsuba") from error
     if mitsuba.variant() != VARIANT:

@@ -35,8 +35,8 @@ class Tracer:
 
     def __init__(self, corners: Array) -> None:
         try:
-            from embreex.mesh_construction import TriangleMesh  # noqa: PLC0415
-            from embreex.rtcore_scene import EmbreeScene  # noqa: PLC0415
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
         except ImportError as error:
             raise MissingExtraError("rendering", "scenes") from error
         self._scene = EmbreeScene()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from netinvert.scenes import textures
-from netinvert.scenes.assembling import assembled, paint
+from netinvert.scenes.mesh_builder import Piece, assembled, bar, both, box, cushion, lathe, paint
 from netinvert.scenes.objects import Material, Object3D
-from netinvert.scenes.shapes import Piece, bar, both, box, cushion, lathe
 
 PARTS = ("top", "legs")
 TOPS = ("rectangle", "square", "round")

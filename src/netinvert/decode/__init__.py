@@ -1,1 +1,0 @@
-"""Training and evaluating decoders: networks that turn a code into an image."""

@@ -1,0 +1,213 @@
+"""How good reconstructions are: code errors, likeness to the original, and the pose read from both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import CodeError, ConfigError
+from netinvert.evaluation.metrics import code_errors, psnr, ssim
+from netinvert.inversion.history import Result
+from netinvert.io.assets import photographs
+from netinvert.io.images import read_image
+from netinvert.models.encoder import Encoder
+from netinvert.models.registry import load_network
+from netinvert.scenes.pose_reading import PoseReading, pose_differences
+
+ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
+CHUNK = 8
+"""Images that are put through the network at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Codes (R, ...) whose mean distance makes an error of two code norms comparable between layers."""
+
+    name: str
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Azimuth and elevation in degrees, and how sure the network is to see its object, in [0, 1].
+
+    ``presence`` is None for networks that do not say.
+    """
+
+    azimuth: float
+    elevation: float
+    presence: float | None = None
+
+
+@dataclass(frozen=True)
+class PoseFigures:
+    """The pose read from a reconstruction and, where there is one, from the original; how they differ.
+
+    ``azimuth_difference`` and ``rotation_difference`` (geodesic) in degrees, ``keypoint_difference`` the
+    mean distance in pixels.
+    """
+
+    reconstruction: Pose
+    original: Pose | None = None
+    azimuth_difference: float | None = None
+    rotation_difference: float | None = None
+    keypoint_difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown.
+
+    ``pose`` is read by the network that was inverted, which a picture made for it can fool; ``judged`` by
+    another (``Network.judge``).
+    """
+
+    errors: dict[str, float | None]
+    psnr: float | None = None
+    ssim: float | None = None
+    pose: PoseFigures | None = None
+    judged: PoseFigures | None = None
+
+
+def judge(
+    result: Result, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
+) -> list[Figures]:
+    """Figures of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
+    if originals is not None and originals.shape[0] != result.image.shape[0]:
+        raise ConfigError(
+            f"{originals.shape[0]} originals for {result.image.shape[0]} reconstructions; give one each"
+        )
+    count = result.image.shape[0]
+    errors: dict[str, list[float]] = {}
+    if result.target is not None:
+        codes = None if reference is None else reference.codes
+        found = code_errors(result.code, result.target, codes)
+        errors = {name: values.tolist() for name, values in found.items()}
+    likeness: list[list[float]] | None = None
+    if originals is not None:
+        originals = originals.to(result.image)
+        likeness = [measure(result.image, originals).tolist() for measure in (psnr, ssim)]
+    poses = _poses(encoder, result.image, originals)
+    other = judge_of(encoder)
+    judged = None if other is None else _poses(other, result.image, originals)
+    return [
+        Figures(
+            errors={name: errors[name][index] if name in errors else None for name in ERROR_NAMES},
+            psnr=None if likeness is None else likeness[0][index],
+            ssim=None if likeness is None else likeness[1][index],
+            pose=None if poses is None else poses[index],
+            judged=None if judged is None else judged[index],
+        )
+        for index in range(count)
+    ]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean; None if a value is missing or not finite."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+# -- reference codes -----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def encode_images(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
+    """Codes (N, ...) of images (1, C, h, w) of any sizes, a few at a time."""
+    fitted = [encoder.fit(image.to(encoder.device, encoder.dtype)) for image in images]
+    chunks = [fitted[start : start + CHUNK] for start in range(0, len(fitted), CHUNK)]
+    return torch.cat([encoder(torch.cat(chunk)) for chunk in chunks])
+
+
+def shipped_reference(encoder: Encoder) -> Reference | None:
+    """The photographs that netinvert ships; None for networks that take neither colour nor grey images."""
+    if encoder.preprocessing.channels not in (1, 3):
+        return None
+    names, images = photographs(encoder.size, encoder.preprocessing.channels)
+    codes = encode_images(encoder, torch.split(images, 1))
+    if not _differ(codes):
+        return None  # the layer says the same of all of them; there is nothing to divide by
+    return Reference(f"the {len(names)} photographs of netinvert", codes)
+
+
+def reference_of(encoder: Encoder, paths: Sequence[Path], name: str) -> Reference:
+    """The images of these files. Raises ImageError, CodeError."""
+    codes = encode_images(encoder, [read_image(path, encoder.preprocessing.channels) for path in paths])
+    if codes.shape[0] < 2 or not _differ(codes):
+        raise CodeError(
+            f"the reference images of {name} have fewer than two different codes; give more of them"
+        )
+    return Reference(f"the {len(paths)} images of {name}", codes)
+
+
+def _differ(codes: Tensor) -> bool:
+    return not bool((codes == codes[0]).all())
+
+
+# -- poses ---------------------------------------------------------------------------------------------
+
+
+def judge_of(encoder: Encoder) -> Encoder | None:
+    """The network that reads the poses of this one's reconstructions, if it has one."""
+    if encoder.network.judge is None:
+        return None
+    other = load_network(encoder.network.judge)
+    return Encoder(other, other.layers[-1])
+
+
+def _poses(encoder: Encoder, images: Tensor, originals: Tensor | None) -> list[PoseFigures] | None:
+    reading = read_poses(encoder, images)
+    if reading is None:
+        return None
+    ours = _rows(reading)
+    reference = None if originals is None else read_poses(encoder, originals)
+    if reference is None:
+        return [PoseFigures(pose) for pose in ours]
+    difference = pose_differences(reading, reference)
+    columns = (difference.azimuth, difference.rotation, difference.keypoints)
+    rows = zip(ours, _rows(reference), *(_column(values, len(ours)) for values in columns), strict=True)
+    return [PoseFigures(*row) for row in rows]
+
+
+@torch.no_grad()
+def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
+    """The poses in images (N, C, H, W), clipped to [0, 1]; None if the network does not read poses."""
+    network = encoder.network
+    if network.read_pose is None:
+        return None
+    parts = [
+        network.read_pose(network.module(encoder.network_input(encoder.fit(_moved(part, encoder)))))
+        for part in torch.split(images, CHUNK)
+    ]
+    return PoseReading(
+        azimuth=torch.cat([part.azimuth for part in parts]),
+        elevation=torch.cat([part.elevation for part in parts]),
+        rotation=torch.cat([part.rotation for part in parts]),
+        keypoints=_joined([part.keypoints for part in parts]),
+        presence=_joined([part.presence for part in parts]),
+    )
+
+
+def _moved(images: Tensor, encoder: Encoder) -> Tensor:
+    return images.clamp(0, 1).to(encoder.device, encoder.dtype)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _rows(reading: PoseReading) -> list[Pose]:
+    columns = (reading.azimuth, reading.elevation, reading.presence)
+    rows = zip(*(_column(values, len(reading.azimuth)) for values in columns), strict=True)
+    return [Pose(*row) for row in rows]
+
+
+def _column(values: Tensor | None, count: int) -> list[Any]:
+    return [None] * count if values is None else values.tolist()

@@ -1,0 +1,1 @@
+"""The experiments, each from a configuration to a report."""

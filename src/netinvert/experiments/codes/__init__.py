@@ -1,0 +1,1 @@
+"""Codes that are changed, mixed, drawn and iterated."""

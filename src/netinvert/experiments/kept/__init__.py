@@ -1,0 +1,1 @@
+"""What codes keep of an image."""

@@ -1,0 +1,360 @@
+"""Where the image lives while it is optimised. Every parameter has the sample as its first dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from netinvert.errors import ConfigError
+from netinvert.io.assets import photographs
+from netinvert.io.seeds import draw
+
+Shifts = Sequence[tuple[int, int]]
+
+# Lucid's square root of the colour covariance of natural images (ImageNet); columns from light to hue.
+COLOUR_SQRT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+LOGIT_MARGIN = 1e-3
+NOISE = 0.01
+
+
+class Canvas(Protocol):
+    """What :func:`netinvert.descend` needs of an image parametrisation."""
+
+    def __call__(self) -> Tensor:
+        """The whole canvas as images (N, C, H', W')."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is optimised; each (N, ...)."""
+
+    def fixed(self) -> list[Tensor]:
+        """What else the image is made of, where that changes from stage to stage; for checkpoints."""
+
+    def set_jitter(self, amount: int) -> None:
+        """Make room for shifts in ``[0, amount)``; 1 is none. The picture in the middle stays."""
+
+    def set_detail(self, share: float) -> None:
+        """Refine only this share of the resolution, in (0, 1]; the parameters are new ones."""
+
+    def replace(self, image: Tensor) -> None:
+        """Show this image (N, C, H', W') instead, in the same parameters."""
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """The network's view (N, C, H, W) of the canvas at these shifts; the middle for None."""
+
+
+class Pixels:
+    """Pixels themselves: ``image = centre + unit * parameter``, unbounded unless projected.
+
+    ``start`` (N, C, H, W) in image units; ``centre`` one number a channel. With ``unit`` = 1/255 the
+    parameter is a mean-subtracted image in 0..255, in which the constants of the papers are given.
+    ``size`` is the network's view, where ``start`` is larger (room for jitter).
+    """
+
+    def __init__(
+        self,
+        start: Tensor,
+        centre: tuple[float, ...],
+        unit: float = 1.0,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.size = size or (start.shape[-2], start.shape[-1])
+        margin = start.shape[-2] - self.size[0]
+        if margin < 0 or start.shape[-1] - self.size[1] != margin:
+            raise ConfigError(
+                f"a start image of {tuple(start.shape[-2:])} pixels for a view of {self.size} needs the same "
+                "margin, 0 or more, in height and width"
+            )
+        self.unit = unit
+        self.centre = torch.tensor(centre, dtype=start.dtype, device=start.device).view(1, -1, 1, 1)
+        self.parameter = nn.Parameter((start.detach() - self.centre) / unit)
+        self._extent = (start.shape[-2], start.shape[-1])
+
+    def __call__(self) -> Tensor:
+        """Images (N, C, H + margin, W + margin)."""
+        return self.centre + self.unit * self._resized(self.parameter, self._extent)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The one tensor of pixels."""
+        return [self.parameter]
+
+    def fixed(self) -> list[Tensor]:
+        """Nothing."""
+        return []
+
+    def replace(self, image: Tensor) -> None:
+        """Show this image."""
+        with torch.no_grad():
+            pixels = (image - self.centre) / self.unit
+            self.parameter.copy_(self._resized(pixels, self.parameter.shape[-2:]))
+
+    def set_detail(self, share: float) -> None:
+        """Pixels of a coarser grid, with bilinear interpolation between them."""
+        coarse = tuple(
+            min(length, max(2, round(share * length))) if share < 1 else length for length in self._extent
+        )
+        if coarse != tuple(self.parameter.shape[-2:]):
+            with torch.no_grad():
+                full = self._resized(self.parameter, self._extent)
+                self.parameter = nn.Parameter(self._resized(full, coarse).contiguous())
+
+    @staticmethod
+    def _resized(pixels: Tensor, size: Sequence[int]) -> Tensor:
+        if tuple(pixels.shape[-2:]) == tuple(size):
+            return pixels
+        return nn.functional.interpolate(pixels, list(size), mode="bilinear", antialias=True)
+
+    def set_jitter(self, amount: int) -> None:
+        """Grow (by repeating the border) or crop to ``size + amount - 1``."""
+        now = self._extent[0] - self.size[0]
+        if now == amount - 1:
+            return
+        self.set_detail(1.0)
+        self._extent = (self.size[0] + amount - 1, self.size[1] + amount - 1)
+        before = (amount - 1) // 2 - now // 2
+        after = (amount - 1) - now - before
+        grown = nn.functional.pad(self.parameter.detach(), (before, after, before, after), mode="replicate")
+        self.parameter = nn.Parameter(grown.contiguous())
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """Crops of the canvas."""
+        height, width = self.size
+        margin = image.shape[-2] - height
+        if shifts is None or margin == 0:
+            start = margin // 2
+            return image[..., start : start + height, start : start + width]
+        crops = [x[..., y : y + height, z : z + width] for x, (y, z) in zip(image, shifts, strict=True)]
+        return torch.stack(crops)
+
+
+class Fourier:
+    """The image's spectrum with a 1/f scale, decorrelated colour and a sigmoid (Olah et al. 2017).
+
+    ``start`` (N, C, H, W) in [0, 1]. Any size, odd too; any channel count (colour is decorrelated for 3).
+    Jitter rolls the image round, for a spectrum has no border.
+    """
+
+    def __init__(self, start: Tensor, decay: float = 1.0) -> None:
+        _, channels, height, width = start.shape
+        self.size = (height, width)
+        like = {"dtype": start.dtype, "device": start.device}
+        down = torch.fft.fftfreq(height, **like)[:, None]
+        right = torch.fft.rfftfreq(width, **like)[None, :]
+        frequency = torch.sqrt(down.square() + right.square()).clamp_min(1.0 / max(height, width))
+        self.scale = (0.25 / frequency**decay)[..., None]
+        self.colour = colour_matrix(start) if channels == 3 else None
+        self.spectrum = nn.Parameter(self._analyse(start.detach()))
+        self._middle = 0
+        self._rest: Tensor | None = None  # the whole spectrum, where only low frequencies are refined
+
+    @classmethod
+    def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Fourier:
+        """A canvas of nearly grey noise, one seed a sample; ``shape`` is (C, H, W)."""
+        canvas = cls(torch.full((len(seeds), *shape), 0.5, dtype=like.dtype, device=like.device))
+        noise = draw(
+            seeds,
+            lambda source: torch.randn(canvas.spectrum.shape[1:], generator=source, dtype=torch.float32),
+        )
+        with torch.no_grad():
+            canvas.spectrum.copy_(NOISE * noise)
+        return canvas
+
+    def _analyse(self, image: Tensor) -> Tensor:
+        logits = to_logits(image, self.colour)
+        return torch.view_as_real(torch.fft.rfft2(logits, norm="ortho")) / self.scale
+
+    def __call__(self) -> Tensor:
+        """Images (N, C, H, W) strictly within (0, 1)."""
+        spectrum = torch.view_as_complex((self._whole() * self.scale).contiguous())
+        # s= keeps odd widths odd.
+        logits = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        if self.colour is not None:
+            logits = torch.einsum("dc,nchw->ndhw", self.colour, logits)
+        return torch.sigmoid(logits)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The one spectrum, real and imaginary parts in the last dimension."""
+        return [self.spectrum]
+
+    def fixed(self) -> list[Tensor]:
+        """The whole spectrum, where only its low frequencies are refined."""
+        return [] if self._rest is None else [self._rest]
+
+    def replace(self, image: Tensor) -> None:
+        """Show this image (clipped to the sigmoid's range)."""
+        with torch.no_grad():
+            found = self._analyse(image)
+            if self._rest is not None:
+                self._rest, found = found, self._low(found, self._reach(self.spectrum))
+            self.spectrum.copy_(found)
+
+    def set_jitter(self, amount: int) -> None:
+        """No room is needed. Shifts count from their middle, so that the image stays where it is."""
+        self._middle = (amount - 1) // 2
+
+    def set_detail(self, share: float) -> None:
+        """Only frequencies up to this share of the highest; the others stay as they are."""
+        with torch.no_grad():
+            whole = self._whole().clone()
+        reach = [max(1, int(share * length / 2)) for length in self.size]
+        coarse = share < 1 and min(self.size) > 3
+        self._rest = whole if coarse else None
+        low = self._low(whole, (reach[0], reach[1])) if coarse else whole
+        self.spectrum = nn.Parameter(low.contiguous())
+
+    def _whole(self) -> Tensor:
+        """The spectrum with the frequencies that are not refined."""
+        if self._rest is None:
+            return self.spectrum
+        down, right = self._reach(self.spectrum)
+        middle = self._rest[:, :, down + 1 : -down]
+        beside = torch.cat(
+            [self._rest[:, :, : down + 1, right + 1 :], self._rest[:, :, -down:, right + 1 :]], 2
+        )
+        low = torch.cat([self.spectrum, beside], 3)
+        return torch.cat([low[:, :, : down + 1], middle, low[:, :, down + 1 :]], 2)
+
+    @staticmethod
+    def _low(whole: Tensor, reach: tuple[int, int]) -> Tensor:
+        """Frequencies of at most ``reach`` periods: rows 0 … down, -down … -1, columns 0 … right."""
+        down, right = reach
+        return torch.cat([whole[:, :, : down + 1, : right + 1], whole[:, :, -down:, : right + 1]], 2)
+
+    @staticmethod
+    def _reach(low: Tensor) -> tuple[int, int]:
+        return (low.shape[2] - 1) // 2, low.shape[3] - 1
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """The image rolled round."""
+        if shifts is None:
+            return image
+        return rolled(image, [(down - self._middle, right - self._middle) for down, right in shifts])
+
+
+def rolled(image: Tensor, shifts: Shifts | None) -> Tensor:
+    """The images rolled round, each by its own shift."""
+    if shifts is None:
+        return image
+    return torch.stack([torch.roll(x, shift, (-2, -1)) for x, shift in zip(image, shifts, strict=True)])
+
+
+def to_logits(image: Tensor, colour: Tensor | None) -> Tensor:
+    """What the sigmoid makes images in [0, 1] of, in decorrelated colours."""
+    logits = torch.logit(image.clamp(LOGIT_MARGIN, 1 - LOGIT_MARGIN))
+    if colour is not None:
+        logits = torch.einsum("dc,nchw->ndhw", torch.linalg.inv(colour), logits)
+    return logits
+
+
+def colour_matrix(like: Tensor) -> Tensor:
+    """From decorrelated colours to RGB, columns no longer than 1."""
+    root = torch.tensor(COLOUR_SQRT, dtype=like.dtype, device=like.device)
+    matrix: Tensor = root / root.norm(dim=0).max()
+    return matrix
+
+
+SPREAD = 1.0
+"""Standard deviation of the values before the sigmoid, which uses most of the range and saturates little."""
+
+
+class Phase:
+    """MACO (Fel et al. 2023): ``image = sigmoid(colour · irfft(magnitude · exp(i phase)))``, standardised.
+
+    ``phase`` (N, C, H, W // 2 + 1) in radians; ``magnitude`` (C, H, W // 2 + 1) from
+    :func:`natural_magnitude`. Nothing can be made sharper or louder than natural images are, so no other
+    prior is needed.
+    """
+
+    def __init__(self, phase: Tensor, magnitude: Tensor, size: tuple[int, int]) -> None:
+        self.size = size
+        self.phase = nn.Parameter(phase.detach().clone())
+        self.magnitude = magnitude
+        self.colour = colour_matrix(phase) if phase.shape[1] == 3 else None
+
+    @classmethod
+    def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Phase:
+        """Random phases, one seed a sample; ``shape`` is (C, H, W)."""
+        channels, height, width = shape
+        columns = width // 2 + 1
+        phase = draw(
+            seeds,
+            lambda source: torch.randn(channels, height, columns, generator=source, dtype=torch.float32),
+        )
+        magnitude = natural_magnitude(shape).to(like)
+        return cls(phase.to(like), magnitude, (height, width))
+
+    @classmethod
+    def of(cls, image: Tensor) -> Phase:
+        """The phases of images (N, C, H, W) in [0, 1]; the magnitudes are lost."""
+        size = (image.shape[-2], image.shape[-1])
+        magnitude = natural_magnitude((image.shape[1], *size)).to(image)
+        return cls(_phase_of(image), magnitude, size)
+
+    def __call__(self) -> Tensor:
+        """Images (N, C, H, W) within (0, 1)."""
+        spectrum = torch.polar(self.magnitude.expand_as(self.phase), self.phase)
+        values = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        spread, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True)
+        values = SPREAD * (values - mean) / spread
+        if self.colour is not None:
+            values = torch.einsum("dc,nchw->ndhw", self.colour, values)
+        return torch.sigmoid(values)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The phases."""
+        return [self.phase]
+
+    def fixed(self) -> list[Tensor]:
+        """Nothing."""
+        return []
+
+    def replace(self, image: Tensor) -> None:
+        """Take the phases of these images."""
+        with torch.no_grad():
+            self.phase.copy_(_phase_of(image))
+
+    def set_jitter(self, amount: int) -> None:
+        """Nothing to make room for: jitter rolls the image round."""
+
+    def set_detail(self, share: float) -> None:
+        """Raises ConfigError for less than all."""
+        if share < 1:
+            raise ConfigError("the phase canvas has its magnitudes fixed, so it has no coarse stage")
+
+    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+        """The image rolled round."""
+        return rolled(image, shifts)
+
+
+def natural_magnitude(shape: tuple[int, int, int]) -> Tensor:
+    """How strong each frequency is in photographs, (C, H, W // 2 + 1), from the slope of their spectra.
+
+    For three channels: the mean amplitude of the package's photographs in decorrelated colours, smoothed to
+    c / f^s a channel, for so few pictures say more about themselves than about their kind.
+    """
+    channels, height, width = shape
+    down, right = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :]
+    frequency = torch.sqrt(down.square() + right.square()).clamp_min(1.0 / max(height, width))
+    if channels != 3:
+        return (1 / frequency).expand(channels, -1, -1).contiguous()
+    _, images = photographs((128, 128))
+    spectrum = torch.fft.rfft2(to_logits(images, colour_matrix(images)), norm="ortho").abs().mean(0)
+    down, right = torch.fft.fftfreq(128)[:, None], torch.fft.rfftfreq(128)[None, :]
+    known = torch.sqrt(down.square() + right.square())
+    inside = (known > 0) & (known < 0.5)
+    magnitudes = []
+    for each in spectrum:
+        x, y = known[inside].log(), each[inside].log()
+        slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+        magnitudes.append(torch.exp(y.mean() + slope * (frequency.log() - x.mean())))
+    magnitude: Tensor = torch.stack(magnitudes) * math.sqrt(height * width) / 128
+    return magnitude
+
+
+def _phase_of(image: Tensor) -> Tensor:
+    colour = colour_matrix(image) if image.shape[1] == 3 else None
+    phase: Tensor = torch.fft.rfft2(to_logits(image.detach(), colour), norm="ortho").angle()
+    return phase

@@ -1,0 +1,133 @@
+"""Canvases by name, and recipes on other canvases than their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+from netinvert.inversion.canvas import Canvas, Fourier, Phase, Pixels
+from netinvert.inversion.network_canvas import DecoderPrior, DeepPrior
+from netinvert.inversion.optimizers import Adam, DecayingAdaGrad, Momentum
+from netinvert.inversion.schedule import Recipe, Stage
+from netinvert.io.images import fit
+from netinvert.io.seeds import draw
+from netinvert.models.decoder import Decoder
+from netinvert.models.encoder import Encoder
+
+PIXEL = 1 / 255
+"""The papers measure images in 0..255 around the mean; their pixel canvas keeps that as its unit."""
+START_NOISE = 0.05
+DEEP_PRIOR_RATE = 0.01
+
+
+def fourier_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """A spectrum, of nearly grey noise or of start images."""
+    if start is not None:
+        return Fourier(start)
+    return Fourier.noise(_shape(encoder), seeds, _like(encoder))
+
+
+def pixel_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """Pixels in units of [0, 1] without a bound, around the network's grey."""
+    if start is None:
+        shape = _shape(encoder)
+        noise = draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
+        start = around_centre(encoder, START_NOISE / PIXEL * noise)
+    return Pixels(start, encoder.centre, size=encoder.size)
+
+
+def phase_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """A spectrum of natural magnitude, with random phases or those of start images."""
+    return Phase.noise(_shape(encoder), seeds, _like(encoder)) if start is None else Phase.of(start)
+
+
+def deep_prior_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """An untrained network. Raises ConfigError for start images."""
+    if start is not None:
+        raise ConfigError("the deep-prior canvas cannot start from an image; use another canvas for that")
+    return DeepPrior(_shape(encoder), seeds, _like(encoder))
+
+
+CANVASES: dict[str, Callable[[Encoder, Sequence[int], Tensor | None], Canvas]] = {
+    "fourier": fourier_canvas,
+    "pixels": pixel_canvas,
+    "phase": phase_canvas,
+    "deep-prior": deep_prior_canvas,
+}
+
+
+def with_canvas(how: Recipe, encoder: Encoder, canvas: str) -> Recipe:
+    """The recipe on another canvas, in units of [0, 1].
+
+    Only for optimisers whose steps do not depend on the canvas's unit (L-BFGS, Adam). The weights of a deep
+    prior are moved by Adam, as many steps as the recipe has. Raises ConfigError.
+    """
+    if canvas not in CANVASES:
+        raise ConfigError(f"there is no canvas '{canvas}'; choose from {', '.join(CANVASES)}")
+    if how.raw or any(isinstance(stage.optimizer, Momentum | DecayingAdaGrad) for stage in how.stages):
+        if canvas == "pixels":
+            return how
+        raise ConfigError(
+            f"the steps of '{how.name}' are made for pixels in 0..255; use another preset with this canvas"
+        )
+    make = CANVASES[canvas]
+    stages = how.stages
+    if canvas == "deep-prior":
+        stages = (Stage(how.steps, Adam(DEEP_PRIOR_RATE)),)
+    return replace(how, canvas=lambda seeds, start: make(encoder, seeds, start), stages=stages)
+
+
+def around_centre(encoder: Encoder, noise: Tensor) -> Tensor:
+    """The network's grey with noise given in 0..255."""
+    centre = torch.tensor(encoder.centre, dtype=encoder.dtype, device=encoder.device).view(-1, 1, 1)
+    return centre + PIXEL * noise.to(encoder.device, encoder.dtype)
+
+
+def _shape(encoder: Encoder) -> tuple[int, int, int]:
+    return (encoder.preprocessing.channels, *encoder.size)
+
+
+def _like(encoder: Encoder) -> Tensor:
+    return torch.empty(0, dtype=encoder.dtype, device=encoder.device)
+
+
+RATE, HALVING = 0.03, 50
+"""Of Adam, in units of the code's root mean square."""
+STEPS = 200
+
+
+def decoded_start(decoder: Decoder, encoder: Encoder, code: Tensor) -> Tensor:
+    """The decoder's pictures (N, C, *encoder.size) of codes, to start an optimisation from.
+
+    Raises CodeError for an encoder that the decoder does not belong to.
+    """
+    decoder.check_encoder(encoder)
+    with torch.no_grad():
+        images = decoder(encoder.check_code(code))
+    return fit(images, encoder.size).to(encoder.device, encoder.dtype)
+
+
+def on_decoder(how: Recipe, decoder: Decoder, encoder: Encoder, code: Tensor) -> Recipe:
+    """The recipe with the decoder's input as its canvas, starting from the codes (Nguyen et al. 2016).
+
+    The decoder's own pictures are all that can be found, so priors are left out; Adam moves its input, in
+    units of the root mean square of each code, for as many steps as the recipe has, ``STEPS`` at most.
+    Raises CodeError for an encoder that the decoder does not belong to.
+    """
+    decoder.check_encoder(encoder)
+    start = encoder.check_code(code)
+    unit = start.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (start.ndim - 1))
+    if not bool((unit > 0).all()):
+        raise ConfigError("a code of nothing but zeros gives the decoder's input no scale: leave it out")
+
+    def canvas(seeds: Sequence[int], image: Tensor | None) -> Canvas:
+        if image is not None:
+            raise ConfigError("a decoder's canvas starts from the code, not from an image")
+        return DecoderPrior(lambda offset: decoder(start + unit * offset), torch.zeros_like(start))
+
+    stages = (Stage(min(how.steps, STEPS), Adam(RATE, halving=HALVING)),)
+    return replace(how, canvas=canvas, stages=stages, priors=(), prior="none")

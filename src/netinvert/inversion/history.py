@@ -1,0 +1,180 @@
+"""What an optimisation gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from netinvert.evaluation.metrics import error_ijcv16
+
+if TYPE_CHECKING:
+    from netinvert.models.encoder import Encoder
+
+GOING, CONVERGED, STOPPED, DIVERGED, NO_GRADIENT = range(5)
+STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The best image found for each sample, and how it got there.
+
+    ``image`` (N, C, H, W) as optimised (only a canvas without bounds leaves [0, 1]); ``code`` (N, ...) of
+    that image; ``target`` (N, ...); ``losses`` (steps, T, N), one row a term of ``terms``, NaN where a
+    sample had stopped; ``best_step`` (N,); ``status`` one text a sample.
+    """
+
+    image: Tensor
+    code: Tensor
+    target: Tensor | None
+    losses: Tensor
+    terms: tuple[str, ...]
+    best_step: Tensor
+    status: tuple[str, ...]
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def steps(self) -> int:
+        """How many evaluations of network and gradient were made."""
+        return self.losses.shape[0]
+
+    @property
+    def error(self) -> Tensor:
+        """‖Φ - Φ0‖ / ‖Φ0‖ of each sample, (N,): the normalised error of Mahendran & Vedaldi 2016."""
+        if self.target is None:
+            raise ValueError("this energy had no target code, so there is no code error")
+        return error_ijcv16(self.code, self.target)
+
+    def save(
+        self,
+        folder: str | Path,
+        encoder: Encoder | None = None,
+        original: Tensor | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write PNGs, float tensors, losses and ``manifest.json`` into a new folder; gives its path.
+
+        With the ``encoder`` all errors are known, with the ``original`` (1 or N, C, h, w) the likeness too.
+        Raises OutputError.
+        """
+        from netinvert.evaluation.save_results import save_result
+
+        return save_result(self, folder, encoder, original, overwrite)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a sample may stop early: at an energy of ``below``, or after ``patience`` steps without progress.
+
+    Progress is an energy smaller than the best by the share ``improvement`` of it.
+    """
+
+    below: float = -math.inf
+    patience: int | None = None
+    improvement: float = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a callback sees after a step.
+
+    ``losses`` (T, N) weighted values of ``terms``; ``image`` (N, C, H, W) the view just evaluated;
+    ``best_image`` (N, C, H, W) and ``best_loss`` (N,) so far. Tensors are live: clone what you keep.
+    """
+
+    step: int
+    steps: int
+    terms: tuple[str, ...]
+    losses: Tensor
+    image: Tensor
+    best_image: Tensor
+    best_loss: Tensor
+
+
+class Tracker:
+    """Losses, best images and status of every sample. ``view`` (N, C, H, W) is what the network sees."""
+
+    def __init__(self, view: Tensor, terms: tuple[str, ...], steps: int) -> None:
+        count = view.shape[0]
+        self.terms = terms
+        self.steps = steps
+        self.step = 0
+        self.losses = view.new_full((steps, len(terms), count), torch.nan)
+        self.best_image = view.detach().clone()
+        self.best_loss = view.new_full((count,), torch.inf)
+        self.best_step = torch.zeros(count, dtype=torch.long, device=view.device)
+        self.status = torch.full((count,), GOING, dtype=torch.long, device=view.device)
+        self._mark = self.best_loss.clone()  # the energy from which progress is counted, and when it was met
+        self._marked = self.best_step.clone()
+
+    @property
+    def going(self) -> Tensor:
+        """Which samples go on, (N,)."""
+        return self.status == GOING
+
+    def forget(self) -> None:
+        """Start to look for the best anew: energies of random views say little of the image."""
+        self.best_loss.fill_(torch.inf)
+        self._mark.fill_(torch.inf)
+        self._marked.fill_(self.step)
+
+    def record(
+        self, values: Tensor, view: Tensor, finite: Tensor, stop: Stop, averaged: int | None = None
+    ) -> None:
+        """Take the weighted terms (T, N) of a step and the views they belong to.
+
+        ``averaged``: this view is to be averaged with so many before it, instead of competing with them.
+        """
+        going = self.going
+        losses = values.sum(0)
+        self.losses[self.step] = torch.where(going, values, torch.nan)
+        better = going & finite & (losses < self.best_loss)
+        if averaged is not None:
+            better = going & finite
+            view = torch.lerp(view, self.best_image, averaged / (averaged + 1))
+        if bool(better.all()):  # the usual case, and a plain copy is much quicker than a masked one
+            self.best_image.copy_(view)
+        else:
+            self.best_image[better] = view[better]
+        self.best_loss = torch.where(better, losses, self.best_loss)
+        self.best_step[better] = self.step
+        progress = better & ~(losses >= self._mark - stop.improvement * self._mark.abs())
+        self._mark = torch.where(progress, losses, self._mark)
+        self._marked[progress] = self.step
+        self.step += 1
+        self.end(self.best_loss <= stop.below, STOPPED)
+        if stop.patience is not None:
+            self.end(self.step - self._marked > stop.patience, STOPPED)
+
+    def end(self, which: Tensor, status: int) -> None:
+        """Set the status of those of ``which`` (N,) that were still going."""
+        self.status = torch.where(self.going & which, status, self.status)
+
+    def snapshot(self, values: Tensor, view: Tensor) -> Snapshot:
+        """For the callback."""
+        return Snapshot(self.step, self.steps, self.terms, values, view, self.best_image, self.best_loss)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything, as tensors."""
+        return {
+            "losses": self.losses[: self.step],
+            "best_image": self.best_image,
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+            "status": self.status,
+            "mark": self._mark,
+            "marked": self._marked,
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state`."""
+        self.step = state["losses"].shape[0]
+        self.losses[: self.step] = state["losses"]
+        self.best_image, self.best_loss = state["best_image"], state["best_loss"]
+        self.best_step, self.status = state["best_step"], state["status"]
+        self._mark, self._marked = state["mark"], state["marked"]

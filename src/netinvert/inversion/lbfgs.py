@@ -1,0 +1,362 @@
+"""A line search for the strong Wolfe conditions that is told one point at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+SUFFICIENT_DECREASE = 1e-4
+CURVATURE = 0.9
+MOST_TRIALS = 10
+ROUNDING = 1e-8
+"""Relative differences of losses below this are rounding."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A step along the direction, the loss there and its slope along the direction."""
+
+    step: float
+    loss: float
+    slope: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and slope are numbers."""
+        return math.isfinite(self.loss) and math.isfinite(self.slope)
+
+
+class Search:
+    """Brackets and zooms (Nocedal & Wright, algorithms 3.5 and 3.6).
+
+    ``trial`` is the step to evaluate next. :meth:`tell` takes the point found there and gives the next
+    trial, or None when the search is over; ``accepted`` then holds the point taken, or None.
+    """
+
+    def __init__(self, start: Point, first: float) -> None:
+        self.start = start
+        self.trial = first
+        self.trials = 0
+        self.low = start  # the best point so far; the minimum lies between it and ``high``, if there is one
+        self.high: Point | None = None
+        self.accepted: Point | None = None
+
+    def tell(self, point: Point) -> float | None:
+        """Take the point at ``trial``; give the next trial, or None at the end."""
+        self.trials += 1
+        if self._good(point):
+            self.accepted = point
+            return None
+        self._narrow(point)
+        if self.trials >= MOST_TRIALS or self._gain() <= ROUNDING * abs(self.low.loss):
+            self.accepted = self.low if self.low.step > 0 else None
+            return None
+        self.trial = self._next()
+        return self.trial
+
+    def _decreases(self, point: Point) -> bool:
+        return point.loss <= self.start.loss + SUFFICIENT_DECREASE * point.step * self.start.slope
+
+    def _good(self, point: Point) -> bool:
+        return point.finite and self._decreases(point) and abs(point.slope) <= -CURVATURE * self.start.slope
+
+    def _narrow(self, point: Point) -> None:
+        if not point.finite or not self._decreases(point) or point.loss >= self.low.loss:
+            self.high = point
+            return
+        ahead = math.inf if self.high is None else self.high.step
+        if point.slope * (ahead - self.low.step) >= 0:
+            self.high = self.low
+        self.low = point
+
+    def _gain(self) -> float:
+        """What is still to be gained within the bracket, to first order."""
+        if self.high is None:
+            return math.inf
+        return abs(self.high.step - self.low.step) * abs(self.low.slope)
+
+    def _next(self) -> float:
+        if self.high is None:  # still downhill: go on
+            return 4 * self.low.step
+        if not self.high.finite:
+            return self.low.step + 0.1 * (self.high.step - self.low.step)
+        near, far = sorted((self.low.step, self.high.step))
+        margin = 0.1 * (far - near)
+        guess = _cubic_minimum(self.low, self.high)
+        if not math.isfinite(guess):  # losses so large that their squares overflow
+            return self.low.step + 0.1 * (self.high.step - self.low.step)
+        return min(max(guess, near + margin), far - margin)
+
+    def state(self) -> Tensor:
+        """As numbers; :meth:`restored` undoes it."""
+        high = self.high or Point(math.nan, math.nan, math.nan)
+        points = [
+            value for point in (self.start, self.low, high) for value in (point.step, point.loss, point.slope)
+        ]
+        return torch.tensor([self.trial, self.trials, self.high is not None, *points], dtype=torch.float64)
+
+    @classmethod
+    def restored(cls, state: Tensor) -> Search:
+        """The search that :meth:`state` described."""
+        trial, trials, bracketed, *rest = state.tolist()
+        search = cls(Point(*rest[:3]), trial)
+        search.trials = int(trials)
+        search.low = Point(*rest[3:6])
+        search.high = Point(*rest[6:9]) if bracketed else None
+        return search
+
+
+def _cubic_minimum(a: Point, b: Point) -> float:
+    """Where the cubic through two points with their slopes is least; their middle if it has no minimum."""
+    width = b.step - a.step
+    d1 = a.slope + b.slope - 3 * (b.loss - a.loss) / width
+    root = d1 * d1 - a.slope * b.slope
+    if root < 0:
+        return (a.step + b.step) / 2
+    d2 = math.copysign(math.sqrt(root), width)
+    divisor = b.slope - a.slope + 2 * d2
+    return b.step - width * (b.slope + d2 - d1) / divisor if divisor != 0 else (a.step + b.step) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Steps of Adam before the first line search, until the loss is ``until`` times the first one or below.
+
+    Far from a match the gradient changes too fast for curvature to help, in nearly grey noise or where
+    most ReLUs are shut; steps of a fixed size leave such a place. At most ``steps``, each sample by itself.
+    """
+
+    rate: float = 0.05
+    until: float = 0.3
+    steps: int = 60
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """Limited-memory BFGS. ``first_step`` is the root mean square length of the first move tried."""
+
+    history: int = 10
+    first_step: float = 0.01
+    warm_up: WarmUp | None = None
+    needs_fixed_objective: ClassVar[bool] = True
+
+    def start(self, parameters: Sequence[nn.Parameter]) -> LBFGSUpdater:
+        """Begin on these parameters, each (N, ...)."""
+        return LBFGSUpdater(self, parameters)
+
+
+class LBFGSUpdater:
+    """One :class:`_Sample` a row of the batch."""
+
+    def __init__(self, settings: LBFGS, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = parameters
+        count = parameters[0].shape[0]
+        flat = torch.cat([parameter.detach().flatten(1) for parameter in parameters], 1)
+        self._samples = [_Sample(settings, flat[row]) for row in range(count)]
+
+    @torch.no_grad()
+    def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        """Tell each sample its loss and gradient, and move to the points they want to try next."""
+        flat = torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+        values = losses.tolist()
+        for row, sample in enumerate(self._samples):
+            if sample.going:
+                self._write(row, sample.tell(values[row], flat[row]))
+        return torch.tensor([sample.going for sample in self._samples], device=losses.device)
+
+    def _write(self, row: int, point: Tensor) -> None:
+        start = 0
+        for parameter in self._parameters:
+            size = parameter[row].numel()
+            parameter[row].copy_(point[start : start + size].view_as(parameter[row]))
+            start += size
+
+    def state(self) -> dict[str, Tensor]:
+        """Every sample's state, under its row."""
+        return {
+            f"{row}.{name}": value
+            for row, sample in enumerate(self._samples)
+            for name, value in sample.state().items()
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state`."""
+        for row, sample in enumerate(self._samples):
+            prefix = f"{row}."
+            sample.restore(
+                {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            )
+
+
+class _Sample:
+    """L-BFGS on one vector x (D,)."""
+
+    def __init__(self, settings: LBFGS, x: Tensor) -> None:
+        self.settings = settings
+        self.going = True
+        self.x = x.clone()
+        self.gradient: Tensor | None = None  # at x; None until the first evaluation
+        self.direction = torch.zeros_like(x)
+        self.search: Search | None = None
+        self.pairs = 0  # how many (s, y) pairs have been stored, ever
+        self.steps = x.new_zeros((settings.history, x.numel()))
+        self.changes = x.new_zeros((settings.history, x.numel()))
+        self.curvatures = [0.0] * settings.history  # the inner products of the pairs
+        self.warming = None if settings.warm_up is None else _Warming(settings.warm_up, x)
+        self.scale = 1.0  # of the inverse Hessian, from the newest pair (Nocedal & Wright, equation 7.20)
+
+    def tell(self, loss: float, gradient: Tensor) -> Tensor:
+        """Take the loss and gradient at the last point given; give the next point to evaluate."""
+        if self.warming is not None and self.warming.goes_on(loss):
+            return self.warming.move(self.x, gradient)
+        self.warming = None
+        if self.search is None or self.gradient is None:
+            self.gradient = gradient
+            return self._begin(loss, gradient)
+        slope = torch.dot(gradient, self.direction).item()
+        point = Point(self.search.trial, loss, slope)
+        step = self.search.tell(point)
+        if step is not None:
+            return torch.add(self.x, self.direction, alpha=step)
+        accepted = self.search.accepted
+        if accepted is None or accepted.step != point.step:
+            # The search ended at a point whose gradient is not at hand, or nowhere: forget the curvature and
+            # try once more along the gradient; if that was the gradient already, this is the minimum.
+            return self._restart(accepted)
+        self.x.add_(self.direction, alpha=accepted.step)
+        self._remember(gradient, accepted.step)
+        self.gradient = gradient
+        return self._begin(loss, gradient)
+
+    def _begin(self, loss: float, gradient: Tensor) -> Tensor:
+        """Start a line search from x."""
+        first = self.pairs == 0
+        self.direction = -gradient if first else self._two_loops(gradient)
+        slope = torch.dot(gradient, self.direction).item()
+        if slope >= 0 and not first:
+            self.pairs = 0
+            self.direction = -gradient
+            slope = -torch.dot(gradient, gradient).item()
+            first = True
+        if slope == 0 or not math.isfinite(slope) or not math.isfinite(loss):
+            self.going = False
+            return self.x
+        step = self.settings.first_step * self.x.numel() ** 0.5 / (-slope) ** 0.5 if first else 1.0
+        self.search = Search(Point(0.0, loss, slope), step)
+        return torch.add(self.x, self.direction, alpha=step)
+
+    def _restart(self, reached: Point | None) -> Tensor:
+        fresh = self.pairs == 0
+        self.pairs = 0
+        if reached is not None and reached.step > 0:
+            self.x.add_(self.direction, alpha=reached.step)
+        elif fresh:
+            self.going = False
+        self.search = None  # evaluate at x again, then begin
+        return self.x
+
+    def _remember(self, gradient: Tensor, step: float) -> None:
+        assert self.gradient is not None
+        moved, changed = self.direction.mul_(step), gradient - self.gradient
+        curvature = torch.dot(moved, changed).item()
+        change = torch.dot(changed, changed).item()
+        size = (torch.dot(moved, moved).item() * change) ** 0.5
+        if curvature > 1e-10 * size:  # keeps the inverse Hessian positive definite
+            self.scale = curvature / change
+            slot = self.pairs % self.settings.history
+            self.steps[slot], self.changes[slot] = moved, changed
+            self.curvatures[slot] = curvature
+            self.pairs += 1
+
+    def _two_loops(self, gradient: Tensor) -> Tensor:
+        kept = min(self.pairs, self.settings.history)
+        slots = [(self.pairs - 1 - back) % self.settings.history for back in range(kept)]  # newest first
+        rho = {slot: 1.0 / self.curvatures[slot] for slot in slots}
+        q = -gradient
+        alphas = {}
+        for slot in slots:
+            alphas[slot] = rho[slot] * torch.dot(self.steps[slot], q).item()
+            q.add_(self.changes[slot], alpha=-alphas[slot])
+        q.mul_(self.scale)
+        for slot in reversed(slots):
+            beta = rho[slot] * torch.dot(self.changes[slot], q).item()
+            q.add_(self.steps[slot], alpha=alphas[slot] - beta)
+        return q
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors from which :meth:`restore` makes this sample again."""
+        numbers = [self.going, self.pairs, self.gradient is not None, self.scale]
+        state = {
+            "numbers": torch.tensor(numbers, dtype=torch.float64),
+            "x": self.x.clone(),
+            "direction": self.direction.clone(),
+            "steps": self.steps.clone(),
+            "changes": self.changes.clone(),
+            "curvatures": torch.tensor(self.curvatures, dtype=torch.float64),
+            "gradient": torch.zeros_like(self.x) if self.gradient is None else self.gradient.clone(),
+        }
+        if self.search is not None:
+            state["search"] = self.search.state()
+        if self.warming is not None:
+            state |= {f"warming.{name}": value for name, value in self.warming.state().items()}
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become what :meth:`state` described."""
+        going, pairs, known, self.scale = state["numbers"].tolist()
+        self.going, self.pairs = bool(going), int(pairs)
+        self.x, self.direction = state["x"].clone(), state["direction"].clone()
+        self.steps, self.changes = state["steps"].clone(), state["changes"].clone()
+        self.curvatures = state["curvatures"].tolist()
+        self.gradient = state["gradient"].clone() if known else None
+        self.search = Search.restored(state["search"]) if "search" in state else None
+        if "warming.mean" not in state:
+            self.warming = None
+        elif self.warming is not None:
+            warm = {k.removeprefix("warming."): v for k, v in state.items() if k.startswith("warming.")}
+            self.warming.restore(warm)
+
+
+class _Warming:
+    """Adam on one vector (D,), in place (Kingma & Ba 2015, algorithm 1)."""
+
+    def __init__(self, settings: WarmUp, x: Tensor) -> None:
+        self.settings = settings
+        self.made = 0
+        self.first = math.inf
+        self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
+
+    def goes_on(self, loss: float) -> bool:
+        """Whether to take another step from where the loss is this. Not from where it is no number."""
+        if self.made == 0:
+            self.first = loss
+        low = loss <= self.settings.until * self.first
+        return math.isfinite(loss) and not low and self.made < self.settings.steps
+
+    def move(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Take it; gives x."""
+        self.made += 1
+        first, second = self.settings.betas
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        scale = (1 - second**self.made) ** 0.5
+        # eps far below the gradients of normalised losses, lest their scale matter
+        step = self.mean / (self.square.sqrt().div_(scale).add_(1e-12))
+        return x.add_(step, alpha=-self.settings.rate / (1 - first**self.made))
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        numbers = torch.tensor([self.made, self.first], dtype=torch.float64)
+        return {"numbers": numbers, "mean": self.mean.clone(), "square": self.square.clone()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become what :meth:`state` described."""
+        made, self.first = state["numbers"].tolist()
+        self.made = int(made)
+        self.mean, self.square = state["mean"].clone(), state["square"].clone()

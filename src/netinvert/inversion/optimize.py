@@ -1,0 +1,328 @@
+"""The one loop: move a canvas until an energy of its image and code is small."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError, NetworkError
+from netinvert.inversion.augmentations import Transform
+from netinvert.inversion.canvas import Canvas, Shifts
+from netinvert.inversion.history import (
+    CONVERGED,
+    DIVERGED,
+    NO_GRADIENT,
+    STATUS,
+    Result,
+    Snapshot,
+    Stop,
+    Tracker,
+)
+from netinvert.inversion.objectives import Energy, Match, Term
+from netinvert.inversion.optimizers import Updater
+from netinvert.inversion.schedule import Stage
+from netinvert.io.checkpoint import Checkpoint, Interrupt, deferred_interrupt
+from netinvert.io.seeds import generators, shifts
+from netinvert.models.encoder import Encoder
+
+LEAKY_STEPS = 16
+"""For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to run: seeds (one for all samples, or one each), stop rule, callback, checkpoint.
+
+    The callback sees a :class:`Snapshot` after every step and stops the run by returning True. With
+    ``checkpoint``, the state is saved there every ``checkpoint_seconds`` and at Ctrl-C, and a run that
+    finds its own checkpoint goes on from it, to the same bits.
+    """
+
+    seed: int | Sequence[int] = 0
+    stop: Stop = field(default_factory=Stop)
+    callback: Callable[[Snapshot], object] | None = None
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 30.0
+
+    def seeds(self, count: int) -> list[int]:
+        """One seed a sample."""
+        if isinstance(self.seed, int):
+            return [self.seed] * count
+        if len(self.seed) != count:
+            raise ConfigError(f"{len(self.seed)} seeds for {count} samples; give one seed, or one each")
+        return list(self.seed)
+
+
+def descend(
+    canvas: Canvas, energy: Energy, encoder: Encoder, stages: Sequence[Stage], run: Run | None = None
+) -> Result:
+    """Minimise the energy of every sample of the canvas, independently of the others.
+
+    Changing one sample's target changes no other's result by a bit (so stopped samples stay in the batch:
+    another batch size would round differently). Raises NetworkError when no sample has a gradient, even
+    with leaking ReLUs. Ctrl-C ends the run with what was best so far (``Result.interrupted``).
+    """
+    if not stages:
+        raise ConfigError("descend needs at least one stage")
+    return _Descent(canvas, energy, encoder, tuple(stages), run or Run()).go()
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """Weighted terms (T, N), the gradients of the parameters, the canvas image and the view, the view."""
+
+    values: Tensor
+    gradients: list[Tensor]
+    image_gradient: Tensor
+    view_gradient: Tensor | None
+    view: Tensor
+
+
+class _Descent:
+    """The loop's state: canvas, optimiser, tracker, generators; all of it goes into a checkpoint."""
+
+    def __init__(
+        self, canvas: Canvas, energy: Energy, encoder: Encoder, stages: tuple[Stage, ...], run: Run
+    ) -> None:
+        self.canvas, self.energy, self.encoder, self.stages, self.run = canvas, energy, encoder, stages, run
+        count = canvas.parameters()[0].shape[0]
+        self.sources = generators(run.seeds(count))
+        with torch.no_grad():
+            view = canvas.window(canvas(), None)
+        self.tracker = Tracker(view, energy.names, sum(stage.steps for stage in stages))
+        self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
+        self.updater: Updater | None = None
+        self.began = 0  # the step before the present stage
+
+    def go(self) -> Result:
+        began = time.perf_counter()
+        interrupted = False
+        try:
+            self._stages()
+        except KeyboardInterrupt:
+            interrupted = True
+        tracker = self.tracker
+        with torch.no_grad():
+            code = self.encoder(tracker.best_image)
+        target = next((term.target for _, term in self.energy.terms if isinstance(term, Match)), None)
+        return Result(
+            image=tracker.best_image,
+            code=code,
+            target=target,
+            losses=tracker.losses[: tracker.step],
+            terms=tracker.terms,
+            best_step=tracker.best_step,
+            status=tuple(STATUS[index] for index in tracker.status.tolist()),
+            seconds=time.perf_counter() - began,
+            interrupted=interrupted,
+        )
+
+    def _stages(self) -> None:
+        """Run all stages; from the middle if there is a checkpoint."""
+        checkpoint = None
+        if self.run.checkpoint is not None:
+            checkpoint = Checkpoint(self.run.checkpoint, self.run.checkpoint_seconds, self._fingerprint())
+            self._resume(checkpoint.load())
+        with deferred_interrupt() as interrupt:
+            self._loop(checkpoint, interrupt)
+            if interrupt.pending:  # pressed during the last step
+                raise KeyboardInterrupt
+
+    def _loop(self, checkpoint: Checkpoint | None, interrupt: Interrupt) -> None:
+        last = 0
+        before: Stage | None = None
+        for stage in self.stages:
+            self.began, last = last, last + stage.steps
+            before, previous = stage, before
+            if self.tracker.step >= last:
+                continue
+            if self.updater is None:
+                self._after(previous)
+                self._enter(stage)
+                self.updater = stage.optimizer.start(self.canvas.parameters())
+            while self.tracker.step < last:
+                if checkpoint is not None and (interrupt.pending or checkpoint.due()):
+                    checkpoint.save(self._state())
+                if interrupt.pending:
+                    raise KeyboardInterrupt
+                if self._step(stage) or not bool(self.tracker.going.any()):
+                    return
+            self.updater = None
+
+    def _after(self, stage: Stage | None) -> None:
+        """What was best under transforms or jitter was a lucky view; the next stage finds its own best."""
+        if stage is not None and (stage.transforms or stage.jitter > 1):
+            self.tracker.forget()
+
+    def _enter(self, stage: Stage) -> None:
+        self.canvas.set_jitter(stage.jitter)
+        self.canvas.set_detail(stage.detail)
+
+    def _step(self, stage: Stage) -> bool:
+        """One evaluation and one move; True if the callback asks to stop."""
+        assert self.updater is not None
+        shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
+        before = [source.get_state() for source in self.sources] if stage.transforms else []
+        point = self._evaluate(shift, stage.transforms)
+        losses = point.values.sum(0)
+        size = point.image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
+        finite = torch.isfinite(losses) & torch.isfinite(size)
+        searches = stage.optimizer.needs_fixed_objective
+        gradients = point.gradients
+        dead = self.tracker.going & finite & self._dead(point)
+        if bool(dead.any()):
+            for source, state in zip(self.sources, before, strict=False):
+                source.set_state(state)  # the same transforms again
+            gradients = self._help(dead, (shift, stage.transforms), point, searches)
+        self.tracker.record(point.values, point.view, finite, self.run.stop, self._averaged(stage))
+        going = self.updater.update(losses, gradients)
+        # A line search steps back from where the energy is no number, for as long as it goes on.
+        self.tracker.end(~finite & ~(going & searches), DIVERGED)
+        self.tracker.end(~going & dead, NO_GRADIENT)
+        self.tracker.end(~going, CONVERGED)
+        for projection in stage.projections:
+            with torch.no_grad():
+                step = self.tracker.step - self.began
+                self.canvas.replace(projection(self.canvas(), point.image_gradient, step))
+        if self.run.callback is None:
+            return False
+        return self.run.callback(self.tracker.snapshot(point.values, point.view)) is True
+
+    def _averaged(self, stage: Stage) -> int | None:
+        """With how many images before it this step's is to be averaged; None where the best counts."""
+        before = self.tracker.step - self.began - (stage.steps - stage.averaged)
+        return before if stage.averaged and before >= 0 else None
+
+    @torch.enable_grad()
+    def _evaluate(self, shift: Shifts | None, transforms: tuple[Transform, ...]) -> _Evaluation:
+        image = self.canvas()
+        view = self.canvas.window(image, shift)
+        view = view.view_as(view)  # a node of its own, whose gradient is the network's share
+        seen = view
+        for transform in transforms:
+            seen = transform(seen, self.sources)
+        values = self.energy(image, self.encoder(seen))
+        # A sum over samples, not a mean: each sample's gradient is then just its own.
+        image_gradient, view_gradient = torch.autograd.grad(values.sum(), (image, view), allow_unused=True)
+        gradients = torch.autograd.grad(image, self.canvas.parameters(), image_gradient)
+        return _Evaluation(values.detach(), list(gradients), image_gradient, view_gradient, view.detach())
+
+    def _dead(self, point: _Evaluation) -> Tensor:
+        """Which samples get nothing from the network (priors aside), though their codes do not match."""
+        if point.view_gradient is None:  # an energy of priors alone
+            return torch.zeros_like(self.tracker.going)
+        silent = ~point.view_gradient.flatten(1).any(1)
+        matches = [row for row, (_, term) in enumerate(self.energy.terms) if isinstance(term, Match)]
+        return silent & (point.values[matches] != 0).any(0) if matches else silent
+
+    def _help(
+        self,
+        dead: Tensor,
+        how: tuple[Shifts | None, tuple[Transform, ...]],
+        point: _Evaluation,
+        searches: bool,
+    ) -> list[Tensor]:
+        """Give samples without any gradient the one that leaks through dead ReLUs, for a few steps.
+
+        Not to a line search, for which that would be the gradient of another function.
+        """
+        lost = dead
+        gradients = point.gradients
+        if not searches:
+            with self.encoder.leaking():
+                leaky = self._evaluate(*how)
+            lost = dead & (self._dead(leaky) | (self.leaks >= LEAKY_STEPS))
+            self.leaks += dead.long()
+            rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
+            pairs = zip(rows, leaky.gradients, gradients, strict=True)
+            gradients = [torch.where(row, new, old) for row, new, old in pairs]
+            self.tracker.end(lost, NO_GRADIENT)
+        if self.tracker.step == 0 and bool(lost.all()):
+            remedy = "" if searches else ", not even through leaking ReLUs"
+            raise NetworkError(
+                f"layer '{self.encoder.layer}' gives no gradient at the start image{remedy}; choose a layer "
+                "before the ReLU, another seed, a start image, or a first stage with Adam"
+            )
+        return gradients
+
+    def _fingerprint(self) -> str:
+        """What a checkpoint has to agree on before a run goes on from it."""
+        weights = self.encoder.weights_sha256()
+        encoder = self.encoder
+        network = (encoder.layer, encoder.size, encoder.preprocessing, weights)
+        view = (type(self.canvas).__name__, self.tracker.best_image.shape, self.tracker.best_image.dtype)
+        digest = hashlib.sha256(
+            _described((self.stages, self.run.stop, self.run.seed, network, view)).encode()
+        )
+        for weight, term in self.energy.terms:
+            digest.update(f"{weight!r} {term.name}".encode())
+            # Field by field, for the repr of a large tensor leaves most of it out.
+            for part in _parts(term):
+                digest.update(_bytes(part) if isinstance(part, Tensor) else _described(part).encode())
+        return digest.hexdigest()
+
+    def _state(self) -> dict[str, Tensor]:
+        assert self.updater is not None
+        parts = {
+            "canvas": {str(i): p.detach() for i, p in enumerate(self.canvas.parameters())},
+            "fixed": {str(i): tensor for i, tensor in enumerate(self.canvas.fixed())},
+            "updater": self.updater.state(),
+            "tracker": self.tracker.state(),
+            "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
+            "leaks": {"": self.leaks},
+        }
+        return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+    def _resume(self, state: dict[str, Tensor] | None) -> None:
+        """Take over a checkpoint's state, if there is one."""
+        if state is None:
+            return
+        state = {
+            key: value if key.startswith("sources.") else value.to(self.leaks.device)
+            for key, value in state.items()
+        }
+
+        def part(name: str) -> dict[str, Tensor]:
+            prefix = f"{name}."
+            return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+        self.tracker.restore(part("tracker"))
+        self.leaks = state["leaks."]
+        for index, source in enumerate(self.sources):
+            source.set_state(state[f"sources.{index}"])
+        ends = itertools.accumulate(stage.steps for stage in self.stages)
+        rest = (stage for stage, end in zip(self.stages, ends, strict=True) if self.tracker.step < end)
+        stage = next(rest)  # there is one, for a state is saved before a step
+        self._enter(stage)
+        with torch.no_grad():
+            for name, value in part("canvas").items():
+                self.canvas.parameters()[int(name)].copy_(value)
+            for name, value in part("fixed").items():
+                self.canvas.fixed()[int(name)].copy_(value)
+        self.updater = stage.optimizer.start(self.canvas.parameters())
+        self.updater.restore(part("updater"))
+
+
+def _parts(term: Term) -> list[object]:
+    if not dataclasses.is_dataclass(term):
+        return [term]
+    return [getattr(term, field.name) for field in dataclasses.fields(term)]
+
+
+def _described(thing: object) -> str:
+    """A repr that is the same in the next process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    array = tensor.detach().cpu().contiguous()
+    return f"{tuple(array.shape)}{array.dtype}".encode() + array.view(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,1 @@
+"""Recipes by name: our own, and the papers' to their constants."""

@@ -1,0 +1,66 @@
+"""Mahendran & Vedaldi, Understanding deep image representations by inverting them (CVPR 2015)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from netinvert.inversion.canvas import Canvas, Pixels
+from netinvert.inversion.canvases import PIXEL, around_centre
+from netinvert.inversion.optimizers import Momentum
+from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.priors import AlphaNorm
+from netinvert.inversion.schedule import Recipe, Stage
+from netinvert.io.seeds import draw
+from netinvert.models.encoder import Encoder
+
+CVPR15_SIGMA = 27098.1157
+"""Mean norm of a mean-subtracted image of 227 x 227 x 3 in 0..255 (their x0_sigma)."""
+CVPR15_LAMBDA_ALPHA = 8e-10
+CVPR15_LAMBDA_TV = (1.0, 10.0, 100.0)
+"""Their code's λ's for the layers up to norm1, up to conv4's input, and above; the paper prints halves."""
+CVPR15_DEPTHS = (6 / 20, 12 / 20)
+CVPR15_RATE = 0.004
+CVPR15_SCHEDULE = ((100, 1.0), (200, 0.1), (100, 0.01))
+
+
+def cvpr15_paper_lambdas(lambda_tv: float, lambda_alpha: float) -> tuple[float, float]:
+    """The paper's (λ_TV, λ_α), for images in units of σ, from those of the released code (β = 2, α = 6)."""
+    return lambda_tv / 2, lambda_alpha / 2 * CVPR15_SIGMA**4
+
+
+def cvpr15(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """Mahendran & Vedaldi 2015: pixels, momentum with two drops of the rate, TV², α-norm of 6, no bound."""
+    height, width = encoder.size
+    pixels = height * width
+    sigma2 = CVPR15_SIGMA**2 * (pixels * encoder.preprocessing.channels) / (227 * 227 * 3)
+    lambda_tv = CVPR15_LAMBDA_TV[sum(encoder.depth > depth for depth in CVPR15_DEPTHS)]
+    alpha = AlphaNorm(encoder.centre, alpha=6, colour=False)
+    # Their energy sums over pixels and divides by 2 and by σ²; our priors are means over pixels in [0, 1].
+    scale = pixels / (2 * sigma2)
+
+    def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
+        if start is None:
+            shape = (encoder.preprocessing.channels, height, width)
+            noise = draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
+            # They divide by the norm of the whole batch, so that repeats start fainter; here each is at σ.
+            norms = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            start = around_centre(encoder, noise / norms * math.sqrt(sigma2))
+        return Pixels(start, encoder.centre, PIXEL, encoder.size)
+
+    choice = prior or PriorChoice((("tv-quadratic", None),))
+    priors = choice.terms(encoder, 1.0, lambda tv: scale * lambda_tv * 255**tv.beta)
+    if choice.parts:
+        priors = (*priors, (scale * CVPR15_LAMBDA_ALPHA * 255**alpha.alpha, alpha))
+    return Recipe(
+        name="cvpr15",
+        canvas=canvas,
+        data_weight=1.0,
+        priors=priors,
+        prior=choice.text(priors),
+        # The momentum restarts at every drop of the rate, as a new stage does.
+        stages=tuple(Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in CVPR15_SCHEDULE),
+    )

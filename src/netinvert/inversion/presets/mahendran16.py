@@ -1,0 +1,75 @@
+"""Mahendran & Vedaldi, Visualizing deep CNNs using natural pre-images (IJCV 2016)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from netinvert.inversion.canvas import Canvas, Pixels
+from netinvert.inversion.canvases import PIXEL, around_centre
+from netinvert.inversion.constraints import Ball
+from netinvert.inversion.optimizers import DecayingAdaGrad
+from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.priors import AlphaNorm
+from netinvert.inversion.schedule import Recipe, Stage
+from netinvert.io.seeds import draw
+from netinvert.models.encoder import Encoder
+
+IJCV16_SIGMA = 80.0
+"""B: the typical norm of a pixel's colour, mean-subtracted, in 0..255."""
+IJCV16_BOUND = 2 * IJCV16_SIGMA
+IJCV16_ALPHA = 6.0
+IJCV16_RATE = 0.05 * IJCV16_SIGMA**2 / IJCV16_ALPHA
+IJCV16_C = 100.0
+"""From 1 (most natural) over 20 and 100 to 300 (most accurate)."""
+
+
+def ijcv16_lambdas(alpha: float = IJCV16_ALPHA, beta: float = 2.0) -> tuple[float, float]:
+    """(λ_α, λ_β) for images in 0..255: (1/B)^α and (6.5/B)^β."""
+    return (1 / IJCV16_SIGMA) ** alpha, (6.5 / IJCV16_SIGMA) ** beta
+
+
+def ijcv16(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    """Mahendran & Vedaldi 2016: pixels in a ball, jitter of a quarter stride, their AdaGrad, two stages."""
+    channels, (height, width) = encoder.preprocessing.channels, encoder.size
+    jitter = jitter_of(encoder)
+    alpha = AlphaNorm(encoder.centre, IJCV16_ALPHA)
+    ball = (Ball(encoder.centre, IJCV16_BOUND * PIXEL),)
+
+    def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
+        if start is None:
+            shape = (channels, height + jitter - 1, width + jitter - 1)
+            noise = draw(
+                seeds, lambda source: 2 * torch.rand(shape, generator=source, dtype=torch.float32) - 1
+            )
+            peak = torch.stack([_quantile(sample, 0.95) for sample in noise]).view(-1, 1, 1, 1)
+            start = around_centre(encoder, noise / peak * IJCV16_SIGMA / math.sqrt(3))
+        return Pixels(start, encoder.centre, PIXEL, encoder.size)
+
+    choice = prior or PriorChoice((("tv-quadratic", None),))
+    priors = choice.terms(encoder, IJCV16_C, lambda tv: ijcv16_lambdas(beta=tv.beta)[1] * 255**tv.beta)
+    if choice.parts:
+        priors = (*priors, (ijcv16_lambdas()[0] * 255**IJCV16_ALPHA, alpha))
+    fast, slow = (DecayingAdaGrad(IJCV16_RATE * factor, height * width) for factor in (1.0, 0.1))
+    return Recipe(
+        name="ijcv16",
+        canvas=canvas,
+        data_weight=IJCV16_C,
+        priors=priors,
+        prior=choice.text(priors),
+        stages=(Stage(300, fast, jitter, ball), Stage(50, slow, 1, ball)),
+    )
+
+
+def jitter_of(encoder: Encoder) -> int:
+    """A quarter of the stride, at least 1."""
+    return max(round(encoder.stride / 4), 1)
+
+
+def _quantile(sample: Tensor, share: float) -> Tensor:
+    """torch.quantile refuses more than 16 million numbers; sorting does not."""
+    ordered = sample.flatten().sort().values
+    return ordered[min(round(share * (ordered.numel() - 1)), ordered.numel() - 1)]

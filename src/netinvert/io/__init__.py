@@ -1,0 +1,1 @@
+"""Files, images, seeds, run directories: what everything above reads and writes with."""

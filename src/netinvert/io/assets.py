@@ -1,0 +1,41 @@
+"""The pictures that come with netinvert: a chair with its camera, and photographs in the public domain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+import torch
+from torch import Tensor
+
+from netinvert.io.images import fit, read_image
+
+DATA = files("netinvert") / "data"
+
+
+@dataclass(frozen=True, eq=False)
+class ChairPicture:
+    """A rendered chair (1, 3, H, W); angles in degrees, PASCAL3D+ frame; ``keypoints`` (9, 2) in pixels."""
+
+    image: Tensor
+    azimuth: float
+    elevation: float
+    keypoints: Tensor
+
+
+def chair(size: tuple[int, int] = (224, 224)) -> ChairPicture:
+    """The chair of the demo."""
+    camera = json.loads((DATA / "chair.json").read_text())
+    with as_file(DATA / "chair.png") as path:
+        image = read_image(path)
+    keypoints = torch.tensor(camera["keypoints"]) * torch.tensor([size[1], size[0]]) / image.shape[-1]
+    return ChairPicture(fit(image, size), camera["azimuth"], camera["elevation"], keypoints)
+
+
+def photographs(size: tuple[int, int] = (224, 224), channels: int = 3) -> tuple[list[str], Tensor]:
+    """Names and images (7, ``channels``, *size), colour or grey; data/photographs/CREDITS.md says whose."""
+    with as_file(DATA / "photographs") as folder:
+        paths = sorted(folder.glob("*.jpg"))
+        images = [fit(read_image(path, channels), size) for path in paths]
+        return [path.stem for path in paths], torch.cat(images)

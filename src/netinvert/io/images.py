@@ -1,0 +1,273 @@
+"""Images: reading, fitting, checking and writing. Everywhere float32 (N, C, H, W) in [0, 1]."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from netinvert.errors import ConfigError, ImageError
+from netinvert.io.files import check_readable, write_atomic
+
+MAX_PIXELS = 100_000_000
+TOLERANCE = 1e-4  # how far float arithmetic may lead out of [0, 1]
+
+_FLIPS = {  # by the EXIF tag Orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+_Floats = npt.NDArray[np.float32]
+
+
+def read_image(path: str | Path, channels: int = 3) -> Tensor:
+    """Read an image file at its own size, upright, as (1, `channels`, H, W) float32 in [0, 1].
+
+    `channels` is 3 (RGB) or 1 (luminance). Transparency is laid on white, an animation gives its first
+    frame. 16-bit greyscale keeps its precision; of 16-bit colour Pillow gives the upper 8 bits.
+    Raises ImageError.
+    """
+    if channels not in (1, 3):
+        raise ImageError(
+            f"image files are read with 1 or 3 channels, not {channels}: "
+            "keep other images as tensors, for instance in a .npy file"
+        )
+    file = check_readable(path, ImageError)
+    try:
+        with Image.open(file) as image:
+            _check_header(image, file)
+            image.load()
+            pixels = _floats(_upright(image), file)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(file) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{file} is not an image that Pillow knows: convert it to PNG") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise ImageError(f"{file} is damaged or cut off ({error}): get it again") from error
+    if channels == 1 and pixels.shape[2] == 3:
+        pixels = (pixels @ _LUMA)[:, :, None]
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return tensor.clamp_(0, 1).expand(channels, -1, -1).contiguous().unsqueeze(0)
+
+
+def _check_header(image: Image.Image, file: Path) -> None:
+    if image.format in {"EPS", "WMF"}:  # Pillow would hand the file to another program
+        raise ImageError(f"{file} is a drawing, not pixels: convert it to PNG")
+    if image.width < 1 or image.height < 1:
+        raise ImageError(f"{file} has no pixels ({image.width}×{image.height}): get it again")
+    # Pillow only warns beyond its own limit. Taking the smaller one gives the same answer whatever
+    # the warning filters are, without touching them.
+    if image.width * image.height > min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
+        raise _too_large(file)
+
+
+def _too_large(file: Path) -> ImageError:
+    limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS) / 1e6
+    return ImageError(f"{file} has more than {limit:.0f} million pixels: make it smaller first")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged EXIF data must not cost the pixels
+        return image
+    flip = _FLIPS.get(orientation) if isinstance(orientation, int) else None
+    return image if flip is None else image.transpose(flip)
+
+
+def _floats(image: Image.Image, file: Path) -> _Floats:
+    """Return (H, W, 1 or 3) in [0, 1]."""
+    if image.mode.startswith("I"):
+        return _from_integers(image, file)
+    if image.mode == "F":
+        values = np.array(image, dtype=np.float32)
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise ImageError(f"{file} holds floats outside [0, 1] or NaN: scale them to [0, 1] first")
+        return values[:, :, None]
+    if image.mode in {"LA", "RGBA", "PA", "RGBa"} or "transparency" in image.info:
+        rgba = np.array(image.convert("RGBA"), dtype=np.float32) / np.float32(255)
+        alpha = rgba[:, :, 3:]
+        on_white: _Floats = rgba[:, :, :3] * alpha + (1 - alpha)
+        return on_white
+    mode = "L" if image.mode in {"1", "L"} else "RGB"
+    eight = np.array(image.convert(mode), dtype=np.float32) / np.float32(255)
+    return eight if mode == "RGB" else eight[:, :, None]
+
+
+def _from_integers(image: Image.Image, file: Path) -> _Floats:
+    # Pillow's own conversion to 8 bits clips everything above 255 to white.
+    values = np.array(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(
+            f"{file} holds integers in [{values.min()}, {values.max()}]: only 8 and 16 bits are read; "
+            "scale it to 16 bits first"
+        )
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        values[values == transparent] = 65535
+    return (values / 65535).astype(np.float32)[:, :, None]
+
+
+def fit(image: Tensor, size: tuple[int, int], how: str = "crop") -> Tensor:
+    """Resize (N, C, h, w) to (N, C, H, W) for `size` (H, W); the same tensor if it has that size.
+
+    "crop" covers the size and cuts the centre out, "stretch" ignores the proportions, "pad" shows all
+    of the image with white beside it. Antialiased bilinear. Raises ImageError, ConfigError.
+    """
+    ways: dict[str, Callable[[Tensor, int, int], Tensor]] = {"crop": _crop, "stretch": _resize, "pad": _pad}
+    if how not in ways:
+        raise ConfigError(f'unknown way to fit an image {how!r}: use "crop", "stretch" or "pad"')
+    if image.ndim != 4 or image.numel() == 0 or not image.is_floating_point():
+        raise ImageError(
+            f"expected floats (N, C, H, W), got {image.dtype} {tuple(image.shape)}: use check_images first"
+        )
+    if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
+        raise ImageError(f"the size must be two whole numbers of pixels (height, width), got {size!r}")
+    height, width = size
+    if image.shape[2:] == (height, width):
+        return image
+    return ways[how](image, height, width)
+
+
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    resized = F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized.clamp(0, 1)
+
+
+def _crop(image: Tensor, height: int, width: int) -> Tensor:
+    scale = max(height / image.shape[2], width / image.shape[3])
+    # Of a strip, what lies far outside the cut is dropped first: 1×5000 would be blown up to 224×1120000.
+    # Photos are left whole, so that they come out as from the usual resize and centre crop.
+    for dim, side in ((2, height), (3, width)):
+        reach = 8 * math.ceil(side / scale)
+        drop = max(0, (image.shape[dim] - reach) // 2)
+        image = image.narrow(dim, drop, image.shape[dim] - 2 * drop)
+    tall, wide = (max(1, round(side * scale)) for side in image.shape[2:])
+    image = _resize(image, max(tall, height), max(wide, width))
+    top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
+    return image[:, :, top : top + height, left : left + width].contiguous()
+
+
+def _pad(image: Tensor, height: int, width: int) -> Tensor:
+    scale = min(height / image.shape[2], width / image.shape[3])
+    tall, wide = (max(1, round(side * scale)) for side in image.shape[2:])
+    tall, wide = min(tall, height), min(wide, width)
+    image = _resize(image, tall, wide)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return F.pad(image, (left, width - wide - left, top, height - tall - top), value=1.0)
+
+
+def check_images(images: Tensor | npt.NDArray[Any]) -> Tensor:
+    """Return (C, H, W) or (N, C, H, W) floats in [0, 1] as float32 (N, C, H, W), on their device.
+
+    Differentiable; a tensor that is right already is not copied. Raises ImageError naming the remedy.
+    """
+    if isinstance(images, np.ndarray):
+        if images.dtype.kind not in "biuf":
+            raise ImageError(f"images must be floats in [0, 1], got {images.dtype}: give numbers")
+        if images.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                images = torch.from_numpy(np.array(images, dtype=np.float32, order="C"))
+        else:
+            _refuse_integers(str(images.dtype))
+    if not isinstance(images, Tensor):
+        raise ImageError(f"images must be a tensor or an array, got {type(images).__name__}: use read_image")
+    if not images.is_floating_point():
+        _refuse_integers(str(images.dtype))
+    if images.ndim not in (3, 4) or images.numel() == 0:
+        raise ImageError(
+            f"images must be (C, H, W) or (N, C, H, W), got {tuple(images.shape)}: "
+            "add the channel dimension of a greyscale image by image[None]"
+        )
+    channels, height, width = images.shape[-3:]
+    if width in (1, 3, 4) and channels > 4 and height > 4:
+        order = "2, 0, 1" if images.ndim == 3 else "0, 3, 1, 2"
+        raise ImageError(
+            f"images of shape {tuple(images.shape)} have their channels last: use image.permute({order})"
+        )
+    _check_range(images.detach())
+    images = images.to(torch.float32)
+    return images if images.ndim == 4 else images.unsqueeze(0)
+
+
+def _refuse_integers(dtype: str) -> None:
+    raise ImageError(f"images must be floats in [0, 1], got {dtype}: convert to float and divide by 255")
+
+
+def _check_range(images: Tensor) -> None:
+    low, high = (float(value) for value in images.float().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError("images hold NaN or infinite values: find where they come from, or mend them")
+    slack = TOLERANCE + 1e-6  # float32 has no 1.0001
+    if low >= -slack and high <= 1 + slack:
+        return
+    remedy = "give plain images; the encoder subtracts the mean and divides by the deviation itself"
+    if low >= 0 and 1.5 < high <= 255:
+        remedy = "divide by 255"
+    elif low >= -1 - slack and high <= 1 + slack:
+        remedy = "if they are in [-1, 1], use (image + 1) / 2; if they are normalised, undo that"
+    raise ImageError(f"images must be in [0, 1], got [{low:.4g}, {high:.4g}]: {remedy}")
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Turn (1, C, H, W), (C, H, W) or (H, W) into an 8-bit Pillow image, clipping to [0, 1].
+
+    1 channel gives "L", 3 give "RGB"; other numbers are tiled as greyscale in a near-square grid.
+    Raises ImageError on several images, integers, NaN or Inf, and empty images.
+    """
+    if image.ndim not in (2, 3, 4) or image.numel() == 0 or (image.ndim == 4 and image.shape[0] != 1):
+        raise ImageError(
+            f"expected one image (C, H, W), got the shape {tuple(image.shape)}: write the images one by one"
+        )
+    if not image.is_floating_point():
+        _refuse_integers(str(image.dtype))
+    values = image.detach().to("cpu", torch.float32)
+    values = values.reshape(-1, *values.shape[-2:])
+    if not torch.isfinite(values).all():
+        raise ImageError("the image holds NaN or infinite values: it cannot be written")
+    eight = (values.clamp(0, 1) * 255).round().to(torch.uint8)
+    if eight.shape[0] not in (1, 3):
+        eight = _tiles(eight)
+    if eight.shape[0] == 1:
+        return Image.fromarray(eight[0].numpy())
+    return Image.fromarray(eight.permute(1, 2, 0).contiguous().numpy())
+
+
+def _tiles(channels: Tensor) -> Tensor:
+    """Lay (C, H, W) out as (1, rows·H, columns·W), row by row, white where the grid is not full."""
+    count, height, width = channels.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    grid = channels.new_full((rows * columns, height, width), 255)
+    grid[:count] = channels
+    grid = grid.reshape(rows, columns, height, width).permute(0, 2, 1, 3)
+    return grid.reshape(1, rows * height, columns * width)
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """Return the image as the bytes of a PNG file; see `to_pil` for shapes and errors."""
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_png(image: Tensor, path: str | Path) -> None:
+    """Write the image as an 8-bit PNG file, atomically; see `to_pil`. Raises ImageError, OutputError."""
+    write_atomic(path, png_bytes(image))

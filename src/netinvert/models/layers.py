@@ -1,0 +1,121 @@
+"""What layers a network has: their codes' shapes, strides and receptive fields."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netinvert.errors import NetworkError
+from netinvert.models.dry_run import is_map, observed
+from netinvert.models.encoder import Encoder
+from netinvert.models.layer_output import INPUT, OUTPUT, tensors_of
+from netinvert.models.network import Network
+
+MOST_SHIFTS = 32
+"""The largest stride whose receptive field is found exactly."""
+MOST_PREFIXED = 16
+"""Tokens before those of the patches that are still taken for class tokens and registers."""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer as :class:`Encoder` takes it. ``stride`` and ``receptive_field`` in pixels, None for codes
+    without space; a receptive field that covers the whole image is given as the image's height. Of tokens
+    (T, C) they are those of the patches' tokens."""
+
+    name: str
+    type: str
+    code_shape: tuple[int, ...]
+    stride: int | None
+    receptive_field: int | None
+
+
+@torch.no_grad()
+def list_layers(network: Network) -> list[LayerInfo]:
+    """Every module that runs on an image, in the order in which they finish.
+
+    Modules that give several tensors appear once a tensor, ``name[item]``; those that run several times
+    once a call, ``name:call``. Raises NetworkError for a network that no image can pass.
+    """
+    encoder = Encoder(network, INPUT)
+    module, size = encoder.module, encoder.size
+    height = size[0]
+    seen: list[LayerInfo] = []
+
+    grid = size  # rows and columns of the last feature map, which patches' tokens keep
+
+    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        nonlocal grid
+        outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
+        for key, tensor in outputs.items():
+            full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
+            space = tensor if is_map(tensor, marked) else _of_tokens(tensor, grid)
+            if space is not None:
+                grid = (space.shape[-2], space.shape[-1])
+            extent = (None, None) if space is None else _extent(space, height)
+            seen.append(LayerInfo(full, type(part).__name__, tuple(tensor.shape[1:]), *extent))
+
+    # A row of NaN reaches just those units that depend on it.
+    shifts = min(MOST_SHIFTS, height)
+    top = (height - shifts) // 2
+    images = torch.rand(1, encoder.preprocessing.channels, *size, dtype=encoder.dtype, device=encoder.device)
+    marked = images.repeat(shifts, 1, 1, 1)
+    for index in range(shifts):
+        marked[index, :, top + index, :] = torch.nan
+    with observed(module, observe):
+        try:
+            module(encoder.network_input(marked))
+        except Exception as error:
+            raise NetworkError(f"{network.name} fails on an image of {size} pixels: {error}") from error
+    counts = Counter(info.name for info in seen)
+    called: Counter[str] = Counter()
+    found = []
+    for info in seen:
+        full = info.name if counts[info.name] == 1 else _with_call(info.name, called[info.name])
+        called[info.name] += 1
+        found.append(replace(info, name=full))
+    return found
+
+
+def _with_call(name: str, call: int) -> str:
+    base, bracket, item = name.partition("[")
+    return f"{base}:{call}{bracket}{item}"
+
+
+def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:
+    """Tokens (shifts, T, C) as the feature map (shifts, C, h, w) that they were made of; None if they are
+    none of it. Class tokens and registers come first, and are left out."""
+    if code.ndim != 3 or not 0 <= code.shape[1] - math.prod(grid) <= MOST_PREFIXED:
+        return None
+    patches = code[:, code.shape[1] - math.prod(grid) :]
+    return patches.transpose(1, 2).reshape(code.shape[0], code.shape[2], *grid)
+
+
+def _extent(code: Tensor, height: int) -> tuple[int | None, int | None]:
+    """Stride and receptive field of a feature map (shifts, C, h, w) marked row by row."""
+    stride = max(1, round(height / code.shape[-2]))
+    reached = torch.isnan(code).any(dim=1).any(dim=2)  # (shifts, h)
+    if bool(reached.all()):
+        return stride, height
+    units = [row.nonzero().flatten().tolist() for row in reached]
+    if all(units):  # without padding, the map shrinks by more than the stride; how the marks move is exact
+        stride = _period([unit[-1] for unit in units]) or _period([unit[0] for unit in units]) or stride
+    # Over as many neighbouring rows as the stride (those farthest from the borders), units are reached as
+    # often as their field is high.
+    period = min(stride, len(units))
+    start = (len(units) - period) // 2
+    reaches = sum(unit[-1] - unit[0] + 1 for unit in units[start : start + period] if unit)
+    return stride, min(height, math.ceil(reaches * stride / period))
+
+
+def _period(edges: list[int]) -> int | None:
+    """Every how many rows the edge of what is reached moves; None if not regularly."""
+    moves = [row for row in range(1, len(edges)) if edges[row] != edges[row - 1]]
+    gaps = {after - before for before, after in itertools.pairwise(moves)}
+    return gaps.pop() if len(gaps) == 1 else None

@@ -1,0 +1,1 @@
+"""Networks that netinvert builds itself."""

@@ -1,0 +1,136 @@
+"""AlexNet: the network of 2012 with its two groups, and torchvision's of one tower, under the same names.
+
+Krizhevsky, Sutskever & Hinton 2012; Krizhevsky 2014 (arXiv 1404.5997) for the single tower. Weights are the
+user's: none come with netinvert.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from netinvert.errors import NetworkError
+from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
+from netinvert.models.weights import built, load_state, read_weights
+
+LAYERS = ("conv1", "relu1", "pool2", "relu3", "relu4", "relu5", "pool5", "relu6", "relu7", "fc8")
+CAFFE_MEAN = (104.0, 117.0, 123.0)
+"""Blue, green, red of the ILSVRC mean image; bvlc_alexnet and the caffe reference network subtract it."""
+TORCHVISION = {
+    "features.0": "conv1",
+    "features.3": "conv2",
+    "features.6": "conv3",
+    "features.8": "conv4",
+    "features.10": "conv5",
+    "classifier.1": "fc6",
+    "classifier.4": "fc7",
+    "classifier.6": "fc8",
+}
+
+
+class AlexNet2012(nn.Sequential):
+    """Images (N, 3, 227, 227) to logits (N, 1000): grouped conv2, conv4, conv5, response normalisation.
+
+    As published: the normalisation over n = 5 channels with k = 2, α = 1e-4, β = 0.75, where α multiplies
+    the sum of squares, and before the pooling. torch divides α by n, so it is given n times as much.
+    """
+
+    def __init__(self) -> None:
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=nn.Conv2d(3, 96, 11, 4),
+            relu1=nn.ReLU(),
+            norm1=nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0),
+            pool1=nn.MaxPool2d(3, 2),
+            conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
+            relu2=nn.ReLU(),
+            norm2=nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0),
+            pool2=nn.MaxPool2d(3, 2),
+            conv3=nn.Conv2d(256, 384, 3, padding=1),
+            relu3=nn.ReLU(),
+            conv4=nn.Conv2d(384, 384, 3, padding=1, groups=2),
+            relu4=nn.ReLU(),
+            conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2),
+            relu5=nn.ReLU(),
+            pool5=nn.MaxPool2d(3, 2),
+            flatten=nn.Flatten(),
+        )
+        super().__init__(layers | _classifier())
+
+
+class AlexNetCaffe(AlexNet2012):
+    """The same as Caffe's bvlc_alexnet computes it: k = 1, and α = 1e-4 divided by n, as torch has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+        self.norm2 = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+
+
+class AlexNet(nn.Sequential):
+    """torchvision's AlexNet, images (N, 3, 224, 224) to logits (N, 1000), its layers named as in 2012."""
+
+    def __init__(self) -> None:
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=nn.Conv2d(3, 64, 11, 4, 2),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(3, 2),
+            conv2=nn.Conv2d(64, 192, 5, padding=2),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(3, 2),
+            conv3=nn.Conv2d(192, 384, 3, padding=1),
+            relu3=nn.ReLU(),
+            conv4=nn.Conv2d(384, 256, 3, padding=1),
+            relu4=nn.ReLU(),
+            conv5=nn.Conv2d(256, 256, 3, padding=1),
+            relu5=nn.ReLU(),
+            pool5=nn.MaxPool2d(3, 2),
+            average=nn.AdaptiveAvgPool2d((6, 6)),
+            flatten=nn.Flatten(),
+        )
+        super().__init__(layers | _classifier())
+
+
+def _classifier() -> OrderedDict[str, nn.Module]:
+    return OrderedDict(
+        fc6=nn.Linear(256 * 6 * 6, 4096),
+        relu6=nn.ReLU(),
+        fc7=nn.Linear(4096, 4096),
+        relu7=nn.ReLU(),
+        fc8=nn.Linear(4096, 1000),
+    )
+
+
+VARIANTS: Mapping[str, tuple[type[nn.Module], Preprocessing]] = {
+    "alexnet": (AlexNet, Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD)),
+    "alexnet-2012": (AlexNet2012, Preprocessing((227, 227), CAFFE_MEAN, (1.0, 1.0, 1.0), 255.0, "BGR")),
+    "alexnet-caffe": (AlexNetCaffe, Preprocessing((227, 227), CAFFE_MEAN, (1.0, 1.0, 1.0), 255.0, "BGR")),
+}
+
+
+def load_alexnet(name: str, weights: str | None = None) -> Network:
+    """An AlexNet of VARIANTS with weights from a file, named as here or as torchvision names them.
+
+    Raises:
+        NetworkError: no weights given, or they do not fit.
+    """
+    factory, preprocessing = VARIANTS[name]
+    if weights is None:
+        raise NetworkError(
+            f"{name} comes without weights: give --weights FILE (.safetensors or .pt; torchvision's file "
+            "alexnet-owt-7be5be79.pth fits alexnet), or --weights random"
+        )
+    module = built(factory)
+    if weights != "random":
+        load_state(module, renamed(read_weights(weights)), weights)
+    return Network(name, module.eval(), preprocessing, licence="of the weights", source="you", layers=LAYERS)
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's names of AlexNet's tensors as conv1 to fc8; any others as they are."""
+    result = {}
+    for name, tensor in state.items():
+        layer, _, kind = name.rpartition(".")
+        result[f"{TORCHVISION.get(layer, layer)}.{kind}"] = tensor
+    return result

@@ -1,1 +1,0 @@
-"""Networks that read a 3-D pose: topologies, training, evaluation."""

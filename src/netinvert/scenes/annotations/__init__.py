@@ -1,0 +1,1 @@
+"""Images with known cameras, in the formats of the field."""

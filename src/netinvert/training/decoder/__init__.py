@@ -1,0 +1,1 @@
+"""Decoders: data, losses and the training step."""

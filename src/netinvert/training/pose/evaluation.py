@@ -1,0 +1,218 @@
+"""How well a network reads poses: fresh objects, fresh cameras, fresh light and backgrounds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet, png_of
+from netinvert.io.files import write_atomic
+from netinvert.models.network import Network
+from netinvert.models.zoo.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
+from netinvert.models.zoo.siamese_head import PairHead, relative_rotation, rotation_of
+from netinvert.scenes.backgrounds import composite, random_background
+from netinvert.scenes.cameras import Camera
+from netinvert.scenes.catalogue import make_object
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.lights import Light
+from netinvert.scenes.objects import Object3D
+from netinvert.scenes.path_traced import PathTracer
+from netinvert.scenes.render import Renderer
+from netinvert.scenes.rotations import (
+    angles_from_rotation,
+    geodesic_degrees,
+    pose_summary,
+    symmetric_geodesic_degrees,
+)
+from netinvert.training.pose.model import prepared
+
+CHUNK = 64
+ELEVATIONS = ((-5, 10), (10, 30), (30, 50))
+TRAINED_SEEDS = (0, 2)
+"""Dataset seeds that the shipped networks have seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class TestViews:
+    """N pictures (N, 3, H, W) in [0, 1] with what is known of them."""
+
+    __test__ = False  # pytest: no test case
+    images: Tensor
+    rotation: Tensor
+    symmetry: Tensor
+    identity: Tensor
+    elevation: Tensor
+    parameters: tuple[Mapping[str, Any], ...]
+
+
+def fresh_views(plan: DatasetPlan, path_traced: bool = False) -> TestViews:
+    """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none).
+
+    Raises:
+        MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
+    """
+    kind = "mixed" if plan.background == "none" else plan.background
+    images, rotations, symmetries, identities, elevations, parameters = [], [], [], [], [], []
+    for identity in range(plan.identities):
+        thing = make_object(plan.objects, plan.object_seed(identity))
+        render = PathTracer(thing).render if path_traced else _quick(thing)
+        for view in range(plan.views):
+            rng = plan.generator(identity, view)
+            camera = plan.camera(thing.vertices, view, rng)
+            rgba = render(camera, plan.light(rng))
+            images.append(composite(rgba, random_background(rng, plan.size, kind)))
+            rotations.append(camera.rotation)
+            symmetries.append(thing.symmetry)
+            identities.append(identity)
+            elevations.append(camera.elevation)
+            parameters.append(thing.parameters)
+    return TestViews(
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
+        torch.from_numpy(np.stack(rotations)).float(),
+        torch.tensor(symmetries),
+        torch.tensor(identities),
+        torch.tensor(elevations),
+        tuple(parameters),
+    )
+
+
+def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
+    renderer = Renderer(thing)
+    return lambda camera, light: renderer.picture(camera, light).rgba
+
+
+def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetPlan:
+    """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
+
+    Raises:
+        ConfigError: the network reads no poses, or takes pictures that are not square.
+    """
+    if network.read_pose is None:
+        raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
+    height, width = network.preprocessing.size
+    if height != width:
+        raise ConfigError(f"{network.name} takes {height}×{width} pictures: only square ones are rendered")
+    return DatasetPlan(identities=identities, views=views, size=height, seed=seed)
+
+
+@torch.no_grad()
+def read_rotations(network: Network, images: Tensor) -> Tensor:
+    """The rotations (N, 3, 3) that a network reads from images (N, 3, H, W) in [0, 1]."""
+    assert network.read_pose is not None
+    settings = network.preprocessing
+    mean, std = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.std))
+    found = []
+    for part in torch.split(images, CHUNK):
+        ordered = part if settings.order == "RGB" else part.flip(1)
+        found.append(network.read_pose(network.module((ordered * settings.scale - mean) / std)).rotation)
+    return torch.cat(found)
+
+
+def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
+    """Pose figures of a network over views: all together, and by elevation and by kind of object."""
+    predicted = read_rotations(network, views.images)
+    error = symmetric_geodesic_degrees(predicted, views.rotation, views.symmetry)
+    groups: dict[str, dict[str, list[int]]] = {"elevation": defaultdict(list)}
+    for index, elevation in enumerate(views.elevation.tolist()):
+        band = next((f"{low} to {high}" for low, high in ELEVATIONS if low <= elevation < high), "other")
+        groups["elevation"][band].append(index)
+    for name in ("legs", "back"):
+        groups[name] = defaultdict(list)
+        for index, parameters in enumerate(views.parameters):
+            if name in parameters:
+                groups[name][str(parameters[name])].append(index)
+    return {
+        "views": len(error),
+        "identities": len(set(views.identity.tolist())),
+        "symmetric_share": float((views.symmetry != 1).float().mean()),
+        **pose_summary(predicted, views.rotation, views.symmetry),
+        "groups": {
+            name: {
+                key: {
+                    "views": len(own),
+                    "median_geodesic_deg": float(error[own].median()),
+                    "acc_30": float((error[own] < 30).float().mean()),
+                }
+                for key, own in sorted(members.items())
+            }
+            for name, members in groups.items()
+        },
+    }
+
+
+@torch.no_grad()
+def full_evaluation(network: Network, views: TestViews, weights: str | Path | None = None) -> dict[str, Any]:
+    """``evaluate``, and for netinvert's own pose networks also the code's dead units and the siamese head."""
+    figures = evaluate(network, views)
+    if network.name not in POSE_NETWORKS or str(weights) == "random":
+        return figures
+    content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
+    codes = torch.cat(
+        [content.network.codes_and_outputs(part)[0] for part in torch.split(prepared(views.images), CHUNK)]
+    )
+    figures["dead_code_units"] = int((codes <= 0).all(0).sum())
+    figures |= evaluate_pairs(content.pairs, codes, views)
+    figures["relative_from_absolute_median_deg"] = _relative_from_absolute(network, views)
+    return figures
+
+
+@torch.no_grad()
+def evaluate_pairs(pairs: PairHead, codes: Tensor, views: TestViews) -> dict[str, float]:
+    """Figures of the siamese head: relative pose of two views of an object, and telling objects apart.
+
+    Positives are neighbouring views of one object, negatives the same view of the next object.
+    ``fpr_at_95_recall`` is the share of negatives accepted at the threshold that accepts 95 % of the
+    positives (Zamir et al. 2016).
+    """
+    same = (views.identity[:-1] == views.identity[1:]).nonzero().squeeze(1)
+    count = int((views.identity == views.identity[0]).sum())
+    other = torch.arange(len(codes) - count)
+    relative, positive = pairs(codes[same], codes[same + 1])
+    _, negative = pairs(codes[other], codes[other + count])
+    truth = relative_rotation(views.rotation[same], views.rotation[same + 1])
+    error = geodesic_degrees(rotation_of(relative), truth)[views.symmetry[same] == 1]
+    threshold = positive.sort().values[int(0.05 * len(positive))]
+    return {
+        "relative_median_deg": float(error.median()),
+        "relative_acc_30": float((error < 30).float().mean()),
+        "fpr_at_95_recall": float((negative >= threshold).float().mean()),
+        "match_accuracy": float(torch.cat([positive > 0, negative <= 0]).float().mean()),
+    }
+
+
+def _relative_from_absolute(network: Network, views: TestViews) -> float:
+    """Median error in degrees of the relative pose that two absolute readings give, for comparison."""
+    predicted = read_rotations(network, views.images)
+    same = (views.identity[:-1] == views.identity[1:]).nonzero().squeeze(1)
+    same = same[views.symmetry[same] == 1]
+    truth = relative_rotation(views.rotation[same], views.rotation[same + 1])
+    found = relative_rotation(predicted[same], predicted[same + 1])
+    return float(geodesic_degrees(found, truth).median())
+
+
+COLUMNS, ROWS = 8, 6
+
+
+def evaluation_sheet(network: Network, views: TestViews, path: Path) -> None:
+    """Write views from the best read to the worst, with the true azimuth, the one read, and the error."""
+    predicted = read_rotations(network, views.images)
+    error = symmetric_geodesic_degrees(predicted, views.rotation, views.symmetry)
+    order = error.argsort()
+    chosen = order[torch.linspace(0, len(order) - 1, min(COLUMNS * ROWS, len(order))).long()]
+    true, read = (angles_from_rotation(r)[0] for r in (views.rotation, predicted))
+    cells = [
+        Cell(views.images[k], (f"{true[k]:.0f}° read {read[k]:.0f}°", f"error {error[k]:.0f}°"))
+        for k in chosen.tolist()
+    ]
+    rows = [Row("", tuple(cells[start : start + COLUMNS])) for start in range(0, len(cells), COLUMNS)]
+    title = f"{network.name}: azimuth, azimuth read, geodesic error; from best to worst"
+    write_atomic(path, png_of(contact_sheet(rows, [""] * COLUMNS, title)))

@@ -1,0 +1,463 @@
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinvert import CodeError, ConfigError, Encoder, Network
+from netinvert.evaluation.attributes import Attribute, read_attributes
+from netinvert.evaluation.probes import FOLDS, RIDGES, probe, question_of, ridge
+from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
+from netinvert.experiments import audit_report as audit_page
+from netinvert.experiments import inversions
+from netinvert.experiments.audit import DECODED, OPTIMISED, Settings, Subject, audit, shown_of
+from netinvert.experiments.audit_report import identification_findings
+from netinvert.io.files import plain_json
+from netinvert.models.decoder import Decoder
+from tiny import PLAIN, images, plain, seeded, smooth
+
+# -- re-identification ---------------------------------------------------------------------------------
+
+
+def test_wilson_against_known_values():
+    # Newcombe 1998, table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    known = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (hits, count), interval in known.items():
+        assert wilson(hits, count) == pytest.approx(interval, abs=5e-5)
+
+
+@given(st.integers(1, 200), st.floats(0, 1))
+def test_wilson_holds_the_rate(count, share):
+    low, high = wilson(share * count, count)
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize("metric", ["cosine", "L2"])
+def test_ranks_against_a_plain_loop(metric):
+    source = torch.Generator().manual_seed(1)
+    gallery = torch.randn(20, 3, 2, generator=source)
+    queries = gallery[[4, 7, 9, 0]] + 0.9 * torch.randn(4, 3, 2, generator=source)
+    own = torch.tensor([4, 7, 9, 0])
+    ranks = []
+    for query, mine in zip(queries, own, strict=True):
+        if metric == "L2":
+            far = [(query - one).norm().item() for one in gallery]
+        else:
+            far = [-torch.cosine_similarity(query.flatten(), one.flatten(), 0).item() for one in gallery]
+        ranks.append(1 + sum(value < far[mine] for value in far))
+    found = retrieve(queries, gallery, own, metric)
+    assert [rate.top for rate in found.rates] == [1, 5]
+    for rate in found.rates:
+        assert rate.hits == sum(rank <= rate.top for rank in ranks)
+        assert rate.chance == rate.top / 20
+        assert rate.count == 4
+    assert found.median_rank == sorted(ranks)[1] / 2 + sorted(ranks)[2] / 2
+
+
+def test_cosine_does_not_see_length_and_l2_does():
+    gallery = torch.eye(8) + 0.1
+    queries = gallery * 30
+    own = torch.arange(8)
+    assert retrieve(queries, gallery, own, "cosine").rates[0].rate == 1
+    shifted = torch.cat([gallery[:4], gallery[:4] * 30 + 0.001])
+    assert retrieve(queries[:4], shifted, own[:4], "L2").rates[0].rate == 0
+
+
+def test_equal_codes_count_as_a_guess_among_them():
+    gallery = torch.eye(7)[[0, 1, 1, 1, 2, 3, 4]]
+    group, sizes = duplicates(gallery)
+    assert sorted(sizes.tolist()) == [1, 1, 1, 1, 3]
+    assert len({group[1].item(), group[2].item(), group[3].item()}) == 1
+    for metric in ("cosine", "L2"):
+        found = retrieve(gallery, gallery, torch.arange(7), metric)
+        assert found.rates[0].hits == pytest.approx(4 + 3 * (1 / 3))
+        assert found.rates[1].hits == 7
+        assert found.rates[0].chance == 1 / 7
+
+
+def test_unrelated_queries_are_found_at_chance():
+    source = torch.Generator().manual_seed(0)
+    gallery, queries = (torch.randn(400, 5, generator=source) for _ in range(2))
+    for rate in retrieve(queries, gallery, torch.arange(400), "L2").rates:
+        assert rate.low <= rate.chance <= rate.high
+
+
+def test_a_small_gallery_has_no_first_five():
+    codes = torch.eye(4)
+    assert [rate.top for rate in retrieve(codes, codes, torch.arange(4), "L2").rates] == [1]
+
+
+# -- probes --------------------------------------------------------------------------------------------
+
+
+def test_ridge_is_the_textbook_solution_and_its_choice_is_leave_one_out():
+    source = torch.Generator().manual_seed(3)
+    train = torch.randn(12, 4, generator=source, dtype=torch.float64)
+    targets = train[:, :1, None] + 0.7 * torch.randn(12, 1, 1, generator=source, dtype=torch.float64)
+    test = torch.randn(5, 4, generator=source, dtype=torch.float64)
+    mean, deviation = train.mean(0), train.std(0, correction=0)
+    rows, others = (train - mean) / deviation / 2, (test - mean) / deviation / 2
+
+    def solve(rows, targets, weight):
+        full = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], 1)
+        penalty = weight * torch.eye(full.shape[1], dtype=rows.dtype)
+        penalty[-1, -1] = 0  # the intercept is free
+        return torch.linalg.solve(full.T @ full + penalty, full.T @ targets)
+
+    def left_out(weight):
+        total = 0.0
+        for row in range(12):
+            kept = [other for other in range(12) if other != row]
+            line = solve(rows[kept], targets[kept, 0], weight)
+            total += (rows[row] @ line[:-1] + line[-1] - targets[row, 0]).square().item()
+        return total
+
+    weight = min(RIDGES, key=left_out)
+    assert weight not in (RIDGES[0], RIDGES[-1])
+    line = solve(rows, targets[:, 0], weight)
+    torch.testing.assert_close(ridge(train, targets, test)[:, 0], others @ line[:-1] + line[-1])
+
+
+def test_problems_do_not_disturb_one_another():
+    source = torch.Generator().manual_seed(5)
+    train, test = (torch.randn(count, 30, generator=source, dtype=torch.float64) for count in (15, 4))
+    targets = torch.randn(15, 6, 2, generator=source, dtype=torch.float64)
+    alone = torch.cat([ridge(train, targets[:, [k]], test) for k in range(6)], 1)
+    torch.testing.assert_close(ridge(train, targets, test), alone)
+
+
+def test_a_probe_reads_what_is_there_and_not_what_is_not():
+    source = torch.Generator().manual_seed(2)
+    codes = torch.randn(60, 40, generator=source)
+    there = question_of(Attribute("a", tuple(str(v) for v in codes[:, 3].tolist()), True), None, 99, 0)
+    classes = question_of(
+        Attribute("b", tuple("xyz"[int(v > -0.4) + int(v > 0.4)] for v in codes[:, 5]), False), None, 99, 0
+    )
+    absent = torch.randn(60, generator=source)
+    nothing = question_of(Attribute("c", tuple(str(v) for v in absent.tolist()), True), None, 99, 0)
+    reading = probe(codes, there)
+    assert reading.score > 0.4
+    assert reading.p == 0.01
+    assert reading.chance < 0.05
+    reading = probe(codes, classes)
+    assert reading.p == 0.01
+    assert reading.score > 0.5
+    assert abs(reading.chance - 1 / 3) < 0.05
+    assert not probe(codes, nothing).above_chance
+    # Learned from these codes and read from others that hold nothing of them.
+    assert not probe(codes, there, torch.randn(60, 40, generator=source)).above_chance
+
+
+def test_a_probe_sees_no_label_of_its_test_rows():
+    """Were labels of the same photograph in training, any could be read; grouped folds keep them out."""
+    source = torch.Generator().manual_seed(4)
+    codes = torch.randn(10, 50, generator=source).repeat_interleave(5, 0)
+    codes += 0.01 * torch.randn(codes.shape, generator=source)
+    labels = torch.randn(10, generator=source).repeat_interleave(5)
+    attribute = Attribute("a", tuple(map(str, labels.tolist())), True)
+    photograph = Attribute("photograph", tuple(str(row // 5) for row in range(50)), False)
+    assert probe(codes, question_of(attribute, None, 49, 0)).score > 0.95
+    grouped = question_of(attribute, photograph, 49, 0)
+    assert not probe(codes, grouped).above_chance
+    assert sorted(torch.cat(grouped.folds).tolist()) == list(range(50))
+    for fold in grouped.folds:
+        assert len(fold) == 10
+        assert len({row // 5 for row in fold.tolist()}) == 2  # whole photographs
+    for shuffle in grouped.shuffles:
+        assert sorted(shuffle.tolist()) == list(range(50))
+        assert all(len({row // 5 for row in part}) == 1 for part in shuffle.view(10, 5).tolist())
+
+
+def test_chance_is_that_of_guessing_where_classes_cluster():
+    """Four crops of each photograph look alike: shuffled labels must not fare worse than a guess for that."""
+    source = torch.Generator().manual_seed(8)
+    codes = torch.randn(11, 60, generator=source).repeat_interleave(4, 0)
+    codes += 0.3 * torch.randn(codes.shape, generator=source)
+    photograph = Attribute("photograph", tuple(str(row // 4) for row in range(44)), False)
+    question = question_of(photograph, photograph, 200, 0)
+    for fold in question.folds:
+        assert all(sorted(shuffle[fold].tolist()) == fold.tolist() for shuffle in question.shuffles)
+    reading = probe(codes, question)
+    assert reading.score == 1
+    assert abs(reading.chance - 1 / 11) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["classes", "rare class", "numbers", "grouped numbers"])
+def test_p_is_fair_where_there_is_nothing_to_read(kind):
+    source = torch.Generator().manual_seed(9)
+    low, chances = 0, []
+    for seed in range(60):
+        codes = torch.randn(10, 20, generator=source).repeat_interleave(4, 0)
+        codes += 0.3 * torch.randn(codes.shape, generator=source)
+        numbers = torch.randn(40, generator=source)
+        if kind == "grouped numbers":
+            numbers = torch.randn(10, generator=source).repeat_interleave(4)
+        values = tuple(map(str, numbers.tolist()))
+        if "class" in kind:
+            edge = -1.0 if kind == "rare class" else 0.0
+            values = tuple("ab"[int(number > edge)] for number in numbers)
+        blocks = Attribute("g", tuple(str(row // 4) for row in range(40)), False)
+        question = question_of(
+            Attribute("x", values, "numbers" in kind), blocks if "grouped" in kind else None, 39, seed
+        )
+        reading = probe(codes, question)
+        low += reading.p <= 0.2
+        chances.append(reading.chance)
+    assert 3 <= low <= 23  # 12 are expected; less than 1 in 1000 lie outside by chance
+    if "class" in kind:
+        assert abs(sum(chances) / len(chances) - 0.5) < 0.03
+
+
+def test_folds_hold_every_class_and_every_row_once():
+    values = ["a"] * 9 + ["b"] * 4 + ["c"] * 7 + [None] + ["single"]
+    question = question_of(Attribute("x", tuple(values), False), None, 20, 0)
+    assert question.classes == ("a", "b", "c")
+    assert question.rows.tolist() == list(range(20))
+    assert len(question.folds) == 4
+    assert sorted(torch.cat(question.folds).tolist()) == list(range(20))
+    for fold in question.folds:
+        assert {question.labels[row].item() for row in fold} == {0, 1, 2}
+    assert "1 unknown" in question.remark
+    assert "1 classes of a single code" in question.remark
+
+
+def test_a_class_within_one_group_leaves_groups_out_and_says_so():
+    attribute = Attribute("photograph", tuple("aaaabbbbcccc"), False)
+    question = question_of(attribute, attribute, 20, 0)
+    assert "3 classes lie within one group" in question.remark
+    assert all({question.labels[row].item() for row in fold} == {0, 1, 2} for fold in question.folds)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ("a" * 12, "equal"),
+        ("ab" * 3, "too few"),
+        ([None] * 12, "equal"),
+        ("abcdefghijkl", "no two codes share"),
+    ],
+)
+def test_what_cannot_be_read_is_told(values, reason):
+    assert reason in question_of(Attribute("x", tuple(values), False), None, 20, 0)
+
+
+# -- attributes ----------------------------------------------------------------------------------------
+
+
+def read(tmp_path, text, names=("a", "b", "c")):
+    path = tmp_path / "attributes.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_attributes(path, names)
+
+
+def test_attributes_by_order_and_by_name(tmp_path):
+    size, colour, few = read(tmp_path, "size,colour,few\n1.5,red,0\n2,blue,1\n,red,1\n")
+    assert size == Attribute("size", ("1.5", "2", None), True)
+    assert colour == Attribute("colour", ("red", "blue", "red"), False)
+    assert few == Attribute("few", ("0", "1", "1"), False)
+    (size,) = read(tmp_path, "\ufeffName;size\nc.png;3.5\na.png;1\nmore.png;9\nb.png;2\n")
+    assert size == Attribute("size", ("1", "2", "3.5"), True)
+    assert size.of([2, 0]).values == ("3.5", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("size\n", "no rows"),
+        ("size\n1\n2\n", "2 rows for 3 codes"),
+        ("size,colour\n1,red\n2\n3,red\n", "row 3"),
+        ("size,size\n1,1\n2,2\n3,3\n", "heading of its own"),
+        ("name\na\nb\nc\n", "no column of an attribute"),
+        ("name,size\na,1\nb,2\nb,3\nc,4\n", "several rows for 'b'"),
+        ("name,size\na,1\nb,2\nd,3\n", "no row for 1 of 3 codes, such as 'c'"),
+        ('size,b\n"1,2\n', "not CSV"),
+    ],
+)
+def test_attributes_that_do_not_match(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+# -- the audit -----------------------------------------------------------------------------------------
+
+
+def cut(build, layer, seed=0):
+    return Encoder(Network(f"tiny-{seed}", seeded(build, seed, torch.float32), PLAIN), layer)
+
+
+def subject(count=12, **more):
+    pictures = images(count).float()
+    encoder = cut(smooth, "output")
+    return Subject(encoder, encoder(pictures), tuple(f"p{k}" for k in range(count)), pictures, **more)
+
+
+QUICK = Settings(steps=25, shuffles=20)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    one = subject(
+        judge=cut(plain, "5", 3),
+        attributes=(
+            Attribute("half", tuple("ab" * 6), False),
+            Attribute("light", tuple(map(str, images(12).mean((1, 2, 3)).tolist())), True),
+            Attribute("same", ("x",) * 12, False),
+        ),
+    )
+    return audit(one, QUICK, None, lambda digest: folder / digest, lambda text: None)
+
+
+def test_an_early_layer_gives_its_images_away(found):
+    (made,) = found.reconstructions
+    assert made.method == OPTIMISED
+    assert made.images.shape == (12, 3, 16, 16)
+    assert made.code_error.max() < 0.5
+    assert made.image_error.mean() < 0.8
+    again = (made.images - found.subject.originals).flatten(1).norm(dim=1)
+    pairs = torch.nn.functional.pdist(found.subject.originals.flatten(1)).mean()
+    torch.testing.assert_close(made.image_error, (again / pairs).double(), rtol=1e-4, atol=1e-5)
+    rates = {(one.reader.name, one.found.metric): one.found.rates[0] for one in found.identifications}
+    assert set(rates) == {
+        (name, metric)
+        for name in ("output of tiny-0", "5 of tiny-3", "pixels")
+        for metric in ("cosine", "L2")
+    }
+    assert all(rate.above_chance for rate in rates.values())
+    independent = {one.reader.name: one.reader.independent for one in found.identifications}
+    assert independent == {"output of tiny-0": False, "5 of tiny-3": True, "pixels": True}
+
+
+def test_probes_have_a_ceiling_and_say_what_they_learned_from(found):
+    light = [one for one in found.probes if one.attribute == "light" and not one.reader.independent]
+    assert [(one.learned, one.tested) for one in light] == [
+        ("stored codes", "stored codes"),
+        ("optimised", "optimised"),
+        ("stored codes", "optimised"),
+    ]
+    assert {one.attribute for one in found.probes} == {"half", "light"}
+    assert any("same: all labels are equal" in note for note in found.notes)
+    assert all(math.isfinite(one.reading.score) for one in found.probes)
+
+
+def test_the_page_says_which_rate_is_self_fulfilling(found):
+    text = audit_page.html(found, "netinvert audit x.npy")
+    for words in ("self-fulfilling", "guessing", "What this does not show", "netinvert audit x.npy", "p11"):
+        assert words in text
+    first = identification_findings(found)[0]
+    assert "another network (5 of tiny-3)" in first
+    assert "of 12 optimised pictures" in first
+    assert "8.3 %" in first
+    plain_table = json.loads(json.dumps(plain_json(audit_page.table(found))))
+    assert len(plain_table["reconstructions"][0]["code_error_ijcv16"]) == 12
+    assert {row["independent"] for row in plain_table["identification"]} == {True, False}
+    assert audit_page.sheet(found).width > 1400
+    assert "| optimised |" in audit_page.markdown(found, "x")
+
+
+def test_what_was_done_is_not_done_again(found, tmp_path, monkeypatch):
+    one, settings = subject(4), Settings(steps=25, batch=2)
+    first = audit(one, settings, None, lambda digest: tmp_path / digest, lambda text: None)
+    monkeypatch.setattr(inversions, "prepare", lambda *_: pytest.fail("made again"))
+    again = audit(one, settings, None, lambda digest: tmp_path / digest, lambda text: None)
+    assert torch.equal(first.reconstructions[0].images, again.reconstructions[0].images)
+
+
+def test_a_sample_is_looked_for_among_all_codes(tmp_path):
+    one = subject(12)
+    settings = Settings(steps=5, sample=4, seed=3)
+    found = audit(one, settings, None, lambda digest: tmp_path / digest, lambda text: None)
+    assert len(found.rows) == 4
+    assert found.rows == tuple(sorted(set(found.rows)))
+    rate = found.identifications[0].found.rates[0]
+    assert (rate.count, rate.chance) == (4, 1 / 12)
+    # The seed of a code is its own, whatever else is in the sample.
+    whole = audit(one, Settings(steps=5, seed=3), None, lambda digest: tmp_path / digest, lambda text: None)
+    torch.testing.assert_close(
+        whole.reconstructions[0].images[list(found.rows)], found.reconstructions[0].images
+    )
+
+
+def test_equal_codes_are_counted(tmp_path):
+    one = subject(6)
+    codes = one.codes[[0, 0, 1, 2, 2, 2]]
+    twins = Subject(one.encoder, codes, one.names)
+    found = audit(twins, Settings(steps=5), None, lambda digest: tmp_path / digest, lambda text: None)
+    assert found.groups_of_equal == (2, 5)
+    assert "5 codes equal another one, in 2 groups" in audit_page.html(found, "x")
+    assert "was not measured" in identification_findings(found)[0]
+    assert found.notes == ("no attributes were given, so nothing was probed",)
+
+
+class Exact(torch.nn.Module):
+    """The image that belongs to each code."""
+
+    def __init__(self, codes, pictures):
+        super().__init__()
+        self.codes, self.pictures = codes, pictures
+
+    def forward(self, code):
+        return self.pictures[torch.cdist(code.flatten(1), self.codes.flatten(1)).argmin(1)]
+
+
+def exact_decoder(one, layer="output"):
+    module = Exact(one.codes, one.originals)
+    return Decoder("exact", one.encoder.network.name, layer, one.encoder.code_shape, (16, 16), module)
+
+
+def test_a_perfect_decoder_is_found_out(tmp_path):
+    one = subject(12, judge=cut(plain, "5", 3))
+    found = audit(
+        one, Settings(steps=2), exact_decoder(one), lambda digest: tmp_path / digest, lambda text: None
+    )
+    decoded = [row for row in found.identifications if row.method == DECODED]
+    assert all(row.found.rates[0].rate == 1 and row.found.median_rank == 1 for row in decoded)
+    assert found.reconstructions[1].image_error.max() == 0
+    assert found.reconstructions[1].code_error.max() < 1e-5
+
+
+def test_a_decoder_of_another_layer_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(inversions, "prepare", lambda *_: pytest.fail("worked"))
+    one = subject(4)
+    with pytest.raises(CodeError, match="belongs to layer '0'"):
+        audit(one, QUICK, exact_decoder(one, "0"), lambda digest: tmp_path / digest)
+
+
+def test_subjects_that_cannot_be_audited():
+    one = subject(4)
+    encoder, codes, names = one.encoder, one.codes, one.names
+    with pytest.raises(CodeError, match="needs two at least"):
+        Subject(encoder, codes[:1], names[:1])
+    with pytest.raises(CodeError, match="all 4 codes are equal"):
+        Subject(encoder, codes[[0, 0, 0, 0]], names)
+    with pytest.raises(CodeError, match="has codes of shape"):
+        Subject(encoder, codes[:, :2], names)
+    with pytest.raises(CodeError, match="NaN"):
+        Subject(encoder, codes.clone().index_fill_(0, torch.tensor(2), torch.nan), names)
+    with pytest.raises(CodeError, match="zero everywhere"):
+        Subject(encoder, codes * torch.tensor([1.0, 1, 0, 1]).view(4, 1, 1, 1), names)
+    with pytest.raises(ConfigError, match="no judge"):
+        Subject(encoder, codes, names, one.originals, judge=encoder)
+    with pytest.raises(ConfigError, match="--images"):
+        Subject(encoder, codes, names, judge=cut(plain, "5", 3))
+    with pytest.raises(ConfigError, match="unknown for some codes"):
+        Subject(encoder, codes, names, groups=Attribute("g", ("a", "b", None, "c"), False))
+    with pytest.raises(ConfigError, match="no preset"):
+        Settings(preset="nonsense")
+    with pytest.raises(ConfigError, match="--steps"):
+        Settings(steps=0)
+
+
+def test_shown_codes_are_evenly_spaced():
+    assert shown_of(5, 12) == [0, 1, 2, 3, 4]
+    assert shown_of(24, 12) == list(range(0, 24, 2))
+    assert FOLDS == 5

@@ -1,0 +1,226 @@
+"""The experiments on codes with decoders."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from netinvert import Encoder, load_network
+from netinvert.cli import app
+from netinvert.errors import CodeError, ConfigError, NetworkError
+from netinvert.experiments.codes import perturbed as perturbed_codes
+from netinvert.experiments.codes import subjects as code_subjects
+from netinvert.experiments.codes.findings import Findings, Line, grid
+from netinvert.experiments.codes.interpolated import STEPS, interpolated, pairs, path_figures
+from netinvert.experiments.codes.iterated import iterated
+from netinvert.experiments.codes.perturbed import EDITS, perturbed
+from netinvert.experiments.codes.random import random_codes
+from netinvert.experiments.codes.subjects import Subject, sureness
+from netinvert.experiments.held_out_chairs import FreshChairs
+from netinvert.io.files import read_json
+from netinvert.io.images import read_image
+from netinvert.models.decoder_files import DecoderFile, save_decoder
+from netinvert.models.upconv import Architecture, UpConvolutional
+
+SIDE = 64
+
+
+def untrained(layer: str) -> DecoderFile:
+    encoder = Encoder(load_network("posenet"), layer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = UpConvolutional(Architecture(encoder.code_shape, (SIDE, SIDE), mask=True))
+    return DecoderFile(module, "posenet", layer, encoder.weights_sha256(), {})
+
+
+def blocks(count: int) -> FreshChairs:
+    """Bright blocks before grey instead of chairs, which would have to be rendered."""
+    source = torch.Generator().manual_seed(1)
+    rgba = torch.zeros(count, 4, SIDE, SIDE)
+    for one in rgba:
+        top, left = torch.randint(5, 30, (2,), generator=source).tolist()
+        one[:3, top : top + 25, left : left + 20] = torch.rand(3, 1, 1, generator=source)
+        one[3, top : top + 25, left : left + 20] = 1
+    images = rgba[:, :3] * rgba[:, 3:] + 0.8 * (1 - rgba[:, 3:])
+    angles = torch.arange(float(count)) * 40
+    symmetry = torch.ones(count, dtype=torch.long)
+    symmetry[-1] = 4
+    return FreshChairs(rgba, images, torch.eye(3).expand(count, 3, 3), symmetry, angles, angles / 10)
+
+
+@pytest.fixture(scope="module", params=["fc8", "relu5"])
+def subject(request) -> Subject:
+    decoder = untrained(request.param).decoder("try")
+    encoder, judge = decoder.encoder(), Encoder(load_network("posenet-judge"), "fc6")
+    others = torch.rand(20, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    return Subject(decoder, encoder, judge, blocks(5), encoder(others))
+
+
+def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
+    few = ("as it is", "half left out", "noise ¼ σ", "noise ½ σ")
+    monkeypatch.setattr(perturbed_codes, "EDITS", {name: EDITS[name] for name in few})
+    found = perturbed([subject], 0)
+    rows = {row["code"]: row for row in found.rows}
+    assert list(rows) == list(few)
+    assert set(rows["as it is"]) == set(found.columns)
+    for name in ("changed", "moved"):
+        assert rows["as it is"][name] == 0
+        assert rows["noise ½ σ"][name] > rows["noise ¼ σ"][name] > 0
+    assert rows["as it is"]["ratio"] == 1
+    assert rows["as it is"]["turned"] == pytest.approx(0, abs=1e-3)
+    other = {row["code"]: row for row in perturbed([subject], 1).rows}
+    assert other["as it is"] == rows["as it is"]
+    assert other["half left out"] != rows["half left out"]
+
+
+def test_the_first_round_is_the_decoded_picture(subject):
+    found = iterated([subject], 3)
+    first, second, third = found.rows
+    assert [row["round"] for row in found.rows] == [1, 2, 3]
+    assert first["moved"] == 0
+    assert first["image error"] == first["step"]
+    assert first["image error"] == pytest.approx(
+        subject.image_errors(subject.decoded, subject.originals).mean().item()
+    )
+    assert second["moved"] == second["step"] > 0
+    assert third["moved"] <= second["step"] + third["step"] + 1e-9
+    assert set(first) == set(found.columns)
+
+
+def test_random_codes_against_the_chairs_own(subject):
+    found = random_codes([subject], 0)
+    own, *drawn = found.rows
+    assert own["codes"] == "of chairs"
+    assert own["norm"] == 1
+    assert len(drawn) == 3
+    for row in found.rows:
+        assert set(row) == set(found.columns)
+        assert 3 / 24 <= row["sure"] <= 1
+        assert 0 <= row["nearest code"] <= 1
+
+
+def test_ways_between_codes(subject):
+    found = interpolated([subject], 0)
+    for way in ("straight", "on the sphere", "pictures mixed"):
+        rows = [row for row in found.rows if row["way"] == way]
+        assert sum(row["pairs"] for row in rows) == 4  # one of five has no front
+        for row in rows:
+            assert set(row) == set(found.columns)
+            assert 1 / STEPS <= row["largest step"] <= 1
+            assert 0 <= row["straightness"] <= 1
+
+
+def test_errors_on_the_chair_do_not_see_the_background(subject):
+    originals, masks = subject.originals, subject.chairs.masks
+    assert torch.equal(subject.chair_errors(originals), torch.zeros(5))
+    assert torch.equal(subject.chair_errors(originals * masks), torch.zeros(5))
+    wrong = subject.chair_errors(originals - 0.1 * masks)
+    assert (wrong > 0).all()
+    torch.testing.assert_close(subject.chair_errors(originals + 0.3 * masks), 3 * wrong)
+
+
+def test_the_overlap_of_masks_is_that_of_sets(subject):
+    masks = subject.decoder.mask(subject.codes) > 0.5
+    true = subject.chairs.masks > 0.5
+    by_hand = [float((a & b).sum() / (a | b).sum().clamp_min(1)) for a, b in zip(masks, true, strict=True)]
+    assert subject.overlap(subject.codes) == pytest.approx(sum(by_hand) / 5)
+
+
+def test_a_subject_needs_two_chairs_and_its_own_encoder(subject):
+    with pytest.raises(ConfigError, match="two chairs or more"):
+        Subject(subject.decoder, subject.encoder, subject.judge, blocks(1), subject.bank)
+    with pytest.raises(CodeError, match="belongs to layer"):
+        Subject(
+            subject.decoder, Encoder(load_network("posenet"), "relu6"), subject.judge, blocks(2), subject.bank
+        )
+
+
+def test_sureness_is_the_probability_of_the_likeliest_45_degrees():
+    outputs = torch.zeros(3, 50)
+    outputs[1, [23, 0, 1]] = torch.tensor([50.0, 51.0, 50.0])  # round the circle
+    outputs[2, [3, 12]] = 50.0
+    torch.testing.assert_close(sureness(outputs), torch.tensor([3 / 24, 1.0, 0.5]))
+    with pytest.raises(NetworkError, match="bins of azimuth"):
+        sureness(torch.zeros(3, 6))
+
+
+def test_pairs_are_of_chairs_with_one_front():
+    symmetry = torch.tensor([1, 4, 1, 1, 0, 2, 1])
+    first, second = pairs(symmetry, 5)
+    assert sorted(first.tolist()) == sorted(second.tolist()) == [0, 2, 3, 6]
+    assert (first != second).all()
+    with pytest.raises(ConfigError, match="two with one front"):
+        pairs(torch.tensor([1, 4]), 0)
+
+
+@given(st.floats(1, 170), st.booleans())
+def test_an_even_turn(whole, back):
+    turns = torch.full((1, 8), (-whole if back else whole) / 8)
+    found = path_figures(turns)
+    for name, value in (("one way", 1.0), ("straightness", 1.0), ("largest step", 1 / 8), ("midway", 0.5)):
+        assert found[name].item() == pytest.approx(value, abs=1e-5)
+
+
+def test_uneven_turns():
+    jump, zigzag, nothing = torch.zeros(1, 8), torch.tensor([[20.0, -10.0] * 4]), torch.zeros(1, 8)
+    jump[0, 6] = -90
+    found = path_figures(torch.cat([jump, zigzag, nothing]))
+    assert found["one way"].tolist() == [1, 0, 1]
+    torch.testing.assert_close(found["straightness"], torch.tensor([1, 1 / 3, 0]))
+    torch.testing.assert_close(found["largest step"], torch.tensor([1, 1 / 6, 0]))
+    torch.testing.assert_close(found["midway"], torch.tensor([0, 0.5, 0]))
+
+
+def test_the_grid_and_the_table():
+    picture = torch.full((3, 8, 8), 0.5)
+    one = grid([Line("first", [picture, None])], ["a", "some words that need more than one line"], "title")
+    two = grid([Line("first", [picture, None]), Line("second", [picture])], ["a", "b"], "title")
+    assert one.width == two.width
+    with pytest.raises(ConfigError, match="at least one row"):
+        grid([], [], "title")
+    rows = [{"who": "x", "value": 0.12345, "count": 3, "large": 12.345, "none": None, "nan": float("nan")}]
+    found = Findings("title", (), dict.fromkeys(rows[0], ""), rows, one)
+    assert "| x | 0.123 | 3 | 12.3 | – | – |" in found.markdown("command")
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_all_commands(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_subjects, "FEW", 3)
+    monkeypatch.setattr(code_subjects, "fresh_chairs", lambda count, seed, side: blocks(count))
+    path = tmp_path / "try.safetensors"
+    save_decoder(path, untrained("fc8"))
+    for command in ("perturb", "interpolate", "random", "iterate"):
+        out = tmp_path / command
+        result = run("study", command, "--decoder", path, "--chairs", 3, "--out", out, "--json")
+        assert result.exit_code == 0, result.output
+        manifest, table = read_json(out / "manifest.json"), read_json(out / "table.json")
+        assert (manifest["experiment"], manifest["chairs"]) == (command, 3)
+        assert manifest["decoders"][0]["layer"] == "fc8"
+        assert table["rows"]
+        assert "try (fc8)" in (out / "table.md").read_text()
+        assert read_image(out / "pictures.png").shape[2] > 200
+
+
+def test_bad_input(tmp_path):
+    path = tmp_path / "try.safetensors"
+    save_decoder(path, untrained("fc8"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("not of a run")
+    for given_, message in (
+        (("perturb", "--decoder", path, "--chairs", 1, "--out", tmp_path / "a"), "two chairs or more"),
+        (("random", "--decoder", tmp_path / "no.safetensors", "--out", tmp_path / "a"), "does not exist"),
+        (("random", "--decoder", path, "--data", tmp_path / "b", "--out", tmp_path / "a"), "no dataset at"),
+        (("iterate", "--decoder", path, "--rounds", 0, "--out", tmp_path / "a"), "at least 1, got 0"),
+        (("interpolate", "--decoder", path, "--out", tmp_path / "mine"), "not of a run"),
+    ):
+        result = run("study", *given_)
+        assert result.exit_code == 2, result.output
+        assert message in result.stderr
+    assert not (tmp_path / "a").exists()

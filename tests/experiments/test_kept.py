@@ -1,0 +1,364 @@
+"""What codes keep: known changes, what is measured of them, and what probes read."""
+
+import math
+
+import pytest
+import torch
+
+import netinvert.experiments.kept.measure as kept_module
+from netinvert import Network, Preprocessing
+from netinvert.errors import CodeError, ConfigError, OutputError
+from netinvert.evaluation.ridge import (
+    FOLDS,
+    Standard,
+    about_groups,
+    explained,
+    held_out,
+    inner_products,
+    squared,
+)
+from netinvert.experiments.kept.changes import chroma, contrasted, hue_rotated, moved, painted, resized
+from netinvert.experiments.kept.measure import Settings, checked_decoders, measure_kept
+from netinvert.experiments.kept.measures import (
+    MEASURES,
+    agreement,
+    background_colour,
+    centroid,
+    found_alpha,
+    log_size,
+    object_chroma,
+    object_lightness,
+    shuffled,
+)
+from netinvert.experiments.kept.run import run_kept
+from netinvert.experiments.kept.scenes import ATTRIBUTES, SETTINGS, SIZE, render, series
+from netinvert.io.files import read_json
+from netinvert.models.decoder import Decoder
+from netinvert.models.encoder import Encoder
+
+
+def source(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def things(count: int = 3, side: int = 64, wide: int = 1) -> torch.Tensor:
+    """RGBA of coloured blobs in the middle, with a soft border and a shadow beside them."""
+    rgba = torch.zeros(count, 4, side * wide, side * wide)
+    middle = side * wide // 2
+    rgba[:, :3, middle - 9 : middle + 11, middle - 7 : middle + 6] = 0.25 + 0.4 * torch.rand(
+        count, 3, 20, 13, generator=source()
+    )
+    rgba[:, 3, middle - 9 : middle + 11, middle - 7 : middle + 6] = 1
+    rgba[:, 3, middle - 9, middle - 7 : middle + 6] = 0.8
+    rgba[:, 3, middle + 11 : middle + 13, middle - 7 : middle + 6] = 0.5  # the shadow
+    return rgba
+
+
+# -- changes -------------------------------------------------------------------------------------------
+
+
+def test_hues_come_back_after_a_whole_turn_and_turn_by_what_is_asked():
+    rgba = things()
+    once = hue_rotated(rgba, torch.full((3,), 360.0))
+    assert torch.allclose(once, rgba, atol=1e-6)
+    half = hue_rotated(hue_rotated(rgba, torch.full((3,), 20.0)), torch.full((3,), 340.0))
+    assert torch.allclose(half, rgba, atol=1e-5)
+    red = torch.tensor([0.6, 0.3, 0.3])
+    picture = torch.cat([red, torch.ones(1)])[None, :, None, None].expand(1, 4, 2, 2)
+    turned = hue_rotated(picture, torch.tensor([120.0]))[0, :3, 0, 0]
+    assert torch.allclose(turned, red[[1, 0, 2]], atol=1e-6)  # red to green
+    assert torch.allclose(turned.mean(), red.mean())
+
+
+@pytest.mark.parametrize("hue", [0.0, 77.0, 215.0])
+def test_painted_objects_have_the_hue_and_lightness_they_were_given(hue):
+    rgba = painted(things(), torch.full((3,), 0.35), torch.full((3,), hue))
+    found = object_chroma(rgba[:, :3], rgba[:, 3:])
+    angle = torch.rad2deg(torch.atan2(found[:, 1], found[:, 0])) % 360
+    assert torch.allclose(angle, torch.full((3,), hue), atol=0.01)
+    assert torch.allclose(found.norm(dim=1), torch.full((3,), 0.35 * 0.6), atol=1e-4)
+    assert torch.allclose(object_lightness(rgba[:, :3], rgba[:, 3:]), torch.full((3, 1), 0.35), atol=1e-4)
+    grey = painted(things(), torch.full((3,), 0.35))
+    assert chroma(grey[:, :3].movedim(1, -1)).abs().max() < 1e-6
+
+
+def test_shadows_stay_black_when_objects_are_painted():
+    rgba = painted(things(), torch.full((3,), 0.35), torch.full((3,), 90.0))
+    shadow = rgba[:, 3] == 0.5
+    assert shadow.any()
+    assert rgba[:, :3].movedim(1, -1)[shadow].abs().max() == 0
+
+
+def test_the_centroid_moves_by_exactly_as_much_as_the_picture():
+    rgba = things(4)
+    pixels = torch.tensor([[0, 0], [3, -2], [-8, 5], [8, 8]])
+    after = moved(rgba, pixels, 64)
+    assert torch.equal(after[0], rgba[0])
+    shift = centroid(after, after[:, 3:]) - centroid(rgba, rgba[:, 3:])
+    assert torch.allclose(shift, pixels.float(), atol=1e-4)
+
+
+def test_a_window_of_a_larger_picture_shows_what_was_outside():
+    wide = torch.rand(2, 4, 32, 32, generator=source())
+    assert torch.equal(moved(wide, torch.zeros(2, 2), 16), wide[:, :, 8:24, 8:24])
+    there = moved(wide, torch.tensor([[3, 0], [0, -2]]), 16)
+    assert torch.equal(there[0], wide[0, :, 8:24, 5:21])
+    assert torch.equal(there[1], wide[1, :, 10:26, 8:24])
+
+
+def test_sizes_are_measured_as_they_were_made():
+    wide = things(3, wide=2)
+    sides = torch.tensor([128, 96, 144])
+    rgba = resized(wide, sides, 64)
+    assert torch.allclose(rgba[0], wide[0, :, 32:96, 32:96] * (wide[0, 3:, 32:96, 32:96] > 0), atol=1e-5)
+    measured = log_size(rgba[:, :3], rgba[:, 3:])[:, 0]
+    # soft borders count less where the picture is small
+    assert torch.allclose(measured - measured[0], (sides / 128).log(), atol=0.06)
+    with pytest.raises(ConfigError, match="even"):
+        resized(wide, torch.tensor([127, 96, 128]), 64)
+
+
+def test_contrast_is_about_the_mean():
+    images = 0.3 + 0.4 * torch.rand(2, 3, 8, 8, generator=source())
+    half = contrasted(images, torch.tensor([0.5, 1.0]))
+    assert torch.allclose(half[1], images[1])
+    assert torch.allclose(half[0].mean(), images[0].mean(), atol=1e-6)
+    change = MEASURES["contrast"](half, images[:, :1]) - MEASURES["contrast"](images, images[:, :1])
+    assert torch.allclose(change[:, 0], torch.tensor([math.log(0.5), 0.0]), atol=1e-5)
+
+
+# -- measures ------------------------------------------------------------------------------------------
+
+
+def test_the_background_is_measured_beside_the_object_and_its_shadow():
+    rgba, colour = things(1), torch.tensor([0.1, 0.5, 0.8])
+    images = colour[None, :, None, None] + rgba[:, 3:] * (rgba[:, :3] - colour[None, :, None, None])
+    assert torch.allclose(background_colour(images, rgba[:, 3:])[0], colour)
+    everywhere = torch.ones_like(rgba[:, 3:])
+    assert bool(background_colour(images, everywhere).isfinite().all())
+    found = found_alpha(images)
+    assert found[0, 0, :8].max() == 0
+    assert found[0, 0, 26:40, 28:36].mean() > 0.9
+    assert torch.allclose(centroid(images, found), centroid(images, rgba[:, 3:]), atol=1.0)
+
+
+def test_an_empty_mask_is_measured_as_something_finite():
+    images, nothing = torch.rand(2, 3, 8, 8, generator=source()), torch.zeros(2, 1, 8, 8)
+    for measure in MEASURES.values():
+        assert bool(measure(images, nothing).isfinite().all())
+
+
+def test_agreement_of_the_truth_of_half_of_it_and_of_noise():
+    truth = torch.randn(50, 4, 2, generator=source())
+    same = agreement(truth, truth, "value", source(1))
+    assert (same.r2, same.line, same.slope, same.error) == pytest.approx((1, 1, 1, 0))
+    assert same.chance > 1
+    of_chair = 5 * torch.randn(50, 1, 2, generator=source(3))
+    faint = agreement(0.5 * truth + of_chair, truth, "value", source(1))
+    assert (faint.r2, faint.line, faint.slope) == pytest.approx((0.75, 1, 0.5), abs=1e-4)
+    noise = agreement(torch.randn(50, 4, 2, generator=source(2)), truth, "value", source(1))
+    assert noise.r2 < -0.5
+    assert noise.line < 0.05
+    assert noise.error == pytest.approx(noise.chance, rel=0.2)
+
+
+def test_agreement_of_angles_and_classes():
+    degrees = 360 * torch.rand(40, 4, generator=source())
+    circle = torch.stack([torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()], -1)
+    off = torch.deg2rad(degrees + 10)
+    found = agreement(0.3 * torch.stack([off.cos(), off.sin()], -1), circle, "angle", source(1))
+    assert found.error == pytest.approx(10, abs=1e-3)
+    assert 70 < found.chance < 110
+    classes = torch.eye(4)[torch.randint(0, 4, (200, 1), generator=source())]
+    right = agreement(classes, classes, "class", source(1))
+    assert right.right == 1
+    assert right.right_by_chance == pytest.approx(0.25, abs=0.12)
+
+
+def test_shuffled_labels_are_the_same_labels():
+    truth = torch.arange(24.0).reshape(6, 4, 1)
+    mixed = shuffled(truth, source())
+    assert sorted(mixed.flatten().tolist()) == truth.flatten().tolist()
+    assert not torch.equal(mixed, truth)
+    assert not torch.equal(mixed[:, 0] % 4, truth[:, 0] % 4)  # settings too
+
+
+# -- probes --------------------------------------------------------------------------------------------
+
+
+def test_a_probe_finds_what_is_linear_and_nothing_in_shuffled_labels():
+    codes = torch.randn(200, 30, generator=source())
+    targets = codes @ torch.randn(30, 2, generator=source(1)) + 3
+    groups = torch.arange(50).repeat_interleave(4)
+    products = inner_products(Standard.of(codes)(codes))
+    assert explained(held_out(products, targets, groups), targets) > 0.999
+    others = targets[torch.randperm(200, generator=source(2))]
+    assert explained(held_out(products, others, groups), others) < 0.1
+
+
+def test_a_probe_is_ridge_regression():
+    """Of codes longer than there are samples, against the equations of units."""
+    codes = torch.randn(60, 8, generator=source(), dtype=torch.float64)
+    targets = codes[:, :1] + 0.5 * torch.randn(60, 1, generator=source(1), dtype=torch.float64)
+    groups = torch.arange(60)
+    found = held_out(inner_products(codes), targets, groups)
+    test = groups % FOLDS == 0
+    x, y = codes[~test] - codes[~test].mean(0), targets[~test] - targets[~test].mean(0)
+    fitting = []
+    for power in range(-4, 4):
+        ridge = 10.0**power * x.square().sum(1).mean()
+        weights = torch.linalg.solve(x.T @ x + ridge * torch.eye(8), x.T @ y)
+        fitting.append((codes[test] - codes[~test].mean(0)) @ weights + targets[~test].mean(0))
+    assert min(float((each - found[test]).abs().max()) for each in fitting) < 1e-6
+
+
+def test_a_probe_knows_nothing_of_the_groups_it_is_tried_on():
+    """Codes that tell the group and labels that hang on it: nothing can be read of groups held out."""
+    groups = torch.arange(20).repeat_interleave(5)
+    codes = torch.eye(20)[groups] + 0.01 * torch.randn(100, 20, generator=source())
+    labels = torch.randn(20, 1, generator=source(1))[groups]
+    found = held_out(inner_products(Standard.of(codes)(codes)), labels, groups)
+    assert explained(found, labels) < 0.05
+    with pytest.raises(ConfigError, match="too few"):
+        held_out(inner_products(codes), labels, groups % 4)
+
+
+def test_a_chair_can_be_compared_with_itself():
+    """A small change beside large differences of groups is read about their means alone."""
+    groups = torch.arange(40).repeat_interleave(4)
+    change = torch.randn(160, 1, generator=source())
+    codes = 20 * torch.randn(40, 30, generator=source(1))[groups] + change * torch.ones(30)
+    alone = inner_products(about_groups(codes, groups))
+    truth = about_groups(change, groups)
+    assert truth.reshape(40, 4).mean(1).abs().max() < 1e-9
+    assert explained(held_out(alone, truth, groups), truth) > 0.999
+    assert change.dtype == torch.float32
+    assert not torch.equal(truth.float(), change)  # which stays as it was
+
+
+def test_products_of_units_are_found_by_parabolas_alone():
+    codes = torch.randn(300, 3, generator=source())
+    targets = codes[:, :1] * codes[:, 1:2]
+    products, groups = inner_products(Standard.of(codes)(codes)), torch.arange(300)
+    assert explained(held_out(products, targets, groups), targets) < 0.1
+    assert explained(held_out(squared(products), targets, groups), targets) > 0.99
+
+
+def test_a_probe_reads_other_codes_of_the_same_objects():
+    codes = torch.randn(100, 5, generator=source())
+    targets, groups = codes[:, :1], torch.arange(100)
+    standard = Standard.of(codes)
+    seen = inner_products(standard(0.5 * codes), standard(codes))
+    found = held_out(inner_products(standard(codes)), targets, groups, seen)
+    assert float((found[:, 0] / targets[:, 0]).median()) == pytest.approx(0.5, abs=0.05)
+
+
+# -- scenes and the whole ------------------------------------------------------------------------------
+
+
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def renders():
+    pytest.importorskip("embreex")
+    return render(COUNT, 404)
+
+
+def test_every_attribute_varies_as_it_says_and_alone(renders):
+    for name, attribute in ATTRIBUTES.items():
+        one = series(renders, name, 0)
+        count, settings = one.truth.shape[:2]
+        assert one.images.shape == (count, settings, 3, SIZE, SIZE), name
+        assert one.alpha.shape == (count, settings, 1, SIZE, SIZE), name
+        assert bool((one.images >= 0).all() and (one.images <= 1).all()), name
+        if name in MEASURES:
+            measured = MEASURES[name](one.images.flatten(0, 1), one.alpha.flatten(0, 1))
+            found = agreement(measured.reshape(count, settings, -1), one.truth, attribute.kind, source())
+            assert found.r2 > 0.95, name
+            # thin legs lose more than their share of a small picture
+            assert found.slope == pytest.approx(1, abs=0.15 if name == "scale" else 0.06), name
+        if name in ("hue", "lightness", "background", "contrast"):
+            assert torch.equal(one.alpha[:, 0], one.alpha[:, 1]), name
+        if name not in ("arms", "back"):
+            before, after = one.steps
+            assert bool(((before - after).abs().amax((1, 2, 3)) > 0.02).all()), name
+
+
+def test_the_wide_picture_is_the_same_view(renders):
+    middle = renders.wide[:, :, SIZE // 2 : 3 * SIZE // 2, SIZE // 2 : 3 * SIZE // 2]
+    assert (middle - renders.front).abs().mean() < 1e-3
+    assert renders.azimuth.shape == (COUNT, SETTINGS)
+    step = (renders.azimuth[:, 1] - renders.azimuth[:, 0]) % 360
+    assert torch.allclose(step, torch.full((COUNT,), 20.0), atol=1e-3)
+
+
+def tiny() -> Network:
+    """Colour by places: codes that keep much."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(
+            torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(192, 20)
+        ).eval()
+    return Network("tiny", module, Preprocessing((SIZE, SIZE)), layers=("1", "2"))
+
+
+def blurred(layer: str = "1", mask: bool = False) -> Decoder:
+    """The right inverse of the first layers: pooled colours, each spread over its place."""
+    module = torch.nn.Sequential(torch.nn.Unflatten(1, (3, 8, 8)), torch.nn.Upsample(scale_factor=8))
+    shape = (192,) if layer == "1" else (20,)
+    return Decoder("blurred", "tiny", layer, shape, (SIZE, SIZE), module, has_mask=mask)
+
+
+def test_what_a_pooled_picture_keeps(renders, monkeypatch):
+    monkeypatch.setattr(kept_module, "render", lambda count, seed: renders)
+    settings = Settings(COUNT, 0, ("hue", "background", "position", "arms"))
+    lines: list[str] = []
+    found = measure_kept(tiny(), ("1", "2"), [blurred()], settings, lines.append)
+    first = found.layers["1"]
+    assert first["background"].probe > 0.8
+    assert first["background"].shown.r2 > 0.95
+    assert first["hue"].shown.line > 0.8
+    assert first["hue"].shown.error < 20 < first["hue"].shown.chance
+    assert first["position"].shown.line > 0.5
+    assert first["background"].probe_by_chance < 0.2
+    assert 0 < first["position"].change < first["background"].change
+    assert 0 <= first["arms"].right <= 1
+    assert found.layers["2"]["hue"].shown is None
+    assert found.originals["position"].r2 == pytest.approx(1, abs=1e-4)
+    assert found.decoders == {"1": "blurred"}
+    assert len(lines) == 3
+
+
+def test_the_folder(renders, monkeypatch, tmp_path):
+    monkeypatch.setattr(kept_module, "render", lambda count, seed: renders)
+    monkeypatch.setattr("netinvert.experiments.kept.run.render", lambda count, seed: renders)
+    settings, out = Settings(COUNT, 0, ("hue", "back")), tmp_path / "out"
+    subject = (tiny(), ("1",), [blurred()])
+    run_kept(subject, settings, out, "netinvert study kept")
+    assert {path.name for path in out.iterdir()} == {
+        "kept.md", "kept.json", "kept.png", "kept-sheet.png", "manifest.json",
+    }  # fmt: skip
+    record = read_json(out / "kept.json")
+    assert record["findings"]["layers"]["1"]["hue"]["shown"]["r2"] > 0.5
+    page = (out / "kept.md").read_text()
+    assert "| `1` |" in page
+    assert "40 for kind of back" in " ".join(page.split())
+    assert max(len(line) for line in page.splitlines() if not line.startswith("|")) <= 110
+    with pytest.raises(OutputError, match="overwrite"):
+        run_kept(subject, settings, out, "netinvert study kept")
+
+
+def test_bad_input():
+    with pytest.raises(ConfigError, match="there are hue"):
+        Settings(attributes=("smell",))
+    with pytest.raises(ConfigError, match="10 chairs"):
+        Settings(chairs=3)
+    encoders = {"1": Encoder(tiny(), "1")}
+    with pytest.raises(ConfigError, match="among the layers"):
+        checked_decoders(encoders, [blurred("2")])
+    with pytest.raises(ConfigError, match="two decoders"):
+        checked_decoders(encoders, [blurred(), blurred()])
+    alien = Decoder("alien", "posenet", "1", (192,), (SIZE, SIZE), blurred().module)
+    with pytest.raises(CodeError, match="belongs to layer"):
+        checked_decoders(encoders, [alien])

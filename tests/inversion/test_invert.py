@@ -1,0 +1,158 @@
+"""The calls that most users need, and what importing netinvert does: nothing."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import netinvert
+import tiny
+from netinvert import CodeError, ConfigError, Encoder, ImageError, Run, invert, prepare, recipe
+from tiny import encoder, images
+
+
+def short(cut, preset="default", steps=12, prior=None):
+    return recipe(preset, cut, prior).with_steps(steps)
+
+
+def test_round_trip():
+    cut = encoder(tiny.smooth)
+    x = 0.2 + 0.6 * images(2)
+    result = invert(cut, cut(x), prior="tv-isotropic=0.0001")
+    assert result.image.shape == x.shape
+    assert (result.error < 0.05).all()
+    assert ((result.image >= 0) & (result.image <= 1)).all()
+    assert not result.interrupted
+
+
+def test_one_code_or_several_arrays_and_lists():
+    cut = encoder()
+    code = cut(images(1)).detach()
+    how = short(cut)
+    expected = invert(cut, code, how)
+    for same in (code[0], code.numpy(), code[None, 0]):
+        assert torch.equal(invert(cut, same, how).image, expected.image)
+    float32 = invert(cut, code.float(), how)
+    assert float32.image.dtype == torch.float64
+
+
+def test_seed():
+    cut = encoder()
+    code = cut(images(1)).detach()
+    one, two, three = (invert(cut, code, short(cut, steps=6), seed=seed).image for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
+
+
+def test_an_encoder_s_caller_may_still_hold_a_graph():
+    cut = encoder()
+    x = images(1).requires_grad_(True)
+    code = cut(x)
+    result = invert(cut, code, short(cut, steps=3))
+    assert not result.image.requires_grad
+    code.sum().backward()
+    assert x.grad is not None
+
+
+def test_start_images():
+    cut = encoder()
+    x = 0.2 + 0.6 * images(2)
+    code = cut(x).detach()
+    how = short(cut, steps=8)
+    first = []
+    run = Run(callback=lambda snapshot: first.append(snapshot.image.clone()))
+    prepare(cut, code, how, start=x, run=run).run(run)
+    torch.testing.assert_close(first[0], x)
+    for start in (x[:1], x[0], x[0].float()):
+        first.clear()
+        prepare(cut, code, how, start=start, run=run).run(run)
+        torch.testing.assert_close(first[0], x[:1].expand(2, -1, -1, -1), atol=1e-6, rtol=0)
+    first.clear()
+    prepare(cut, code, how, start=images(1, (32, 48)), run=run).run(run)
+    assert first[0].shape == x.shape
+    with pytest.raises(ConfigError, match="3 start images for 2 codes"):
+        prepare(cut, code, how, start=images(3))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        torch.full((1, 3, 16, 16), torch.nan, dtype=torch.float64),
+        torch.full((1, 3, 16, 16), 200.0, dtype=torch.float64),
+        torch.zeros(1, 3, 16, 16, dtype=torch.uint8),
+        torch.zeros(1, 1, 16, 16, dtype=torch.float64),
+        torch.zeros(16, 16, dtype=torch.float64),
+    ],
+    ids=["nan", "0..255", "integers", "channels", "shape"],
+)
+def test_start_images_are_checked(start):
+    cut = encoder()
+    with pytest.raises(ImageError):
+        prepare(cut, cut(images(1)), short(cut), start=start)
+
+
+def test_codes_are_checked_before_any_work():
+    cut = encoder()
+    code = cut(images(2)).detach()
+    for wrong in (code[:, 1:], code.flatten(), code * torch.nan, code * 0, code[:0]):
+        with pytest.raises(CodeError):
+            invert(cut, wrong)
+    half = code.clone()
+    half[1] = 0
+    with pytest.raises(CodeError, match="zero everywhere"):
+        invert(cut, half)
+
+
+def test_a_recipe_brings_its_own_priors():
+    cut = encoder()
+    with pytest.raises(ConfigError, match="a Recipe brings its priors"):
+        invert(cut, cut(images(1)), short(cut), prior="none")
+    with pytest.raises(ConfigError, match="no preset"):
+        invert(cut, cut(images(1)), "nonesuch")
+
+
+def test_a_zero_code_in_front_of_a_relu_can_be_inverted_elsewhere():
+    network = tiny.seeded(tiny.plain)
+    cut = Encoder(network, "3", tiny.PLAIN)
+    assert invert(cut, cut(images(1)), short(cut, steps=3)).losses.isfinite().all()
+
+
+# --- importing ----------------------------------------------------------------------------------------
+
+HEAVY = ("matplotlib", "typer", "rich", "torchvision", "timm", "onnx", "tflite", "skimage", "PIL.ImageShow")
+IMPORT = f"""
+import sys, warnings, logging, random, signal
+import numpy, torch
+
+def globals_():
+    return (
+        torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(),
+        torch.get_num_interop_threads(), list(warnings.filters), torch.get_rng_state().tolist(),
+        random.getstate(), str(numpy.random.get_state()), torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(), torch.get_default_device(), signal.getsignal(2),
+        logging.getLogger().handlers[:], logging.getLogger().level, torch.get_float32_matmul_precision(),
+        numpy.geterr(),
+    )
+
+before, modules = globals_(), set(sys.modules)
+import netinvert
+assert globals_() == before
+loaded = [name for name in {HEAVY!r} if name in sys.modules and name not in modules]
+assert not loaded, loaded
+print(len(netinvert.__all__))
+"""
+
+
+def test_import_is_light_and_changes_nothing():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert int(done.stdout) == len(netinvert.__all__)
+
+
+def test_everything_that_is_promised_is_there():
+    assert all(hasattr(netinvert, name) for name in netinvert.__all__)
+    assert len(set(netinvert.__all__)) == len(netinvert.__all__)

@@ -1,0 +1,448 @@
+"""Files: whole or absent, and nothing that is read can run code."""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import math
+import os
+import pickle
+import stat
+import zipfile
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from netinvert.errors import CodeError, OutputError
+from netinvert.io.files import (
+    FileError,
+    load_tensors,
+    read_code,
+    read_json,
+    save_tensors,
+    sha256_of,
+    write_atomic,
+    write_json,
+)
+
+in_one_folder = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def failing(number: int):
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+# --- write_atomic ------------------------------------------------------------------------------
+
+
+def test_write_atomic_replaces_and_keeps_nothing_else(tmp_path):
+    write_atomic(tmp_path / "a", b"old")
+    write_atomic(str(tmp_path / "a"), b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_write_atomic_leaves_the_usual_permissions(tmp_path):
+    write_atomic(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_write_atomic_follows_links(tmp_path):
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("target")
+    write_atomic(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "no permission"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, where, number, says):
+    write_atomic(tmp_path / "a", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(where, failing(number))
+        with pytest.raises(OutputError, match=says):
+            write_atomic(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_ctrl_c_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "a", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_atomic_refuses_places(tmp_path):
+    (tmp_path / "file").touch()
+    for path, says in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "missing" / "a", "create it first"),
+        (tmp_path / "file" / "a", "is a file, not a folder"),
+        (tmp_path / ("x" * 300), "too long"),
+        (tmp_path / "nul\0", "another name"),
+        (Path("/dev/null"), "device"),
+    ):
+        with pytest.raises(OutputError, match=says):
+            write_atomic(path, b"x")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_write_atomic_into_a_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="no permission"):
+        write_atomic(tmp_path / "a", b"x")
+
+
+# --- tensors -----------------------------------------------------------------------------------
+
+
+def test_tensors_round_trip(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    tensors = {
+        "view": base.T,
+        "shared": base,
+        "slice": base[1:, ::2],
+        "half": base.half().requires_grad_(),
+        "flags": base > 3,
+        "scalar": torch.tensor(3),
+        "empty": torch.zeros(0, 3),
+    }
+    save_tensors(tmp_path / "a.safetensors", tensors, {"seed": "3", "λ": "σ"})
+    loaded, metadata = load_tensors(tmp_path / "a.safetensors")
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(loaded[name], tensor)
+        assert loaded[name].dtype == tensor.dtype
+    assert metadata == {"seed": "3", "λ": "σ"}
+
+
+def test_loaded_tensors_outlive_the_file(tmp_path):
+    save_tensors(tmp_path / "a.safetensors", {"a": torch.arange(9.0)})
+    loaded, metadata = load_tensors(tmp_path / "a.safetensors")
+    with (tmp_path / "a.safetensors").open("r+b") as file:
+        file.write(b"\0" * (tmp_path / "a.safetensors").stat().st_size)
+    assert torch.equal(loaded["a"], torch.arange(9.0))
+    assert metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata"),
+    [
+        ({"a": [1.0]}, None),
+        ({"a": torch.eye(3).to_sparse()}, None),
+        ({"a": torch.eye(3)}, {"seed": 3}),
+    ],
+)
+def test_what_safetensors_cannot_hold(tmp_path, tensors, metadata):
+    with pytest.raises(OutputError, match="safetensors holds"):
+        save_tensors(tmp_path / "a.safetensors", tensors, metadata)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
+def test_damaged_safetensors(tmp_path, part):
+    save_tensors(tmp_path / "a.safetensors", {"a": torch.rand(50)})
+    data = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(FileError, match="damaged or cut off"):
+        load_tensors(tmp_path / "a.safetensors")
+
+
+def test_missing_folder_and_empty_files(tmp_path):
+    (tmp_path / "empty").touch()
+    for name, says in (("missing", "does not exist"), ("", "is a folder"), ("empty", "is empty")):
+        for read in (load_tensors, read_json):
+            with pytest.raises(FileError, match=says):
+                read(tmp_path / name)
+        with pytest.raises(CodeError, match=says):
+            read_code(tmp_path / name)
+    for name in ("missing", ""):
+        with pytest.raises(FileError, match="cannot be read"):
+            sha256_of(tmp_path / name)
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+class Prior(Enum):
+    TV = "tv"
+
+
+@dataclasses.dataclass
+class Config:
+    size: tuple[int, int]
+    out: Path
+    prior: Prior = Prior.TV
+
+
+def test_json_holds_what_a_manifest_needs(tmp_path):
+    value = {
+        "z": Config((3, 4), Path("a") / "b"),
+        "a": [0.1, float("nan"), -float("inf"), np.float32(0.5), np.int64(3), np.bool_(True)],
+        "λ": np.array([1.0, np.nan]),
+        "t": torch.tensor([1, 2]),
+        3: None,
+        "yes": True,
+    }
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "λ" in text
+    assert text.startswith('{\n  "z"')
+    assert text.endswith("}\n")
+    read = read_json(tmp_path / "a.json")
+    assert list(read) == ["z", "a", "λ", "t", "3", "yes"]
+    assert read["z"] == {"size": [3, 4], "out": str(Path("a") / "b"), "prior": "tv"}
+    assert read["a"] == [0.1, None, None, 0.5, 3, True]
+    assert read["λ"] == [1.0, None]
+    assert read["t"] == [1, 2]
+
+
+@in_one_folder
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_json_round_trip(tmp_path, value):
+    def finite(item):
+        if isinstance(item, float) and not math.isfinite(item):
+            return None
+        if isinstance(item, list):
+            return [finite(part) for part in item]
+        if isinstance(item, dict):
+            return {name: finite(part) for name, part in item.items()}
+        return item
+
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == finite(value)
+
+
+def test_file_names_that_are_not_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "a.json", {"image": Path(name)})
+    assert read_json(tmp_path / "a.json") == {"image": name}
+
+
+@pytest.mark.parametrize("bad", [object(), 1j, {(1, 2): 3}, {1: "a", "1": "b"}, {True: 1}, np.array([1j])])
+def test_what_json_cannot_hold(tmp_path, bad):
+    with pytest.raises(OutputError, match="JSON"):
+        write_json(tmp_path / "a.json", {"a": bad})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_that_holds_itself(tmp_path):
+    loop: list = []
+    loop.append(loop)
+    with pytest.raises(OutputError):
+        write_json(tmp_path / "a.json", loop)
+
+
+@pytest.mark.parametrize("text", [b'{"a": 1', b"\xff\xfe\xfa", b"[" * 200_000])
+def test_damaged_json(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(FileError, match="not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_of_windows_editors(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps([1]).encode())
+    assert read_json(tmp_path / "a.json") == [1]
+
+
+def test_sha256(tmp_path):
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+# --- codes -------------------------------------------------------------------------------------
+
+
+@in_one_folder
+@given(
+    hnp.arrays(
+        st.sampled_from(["?", "i1", "u1", "u2", "i8", "f2", "f4", "f8", ">f4", ">i4"]),
+        hnp.array_shapes(max_dims=4, max_side=4),
+        elements={"allow_nan": False, "allow_infinity": False, "min_value": 0, "max_value": 100},
+        fill=st.nothing(),
+    ).filter(lambda array: array.size > 0)
+)
+def test_npy_codes_of_any_type_and_shape(tmp_path, array):
+    np.save(tmp_path / "code.npy", array)
+    code = read_code(tmp_path / "code.npy")
+    assert code.dtype == torch.float32
+    assert np.array_equal(code.numpy(), array.astype(np.float32))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_orders_and_scalars(tmp_path, order):
+    array = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
+    np.save(tmp_path / "code.npy", array)
+    assert read_code(tmp_path / "code.npy").tolist() == array.tolist()
+    np.save(tmp_path / "code.npy", np.float64(3))
+    assert read_code(tmp_path / "code.npy").shape == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32, torch.bool])
+@pytest.mark.parametrize("name", ["code.pt", "code.pth", "code.safetensors"])
+def test_tensor_codes(tmp_path, dtype, name):
+    code = torch.tensor([[0, 1], [1, 0]]).to(dtype)
+    stored = {"code": code, "other": torch.zeros(3)}
+    if name.endswith("safetensors"):
+        save_tensors(tmp_path / name, stored)
+    else:
+        torch.save(stored, tmp_path / name)
+    read = read_code(tmp_path / name)
+    assert read.dtype == torch.float32
+    assert read.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        torch.ones(3),
+        {"anything": torch.ones(3)},
+        {"anything": torch.ones(3), "layer": "fc6"},
+        torch.nn.Parameter(torch.ones(3)),
+    ],
+)
+def test_the_only_tensor_is_the_code(tmp_path, stored):
+    torch.save(stored, tmp_path / "code.pt")
+    code = read_code(tmp_path / "code.pt")
+    assert torch.equal(code, torch.ones(3))
+    assert not code.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        ({"a": torch.ones(3), "b": torch.ones(3)}, r"2 tensors \(a, b\)"),
+        ({"layer": "fc6"}, "0 tensors"),
+        ([torch.ones(3)], "save one tensor"),
+        (torch.ones(3) * 1j, "real numbers"),
+        (torch.eye(3).to_sparse(), "dense"),
+        (torch.tensor([1.0, float("nan"), float("inf")]), "2 of 3 values"),
+        (torch.tensor([1e300], dtype=torch.float64), "infinite as float32"),
+        (torch.zeros(0, 4), "empty code"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_pt_codes_that_are_refused(tmp_path, stored, says):
+    torch.save(stored, tmp_path / "code.pt")
+    with pytest.raises(CodeError, match=says):
+        read_code(tmp_path / "code.pt")
+
+
+def test_several_tensors_in_safetensors(tmp_path):
+    save_tensors(tmp_path / "code.safetensors", {"a": torch.ones(1), "b": torch.ones(1)})
+    with pytest.raises(CodeError, match=r"\(a, b\)"):
+        read_code(tmp_path / "code.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.array([1.0, np.nan]), "1 of 2 values"),
+        (np.array([1e300]), "infinite as float32"),
+        (np.zeros((0, 3)), "empty code"),
+        (np.array(["a"]), "real numbers"),
+        (np.array([1j]), "real numbers"),
+        (np.zeros(2, dtype=[("a", "f4")]), "real numbers"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "real numbers"),
+        (np.array([{}], dtype=object), "whole .npy file"),
+    ],
+)
+def test_npy_codes_that_are_refused(tmp_path, array, says):
+    np.save(tmp_path / "code.npy", array)
+    with pytest.raises(CodeError, match=says):
+        read_code(tmp_path / "code.npy")
+
+
+class Attack:
+    def __init__(self, target: Path) -> None:
+        self.target = str(target)
+
+    def __reduce__(self):
+        return (open, (self.target, "w"))
+
+
+@pytest.mark.parametrize("name", ["code.npy", "code.pt", "code.pth", "code.safetensors"])
+@pytest.mark.parametrize("how", ["pickle", "torch", "old torch", "numpy"])
+def test_a_malicious_pickle_runs_nothing(tmp_path, name, how):
+    attack = Attack(tmp_path / "attacked")
+    with (tmp_path / name).open("wb") as file:
+        if how == "pickle":
+            pickle.dump(attack, file)
+        elif how == "numpy":
+            np.save(file, np.array([attack], dtype=object), allow_pickle=True)
+        else:
+            torch.save({"code": attack}, file, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(CodeError):
+        read_code(tmp_path / name)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_the_old_layout_of_torch_is_not_opened_at_all(tmp_path):
+    torch.save(torch.ones(3), tmp_path / "code.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(CodeError, match="old layout"):
+        read_code(tmp_path / "code.pt")
+
+
+def test_the_attack_would_work(tmp_path):
+    pickle.loads(pickle.dumps(Attack(tmp_path / "attacked"))).close()
+    assert (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize("name", ["code.npy", "code.pt", "code.safetensors"])
+@pytest.mark.parametrize("part", [0.03, 0.5, 0.95])
+def test_truncated_codes(tmp_path, name, part):
+    code = torch.rand(200)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, code.numpy())
+    elif name.endswith("pt"):
+        torch.save(code, tmp_path / name)
+    else:
+        save_tensors(tmp_path / name, {"code": code})
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(CodeError, match=r"damaged|whole"):
+        read_code(tmp_path / name)
+
+
+def test_archives_and_other_files_are_no_codes(tmp_path):
+    np.savez(tmp_path / "code.npz", a=np.ones(3))
+    (tmp_path / "code.npz").rename(tmp_path / "code.npy")
+    with zipfile.ZipFile(tmp_path / "code.pt", "w") as archive:
+        archive.writestr("a", "b")
+    (tmp_path / "code.png").write_bytes(b"x")
+    for name, says in (("code.npy", "npz"), ("code.pt", "damaged"), ("code.png", "encode an image")):
+        with pytest.raises(CodeError, match=says):
+            read_code(tmp_path / name)

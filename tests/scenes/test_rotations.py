@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinvert.scenes import cameras
+from netinvert.scenes.rotations import (
+    angles_from_rotation,
+    azimuth_difference,
+    equivalent_rotations,
+    geodesic_degrees,
+    legacy_render_for_cnn_degrees,
+    matrix_to_6d,
+    pose_summary,
+    quaternion_from_rotation,
+    rotation_from_6d,
+    rotation_from_angles,
+    rotation_from_quaternion,
+    symmetric_geodesic_degrees,
+    turn_about,
+)
+
+DOUBLE = torch.float64
+ANGLE = st.floats(-720, 720)
+ELEVATION = st.floats(-90, 90)
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=DOUBLE)
+
+
+def random_rotations(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return rotation_from_quaternion(torch.randn((count, 4), generator=generator, dtype=DOUBLE))
+
+
+@given(ANGLE, ELEVATION, ANGLE)
+def test_angles_and_matrices_are_one_another(azimuth, elevation, in_plane):
+    rotation = rotation_from_angles(*tensor(azimuth, elevation, in_plane))
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(3, dtype=DOUBLE))
+    assert torch.linalg.det(rotation) == pytest.approx(1)
+    a, e, t = angles_from_rotation(rotation)
+    assert 0 <= a < 360
+    assert -180 <= t < 180
+    again = rotation_from_angles(a, e, t)
+    assert geodesic_degrees(again, rotation) < 1e-4  # 1e-6 of a circle beside the poles
+
+
+@given(ANGLE, ELEVATION, ANGLE)
+def test_the_tensors_agree_with_the_cameras(azimuth, elevation, in_plane):
+    expected = cameras.rotation_from_angles(azimuth, elevation, in_plane)
+    found = rotation_from_angles(*tensor(azimuth, elevation, in_plane))
+    torch.testing.assert_close(found, torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("elevation", [90.0, -90.0])
+def test_straight_above_and_below_the_in_plane_rotation_is_zero(elevation):
+    rotation = rotation_from_angles(*tensor(40, elevation, 25))
+    azimuth, found, in_plane = angles_from_rotation(rotation)
+    assert found == pytest.approx(elevation)
+    assert in_plane == 0
+    torch.testing.assert_close(rotation_from_angles(azimuth, found, in_plane), rotation)
+
+
+def test_known_cameras():
+    # azimuth 0, elevation 0: x stays right, z becomes up, and the camera looks along +y
+    front = rotation_from_angles(*tensor(0, 0, 0))
+    torch.testing.assert_close(front, tensor([1, 0, 0], [0, 0, 1], [0, -1, 0]))
+    # from +x, the object's front (-y) is on the left
+    side = rotation_from_angles(*tensor(90, 0, 0))
+    torch.testing.assert_close(side @ tensor(0, -1, 0), tensor(-1, 0, 0))
+    # a positive in-plane rotation turns the picture counter-clockwise
+    torch.testing.assert_close(rotation_from_angles(*tensor(0, 0, 90)) @ tensor(1, 0, 0), tensor(0, 1, 0))
+
+
+def test_six_numbers_round_trip():
+    rotation = random_rotations(100)
+    torch.testing.assert_close(rotation_from_6d(matrix_to_6d(rotation)), rotation)
+    torch.testing.assert_close(rotation_from_6d(3 * matrix_to_6d(rotation)), rotation)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0] * 6, [1.0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1.0, 0], [0, 2.0, 0, 0, -3, 0], [1e-9] * 6]
+)
+def test_any_six_numbers_give_a_rotation_and_finite_gradients(values):
+    numbers = torch.tensor(values, dtype=DOUBLE, requires_grad=True)
+    rotation = rotation_from_6d(numbers)
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(3, dtype=DOUBLE))
+    rotation.sum().backward()
+    assert torch.isfinite(numbers.grad).all()
+
+
+def test_gradients_of_six_numbers():
+    numbers = torch.randn(
+        (4, 6), dtype=DOUBLE, generator=torch.Generator().manual_seed(1), requires_grad=True
+    )
+    assert torch.autograd.gradcheck(rotation_from_6d, numbers)
+
+
+def test_quaternions_round_trip():
+    rotation = torch.cat(
+        [random_rotations(200), torch.stack([turn_about(tensor(180)[0], axis) for axis in range(3)])]
+    )
+    quaternion = quaternion_from_rotation(rotation)
+    torch.testing.assert_close(quaternion.norm(dim=-1), torch.ones(203, dtype=DOUBLE))
+    assert (quaternion[:, 0] >= 0).all()
+    torch.testing.assert_close(rotation_from_quaternion(quaternion), rotation)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-5, 1e-3, 1.0, 90.0, 179.0, 179.9999, 180.0])
+def test_the_geodesic_error_is_exact_also_at_its_ends(angle):
+    first = random_rotations(20)
+    second = turn_about(tensor(angle), 1) @ first
+    torch.testing.assert_close(
+        geodesic_degrees(first, second), torch.full((20,), angle, dtype=DOUBLE), rtol=1e-9, atol=1e-6
+    )
+
+
+def test_the_geodesic_error_is_the_quaternions():
+    first, second = random_rotations(50, 1), random_rotations(50, 2)
+    dot = (quaternion_from_rotation(first) * quaternion_from_rotation(second)).sum(-1).abs().clamp(max=1)
+    torch.testing.assert_close(geodesic_degrees(first, second), torch.rad2deg(2 * torch.arccos(dot)))
+
+
+def test_the_legacy_error_is_the_spectral_norm_of_the_logarithm_over_root_two():
+    first, second = random_rotations(20, 3), random_rotations(20, 4)
+    for a, b, legacy in zip(first, second, legacy_render_for_cnn_degrees(first, second), strict=True):
+        angle = torch.deg2rad(geodesic_degrees(a, b))
+        axis = a.T @ b
+        logarithm = (axis - axis.T) * angle / (2 * torch.sin(angle))
+        expected = torch.linalg.matrix_norm(logarithm, 2) / math.sqrt(2)
+        assert float(legacy) == pytest.approx(math.degrees(float(expected)))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_symmetric_objects_are_scored_by_their_symmetry(turns):
+    true = random_rotations(10)
+    for equal in equivalent_rotations(true, turns).unbind(1):
+        error = symmetric_geodesic_degrees(equal, true, torch.full((10,), turns))
+        torch.testing.assert_close(error, torch.zeros(10, dtype=DOUBLE), rtol=0, atol=1e-5)
+    other = true @ turn_about(tensor(360 / turns / 2), 2)
+    error = symmetric_geodesic_degrees(other, true, torch.full((10,), turns))
+    torch.testing.assert_close(error, torch.full((10,), 180 / turns, dtype=DOUBLE))
+
+
+def test_for_a_body_of_revolution_the_least_error_over_many_turns():
+    true, predicted = random_rotations(10, 5), random_rotations(10, 6)
+    brute = geodesic_degrees(predicted[:, None], equivalent_rotations(true, 3600)).amin(1)
+    exact = symmetric_geodesic_degrees(predicted, true, torch.zeros(10, dtype=torch.long))
+    torch.testing.assert_close(exact, brute, rtol=0, atol=1e-2)
+
+
+def test_azimuths_differ_on_the_circle():
+    torch.testing.assert_close(
+        azimuth_difference(tensor(359, 10, 0), tensor(1, 350, 180)), tensor(2, 20, 180)
+    )
+
+
+def test_a_summary_of_known_errors():
+    true = rotation_from_angles(*tensor([0] * 4, [20] * 4, [0] * 4))
+    predicted = rotation_from_angles(*tensor([5, 12, 20, 170], [20] * 4, [0] * 4))
+    summary = pose_summary(predicted, true, torch.ones(4, dtype=torch.long))
+    assert summary["acc_30"] == 0.75
+    assert summary["acc_15"] == 0.5
+    assert summary["acc_10"] == 0.25
+    assert summary["median_azimuth_deg"] == pytest.approx(12)
+    assert summary["azimuth_flip_rate"] == 0.25
+    assert summary["legacy_median_deg"] == pytest.approx(summary["median_geodesic_deg"] / math.sqrt(2))

@@ -1,0 +1,319 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import tiny
+from netinvert import Encoder, Preprocessing
+from netinvert.errors import ConfigError, OutputError
+from netinvert.models.upconv import Architecture
+from netinvert.training.decoder import cache
+from netinvert.training.decoder import cache_files as cache_building
+from netinvert.training.decoder.cache import CachedPictures, cached
+from netinvert.training.decoder.cache_files import CacheError, as_bytes, as_half
+from netinvert.training.decoder.images import Pictures
+from netinvert.training.decoder.model import DecoderModel, DecoderPlan
+
+COUNT = 300
+FORM = Preprocessing((8, 8))
+
+
+class Noise:
+    """A source of noise that counts its batches; the first pixel of a picture tells which it is."""
+
+    size, count = (8, 8), 1000
+
+    def __init__(self, seed=3, masks=True, salt=0, before=lambda _: None):
+        self.seed, self.has_masks, self.salt, self.before, self.made = seed, masks, salt, before, []
+
+    def _pictures(self, seed, count):
+        images = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed + self.salt))
+        masks = images[:, :1].round() if self.has_masks else None
+        return Pictures(images, masks)
+
+    def batch(self, step, count):
+        self.before(step)
+        self.made.append(step)
+        return self._pictures(1000 * self.seed + step, count)
+
+    def held_out(self, count):
+        self.before("held out")
+        return self._pictures(10_000_000, min(count, 40))
+
+
+def encoder_of(factor=1.0, seed=0, layer="2", form=FORM):
+    def build():
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 5, 3), nn.Tanh())
+        with torch.no_grad():
+            network[2].weight *= factor
+        return network
+
+    return Encoder(tiny.seeded(build, seed, torch.float32), layer, form)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return encoder_of()
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(cache_building, "SHARD_BATCHES", 2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "deep" / "cache"
+
+
+def everything(source, count=COUNT):
+    starts = range(0, count, cache_building.BATCH)
+    parts = [source.batch(k, min(64, count - start)).images for k, start in enumerate(starts)]
+    return as_bytes(torch.cat(parts))
+
+
+def stopped_at(which):
+    def before(step):
+        if step == which:
+            raise KeyboardInterrupt
+
+    return Noise(before=before)
+
+
+def rows(images):
+    return sorted(tuple(row) for row in as_bytes(images).flatten(1).tolist())
+
+
+def test_an_epoch_holds_every_picture_of_the_source_once(encoder, folder):
+    source = Noise()
+    found = cached(source, encoder, COUNT, folder)
+    epoch = torch.cat([found.batch(step, 50).images for step in range(6)])
+    assert rows(epoch) == sorted(tuple(row) for row in everything(source).flatten(1).tolist())
+    again = torch.cat([found.batch(step, 50).images for step in range(6, 12)])
+    assert rows(again) == rows(epoch)
+    assert not torch.equal(again, epoch)
+    assert (found.count, found.size, found.has_masks) == (COUNT, (8, 8), True)
+
+
+def test_codes_and_masks_are_of_the_images_they_come_with(encoder, folder):
+    found = cached(Noise(), encoder, COUNT, folder)
+    for pictures in (found.batch(4, 64), found.held_out(512)):  # the first lies in two epochs
+        assert torch.allclose(pictures.codes, encoder(pictures.images), rtol=2**-10, atol=1e-5)
+        assert torch.equal(pictures.masks, pictures.images[:, :1].round())
+        assert pictures.codes.dtype == pictures.images.dtype == torch.float32
+
+
+def test_batches_follow_from_seed_and_step(encoder, folder):
+    found = cached(Noise(), encoder, COUNT, folder)
+    first = found.batch(2, 64)
+    found.batch(9, 64)
+    again = CachedPictures(folder, encoder, 3).batch(2, 64)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.codes, again.codes)
+    assert not torch.equal(first.images, CachedPictures(folder, encoder, 4).batch(2, 64).images)
+
+
+def test_held_out_pictures_are_the_sources_own_and_the_same_whatever_the_count(encoder, folder):
+    source = Noise(masks=False)
+    found = cached(source, encoder, COUNT, folder)
+    held = found.held_out(512)
+    assert torch.equal(as_bytes(held.images), as_bytes(source.held_out(512).images))
+    assert held.masks is None
+    assert torch.equal(found.held_out(7).images, held.images[:7])
+
+
+def test_what_is_there_is_not_made_again(encoder, folder):
+    cached(Noise(), encoder, COUNT, folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+    source = Noise()
+    cached(source, encoder, COUNT, folder)
+    assert source.made == [0]  # to compare
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")} == before
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
+def test_a_stop_loses_no_shard_and_changes_nothing(encoder, folder, tmp_path, after):
+    with pytest.raises(KeyboardInterrupt):
+        cached(stopped_at(after), encoder, COUNT, folder)
+    with pytest.raises(CacheError, match="not complete"):
+        CachedPictures(folder, encoder, 3)
+    (folder / ".netinvert-0123.tmp").write_bytes(b"half a shard")
+    source, told = Noise(), []
+    found = cached(source, encoder, COUNT, folder, told.append)
+    done = after // 2
+    assert source.made == [0] * (done > 0) + list(range(2 * done, 5))
+    assert len(told) == 3 - done
+    assert told[-1] == "encoded 300 of 300 pictures"
+    straight = cached(Noise(), encoder, COUNT, tmp_path / "straight")
+    assert torch.equal(found.batch(1, 64).codes, straight.batch(1, 64).codes)
+    assert (folder / "manifest.json").read_bytes() == (tmp_path / "straight" / "manifest.json").read_bytes()
+    assert not list(folder.glob(".*"))
+    assert not list(folder.parent.glob(".*"))
+
+
+def test_a_kill_before_the_first_shard(encoder, folder):
+    with pytest.raises(KeyboardInterrupt):
+        cached(stopped_at("held out"), encoder, COUNT, folder)
+    assert cached(Noise(), encoder, COUNT, folder).count == COUNT
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": {"layer": "1"}}, "layer 2, not 1"),
+        ({"encoder": {"seed": 1}}, "weights sha256"),
+        ({"encoder": {"form": Preprocessing((8, 8), mean=(0.5, 0.5, 0.5))}}, "mean"),
+        ({"source": {"seed": 4}}, "seed 3, not 4"),
+        ({"source": {"masks": False}}, "has masks"),
+        ({"source": {"salt": 1}}, "other pictures"),
+        ({"count": 301}, "count 300, not 301"),
+    ],
+)
+def test_a_cache_of_something_else_is_refused_and_left_as_it_is(encoder, folder, change, message):
+    cached(Noise(), encoder, COUNT, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = encoder_of(**change["encoder"]) if "encoder" in change else encoder
+    with pytest.raises(CacheError, match=message):
+        cached(Noise(**change.get("source", {})), other, change.get("count", COUNT), folder)
+    if "encoder" in change:
+        with pytest.raises(CacheError, match=message):
+            CachedPictures(folder, other, 3)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_rounding_of_pictures_made_again_is_no_difference(encoder, folder):
+    class Rounding(Noise):
+        def batch(self, step, count):
+            found = super().batch(step, count)
+            return Pictures((found.images + 1e-3).clamp(0, 1), found.masks)
+
+    Rounding.__name__ = "Noise"
+    cached(Noise(), encoder, COUNT, folder)
+    cached(Rounding(), encoder, COUNT, folder)
+
+
+def test_a_shard_that_is_cut_off_or_gone_is_made_again(encoder, folder):
+    whole = cached(Noise(), encoder, COUNT, folder).batch(0, 300)
+    shards = sorted(folder.glob("shard-*.safetensors"))
+    shards[1].write_bytes(shards[1].read_bytes()[:-100])
+    shards[2].unlink()
+    (folder / "held-out.safetensors").unlink()
+    with pytest.raises(CacheError, match=r"held-out|shard-00001.*missing or cut off"):
+        CachedPictures(folder, encoder, 3)
+    found = cached(Noise(), encoder, COUNT, folder)
+    assert torch.equal(found.batch(0, 300).codes, whole.codes)
+    assert len(found.held_out(512).images) == 40
+
+
+def test_a_changed_byte_is_found_and_deleting_the_file_mends_it(encoder, folder):
+    cached(Noise(), encoder, COUNT, folder)
+    path = folder / "shard-00001.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    found = CachedPictures(folder, encoder, 3)
+    with pytest.raises(CacheError, match=r"shard-00001\.safetensors is damaged: delete it"):
+        found.batch(0, COUNT)
+    path.unlink()
+    assert len(cached(Noise(), encoder, COUNT, folder).batch(0, COUNT).images) == COUNT
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"command": "invert"}'])
+def test_folders_of_something_else_are_refused(encoder, folder, text):
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(CacheError, match="choose"):
+        cached(Noise(), encoder, COUNT, folder)
+    (folder / "manifest.json").rename(folder / "holiday.txt")
+    with pytest.raises(CacheError, match="other files"):
+        cached(Noise(), encoder, COUNT, folder)
+    assert (folder / "holiday.txt").exists()
+
+
+def test_a_manifest_with_damaged_rows_is_refused(encoder, folder):
+    cached(Noise(), encoder, COUNT, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["shards"][0]["sha256"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CacheError, match="is damaged"):
+        cached(Noise(), encoder, COUNT, folder)
+    with pytest.raises(CacheError, match="is damaged"):
+        CachedPictures(folder, encoder, 3)
+
+
+@pytest.mark.parametrize("factor", [1e7, 1e-9])
+def test_codes_beyond_what_half_floats_hold(folder, factor):
+    encoder = encoder_of(factor)
+    found = cached(Noise(), encoder, COUNT, folder).batch(0, 64)
+    exact = encoder(found.images)
+    assert torch.isfinite(found.codes).all()
+    assert exact.abs().max() > 65504 or factor < 1
+    assert (found.codes - exact).norm() < 2**-11 * exact.norm()
+
+
+def test_half_floats_are_off_by_2_to_the_minus_11_at_most():
+    codes = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    for factor in (1.0, 3e38 / 5, 1e-20):
+        half, scale = as_half(codes * factor)
+        assert half.abs().max() < 2**15
+        error = (half.double() * scale - (codes * factor).double()).abs()
+        assert (error <= 2.0**-11 * (codes * factor).double().abs() + 1e-45).all()
+    zeros, scale = as_half(torch.zeros(3))
+    assert scale == 1
+    assert torch.equal(zeros, torch.zeros(3, dtype=torch.float16))
+
+
+def test_codes_that_are_not_finite_are_refused(encoder, folder):
+    original = Encoder.__call__
+
+    def call(self, images):
+        return original(self, images) / 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder, "__call__", call)
+        with pytest.raises(CacheError, match="NaN or infinite"):
+            cached(Noise(), encoder, COUNT, folder)
+
+
+def test_few_shards_are_open_at_a_time_and_that_makes_no_difference(encoder, folder, monkeypatch):
+    found = cached(Noise(), encoder, COUNT, folder)
+    expected = found.batch(1, 100).images
+    monkeypatch.setattr(cache, "OPEN", 1)
+    few = CachedPictures(folder, encoder, 3)
+    assert torch.equal(few.batch(1, 100).images, expected)
+    assert len(few._open) == 1
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(encoder, folder, monkeypatch):
+    monkeypatch.setattr(cache_building.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5000}))
+    source = Noise()
+    with pytest.raises(OutputError, match="cache fewer pictures"):
+        cached(source, encoder, COUNT, folder)
+    assert source.made == []
+
+
+def test_one_process_at_a_time(encoder, folder):
+    def before(step):
+        if step == "held out":
+            with pytest.raises(OutputError, match="another process"):
+                cached(Noise(), encoder, COUNT, folder)
+
+    assert cached(Noise(before=before), encoder, COUNT, folder).count == COUNT
+
+
+def test_settings_that_make_no_sense(encoder, folder, tmp_path):
+    with pytest.raises(ConfigError, match="two or more"):
+        cached(Noise(), encoder, 1, folder)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        cached(Noise(), encoder, COUNT, tmp_path / "file")
+    with pytest.raises(CacheError, match="no cache"):
+        CachedPictures(tmp_path / "none", encoder, 0)
+
+
+def test_a_training_on_cached_codes_does_not_run_the_encoder(encoder, folder):
+    found = cached(Noise(), encoder, COUNT, folder)
+    model = DecoderModel(DecoderPlan("tiny", "2"), encoder, Architecture(encoder.code_shape, (8, 8)))
+    pictures = found.batch(0, 4)
+    assert model.codes(pictures) is pictures.codes

@@ -1,0 +1,303 @@
+"""Training decoders: the same bits again, whatever happens on the way."""
+
+import math
+
+import pytest
+import torch
+
+from netinvert import Encoder
+from netinvert.models.network import Network, state_sha256
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.training.decoder import images as pictures
+from netinvert.training.decoder.images import Pictures, ScenePictures
+from netinvert.training.decoder.model import DecoderModel, DecoderPlan
+from netinvert.training.decoder.train import CLIP, STATISTICS, held_out, new_model, train
+from netinvert.training.loop import LAST, TrainingError, TrainingRun
+from tiny import PLAIN, plain, seeded
+
+PLAN = DecoderPlan("tiny", "5", samples=48, batch=8, seed=4)
+LOSSES = ["pixel=1", "pixel=1+feature:2=0.1+adversarial=0.05"]
+
+
+class Squares:
+    """Pictures of one bright square each, made from the step alone."""
+
+    has_masks, size, count = True, (16, 16), 1 << 30
+
+    def batch(self, step, count):
+        source = torch.Generator().manual_seed(step)
+        images, masks = torch.rand(count, 3, 16, 16, generator=source) / 4, torch.zeros(count, 1, 16, 16)
+        for image, mask in zip(images, masks, strict=True):
+            y, x = torch.randint(10, (2,), generator=source).tolist()
+            image[:, y : y + 6, x : x + 6] += 0.7
+            mask[:, y : y + 6, x : x + 6] = 1
+        return Pictures(images, masks)
+
+    def held_out(self, count):
+        return self.batch(1 << 30, min(count, 24))
+
+
+def plan(loss=LOSSES[0], **more):
+    return DecoderPlan(**(PLAN.to_json() | {"loss": loss} | more))
+
+
+def run_in(folder, every=2):
+    return TrainingRun(folder, every=every, threads=1, progress=False)
+
+
+def same_bits(one, other):
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def breaks_at(monkeypatch, call, what):
+    """Let a training step fail, or its loss be changed, the ``call``-th time."""
+    real, calls = DecoderModel.loss, []
+
+    def loss(self, *arguments):
+        calls.append(1)
+        found = real(self, *arguments)
+        return what(found) if len(calls) == call else found
+
+    monkeypatch.setattr(DecoderModel, "loss", loss)
+
+
+def power_cut(_found):
+    raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize(
+    ("loss", "autoencoder"), [(LOSSES[0], False), (LOSSES[1], False), (LOSSES[0], True)], ids=str
+)
+def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(
+    encoder, tmp_path, monkeypatch, loss, autoencoder
+):
+    what = plan(loss, autoencoder=autoencoder)
+    whole = train(what, encoder, Squares(), run_in(tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        breaks_at(patch, 4, power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(what, encoder, Squares(), run_in(tmp_path / "broken"))
+    resumed = train(what, encoder, Squares(), run_in(tmp_path / "broken"))
+    assert same_bits(whole, resumed)
+    assert resumed.seconds > 0
+    again = train(what, encoder, Squares(), run_in(tmp_path / "whole"))  # nothing is left to do
+    assert same_bits(whole, again)
+    assert any((tmp_path / "whole" / "logs").glob("events*"))
+    saved = [torch.load(tmp_path / name / LAST, weights_only=True) for name in ("whole", "broken")]
+    for mine, theirs in zip(*(one["optimizer_states"] for one in saved), strict=True):
+        assert mine["param_groups"] == theirs["param_groups"]
+        for key, state in mine["state"].items():
+            assert all(torch.equal(value, theirs["state"][key][name]) for name, value in state.items())
+    assert saved[0]["lr_schedulers"] == saved[1]["lr_schedulers"]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_rate_follows_the_plan(encoder, tmp_path, loss):
+    what = plan(loss)
+    train(what, encoder, Squares(), run_in(tmp_path))
+    saved = torch.load(tmp_path / LAST, weights_only=True)
+    assert saved["global_step"] == what.steps == 6
+    states = saved["optimizer_states"]
+    assert len(states) == 1 + ("adversarial" in loss)
+    for state, share in zip(states, (1.0, 0.1), strict=False):
+        rates = {group["lr"] for group in state["param_groups"]}
+        assert rates == {share * what.rate * what.rate_at(6)} == {0.0}
+    assert {schedule["last_epoch"] for schedule in saved["lr_schedulers"]} == {6}
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_others(encoder, tmp_path):
+    first, again, other = (
+        train(plan(LOSSES[1], seed=seed), encoder, Squares(), run_in(tmp_path / name))
+        for seed, name in ((4, "a"), (4, "b"), (5, "c"))
+    )
+    assert same_bits(first, again)
+    assert not same_bits(first, other)
+
+
+def by_hand(what, encoder, source):
+    """What a training without an adversary computes, in a few lines."""
+    model = new_model(what, encoder, source).train()
+    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=what.rate, betas=(0.9, 0.99))
+    for step in range(what.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = what.rate * what.rate_at(step)
+        batch = source.batch(step, what.batch)
+        loss, _, _ = model.loss(batch, encoder(batch.images), step)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.network.parameters(), CLIP)
+        optimizer.step()
+        model.update_average(step)
+    return model
+
+
+def test_a_training_is_what_it_says(encoder, tmp_path):
+    found = train(PLAN, encoder, Squares(), run_in(tmp_path))
+    wanted = by_hand(PLAN, encoder, Squares())
+    for name, value in wanted.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    begun = new_model(PLAN, encoder, Squares())
+    pairs = zip(begun.network.parameters(), found.network.parameters(), strict=True)
+    assert not any(torch.equal(before, after) for before, after in pairs)
+
+
+@pytest.mark.parametrize("autoencoder", [False, True])
+def test_the_encoder_comes_back_as_it_was(tmp_path, autoencoder):
+    network = Network("tiny", seeded(plain, 0, torch.float32), PLAIN)
+    encoder, images = Encoder(network, "5"), Squares().batch(0, 4).images
+    before, code = state_sha256(network.module.state_dict()), encoder(images)
+    modes = [part.training for part in encoder.module.modules()]
+    model = train(plan(LOSSES[1], autoencoder=autoencoder), encoder, Squares(), run_in(tmp_path))
+    assert state_sha256(network.module.state_dict()) == before
+    assert torch.equal(encoder(images), code)
+    for module in (network.module, encoder.module):
+        for part in module.modules():
+            assert not part._forward_hooks
+            assert not part._backward_hooks
+        assert all(parameter.grad is None for parameter in module.parameters())
+    assert [part.training for part in encoder.module.modules()] == modes
+    assert not any(part.training for part in network.module.modules())
+    assert all(parameter.requires_grad for parameter in network.module.parameters())  # as it was given
+    assert not any(parameter.requires_grad for parameter in encoder.module.parameters())
+    if autoencoder:
+        assert not torch.equal(model.learner[0].weight, network.module[0].weight)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_that_is_not_finite_stops_the_training(encoder, tmp_path, monkeypatch, loss):
+    breaks_at(monkeypatch, 4, lambda found: (found[0] * math.nan, *found[1:]))
+    with pytest.raises(TrainingError, match="smaller --rate"):
+        train(plan(loss), encoder, Squares(), run_in(tmp_path))
+    kept = torch.load(tmp_path / LAST, weights_only=True)
+    assert kept["global_step"] == 2
+    assert all(value.isfinite().all() for value in kept["state_dict"].values() if value.is_floating_point())
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "words"),
+    [
+        (cut_short, {}, "damaged"),
+        (lambda path: path.write_bytes(b"nothing"), {}, "damaged"),
+        (None, {"widths": "paper"}, "another training"),
+        (None, {"upsampling": "transposed"}, "another training"),
+        (None, {"loss": LOSSES[1]}, "another training"),
+        (None, {"autoencoder": True}, "another training"),
+        (None, {"loss": "pixel=2"}, "loss 'pixel=1', not 'pixel=2'"),
+        (None, {"seed": 5}, "seed 4, not 5"),
+        (None, {"rate": 0.1, "batch": 4}, "batch 8, not 4; rate 0.001, not 0.1"),
+    ],
+    ids=str,
+)
+def test_checkpoints_that_cannot_be_taken_up(encoder, tmp_path, spoil, more, words):
+    train(plan(samples=16), encoder, Squares(), run_in(tmp_path))
+    last = tmp_path / LAST
+    if spoil:
+        spoil(last)
+    before = last.read_bytes()
+    with pytest.raises(TrainingError, match=words):
+        train(plan(**more), encoder, Squares(), run_in(tmp_path))
+    assert last.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_weights_of_the_network(encoder, tmp_path):
+    train(plan(samples=16), encoder, Squares(), run_in(tmp_path))
+    other = Encoder(Network("tiny", seeded(plain, 1, torch.float32), PLAIN), "5")
+    with pytest.raises(TrainingError, match="other weights of tiny"):
+        train(plan(), other, Squares(), run_in(tmp_path))
+
+
+def test_a_longer_training_takes_up_a_shorter_one(encoder, tmp_path):
+    train(plan(samples=16), encoder, Squares(), run_in(tmp_path))
+    longer = train(plan(samples=32), encoder, Squares(), run_in(tmp_path))
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 4
+    assert longer.plan.steps == 4
+
+
+def test_statistics_are_those_of_the_first_batches(encoder):
+    codes = torch.cat([encoder(Squares().batch(step, 8).images) for step in range(STATISTICS)])
+    made = new_model(PLAN, encoder, Squares())
+    for network in (made.network, made.average):
+        torch.testing.assert_close(network.standardise.mean, codes.mean((0, 2, 3)))
+        torch.testing.assert_close(network.standardise.std, codes.transpose(0, 1).flatten(1).std(1))
+
+
+class Spoilt(Squares):
+    def batch(self, step, count):
+        found = super().batch(step, count)
+        found.images[0, 0, 0, 0] = math.nan if step == 7 else 0
+        return found
+
+
+class One(Squares):
+    def held_out(self, count):
+        return Pictures(super().held_out(1).images)
+
+
+class Same(Squares):
+    def held_out(self, count):
+        return Pictures(torch.full((5, 3, 16, 16), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [(Spoilt, "NaN"), (One, "give more pictures"), (Same, "give more pictures")],
+)
+def test_pictures_that_cannot_be_learnt_from(encoder, tmp_path, source, words):
+    with pytest.raises(TrainingError, match=words):
+        train(PLAN, encoder, source(), run_in(tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
+def test_held_out_pictures_bring_their_codes(encoder):
+    found = held_out(Squares(), encoder)
+    assert torch.equal(found.codes, encoder(found.images))
+    assert len(found.images) == 24
+    brought = Pictures(found.images, codes=found.codes + 1)
+    source = Squares()
+    source.held_out = lambda count: brought
+    assert held_out(source, encoder) is brought
+
+
+def test_too_small_a_batch_for_the_devices(encoder, tmp_path):
+    with pytest.raises(TrainingError, match="larger"):
+        train(plan(batch=2), encoder, Squares(), TrainingRun(tmp_path, devices=2, progress=False))
+
+
+@pytest.mark.parametrize("more", [{"loss": LOSSES[1]}, {"autoencoder": True}], ids=str)
+def test_what_is_trained_on_one_device(encoder, tmp_path, more):
+    run = TrainingRun(tmp_path, devices=2, progress=False)
+    with pytest.raises(TrainingError, match="one device"):
+        train(plan(**more), encoder, Squares(), run)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decode") / "chairs"
+    render_dataset(
+        DatasetPlan(identities=8, views=2, size=64, splits=(0.5, 0.25, 0.25)), folder, Farm(processes=1)
+    )
+    return folder
+
+
+def test_renders_are_a_function_of_seed_and_step(dataset, monkeypatch):
+    monkeypatch.setattr(pictures, "POOL", 20)
+    first, again, other = (ScenePictures(dataset, seed) for seed in (3, 3, 4))
+    for step in (0, 5):
+        batch = first.batch(step, 6)
+        assert batch.images.shape == (6, 3, 64, 64)
+        assert batch.masks.shape == (6, 1, 64, 64)
+        for values in (batch.images, batch.masks):
+            assert values.min() >= 0
+            assert values.max() <= 1
+        assert torch.equal(batch.images, again.batch(step, 6).images)
+        assert not torch.equal(batch.masks, other.batch(step, 6).masks)
+    assert not torch.equal(first.batch(0, 6).masks, first.batch(1, 6).masks)
+    held = first.held_out(512)
+    assert len(held.images) == len(first.others) == 2
+    assert torch.equal(held.images, again.held_out(512).images)

@@ -1,0 +1,246 @@
+"""One step of training a decoder."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from netinvert import Encoder
+from netinvert.errors import ConfigError
+from netinvert.evaluation.metrics import error_cvpr16
+from netinvert.models.network import Network, state_sha256
+from netinvert.models.upconv import Architecture
+from netinvert.training.decoder.evaluation import figures_of, image_figures, sample_rows
+from netinvert.training.decoder.images import Pictures
+from netinvert.training.decoder.model import AVERAGE, ENCODER_RATE, JITTER, DecoderModel, DecoderPlan
+from tiny import PLAIN, plain, seeded
+
+PLAN = {"network": "tiny", "layer": "5", "samples": 64, "batch": 8}
+
+
+def encoder(layer="5"):
+    return Encoder(Network("tiny", seeded(plain, 0, torch.float32), PLAIN), layer)
+
+
+def model(mask=False, layer="5", own=None, **more):
+    own = own or encoder(layer)
+    made = DecoderModel(DecoderPlan(**(PLAN | more)), own, Architecture(own.code_shape, (16, 16), mask=mask))
+    made.set_statistics([made.codes(pictures(16)).detach()])
+    return made
+
+
+def pictures(count=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Pictures(
+        torch.rand(count, 3, 16, 16, generator=generator),
+        (torch.rand(count, 1, 16, 16, generator=generator) > 0.5).float(),
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"loss": "mse"},
+        {"widths": "huge"},
+        {"upsampling": "cubic"},
+        {"batch": 1},
+        {"samples": 7},
+        {"rate": 0.0},
+        {"rate": 1.0},
+        {"rate": float("nan")},
+        {"decay": -1.0},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_plans_that_cannot_be(bad):
+    with pytest.raises(ConfigError):
+        DecoderPlan(**(PLAN | bad))
+
+
+def test_a_plan_is_written_as_plain_values():
+    plan = DecoderPlan(**PLAN, loss="pixel=1+feature:2=0.1")
+    assert DecoderPlan(**plan.to_json()) == plan
+    assert plan.steps == 8
+
+
+@pytest.mark.parametrize("layer", ["5", "8"])
+def test_a_decoder_can_learn_a_batch_by_heart(layer):
+    made, batch = model(True, layer, loss="pixel=1+feature:2=0.1"), pictures()
+    optimizer = torch.optim.AdamW(made.parameter_groups(), lr=5e-4)
+    losses = []
+    for step in range(40):
+        loss, parts, _ = made.loss(batch, made.codes(batch), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append({name: value.item() for name, value in parts.items()})
+    assert losses[-1]["pixel"] < 0.5 * losses[0]["pixel"]
+    assert losses[-1]["mask"] < 0.9 * losses[0]["mask"]
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts_on_rolled_images():
+    made, batch = model(True, loss="pixel=2+feature:2=0.5"), pictures()
+    codes = made.codes(batch)
+    loss, parts, images = made.loss(batch, codes, 3)
+    wanted = 2 * parts["pixel"] + 0.5 * parts["feature:2"] + parts["mask"]
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert parts["pixel"].item() == pytest.approx((images - batch.images).square().mean().item(), rel=1e-5)
+    assert torch.equal(images, made.network(codes)[:, :3])
+    assert not any(value.requires_grad for value in parts.values())
+
+
+def test_rolls_change_with_step_and_seed_and_nothing_else():
+    def seen(step, seed):
+        made, shown = model(seed=seed), []
+        made.compare = {"spy": (1.0, lambda a, b: shown.append(b) or (a - b).flatten(1).sum(1))}
+        batch = pictures()
+        made.loss(batch, made.codes(batch), step)
+        return next(
+            (y, x)
+            for y in range(JITTER)
+            for x in range(JITTER)
+            if torch.equal(torch.roll(batch.images, (y, x), (-2, -1)), shown[0])
+        )
+
+    assert seen(3, 1) == seen(3, 1)
+    assert len({seen(step, 1) for step in range(8)}) > 3
+    assert len({seen(3, seed) for seed in range(8)}) > 3
+
+
+def test_codes_that_pictures_bring_are_taken():
+    made, batch = model(), pictures()
+    own = made.codes(batch)
+    assert torch.equal(own, made.encoder(batch.images))
+    assert torch.equal(made.codes(Pictures(batch.images, codes=own + 1)), own + 1)
+    along = model(autoencoder=True)
+    assert torch.allclose(along.codes(Pictures(batch.images, codes=own + 1)), own, atol=1e-5)
+
+
+def test_new_models_follow_the_seed_and_leave_the_global_generator():
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    first, second, other = model(seed=1), model(seed=1), model(seed=2)
+    assert torch.equal(torch.rand(1), expected)
+    weights = [one.network.state_dict() for one in (first, second, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert not all(torch.equal(value, weights[2][name]) for name, value in weights[0].items())
+    average = first.average.state_dict()
+    assert all(torch.equal(value, average[name]) for name, value in weights[0].items())
+
+
+def test_the_average_follows_the_network():
+    made = model()
+    name, weight = next((n, p) for n, p in made.network.named_parameters() if p.ndim > 1)
+    with torch.no_grad():
+        before = made.average.state_dict()[name].clone()
+        weight.add_(1)
+    made.update_average(90)  # keeps 91 / 100
+    after = made.average.state_dict()[name]
+    torch.testing.assert_close(after, before + 0.09 * (weight - before), rtol=1e-5, atol=1e-6)
+    before = after.clone()
+    made.update_average(10**7)
+    torch.testing.assert_close(after, before + (1 - AVERAGE) * (weight - before), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("autoencoder", [False, True])
+def test_every_parameter_is_trained_once(autoencoder):
+    made = model(autoencoder=autoencoder, loss="pixel+adversarial=0.1")
+    groups = made.parameter_groups()
+    ids = [id(p) for group in groups for p in group["params"]]
+    wanted = [*made.network.parameters(), *(made.learner.parameters() if autoencoder else ())]
+    assert sorted(ids) == sorted(id(p) for p in wanted if p.requires_grad)
+    assert all(p.ndim > 1 for p in groups[0]["params"])
+    assert [group["weight_decay"] for group in groups] == [made.plan.decay, *[0.0] * (1 + autoencoder)]
+    if autoencoder:
+        assert groups[2]["lr"] == ENCODER_RATE * made.plan.rate
+    assert not any(p.requires_grad for p in made.average.parameters())
+
+
+def test_an_autoencoder_trains_a_copy():
+    own = encoder()
+    before = state_sha256(own.network.module.state_dict())
+    made, batch = model(own=own, autoencoder=True), pictures()
+    made.train()
+    assert made.network.training
+    assert not any(part.training for part in (made.learner, made.average, made.average_learner))
+    optimizer = torch.optim.AdamW(made.parameter_groups(), lr=1e-2)
+    learned = {name: value.clone() for name, value in made.learner.state_dict().items()}
+    codes = made.codes(batch)
+    made.loss(batch, codes, 0)[0].backward()
+    optimizer.step()
+    moved = {
+        name for name, value in made.learner.state_dict().items() if not torch.equal(value, learned[name])
+    }
+    assert {"0.weight", "3.weight", "4.bias"} <= moved
+    assert not any("running" in name or name.startswith("8.") for name in moved)
+    assert not torch.allclose(made.codes(batch), codes)
+    assert torch.equal(made.codes(batch, averaged=True), made.codes(batch, averaged=True))
+    assert torch.allclose(made.codes(batch, averaged=True), codes, atol=1e-5)
+    made.update_average(0)
+    assert not torch.allclose(made.codes(batch, averaged=True), codes, atol=1e-5)
+    assert state_sha256(own.network.module.state_dict()) == before
+    assert all(p.grad is None for p in own.network.module.parameters())
+    assert not any(part._forward_hooks for part in (*made.learner.modules(), *own.module.modules()))
+
+
+def test_the_discriminator_rests_while_it_is_far_ahead():
+    """L_discriminator / L_generator < 0.1, Dosovitskiy & Brox 2016 (NIPS)."""
+    learns = DecoderModel.discriminator_learns
+    assert not learns(torch.tensor(0.099), torch.tensor(1.0))
+    assert learns(torch.tensor(0.11), torch.tensor(1.0))
+    assert learns(torch.tensor(1.0), torch.tensor(0.0))
+
+
+def test_gradients_of_the_adversarial_losses_go_where_they_should():
+    made, batch = model(loss="pixel+adversarial=0.1"), pictures()
+    codes = made.codes(batch)
+    _, _, images = made.loss(batch, codes, 0)
+    judge = list(made.discriminator.parameters())
+    own = list(made.network.parameters())
+    found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), own, allow_unused=True)
+    assert all(gradient is None for gradient in found)
+    found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), judge)
+    assert all(bool((gradient != 0).any()) for gradient in found)
+    found = torch.autograd.grad(made.adversarial_loss(images, codes), own)
+    assert all(bool((gradient != 0).any()) for gradient in found)
+
+
+def test_figures_are_of_the_average():
+    made, watched = model(), pictures(6)
+    with torch.no_grad():
+        codes = made.encoder(watched.images)
+        wanted = made.average(codes)
+        for parameter in made.network.parameters():  # which counts for nothing
+            parameter.zero_()
+    figures, images = figures_of(made, Pictures(watched.images, codes=codes))
+    assert torch.equal(images, wanted)
+    again = made.encoder(wanted)
+    assert figures["code_error"] == pytest.approx(error_cvpr16(again, codes, codes).mean().item(), rel=1e-6)
+    assert {name: figures[name] for name in ("image_error", "mse", "psnr", "ssim")} == image_figures(
+        wanted, watched.images
+    )
+
+
+def test_figures_by_hand():
+    originals = torch.stack([torch.zeros(3, 12, 12), torch.ones(3, 12, 12)])
+    found = image_figures(originals * 0.5, originals)  # the second is half as bright
+    assert found["mse"] == pytest.approx(0.125)
+    assert found["image_error"] == pytest.approx(0.25)
+    assert math.isinf(found["psnr"])
+
+
+def test_rows_of_samples():
+    originals, made = torch.zeros(5, 3, 4, 6), torch.ones(5, 3, 4, 6)
+    rows = sample_rows(originals, made, columns=3)
+    assert rows.shape == (3, 16, 18)
+    assert rows[0, :, 0].tolist() == [0] * 4 + [1] * 4 + [0] * 4 + [1] * 4
+
+
+def test_a_model_in_training_mode_keeps_its_networks_statistics():
+    made = model(autoencoder=True).train()
+    norms = [part for part in made.learner.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert norms
+    assert not any(part.training for part in norms)

@@ -1,0 +1,217 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinvert.errors import ConfigError
+from netinvert.models.zoo.pose_files import load_pose_network, read_pose_network
+from netinvert.scenes.augment import Views
+from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_reader import DatasetError, load_arrays
+from netinvert.training.loop import TrainingError, TrainingRun
+from netinvert.training.pose.batches import Batches
+from netinvert.training.pose.export import add_test_figures, export
+from netinvert.training.pose.model import PoseModel, TrainingPlan, prepared
+from netinvert.training.pose.train import final_figures, train
+
+QUICK = TrainingPlan(samples=48, batch=8, seed=4)
+
+
+def run_in(folder):
+    return TrainingRun(folder, every=2, threads=1, progress=False)
+
+
+@given(st.integers(2000, 10**6), st.integers(0, 10**6), st.floats(0, 1))
+def test_a_training_may_be_made_longer_while_its_rate_is_constant(samples, more, share):
+    plan, longer = (TrainingPlan(samples=64 * n, batch=64) for n in (samples, samples + more))
+    step = int(share * 0.7 * plan.steps)
+    assert plan.rate_at(step) == longer.rate_at(step)
+
+
+def test_the_rate_rises_stays_and_falls():
+    plan = TrainingPlan(samples=64 * 10_000)
+    rates = [plan.rate_at(step) for step in range(10_001)]
+    assert rates[0] < 0.01
+    assert rates[499] == rates[6999] == 1.0
+    assert rates[8500] == pytest.approx(0.5)
+    assert rates[10_000] == 0.0
+
+
+@pytest.mark.parametrize(
+    "bad", [{"network": "vgg"}, {"head": "euler"}, {"samples": 3}, {"rate": 0.0}, {"rate": 2.0}, {"seed": -1}]
+)
+def test_plans_that_cannot_be(bad):
+    with pytest.raises(ConfigError):
+        TrainingPlan(**bad)
+
+
+@pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])
+def test_a_network_can_learn_one_batch_by_heart(dataset, network, head):
+    batch = Batches(Views.of(load_arrays(dataset, "train")), 8, 0)(0)
+    model = PoseModel(TrainingPlan(network, head)).train()
+    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-3)
+    losses = []
+    for _ in range(40):
+        loss, parts = model.loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(parts)
+    assert losses[-1]["pose"] < 0.3 * losses[0]["pose"]
+    assert losses[-1]["relative"] < 0.5 * losses[0]["relative"]
+    assert losses[-1]["match"] < 0.3 * losses[0]["match"]
+
+
+def test_every_parameter_is_trained_once_and_only_weights_decay():
+    model = PoseModel(QUICK)
+    weights, rest = (group["params"] for group in model.parameter_groups())
+    ids = [id(p) for p in (*weights, *rest)]
+    assert sorted(ids) == sorted(id(p) for part in (model.network, model.pairs) for p in part.parameters())
+    assert all(p.ndim > 1 for p in weights)
+    assert [group["weight_decay"] for group in model.parameter_groups()] == [QUICK.decay, 0.0]
+    assert not any(p.requires_grad for p in model.average.parameters())
+
+
+def test_the_average_follows_the_network():
+    model = PoseModel(QUICK)
+    with torch.no_grad():
+        model.network.fc8.weight.fill_(1.0)
+        before = model.average.network.fc8.weight.clone()
+    model.update_average(90)  # keeps 91 / 100
+    assert torch.allclose(model.average.network.fc8.weight, before + 0.09 * (1 - before), atol=1e-6)
+    assert model.train().average.training is False
+
+
+def test_training_does_not_touch_the_global_generator(dataset):
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    PoseModel(QUICK)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(dataset, tmp_path, monkeypatch):
+    whole = train(QUICK, dataset, run_in(tmp_path / "whole"))
+    real, calls = PoseModel.loss, []
+
+    def breaks(self, batch):
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("power cut")
+        return real(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PoseModel, "loss", breaks)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(QUICK, dataset, run_in(tmp_path / "broken"))
+    resumed = train(QUICK, dataset, run_in(tmp_path / "broken"))
+    wanted, found = whole.state_dict(), resumed.state_dict()
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    again = train(QUICK, dataset, run_in(tmp_path / "whole"))  # nothing is left to do
+    assert all(torch.equal(wanted[name], value) for name, value in again.state_dict().items())
+    assert any((tmp_path / "whole" / "logs").glob("events*"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(dataset, tmp_path, monkeypatch):
+    real, calls = PoseModel.loss, []
+
+    def explodes(self, batch):
+        calls.append(1)
+        loss, parts = real(self, batch)
+        return (loss * float("nan") if len(calls) == 4 else loss), parts
+
+    monkeypatch.setattr(PoseModel, "loss", explodes)
+    with pytest.raises(TrainingError, match="smaller --rate"):
+        train(QUICK, dataset, run_in(tmp_path))
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 2
+    assert all(value.isfinite().all() for value in kept["state_dict"].values() if value.is_floating_point())
+
+
+def test_a_dataset_that_is_missing(tmp_path):
+    with pytest.raises(DatasetError, match="netinvert scenes render"):
+        train(QUICK, tmp_path / "nothing", run_in(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])
+def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path, network, head):
+    model = PoseModel(TrainingPlan(network, head, seed=2)).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # statistics that are not those of a new network
+        for part in model.average.network.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.running_mean.normal_(generator=generator)
+                part.running_var.uniform_(0.5, 2, generator=generator)
+    path = export(model, tmp_path, {"figures": {"median_geodesic_deg": 9.0}})
+    images = torch.rand(3, 3, 64, 64, generator=generator)
+    with torch.no_grad():
+        codes, outputs = model.average.network.codes_and_outputs(prepared(images))
+        found, said = read_pose_network(path).network.codes_and_outputs(prepared(images))
+        paired = read_pose_network(path).pairs(codes, codes.flip(0))
+    close = {"rtol": 0.02, "atol": 0.02}  # written as float16
+    assert torch.allclose(found, codes, **close)
+    assert torch.allclose(said, outputs, **close)
+    assert torch.allclose(paired[1], model.average.pairs(codes, codes.flip(0))[1], **close)
+    loaded = load_pose_network(network, str(path))
+    assert (loaded.name, loaded.judge) == (
+        network,
+        "posenet-judge" if network == "posenet" else "posenet",
+    )
+    assert "| median_geodesic_deg | 9 |" in path.with_suffix(".md").read_text()
+    assert path.stat().st_size < 5_000_000
+
+
+def test_figures_of_a_test_are_added_to_weights_and_card(tmp_path):
+    plan = DatasetPlan(identities=7, background="mixed", elevation=(0.0, 30.0)).to_json()
+    path = export(PoseModel(QUICK), tmp_path, {"data": {"plan": plan}, "figures": {"acc_30": 0.5}})
+    before = read_pose_network(path)
+    add_test_figures(path, "netinvert pose evaluate", {"acc_30": 0.25, "groups": {}})
+    after = read_pose_network(path)
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(x.network.parameters() for x in (before, after)), strict=True)
+    )
+    assert after.facts == {
+        **before.facts,
+        "test": {"command": "netinvert pose evaluate", "figures": {"acc_30": 0.25}},
+    }
+    card = path.with_suffix(".md").read_text()
+    assert "| acc_30 | 0.5 |" in card
+    assert "| acc_30 | 0.25 |" in card
+    said = "--identities 7 --views 20 --size 64 --seed 0 --elevation 0.0 30.0 --background mixed"
+    assert f"`netinvert scenes render --objects chairs {said}`" in card
+
+
+def test_final_figures_are_those_of_the_validation_split(dataset):
+    figures = final_figures(PoseModel(QUICK), dataset)
+    assert 0 <= figures["median_geodesic_deg"] <= 180
+    assert 0 <= figures["dead_code_units"] <= 512
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path):
+    def command(folder):
+        options = ["--data", str(dataset), "--out", str(folder), "--samples", "160", "--batch", "8"]
+        options += ["--threads", "1", "--every", "4"]
+        return [sys.executable, "-m", "netinvert", "pose", "train", *options]
+
+    subprocess.run(command(tmp_path / "whole"), capture_output=True, check=True)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    while not (killed / "last.ckpt").exists() and time.monotonic() - began < 120:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "posenet.safetensors").exists()
+    subprocess.run(command(killed), capture_output=True, check=True)
+    wanted, found = (read_pose_network(each / "posenet.safetensors") for each in (tmp_path / "whole", killed))
+    for part in ("network", "pairs"):
+        ours, theirs = (getattr(each, part).state_dict() for each in (wanted, found))
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
