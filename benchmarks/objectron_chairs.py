@@ -25,7 +25,7 @@ from netinvert.io.files import write_json
 from netinvert.models.network import Network
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Material, Object3D
 from netinvert.scenes.render import Renderer
@@ -66,7 +66,9 @@ def main() -> None:
         row(network, "the same two chairs by our renderer", ours(cameras), rotations),
     ]
     for name, settings in CONDITIONS.items():
-        plan = DatasetPlan(identities=options.identities, views=options.views, size=SIZE, seed=1, **settings)
+        plan = DatasetConfig(
+            identities=options.identities, views=options.views, size=SIZE, seed=1, **settings
+        )
         views = fresh_views(plan)
         rows.append(row(network, f"procedural chairs, {name}", views.images, views.rotation, views.symmetry))
     traced = fresh_views(plan, path_traced=True)

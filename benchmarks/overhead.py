@@ -1,4 +1,4 @@
-"""What a step of `descend` costs over the bare forward and backward of the same network and layer.
+"""What a step of `optimize` costs over the bare forward and backward of the same network and layer.
 
     python benchmarks/overhead.py --json benchmarks/results/overhead.json
 
@@ -20,7 +20,7 @@ import torch
 import netinvert as ni
 from netinvert.io.assets import photographs
 from netinvert.io.files import write_json
-from netinvert.models.layer_output import Tap
+from netinvert.models.layer_output import LayerCut
 
 LAYERS = {
     "mobilenet-v2": {"early": "blocks.5", "middle": "blocks.9", "late": "blocks.16"},
@@ -67,7 +67,7 @@ def measure(
     # The stage in which the recipe spends most of its steps, alone: the same work at every step.
     stage = max(how.stages, key=lambda stage: stage.steps)
     plain, bare, step = [], [], []
-    original = Tap(copy.deepcopy(encoder.network.module).requires_grad_(False), encoder.trace.layer)
+    original = LayerCut(copy.deepcopy(encoder.network.module).requires_grad_(False), encoder.trace.layer)
     image = torch.rand(1, encoder.preprocessing.channels, *encoder.size, requires_grad=True)
     for _ in range(rounds + 1):
         for times, cut in (
@@ -82,7 +82,7 @@ def measure(
         alone = [ni.Stage(steps + 1, stage.optimizer, stage.jitter, stage.projections)]
         ticks: list[float] = []
         run = ni.Run(callback=lambda snapshot, ticks=ticks: ticks.append(time.perf_counter()))
-        ni.descend(inversion.canvas, inversion.energy, encoder, alone, run)
+        ni.optimize(inversion.canvas, inversion.energy, encoder, alone, run)
         step.append((ticks[-1] - ticks[0]) / steps)
     return {
         "plain_ms": 1000 * statistics.median(plain[1:]),

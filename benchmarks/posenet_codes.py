@@ -33,7 +33,7 @@ from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.rotations import symmetric_geodesic_degrees
@@ -107,7 +107,7 @@ RECIPES: dict[str, Callable[[ni.Encoder], Recipe]] = {
 
 def unseen_chairs(count: int, seed: int) -> Chairs:
     """So many chairs of a seed that neither network was trained on."""
-    plan = DatasetPlan(
+    plan = DatasetConfig(
         identities=count, views=1, size=64, seed=seed, elevation=(10, 35), in_plane=0, lights="studio"
     )
     paper = np.broadcast_to(np.array(PAPER, np.uint8), (64, 64, 3))

@@ -24,7 +24,7 @@ import numpy as np
 from netinvert.io.files import write_json
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import Farm, render_dataset
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
@@ -55,7 +55,7 @@ def main() -> None:
     os.sched_setaffinity(0, cores[:1])
     rows = []
     for size in (64, 128):
-        plan = DatasetPlan(identities=options.identities, views=options.views, size=size, seed=5)
+        plan = DatasetConfig(identities=options.identities, views=options.views, size=size, seed=5)
         rows.append(row("netinvert", size, [ours(plan, plan.identities) for _ in range(options.rounds)]))
         for variant in options.variants:
             rows.append(row(f"mitsuba {variant}", size, [mitsuba(plan, options.peer_identities, variant)]))
@@ -76,7 +76,7 @@ def row(renderer: str, size: int, rounds: list[dict[str, float]]) -> dict[str, A
 
 
 def timed(
-    plan: DatasetPlan, count: int, prepare: Callable[[Object3D], Callable[[Camera, Light], object]]
+    plan: DatasetConfig, count: int, prepare: Callable[[Object3D], Callable[[Camera, Light], object]]
 ) -> dict[str, float]:
     """Pictures a second over the chairs of a plan, without and with what has to be done once a chair."""
     set_up, render = 0.0, 0.0
@@ -97,18 +97,18 @@ def timed(
     }
 
 
-def views(plan: DatasetPlan, thing: Object3D, identity: int) -> Iterator[tuple[Camera, Light]]:
+def views(plan: DatasetConfig, thing: Object3D, identity: int) -> Iterator[tuple[Camera, Light]]:
     for view in range(plan.views):
         rng = plan.generator(identity, view)
         camera = plan.camera(thing.vertices, view, rng)
         yield camera, plan.light(rng)
 
 
-def ours(plan: DatasetPlan, count: int) -> dict[str, float]:
+def ours(plan: DatasetConfig, count: int) -> dict[str, float]:
     return timed(plan, count, lambda thing: Renderer(thing).picture)
 
 
-def mitsuba(plan: DatasetPlan, count: int, variant: str) -> dict[str, float]:
+def mitsuba(plan: DatasetConfig, count: int, variant: str) -> dict[str, float]:
     import mitsuba as mi
 
     mi.set_variant(variant)
@@ -147,7 +147,7 @@ def mitsuba(plan: DatasetPlan, count: int, variant: str) -> dict[str, float]:
 
 def datasets(cores: int) -> dict[str, float]:
     """Samples a second of ``scenes render``, PNG files and all, by one process and by two."""
-    plan = DatasetPlan(identities=240, views=20, size=64, seed=6, identities_a_shard=10)
+    plan = DatasetConfig(identities=240, views=20, size=64, seed=6, identities_a_shard=10)
     found: dict[str, float] = {"samples": plan.identities * plan.views}
     for processes in (1, 2):
         if processes > cores:

@@ -15,7 +15,7 @@ from PIL import Image
 from netinvert.experiments.dataset_sheet import coloured_parts
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
 
@@ -33,7 +33,7 @@ def main() -> None:
     side = SIZE + GAP
     sheet = np.full((len(ROWS) * side + GAP, COLUMNS * side + GAP, 3), 255, np.uint8)
     for row, category in enumerate(ROWS):
-        plan = DatasetPlan(category, size=SIZE, seed=options.seed, fill=(0.9, 0.9))
+        plan = DatasetConfig(category, size=SIZE, seed=options.seed, fill=(0.9, 0.9))
         for column in range(COLUMNS):
             # the third row shows the chairs above it as parts
             identity = column + COLUMNS * min(row, 1) * (category == "chairs")
@@ -42,7 +42,7 @@ def main() -> None:
     Image.fromarray(sheet).save(options.out, quality=88)
 
 
-def picture(plan: DatasetPlan, identity: int, azimuth: float, parts: bool) -> NDArray[np.uint8]:
+def picture(plan: DatasetConfig, identity: int, azimuth: float, parts: bool) -> NDArray[np.uint8]:
     thing = make_object(plan.objects, plan.object_seed(identity))
     rendering = Renderer(thing).picture(plan.camera_at(thing.vertices, azimuth % 360, 22), STUDIO)
     if parts:

@@ -25,7 +25,9 @@ from scipy.optimize import brentq
 from scipy.spatial import ConvexHull
 
 Array = NDArray[np.float64]
-Piece = tuple[str, Array, Array, Array]  # material, corners (F, 3, 3), normals (F, 3, 3), texture (F, 3, 2)
+Primitive = tuple[
+    str, Array, Array, Array
+]  # material, corners (F, 3, 3), normals (F, 3, 3), texture (F, 3, 2)
 
 SIZE, FOV, ENLARGE, ELEVATION = 224, 35.0, 1.5, 20.0
 SIGNS = np.array(list(product((-1.0, 1.0), repeat=3)))
@@ -46,7 +48,7 @@ def sphere(n: int) -> Array:
     return np.stack([np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], axis=-1).reshape(-1, 3)
 
 
-def hull(material: str, points: Array, normals: Array, whole: Array) -> Piece:
+def hull(material: str, points: Array, normals: Array, whole: Array) -> Primitive:
     """The convex hull of points that know their normals; the grain runs along ``whole``'s longest axis."""
     faces = ConvexHull(points).simplices
     corners, shading = points[faces], normals[faces]
@@ -61,7 +63,7 @@ def hull(material: str, points: Array, normals: Array, whole: Array) -> Piece:
 
 def bar(
     material: str, path: ArrayLike, half: ArrayLike, end: ArrayLike = (), r: float = 0.007
-) -> list[Piece]:
+) -> list[Primitive]:
     """A rounded bar along a path of points; ``half`` is its half section, ``end`` the one it tapers to."""
     path, directions = np.asarray(path, float), sphere(16)
     halves = np.linspace(np.asarray(half, float), np.asarray(end or half, float), len(path)) - r
@@ -73,7 +75,7 @@ def bar(
     return pieces
 
 
-def cushion(material: str, centre: ArrayLike, half: ArrayLike, tilt: float = 0) -> list[Piece]:
+def cushion(material: str, centre: ArrayLike, half: ArrayLike, tilt: float = 0) -> list[Primitive]:
     """A superellipsoid, roundest in its thin direction, leaning back by ``tilt`` degrees."""
     half, directions = np.asarray(half, float), sphere(48)
     powers = np.where(np.arange(3) == half.argmin(), 2.4, 9.0)
@@ -86,13 +88,13 @@ def cushion(material: str, centre: ArrayLike, half: ArrayLike, tilt: float = 0) 
     return [hull(material, points, normals @ turn.T, points)]
 
 
-def mirror(pieces: list[Piece]) -> list[Piece]:
+def mirror(pieces: list[Primitive]) -> list[Primitive]:
     """The pieces and their images on the other side, x -> -x."""
     flip = np.array([-1.0, 1.0, 1.0])
     return pieces + [(m, (v * flip)[:, ::-1], (n * flip)[:, ::-1], t[:, ::-1]) for m, v, n, t in pieces]
 
 
-def dining_chair() -> list[Piece]:
+def dining_chair() -> list[Primitive]:
     """A plain chair of oak with an upholstered seat and back."""
     w, bends = "oak", ((0.255, 0), (0.215, 0.25), (0.205, 0.45), (0.235, 0.68), (0.29, 0.92))
     side = bar(w, [(0.205, -0.215, 0), (0.205, -0.205, 0.455)], (0.014, 0.014, 0), (0.021, 0.021, 0))
@@ -109,7 +111,7 @@ def dining_chair() -> list[Piece]:
     return pieces + cushion("teal", (0, 0.242, 0.735), (0.186, 0.03, 0.15), tilt=12)
 
 
-def carver_chair() -> list[Piece]:
+def carver_chair() -> list[Primitive]:
     """A slatted chair of walnut with arms and a pale cushion."""
 
     def lean(x: float, z: float) -> float:  # the back is hollow and bends backwards
@@ -133,7 +135,7 @@ def carver_chair() -> list[Piece]:
     return pieces + cushion("cream", (0, -0.008, 0.462), (0.222, 0.225, 0.046))
 
 
-def build(name: str) -> tuple[list[Piece], Array]:
+def build(name: str) -> tuple[list[Primitive], Array]:
     """A chair with its bounding box's centre at the origin, and the box's size."""
     pieces = {"dining": dining_chair, "carver": carver_chair}[name]()
     points = np.concatenate([corners.reshape(-1, 3) for _, corners, _, _ in pieces])
@@ -183,7 +185,7 @@ def surface(material: str, seed: int, n: int = 512) -> mi.BSDF:
     )
 
 
-def mesh(name: str, pieces: list[Piece], bsdf: mi.BSDF) -> mi.Mesh:
+def mesh(name: str, pieces: list[Primitive], bsdf: mi.BSDF) -> mi.Mesh:
     corners, normals, uv = (np.concatenate([p[k] for p in pieces]).astype(np.float32) for k in (1, 2, 3))
     props = mi.Properties()
     props["bsdf"] = bsdf

@@ -14,18 +14,26 @@ from netinvert.errors import (
     NetworkError,
     OutputError,
 )
-from netinvert.inversion.augmentations import RandomCover, RandomCrop, RandomNoise, RandomView
+from netinvert.inversion.augmentations import RandomAffine, RandomCrop, RandomErasing, RandomNoise
 from netinvert.inversion.canvas import Canvas, Fourier, Phase, Pixels
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
 from netinvert.inversion.constraints import Ball, Box
 from netinvert.inversion.diversify import Diversity, diversify
-from netinvert.inversion.history import Result, Snapshot, Stop
+from netinvert.inversion.history import EarlyStopping, Result, StepInfo
 from netinvert.inversion.invert import Inversion, invert, prepare
 from netinvert.inversion.lbfgs import LBFGS, WarmUp
 from netinvert.inversion.maximise import caricature, maximise
 from netinvert.inversion.network_canvas import DecoderPrior, DeepPrior
-from netinvert.inversion.objectives import Activate, Apart, Caricature, Energy, Match, PoseTowards, Term
-from netinvert.inversion.optimize import Run, descend
+from netinvert.inversion.objectives import (
+    Activate,
+    Caricature,
+    Energy,
+    Match,
+    PairwiseDiversity,
+    PoseTowards,
+    Term,
+)
+from netinvert.inversion.optimize import Run, optimize
 from netinvert.inversion.optimizers import Adam, DecayingAdaGrad, Momentum
 from netinvert.inversion.presets.by_name import MAXIMISING, PRESETS, maximising_recipe, recipe
 from netinvert.inversion.prior_spec import PRIORS
@@ -57,7 +65,6 @@ __all__ = [
     "Activate",
     "Adam",
     "AlphaNorm",
-    "Apart",
     "Ball",
     "Box",
     "Canvas",
@@ -69,6 +76,7 @@ __all__ = [
     "DecoderPrior",
     "DeepPrior",
     "Diversity",
+    "EarlyStopping",
     "Encoder",
     "Energy",
     "Fourier",
@@ -83,21 +91,21 @@ __all__ = [
     "Network",
     "NetworkError",
     "OutputError",
+    "PairwiseDiversity",
     "Phase",
     "Pixels",
     "PoseTowards",
     "Preprocessing",
-    "RandomCover",
+    "RandomAffine",
     "RandomCrop",
+    "RandomErasing",
     "RandomNoise",
-    "RandomView",
     "Recipe",
     "Result",
     "Run",
     "SecondOrderVariation",
-    "Snapshot",
     "Stage",
-    "Stop",
+    "StepInfo",
     "Term",
     "TotalVariation",
     "WarmUp",
@@ -107,7 +115,6 @@ __all__ = [
     "channel",
     "channel_mask",
     "decoded_start",
-    "descend",
     "diversify",
     "fit",
     "invert",
@@ -118,6 +125,7 @@ __all__ = [
     "maximising_recipe",
     "neuron",
     "on_decoder",
+    "optimize",
     "prepare",
     "read_code",
     "read_image",

@@ -173,7 +173,7 @@ def test_priors_start_and_json(cli, net, pictures, tmp_path):
 def test_the_recipe_in_the_manifest_is_whole(cli, net, tmp_path):
     cli("maximise", *net, "--channel", 1, *FEW, "-o", tmp_path / "out")
     first, last = manifest_in(tmp_path / "out")["recipe"]["stages"]
-    assert [change["type"] for change in first["transforms"]] == ["RandomView"]
+    assert [change["type"] for change in first["transforms"]] == ["RandomAffine"]
     assert last["transforms"] == []
     assert first["detail"] == last["detail"] == 1.0
 

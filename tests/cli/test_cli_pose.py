@@ -2,7 +2,7 @@ import json
 
 from PIL import Image
 
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import Farm, render_dataset
 
 
@@ -43,7 +43,9 @@ def test_evaluate_weights_that_were_just_trained(cli, tmp_path):
 
 
 def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
-    plan = DatasetPlan(identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4)
+    plan = DatasetConfig(
+        identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
+    )
     render_dataset(plan, tmp_path / "data", Farm(1))
     shard = tmp_path / "data" / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-4000])
@@ -58,7 +60,7 @@ def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
 
 
 def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
-    plan = DatasetPlan(identities=6, views=2, size=64, background="plain", splits=(0.5, 0.5, 0.0))
+    plan = DatasetConfig(identities=6, views=2, size=64, background="plain", splits=(0.5, 0.5, 0.0))
     render_dataset(plan, tmp_path / "data", Farm(1))
     said = cli("pose", "train", "--data", tmp_path / "data", "--out", tmp_path / "out")
     assert said.exit_code == 2

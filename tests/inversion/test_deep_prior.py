@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import tiny
-from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, descend
+from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, optimize
 from netinvert.inversion.network_canvas import WIDTHS, DecoderPrior, DeepPrior
 from tiny import encoder, images
 
@@ -89,7 +89,7 @@ def test_gradient():
 def descent(target, seeds=(1, 2), steps=60):
     canvas = DeepPrior((3, *tiny.SIZE), list(seeds), LIKE, widths=(4, 6))
     energy = Energy(((1.0, Match(target)),))
-    return descend(canvas, energy, encoder(), [Stage(steps, Adam(0.02), jitter=2)], Run(seed=list(seeds)))
+    return optimize(canvas, energy, encoder(), [Stage(steps, Adam(0.02), jitter=2)], Run(seed=list(seeds)))
 
 
 def test_a_descent_finds_codes_and_no_sample_sees_another():
@@ -129,7 +129,7 @@ def test_a_decoder_s_input():
     canvas = DecoderPrior(decoder, latent)
     assert torch.equal(canvas(), decoder(latent))
     target = encoder()(decoder(images(2, (1, 5), 1)[:, 0, 0])).detach()
-    result = descend(canvas, Energy(((1.0, Match(target)),)), encoder(), [Stage(60, Adam(0.1))])
+    result = optimize(canvas, Energy(((1.0, Match(target)),)), encoder(), [Stage(60, Adam(0.1))])
     assert (result.losses.sum(1)[-1] < 0.3 * result.losses.sum(1)[0]).all()
     assert not latent.any()  # the start is left as it was
     torch.testing.assert_close(result.image, decoder(canvas.parameters()[0]).detach(), atol=0.05, rtol=0)

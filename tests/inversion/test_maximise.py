@@ -17,7 +17,7 @@ from netinvert import (
     Preprocessing,
     load_network,
 )
-from netinvert.inversion.augmentations import RandomNoise, RandomView
+from netinvert.inversion.augmentations import RandomAffine, RandomNoise
 from netinvert.inversion.canvas import Phase
 from netinvert.inversion.constraints import Ball
 from netinvert.inversion.maximise import caricature, in_units_of_photographs, maximise
@@ -105,7 +105,7 @@ def test_the_default(cut):
     assert isinstance(how.canvas([1], None), Fourier)
     assert all(isinstance(stage.optimizer, Adam) for stage in how.stages)
     first, last = how.stages
-    assert isinstance(first.transforms[0], RandomView)
+    assert isinstance(first.transforms[0], RandomAffine)
     assert (last.transforms, last.jitter <= first.jitter) == ((), True)
     assert how.prior == "tv-isotropic=1.0"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from netinvert import CodeError, ConfigError
-from netinvert.inversion.objectives import Activate, Apart, Caricature, PoseTowards
+from netinvert.inversion.objectives import Activate, Caricature, PairwiseDiversity, PoseTowards
 from netinvert.scenes.rotations import geodesic_degrees, rotation_from_angles
 from tiny import images
 
@@ -100,14 +100,14 @@ def test_apart_by_hand():
     half[..., :4] = 0.5  # 1 / √2 of the way
     batch = torch.cat([up, 1 - up, up, half])
     expected = [-1, -1, math.sqrt(0.5), math.sqrt(0.5)]
-    assert Apart(2, GREY)(batch, batch).tolist() == pytest.approx(expected)
-    three = Apart(3, GREY)(torch.cat([up, up, 1 - up]), batch)
+    assert PairwiseDiversity(2, GREY)(batch, batch).tolist() == pytest.approx(expected)
+    three = PairwiseDiversity(3, GREY)(torch.cat([up, up, 1 - up]), batch)
     assert three.tolist() == pytest.approx([0, 0, -1])
 
 
 def test_apart_couples_groups_only():
     batch = images(6).requires_grad_(True)
-    term = Apart(3, GREY)
+    term = PairwiseDiversity(3, GREY)
     before = term(batch, batch)
     other = batch.detach().clone()
     other[4] = images(1, seed=3)[0]
@@ -125,14 +125,16 @@ def test_apart_does_not_see_noise():
     board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64).repeat(8, 8).expand(1, 3, 16, 16)
     batch = 0.8 * images(2)
     noisy = torch.cat([batch[:1] + 0.1 * board, batch[1:] - 0.1 * board])
-    torch.testing.assert_close(Apart(2, GREY)(noisy, noisy), Apart(2, GREY)(batch, batch))
-    fine = Apart(2, GREY, blur=1)
+    torch.testing.assert_close(
+        PairwiseDiversity(2, GREY)(noisy, noisy), PairwiseDiversity(2, GREY)(batch, batch)
+    )
+    fine = PairwiseDiversity(2, GREY, blur=1)
     assert (fine(noisy, noisy) - fine(batch, batch)).abs().max() > 1e-3
-    assert Apart(2, GREY, blur=99)(batch, batch).shape == (2,)
+    assert PairwiseDiversity(2, GREY, blur=99)(batch, batch).shape == (2,)
 
 
 def test_groups_that_cannot_be():
     with pytest.raises(ConfigError, match="two images or more"):
-        Apart(1, GREY)
+        PairwiseDiversity(1, GREY)
     with pytest.raises(ConfigError, match="no whole groups of 2"):
-        Apart(2, GREY)(images(3), images(3))
+        PairwiseDiversity(2, GREY)(images(3), images(3))

@@ -28,7 +28,7 @@ from netinvert import (
     Preprocessing,
     Run,
     Stage,
-    descend,
+    optimize,
     prepare,
     recipe,
 )
@@ -515,5 +515,5 @@ def test_descend_takes_a_recipe_s_parts():
     target = cut(images(1, (24, 20))).detach()
     how = recipe("ijcv16", cut).with_steps(6)
     energy = Energy(((how.data_weight, Match(target)), *how.priors))
-    direct = descend(how.canvas([0], None), energy, cut, how.stages)
+    direct = optimize(how.canvas([0], None), energy, cut, how.stages)
     assert torch.equal(prepare(cut, target, how).run(Run()).image, direct.image)

@@ -17,6 +17,7 @@ from netinvert import (
     Box,
     ConfigError,
     DecayingAdaGrad,
+    EarlyStopping,
     Encoder,
     Energy,
     Fourier,
@@ -26,9 +27,8 @@ from netinvert import (
     Preprocessing,
     Run,
     Stage,
-    Stop,
     TotalVariation,
-    descend,
+    optimize,
 )
 from netinvert.inversion.lbfgs import WarmUp
 from netinvert.inversion.network_canvas import DeepPrior
@@ -59,7 +59,7 @@ def inversion(stages, kind="pixels", run=None, **changes):
         canvas = Pixels(canvas().detach(), (0.5,) * 3)
     energy = Energy(((1.0, Match(target, changes.pop("mask", None))), (0.01, TotalVariation())))
     assert not changes
-    return descend(canvas, energy, cut, stages, run or Run(seed=SEEDS))
+    return optimize(canvas, energy, cut, stages, run or Run(seed=SEEDS))
 
 
 def interrupt_at(step):
@@ -125,7 +125,7 @@ def test_no_checkpoint_is_written_before_it_is_time(tmp_path):
 def test_stopped_and_diverged_samples_stay_so(tmp_path):
     stages = (Stage(30, Adam(0.03)),)
     level = inversion(stages).losses.sum(1)[12].max().item()
-    stop = Stop(below=level, patience=9)
+    stop = EarlyStopping(below=level, patience=9)
     expected = inversion(stages, run=Run(seed=SEEDS, stop=stop))
     assert "stopped by rule" in expected.status
     run = Run(seed=SEEDS, stop=stop, checkpoint=tmp_path / "checkpoint", callback=interrupt_at(11))
@@ -173,7 +173,7 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     blue = Encoder(tiny.seeded(tiny.smooth), "output", Preprocessing(tiny.SIZE, order="BGR"))
     others = {
         "seed": {"run": replace(run, seed=(1, 3))},
-        "stop": {"run": replace(run, stop=Stop(patience=3))},
+        "stop": {"run": replace(run, stop=EarlyStopping(patience=3))},
         "stages": {"stages": (Stage(12, Adam(0.02)),)},
         "steps": {"stages": (Stage(13, Adam(0.03)),)},
         "code": {"target": cut(images(2)).detach() + 1e-12},
@@ -213,7 +213,7 @@ def with_a_term_of_ones_own(path, stop_at):
     energy = Energy(((1.0, Match(cut(images(2)).detach())), (0.1, Bright())))
     canvas = Fourier.noise((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64))
     run = Run(seed=SEEDS, checkpoint=path, callback=interrupt_at(stop_at))
-    result = descend(canvas, energy, cut, [Stage(8, Adam(0.03), jitter=2)], run)
+    result = optimize(canvas, energy, cut, [Stage(8, Adam(0.03), jitter=2)], run)
     return f"{result.interrupted} {result.steps} {result.losses.sum().item().hex()}"
 
 
@@ -287,7 +287,7 @@ def test_a_deep_prior_is_taken_up_to_the_bit(tmp_path):
 
     def go(**how):
         canvas = DeepPrior((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64), (4, 6))
-        return descend(canvas, energy, cut, [Stage(12, Adam(0.02), 3)], Run(seed=SEEDS, **how))
+        return optimize(canvas, energy, cut, [Stage(12, Adam(0.02), 3)], Run(seed=SEEDS, **how))
 
     path = tmp_path / "checkpoint"
     assert go(checkpoint=path, callback=interrupt_at(5)).interrupted
@@ -314,7 +314,7 @@ def test_the_checkpoint_of_another_objective_is_refused(tmp_path):
         def go(term, callback=None, path=tmp_path / name):
             canvas = Fourier.noise((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64))
             run = Run(seed=SEEDS, checkpoint=path, callback=callback)
-            return descend(canvas, Energy(((1.0, term),)), cut, stages, run)
+            return optimize(canvas, Energy(((1.0, term),)), cut, stages, run)
 
         assert go(first, interrupt_at(3)).interrupted
         with pytest.raises(ConfigError, match="checkpoint of a run with another"):

@@ -12,10 +12,10 @@ from netinvert.models.registry import load_network
 from netinvert.models.zoo import pose_resnet as judge
 from netinvert.models.zoo import posenet
 from netinvert.models.zoo.pose_files import PoseFile, read_pose_network, save_pose_network
-from netinvert.models.zoo.pose_resnet import JudgeNet
+from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.models.zoo.posenet import LAYERS, PoseNet
 from netinvert.models.zoo.rotation_heads import HEADS, head_of, rotation_head, rotation_loss
-from netinvert.models.zoo.siamese_head import PairHead, relative_loss, relative_rotation, rotation_of
+from netinvert.models.zoo.siamese_head import SiameseHead, relative_loss, relative_rotation, rotation_of
 from netinvert.scenes.rotations import (
     angles_from_rotation,
     geodesic_degrees,
@@ -60,7 +60,7 @@ def test_the_layers_of_alexnet_in_their_order():
     assert set(LAYERS) <= set(names)
 
 
-@pytest.mark.parametrize(("network", "layer"), [(PoseNet(), "relu7"), (JudgeNet(50), "relu5")])
+@pytest.mark.parametrize(("network", "layer"), [(PoseNet(), "relu7"), (PoseResNet(50), "relu5")])
 def test_codes_are_those_of_their_layer(network, layer):
     network.eval()
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -71,7 +71,7 @@ def test_codes_are_those_of_their_layer(network, layer):
     torch.testing.assert_close(code, encoder(image), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("network", "fold"), [(PoseNet(), posenet.folded), (JudgeNet(50), judge.folded)])
+@pytest.mark.parametrize(("network", "fold"), [(PoseNet(), posenet.folded), (PoseResNet(50), judge.folded)])
 def test_folding_changes_nothing_but_the_number_of_layers(network, fold):
     network = network.double()
     with torch.no_grad():
@@ -165,7 +165,7 @@ def test_zamirs_loss_is_square_up_to_one_and_logarithmic_after():
 
 
 def test_the_pair_head_tells_first_from_second():
-    head = PairHead(8)
+    head = SiameseHead(8)
     one, two = torch.randn(2, 5, 8).unbind(0)
     (forward, _), (back, _) = head(one, two), head(two, one)
     assert not torch.allclose(forward, back)
@@ -173,7 +173,7 @@ def test_the_pair_head_tells_first_from_second():
 
 def test_the_pair_head_learns_to_tell_objects_apart():
     torch.manual_seed(0)
-    head = PairHead(8, hidden=32, embedding=4)
+    head = SiameseHead(8, hidden=32, embedding=4)
     objects = torch.randn(12, 4)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(1)
@@ -202,7 +202,7 @@ def test_a_pose_network_comes_back_from_its_file(tmp_path, half):
     network = PoseNet(norm=False).eval()
     path = tmp_path / "net.safetensors"
     save_pose_network(
-        path, PoseFile(network, PairHead().eval(), "posenet", rotation_head("6d"), {"seed": 3}), half
+        path, PoseFile(network, SiameseHead().eval(), "posenet", rotation_head("6d"), {"seed": 3}), half
     )
     content = read_pose_network(path)
     assert content.facts == {"seed": 3}

@@ -25,12 +25,12 @@ from PIL import Image
 from netinvert.errors import ConfigError, OutputError
 from netinvert.scenes import dataset_writer as farm
 from netinvert.scenes.catalogue import object_source
-from netinvert.scenes.dataset_config import CHAIRS62, DatasetPlan
+from netinvert.scenes.dataset_config import CHAIRS62, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, read_shard, shard_paths
 from netinvert.scenes.dataset_writer import Farm, WorkerError, render_dataset, shard_bytes
 from netinvert.scenes.render import Renderer
 
-SMALL = DatasetPlan(identities=6, views=2, size=24, seed=2, splits=(0.6, 0.2, 0.2), identities_a_shard=1)
+SMALL = DatasetConfig(identities=6, views=2, size=24, seed=2, splits=(0.6, 0.2, 0.2), identities_a_shard=1)
 
 
 def hashes(folder):
@@ -46,7 +46,7 @@ def small(tmp_path_factory):
 
 @given(st.integers(0, 1000), st.integers(1, 300))
 def test_splits_share_no_identity_and_do_not_move(seed, identities):
-    plan = DatasetPlan(identities=identities, seed=seed, identities_a_shard=20)
+    plan = DatasetConfig(identities=identities, seed=seed, identities_a_shard=20)
     placed = [(name, identity) for name, members in plan.shards().items() for identity in members]
     assert sorted(identity for _, identity in placed) == list(range(identities))
     larger = replace(plan, identities=identities + 50)
@@ -55,13 +55,13 @@ def test_splits_share_no_identity_and_do_not_move(seed, identities):
 
 
 def test_splits_have_about_their_shares():
-    counts = Counter(map(DatasetPlan(seed=3).split_of, range(4000)))
+    counts = Counter(map(DatasetConfig(seed=3).split_of, range(4000)))
     assert abs(counts["train"] - 3600) < 80
     assert abs(counts["test"] - 200) < 50
 
 
 def test_chairs62_is_31_azimuths_at_two_elevations():
-    plan = DatasetPlan(identities=1, views=62, protocol=CHAIRS62)
+    plan = DatasetConfig(identities=1, views=62, protocol=CHAIRS62)
     thing = object_source("chairs").make(0, 0)
     cameras = [plan.camera(thing.vertices, view, plan.generator(0, view)) for view in range(62)]
     assert {round(camera.elevation, 6) for camera in cameras} == {20, 30}
@@ -75,7 +75,7 @@ def test_chairs62_is_31_azimuths_at_two_elevations():
 
 @given(st.integers(0, 50), st.integers(0, 50))
 def test_random_cameras_stay_within_the_plan(seed, view):
-    plan = DatasetPlan(seed=seed, elevation=(-5, 50), in_plane=15, size=64)
+    plan = DatasetConfig(seed=seed, elevation=(-5, 50), in_plane=15, size=64)
     vertices = np.random.default_rng(0).uniform(-0.5, 0.5, (30, 3))
     camera = plan.camera(vertices, view, plan.generator(0, view))
     assert -5 <= camera.elevation <= 50
@@ -87,7 +87,7 @@ def test_random_cameras_stay_within_the_plan(seed, view):
 
 
 def test_plans_come_back_from_json_and_have_a_fingerprint():
-    assert DatasetPlan.from_json(json.loads(json.dumps(SMALL.to_json()))) == SMALL
+    assert DatasetConfig.from_json(json.loads(json.dumps(SMALL.to_json()))) == SMALL
     assert SMALL.fingerprint != replace(SMALL, seed=6).fingerprint
 
 
@@ -101,7 +101,7 @@ def test_plans_come_back_from_json_and_have_a_fingerprint():
 )  # fmt: skip
 def test_plans_that_cannot_be(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        DatasetPlan(**bad)
+        DatasetConfig(**bad)
 
 
 def test_a_shard_is_the_same_bytes_and_holds_what_was_rendered():
@@ -171,7 +171,7 @@ def test_a_killed_render_is_taken_up_and_ends_with_the_same_bytes(small, tmp_pat
     kept = hashes(out)
     assert not (out / "manifest.json").exists()
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    whole = DatasetPlan(identities=60, views=10, size=24, seed=2)
+    whole = DatasetConfig(identities=60, views=10, size=24, seed=2)
     assert kept.items() <= hashes(out).items()
     assert hashes(out) == {
         name: hashlib.sha256(shard_bytes(whole, members)).hexdigest()

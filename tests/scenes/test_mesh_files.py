@@ -8,7 +8,7 @@ from PIL import Image
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import object_source
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import identity_files
 from netinvert.scenes.lights import Light
 from netinvert.scenes.mesh_files import MeshOptions, list_objects, read_object
@@ -158,7 +158,7 @@ def test_a_folder_of_meshes_is_a_dataset_s_source(tmp_path):
     trimesh.creation.box().export(tmp_path / "a.stl")
     source = object_source(str(tmp_path))
     assert (source.count, source.make(0, 0).name, source.make(0, 1).name) == (2, "a", "b")
-    plan = DatasetPlan(objects=str(tmp_path), identities=2, views=1, size=16)
+    plan = DatasetConfig(objects=str(tmp_path), identities=2, views=1, size=16)
     names = [name for name, _ in identity_files(plan, 1)]
     assert names == [f"000001_000.{ending}" for ending in ("rgba.png", "mask.png", "parts.png", "json")]
     with pytest.raises(ConfigError, match="category"):

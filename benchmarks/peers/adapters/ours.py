@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import netinvert as ni
-from netinvert.inversion.history import Snapshot
+from netinvert.inversion.history import StepInfo
 from peers.case import Case
 from peers.recorder import Finished, Recorder
 
@@ -30,7 +30,7 @@ def _invert(case: Case, recorder: Recorder, preset: str) -> dict[str, float]:
     spent = time.perf_counter() - began
     code = encoder(case.image)
 
-    def stepped(snapshot: Snapshot) -> bool:
+    def stepped(snapshot: StepInfo) -> bool:
         try:
             recorder.step(lambda: snapshot.best_image)
         except Finished:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netinvert.inversion.canvases import decoded_start, on_decoder
 from netinvert.inversion.diversify import prepare_diverse
-from netinvert.inversion.history import Result, Snapshot
+from netinvert.inversion.history import Result, StepInfo
 from netinvert.inversion.invert import Inversion, prepare
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.schedule import Recipe
@@ -84,7 +84,7 @@ def run_chunks(
     chunks: Sequence[Chunk],
     encoder: Encoder,
     folder: OutputFolder,
-    callback_of: Callable[[int], Callable[[Snapshot], None]],
+    callback_of: Callable[[int], Callable[[StepInfo], None]],
 ) -> Result:
     """Make all images; chunks that are done are not done again. KeyboardInterrupt at Ctrl-C."""
     results = []

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from netinvert.cli.console import note
-from netinvert.inversion.history import Snapshot
+from netinvert.inversion.history import StepInfo
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -47,11 +47,11 @@ class Reporter:
         if self._bar is not None:
             self._bar.stop()
 
-    def of_chunk(self, chunk: int) -> Callable[[Snapshot], None]:
+    def of_chunk(self, chunk: int) -> Callable[[StepInfo], None]:
         """The callback for this chunk's descent."""
         best: list[torch.Tensor] = []
 
-        def callback(snapshot: Snapshot) -> None:
+        def callback(snapshot: StepInfo) -> None:
             values = snapshot.losses[0] / self._data_weight  # the data term comes first
             matched = snapshot.terms[0] == "code"
             values = values.sqrt() if matched else values

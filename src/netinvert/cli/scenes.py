@@ -55,14 +55,14 @@ def render(  # noqa: PLR0913  (one parameter an option)
     """Render a dataset as WebDataset shards. The same command again takes up one that was stopped."""
     from netinvert.scenes.dataset_config import (
         CHAIRS62,
-        DatasetPlan,
+        DatasetConfig,
     )
     from netinvert.scenes.dataset_writer import (
         Farm,
         render_dataset,
     )
 
-    plan = DatasetPlan(
+    plan = DatasetConfig(
         objects=objects,
         identities=identities,
         views=views,
@@ -114,11 +114,11 @@ def show(  # noqa: PLR0913  (one parameter an option)
         dataset_sheet,
         fresh_sheet,
     )
-    from netinvert.scenes.dataset_config import DatasetPlan
+    from netinvert.scenes.dataset_config import DatasetConfig
 
     if dataset is not None:
         dataset_sheet(dataset, split, identities, views, out, parts)
     else:
-        plan = DatasetPlan(objects, identities, views, size, seed, protocol="random")
+        plan = DatasetConfig(objects, identities, views, size, seed, protocol="random")
         fresh_sheet(plan, out, parts)
     typer.echo(str(out))

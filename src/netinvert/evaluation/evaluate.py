@@ -61,7 +61,7 @@ class PoseFigures:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Metrics:
     """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown.
 
     ``pose`` is read by the network that was inverted, which a picture made for it can fool; ``judged`` by
@@ -77,8 +77,8 @@ class Figures:
 
 def judge(
     result: Result, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
-) -> list[Figures]:
-    """Figures of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
+) -> list[Metrics]:
+    """Metrics of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
     if originals is not None and originals.shape[0] != result.image.shape[0]:
         raise ConfigError(
             f"{originals.shape[0]} originals for {result.image.shape[0]} reconstructions; give one each"
@@ -97,7 +97,7 @@ def judge(
     other = judge_of(encoder)
     judged = None if other is None else _poses(other, result.image, originals)
     return [
-        Figures(
+        Metrics(
             errors={name: errors[name][index] if name in errors else None for name in ERROR_NAMES},
             psnr=None if likeness is None else likeness[0][index],
             ssim=None if likeness is None else likeness[1][index],

@@ -49,7 +49,7 @@ class Figure:
 
 
 def figures(items: Sequence[Figure]) -> str:
-    """Figures side by side: four in a row, two on a phone."""
+    """Metrics side by side: four in a row, two on a phone."""
     return '<div class="grid">' + "".join(_figure(item) for item in items) + "</div>"
 
 

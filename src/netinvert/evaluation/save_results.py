@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet, loss_curve, png_of
-from netinvert.evaluation.evaluate import ERROR_NAMES, Figures, Pose, judge, mean_of, shipped_reference
+from netinvert.evaluation.evaluate import ERROR_NAMES, Metrics, Pose, judge, mean_of, shipped_reference
 from netinvert.inversion.history import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import save_tensors, write_atomic, write_json
@@ -49,7 +49,7 @@ class Record:
 
     result: Result
     samples: tuple[Sample, ...]
-    figures: Sequence[Figures]
+    figures: Sequence[Metrics]
     encoder: Encoder | None = None
     originals: Tensor | None = None
     entries: Mapping[str, object] = field(default_factory=dict)
@@ -168,7 +168,7 @@ def save_result(
     count = result.image.shape[0]
     names = ["reconstruction"] if count == 1 else [f"reconstruction-{k + 1}" for k in range(count)]
     with OutputFolder(folder, "result", overwrite) as output:
-        figures = [Figures(dict.fromkeys(ERROR_NAMES)) for _ in names]
+        figures = [Metrics(dict.fromkeys(ERROR_NAMES)) for _ in names]
         entries: dict[str, object] = {}
         if encoder is not None:
             reference = None if result.target is None else shipped_reference(encoder)
@@ -180,7 +180,7 @@ def save_result(
             raise ConfigError("to compare with an original, give the encoder too: save(…, encoder=encoder)")
         elif result.target is not None:
             figures = [
-                Figures({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in result.error.tolist()
+                Metrics({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in result.error.tolist()
             ]
         samples = tuple(Sample(name, name, None) for name in names)
         save_run(output.staging, Record(result, samples, figures, encoder, original, entries))
@@ -280,7 +280,7 @@ def _sheet(record: Record, groups: Mapping[str, list[int]]) -> Image.Image:
     return contact_sheet(rows, ["original", *many] if compared else many, title)
 
 
-def _caption(figures: Figures) -> tuple[str, ...]:
+def _caption(figures: Metrics) -> tuple[str, ...]:
     known = [f"{name} {value:.3f}" for name, value in figures.errors.items() if value is not None]
     lines = [", ".join(known)] if known else []
     if figures.psnr is not None and figures.ssim is not None:

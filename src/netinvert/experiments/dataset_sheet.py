@@ -13,7 +13,7 @@ from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet, png_of
 from netinvert.io.files import write_atomic
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import object_source
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, read_shard, shard_paths
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Object3D
@@ -65,7 +65,7 @@ def dataset_sheet(
     write_atomic(out, png_of(sheet))
 
 
-def fresh_sheet(plan: DatasetPlan, out: Path, parts: bool = False) -> None:
+def fresh_sheet(plan: DatasetConfig, out: Path, parts: bool = False) -> None:
     """Write the objects of a plan from all around, in studio light, on plain paper."""
     source = object_source(plan.objects)
     rows = []

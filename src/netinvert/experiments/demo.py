@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import page
-from netinvert.evaluation.evaluate import Figures, Pose, judge, read_poses, shipped_reference
+from netinvert.evaluation.evaluate import Metrics, Pose, judge, read_poses, shipped_reference
 from netinvert.evaluation.save_results import versions
 from netinvert.experiments import unseen_chairs
 from netinvert.experiments.unseen_chairs import LayerCodes, Views
@@ -73,7 +73,7 @@ class Reconstruction:
     code_shape: tuple[int, ...]
     prior: str
     result: Result
-    figures: Figures
+    figures: Metrics
 
 
 def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:

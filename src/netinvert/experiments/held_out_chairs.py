@@ -12,7 +12,7 @@ from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.models.encoder import Encoder
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.rotations import symmetric_geodesic_degrees
@@ -56,7 +56,7 @@ def fresh_chairs(count: int, seed: int = SEED, size: int = 64) -> FreshChairs:
 
     Raises MissingExtraError without the extra scenes.
     """
-    plan = DatasetPlan(
+    plan = DatasetConfig(
         identities=count, views=1, size=size, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio"
     )
     pictures, rotations, symmetries, angles = [], [], [], []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import page
-from netinvert.evaluation.evaluate import Figures, judge, judge_of, read_poses, shipped_reference
+from netinvert.evaluation.evaluate import Metrics, judge, judge_of, read_poses, shipped_reference
 from netinvert.inversion.history import Result
 from netinvert.inversion.invert import invert
 from netinvert.inversion.presets.by_name import recipe
@@ -22,7 +22,7 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import object_source
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.rotations import angles_from_rotation, geodesic_degrees
@@ -31,7 +31,7 @@ NETWORK = "posenet"
 LAYERS = ("relu1", "relu2", "relu4", "pool5", "relu6", "relu7", "fc8")
 FULLY_CONNECTED = ("relu6", "relu7", "fc8")
 DECODERS = {"relu6": "posenet-fc6", "relu7": "posenet-fc7", "fc8": "posenet-pose"}
-PLAN = DatasetPlan(identities=4, views=1, size=64, seed=4, elevation=(10, 35), in_plane=0, lights="studio")
+PLAN = DatasetConfig(identities=4, views=1, size=64, seed=4, elevation=(10, 35), in_plane=0, lights="studio")
 PAPER = (206, 212, 218)
 Progress = Callable[[str], None]
 
@@ -68,7 +68,7 @@ class LayerCodes:
     layer: str
     code_shape: tuple[int, ...]
     result: Result
-    figures: list[Figures]
+    figures: list[Metrics]
     own: Tensor
     judged: Tensor
     decoded: Tensor | None = None

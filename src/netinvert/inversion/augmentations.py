@@ -21,7 +21,7 @@ Transform = Callable[[Tensor, Sequence[Generator]], Tensor]
 
 
 @dataclass(frozen=True)
-class RandomView:
+class RandomAffine:
     """Turned by up to ``degrees``, scaled by up to the share ``scale`` and moved by up to the share ``shift``
     of the image's sides, in one interpolation; the border is mirrored."""
 
@@ -79,7 +79,7 @@ class RandomNoise:
 
 
 @dataclass(frozen=True)
-class RandomCover:
+class RandomErasing:
     """With this probability, a rectangle of one random colour over a part of the image; its sides are up to
     the share ``side`` of the image's. So no part alone may carry the code."""
 
@@ -107,7 +107,7 @@ class RandomCover:
 
 
 @dataclass(frozen=True)
-class RandomCoarseness:
+class RandomDownsample:
     """With this probability, at half the resolution (averaged, then interpolated): patterns of single pixels,
     by which networks differ most, do not count."""
 

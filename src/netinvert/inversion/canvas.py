@@ -22,7 +22,7 @@ NOISE = 0.01
 
 
 class Canvas(Protocol):
-    """What :func:`netinvert.descend` needs of an image parametrisation."""
+    """What :func:`netinvert.optimize` needs of an image parametrisation."""
 
     def __call__(self) -> Tensor:
         """The whole canvas as images (N, C, H', W')."""

@@ -11,7 +11,7 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation.metrics import spread
 from netinvert.inversion.history import Result
 from netinvert.inversion.invert import Inversion, prepare
-from netinvert.inversion.objectives import Apart, Energy
+from netinvert.inversion.objectives import Energy, PairwiseDiversity
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
@@ -68,7 +68,7 @@ def prepare_diverse(
     plain = prepare(encoder, codes.repeat_interleave(count, 0), how, run=run)
     if weight == 0:
         return plain
-    terms = (*plain.energy.terms, (how.data_weight * weight, Apart(count, encoder.centre)))
+    terms = (*plain.energy.terms, (how.data_weight * weight, PairwiseDiversity(count, encoder.centre)))
     return Inversion(plain.canvas, Energy(terms), encoder, plain.stages)
 
 

@@ -68,7 +68,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Stop:
+class EarlyStopping:
     """When a sample may stop early: at an energy of ``below``, or after ``patience`` steps without progress.
 
     Progress is an energy smaller than the best by the share ``improvement`` of it.
@@ -80,7 +80,7 @@ class Stop:
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class StepInfo:
     """What a callback sees after a step.
 
     ``losses`` (T, N) weighted values of ``terms``; ``image`` (N, C, H, W) the view just evaluated;
@@ -96,7 +96,7 @@ class Snapshot:
     best_loss: Tensor
 
 
-class Tracker:
+class History:
     """Losses, best images and status of every sample. ``view`` (N, C, H, W) is what the network sees."""
 
     def __init__(self, view: Tensor, terms: tuple[str, ...], steps: int) -> None:
@@ -124,7 +124,7 @@ class Tracker:
         self._marked.fill_(self.step)
 
     def record(
-        self, values: Tensor, view: Tensor, finite: Tensor, stop: Stop, averaged: int | None = None
+        self, values: Tensor, view: Tensor, finite: Tensor, stop: EarlyStopping, averaged: int | None = None
     ) -> None:
         """Take the weighted terms (T, N) of a step and the views they belong to.
 
@@ -155,9 +155,9 @@ class Tracker:
         """Set the status of those of ``which`` (N,) that were still going."""
         self.status = torch.where(self.going & which, status, self.status)
 
-    def snapshot(self, values: Tensor, view: Tensor) -> Snapshot:
+    def snapshot(self, values: Tensor, view: Tensor) -> StepInfo:
         """For the callback."""
-        return Snapshot(self.step, self.steps, self.terms, values, view, self.best_image, self.best_loss)
+        return StepInfo(self.step, self.steps, self.terms, values, view, self.best_image, self.best_loss)
 
     def state(self) -> dict[str, Tensor]:
         """Everything, as tensors."""

@@ -11,7 +11,7 @@ from netinvert.errors import ConfigError, ImageError
 from netinvert.inversion.canvas import Canvas
 from netinvert.inversion.history import Result
 from netinvert.inversion.objectives import Energy, Match
-from netinvert.inversion.optimize import Run, descend
+from netinvert.inversion.optimize import Run, optimize
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe, Stage
 from netinvert.io.images import check_images
@@ -20,7 +20,7 @@ from netinvert.models.encoder import Encoder
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """An inversion made ready: everything :func:`netinvert.descend` takes but how to run it."""
+    """An inversion made ready: everything :func:`netinvert.optimize` takes but how to run it."""
 
     canvas: Canvas
     energy: Energy
@@ -29,7 +29,7 @@ class Inversion:
 
     def run(self, run: Run) -> Result:
         """Do it."""
-        return descend(self.canvas, self.energy, self.encoder, self.stages, run)
+        return optimize(self.canvas, self.energy, self.encoder, self.stages, run)
 
 
 def prepare(

@@ -166,7 +166,7 @@ class PoseTowards:
 
 
 @dataclass(frozen=True)
-class Apart:
+class PairwiseDiversity:
     """How alike the images of a group are: the mean cosine of their differences from ``centre``.
 
     A batch is groups of ``size`` neighbouring samples, which are to differ as much as they can. Each sample

@@ -22,10 +22,10 @@ from netinvert.inversion.history import (
     DIVERGED,
     NO_GRADIENT,
     STATUS,
+    EarlyStopping,
+    History,
     Result,
-    Snapshot,
-    Stop,
-    Tracker,
+    StepInfo,
 )
 from netinvert.inversion.objectives import Energy, Match, Term
 from netinvert.inversion.optimizers import Updater
@@ -42,14 +42,14 @@ LEAKY_STEPS = 16
 class Run:
     """How to run: seeds (one for all samples, or one each), stop rule, callback, checkpoint.
 
-    The callback sees a :class:`Snapshot` after every step and stops the run by returning True. With
+    The callback sees a :class:`StepInfo` after every step and stops the run by returning True. With
     ``checkpoint``, the state is saved there every ``checkpoint_seconds`` and at Ctrl-C, and a run that
     finds its own checkpoint goes on from it, to the same bits.
     """
 
     seed: int | Sequence[int] = 0
-    stop: Stop = field(default_factory=Stop)
-    callback: Callable[[Snapshot], object] | None = None
+    stop: EarlyStopping = field(default_factory=EarlyStopping)
+    callback: Callable[[StepInfo], object] | None = None
     checkpoint: Path | None = None
     checkpoint_seconds: float = 30.0
 
@@ -62,7 +62,7 @@ class Run:
         return list(self.seed)
 
 
-def descend(
+def optimize(
     canvas: Canvas, energy: Energy, encoder: Encoder, stages: Sequence[Stage], run: Run | None = None
 ) -> Result:
     """Minimise the energy of every sample of the canvas, independently of the others.
@@ -72,8 +72,8 @@ def descend(
     with leaking ReLUs. Ctrl-C ends the run with what was best so far (``Result.interrupted``).
     """
     if not stages:
-        raise ConfigError("descend needs at least one stage")
-    return _Descent(canvas, energy, encoder, tuple(stages), run or Run()).go()
+        raise ConfigError("optimize needs at least one stage")
+    return _Optimization(canvas, energy, encoder, tuple(stages), run or Run()).go()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class _Evaluation:
     view: Tensor
 
 
-class _Descent:
+class _Optimization:
     """The loop's state: canvas, optimiser, tracker, generators; all of it goes into a checkpoint."""
 
     def __init__(
@@ -98,7 +98,7 @@ class _Descent:
         self.sources = generators(run.seeds(count))
         with torch.no_grad():
             view = canvas.window(canvas(), None)
-        self.tracker = Tracker(view, energy.names, sum(stage.steps for stage in stages))
+        self.tracker = History(view, energy.names, sum(stage.steps for stage in stages))
         self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
         self.updater: Updater | None = None
         self.began = 0  # the step before the present stage

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netinvert.errors import ConfigError
 from netinvert.models.encoder import Encoder, unwrapped
-from netinvert.models.layer_output import Tap
+from netinvert.models.layer_output import LayerCut
 
 # Keeps the gradient of |d|^beta finite at d = 0 for beta < 2: a thousandth of the range, squared.
 SMOOTHING = 1e-6
@@ -202,7 +202,7 @@ class BatchNormStatistics:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         module = copy.deepcopy(unwrapped(encoder.network.module)).requires_grad_(False)
-        self._tap = Tap(module, encoder.trace.layer)
+        self._tap = LayerCut(module, encoder.trace.layer)
         probe = torch.full((1, encoder.preprocessing.channels, *encoder.size), 0.5)
         with torch.no_grad():
             found = self._statistics(probe.to(encoder.device, encoder.dtype))

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from netinvert.errors import LayerError, NetworkError
-from netinvert.models.layer_output import LayerName, Tap
+from netinvert.models.layer_output import LayerCut, LayerName
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
@@ -124,7 +124,7 @@ def fold_batchnorm(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Module:
             pairs.append((made_by[id(first)][0], part))
 
     with observed(module, observe):
-        Tap(module, layer)(x)
+        LayerCut(module, layer)(x)
     for conv, norm in pairs:
         if runs[conv] == runs[norm] == 1:
             put(module, names[conv], fuse_conv_bn_eval(conv, norm))

@@ -14,7 +14,7 @@ from netinvert.errors import CodeError, ImageError, NetworkError
 from netinvert.io.images import fit
 from netinvert.models.dry_run import Trace, fold_batchnorm, trace
 from netinvert.models.fused_conv import fuse_convolutions
-from netinvert.models.layer_output import LayerName, Tap, leaking_relus
+from netinvert.models.layer_output import LayerCut, LayerName, leaking_relus
 from netinvert.models.network import Network, Preprocessing, weights_sha256
 
 EXACT = 1e-5
@@ -174,10 +174,10 @@ class Encoder:
         noise = torch.rand(count, self.preprocessing.channels, *self.size, generator=source, dtype=self.dtype)
         return noise.to(self.device)
 
-    def _fast_taps(self, frozen: nn.Module) -> tuple[Tap, Tap]:
+    def _fast_taps(self, frozen: nn.Module) -> tuple[LayerCut, LayerCut]:
         """The cut, with BatchNorm folded, channels last and ReLUs fused where the code stays the same; and
         without the last."""
-        tap = unfused = Tap(frozen, self.trace.layer)
+        tap = unfused = LayerCut(frozen, self.trace.layer)
         probe = self.network_input(self._probe(1))
         with torch.no_grad():
             exact = tap(probe)
@@ -189,7 +189,7 @@ class Encoder:
                 try:
                     rewritten = rewrite(copy.deepcopy(tap.module), tap.layer, probe)
                     last = tap.channels_last or rewrite is _channels_last
-                    candidate = Tap(rewritten, tap.layer, channels_last=last)
+                    candidate = LayerCut(rewritten, tap.layer, channels_last=last)
                     found = candidate(probe)
                 except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
                     continue

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from netinvert.models.dry_run import observed, put
-from netinvert.models.layer_output import LayerName, Tap
+from netinvert.models.layer_output import LayerCut, LayerName
 from netinvert.models.zoo.blocks import SameConv2d, pad_same
 
 NHWC = torch.channels_last
@@ -131,7 +131,7 @@ def fuse_convolutions(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Modu
             act_of[maker[0]] = (part, output, output._version)
 
     with observed(module, observe):
-        Tap(module, layer)(x)
+        LayerCut(module, layer)(x)
     for conv in {conv for conv, _ in made_by.values()}:
         if runs[conv] > 1:
             continue

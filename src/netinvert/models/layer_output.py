@@ -56,7 +56,7 @@ class _Captured(BaseException):
     pass
 
 
-class Tap:
+class LayerCut:
     """A module cut at a layer: ``tap(x)`` gives the layer's output for the network input ``x``."""
 
     def __init__(self, module: nn.Module, layer: LayerName, channels_last: bool = False) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.scenes.mesh_builder import Piece, assembled, both, box, joined, lathe, paint, panel
+from netinvert.scenes.mesh_builder import Primitive, assembled, both, box, joined, lathe, paint, panel
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("body", "windows", "wheels", "lights")
@@ -83,29 +83,29 @@ def car(seed: int) -> Object3D:
     return assembled(f"car {seed}", "cars", parts, materials, 1, {"body": kind, **numbers})
 
 
-def _slab(side: list[tuple[float, float]], low: float, high: float) -> Piece:
+def _slab(side: list[tuple[float, float]], low: float, high: float) -> Primitive:
     """A side view (y, z) drawn out to a width that narrows from ``low`` at the bottom to ``high`` on top."""
     outline = np.array(side)
     piece = panel(outline, 1.0).turned(90, axis=2)  # its plane is now yz
     return _narrowed(piece, low, high, outline[:, 1].min(), outline[:, 1].max())
 
 
-def _narrowed(piece: Piece, low: float, high: float, bottom: float, top: float) -> Piece:
+def _narrowed(piece: Primitive, low: float, high: float, bottom: float, top: float) -> Primitive:
     share = ((piece.corners[..., 2] - bottom) / (top - bottom)).clip(0, 1)
     corners = piece.corners.copy()
     corners[..., 0] *= low + (high - low) * share
     return _flat(corners, piece.uv)
 
 
-def _flat(corners: NDArray[np.float64], uv: NDArray[np.float64]) -> Piece:
+def _flat(corners: NDArray[np.float64], uv: NDArray[np.float64]) -> Primitive:
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-    return Piece(corners, np.repeat(normal[:, None], 3, axis=1), uv)
+    return Primitive(corners, np.repeat(normal[:, None], 3, axis=1), uv)
 
 
 def _windows(
     cabin: list[tuple[float, float]], low: float, high: float, nose: float, kind: str
-) -> list[Piece]:
+) -> list[Primitive]:
     """Panes a little proud of the cabin: two on each side, one before, one behind."""
     (y0, z0), (y3, z3), (y2, top), (y1, _) = cabin
     sill = max(z0, z3) + 0.06
@@ -146,7 +146,7 @@ def _windows(
     return panes
 
 
-def _pane(ring: list[tuple[float, float, float]], out: tuple[float, float, float]) -> Piece:
+def _pane(ring: list[tuple[float, float, float]], out: tuple[float, float, float]) -> Primitive:
     a, b, c, d = (np.array(corner, float) for corner in ring)
     corners = np.array([[a, b, c], [a, c, d]])
     if np.dot(np.cross(b - a, c - a), out) < 0:
@@ -154,7 +154,7 @@ def _pane(ring: list[tuple[float, float, float]], out: tuple[float, float, float
     return _flat(corners, np.zeros((2, 3, 2)))
 
 
-def _wheels(length: float, width: float, radius: float) -> list[tuple[Piece, int]]:
+def _wheels(length: float, width: float, radius: float) -> list[tuple[Primitive, int]]:
     tyre = lathe([(0.7 * radius, -0.1), (radius, -0.08), (radius, 0.08), (0.7 * radius, 0.1)], sides=24)
     rim = lathe([(0.68 * radius, 0.1), (0.6 * radius, 0.115), (0.15 * radius, 0.105)], sides=16)
     made = []
@@ -165,13 +165,13 @@ def _wheels(length: float, width: float, radius: float) -> list[tuple[Piece, int
     return made
 
 
-def _lights(length: float, width: float, nose: float, tail: float) -> list[tuple[Piece, int]]:
+def _lights(length: float, width: float, nose: float, tail: float) -> list[tuple[Primitive, int]]:
     front = box((0.36 * width, -length / 2 + 0.02, 0.68 * nose), (0.1 * width, 0.04, 0.07))
     rear = box((0.4 * width, length / 2, 0.78 * tail), (0.07 * width, 0.02, 0.09))
     return [(piece, LAMP) for piece in both([front])] + [(piece, REAR) for piece in both([rear])]
 
 
-def _trim(length: float, width: float, nose: float, ground: float) -> list[tuple[Piece, int]]:
+def _trim(length: float, width: float, nose: float, ground: float) -> list[tuple[Primitive, int]]:
     grille = box((0, -length / 2 + 0.015, 0.62 * nose), (0.2 * width, 0.03, 0.08))
     bumpers = [box((0, s * (length / 2 - 0.01), ground + 0.12), (0.48 * width, 0.06, 0.09)) for s in (-1, 1)]
     sill = box((0, 0, ground + 0.03), (width / 2 + 0.01, 0.22 * length, 0.05))

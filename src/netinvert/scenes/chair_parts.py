@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netinvert.scenes.mesh_builder import Array, Piece, bar, both, box, cushion, lathe, panel
+from netinvert.scenes.mesh_builder import Array, Primitive, bar, both, box, cushion, lathe, panel
 
 if TYPE_CHECKING:
     from netinvert.scenes.chairs import ChairPlan
 
 SEATS = ("square", "round", "trapezoid", "cushion", "saddle")
 ARMS = ("post", "loop", "pad", "box")
-Made = list[tuple[Piece, str]]
+Made = list[tuple[Primitive, str]]
 """Closed pieces, and which of a chair's materials each wears."""
 
 
@@ -69,15 +69,15 @@ def make_arms(plan: ChairPlan) -> Made:
     return list(zip(both([post, bracket, rest]), kinds, strict=True))
 
 
-def _stretched(piece: Piece, depth: float) -> Piece:
+def _stretched(piece: Primitive, depth: float) -> Primitive:
     """A round seat made oval: y scaled by ``depth``."""
     scale = np.array([1.0, depth, 1.0])
     normals = piece.normals / scale
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return Piece(piece.corners * scale, normals, piece.uv)
+    return Primitive(piece.corners * scale, normals, piece.uv)
 
 
-def _upright(piece: Piece) -> Piece:
+def _upright(piece: Primitive) -> Primitive:
     """A plate turned to lie flat, with its outline's second axis towards +y."""
     if piece.corners[..., 2].max() > piece.corners[..., 1].max():
         return piece.turned(-90, axis=0)
@@ -116,7 +116,7 @@ def _corners(plan: ChairPlan) -> tuple[float, float, float, float]:
     return x, y, x + spread, y + spread
 
 
-def _four(plan: ChairPlan) -> list[Piece]:
+def _four(plan: ChairPlan) -> list[Primitive]:
     x, y, fx, fy = _corners(plan)
     top, b = plan.height - plan.thickness * 0.8, plan.bar
     taper = 0.65 if plan.legs == "splayed" else 0.9
@@ -146,7 +146,7 @@ def _four(plan: ChairPlan) -> list[Piece]:
     return both(side) + rails
 
 
-def _swivel(plan: ChairPlan) -> list[Piece]:
+def _swivel(plan: ChairPlan) -> list[Primitive]:
     count, reach, b = 4 + plan.slats % 3, 0.52 * plan.width + 0.02, plan.bar
     top = plan.height - plan.thickness
     column = lathe([(0.022, 0.07), (0.022, 0.6 * top), (0.016, 0.6 * top + 0.005), (0.016, top)], sides=12)
@@ -160,7 +160,7 @@ def _swivel(plan: ChairPlan) -> list[Piece]:
     return pieces
 
 
-def _sled(plan: ChairPlan) -> list[Piece]:
+def _sled(plan: ChairPlan) -> list[Primitive]:
     x, y, _, _ = _corners(plan)
     b, top = plan.bar * 0.85, plan.height - plan.thickness * 0.8
     path = [
@@ -174,7 +174,7 @@ def _sled(plan: ChairPlan) -> list[Piece]:
     return [*both([bar(path, (b, b))]), bar([(-x, y, 0.25), (x, y, 0.25)], (0.8 * b, 0.8 * b))]
 
 
-def _pedestal(plan: ChairPlan) -> list[Piece]:
+def _pedestal(plan: ChairPlan) -> list[Primitive]:
     top, foot = plan.height - plan.thickness, 0.42 * plan.width
     stem = 0.02 + plan.bar * 0.6
     profile = [
@@ -188,7 +188,7 @@ def _pedestal(plan: ChairPlan) -> list[Piece]:
     return [lathe(profile, sides=24)]
 
 
-def _cantilever(plan: ChairPlan) -> list[Piece]:
+def _cantilever(plan: ChairPlan) -> list[Primitive]:
     """Tubes that rise at the front alone; the seat's rear hangs free."""
     x, y, _, _ = _corners(plan)
     b, top = plan.bar * 0.85, plan.height - plan.thickness * 0.8
@@ -203,7 +203,7 @@ def _cantilever(plan: ChairPlan) -> list[Piece]:
     return [*both([bar(path, (b, b))]), bar([(-x, y, b), (x, y, b)], (b, b))]
 
 
-def _cross(plan: ChairPlan) -> list[Piece]:
+def _cross(plan: ChairPlan) -> list[Primitive]:
     """Folding chair: on either side two bars that cross."""
     x, y, _, _ = _corners(plan)
     b, top = plan.bar, plan.height - plan.thickness * 0.8
@@ -250,14 +250,14 @@ def _at(plan: ChairPlan, x: float, share: float, hollow: float = 0.0) -> tuple[f
     return x, y, plan.height - plan.thickness / 2 + share * plan.tall
 
 
-def _posts(plan: ChairPlan, top: float = 1.0) -> list[Piece]:
+def _posts(plan: ChairPlan, top: float = 1.0) -> list[Primitive]:
     x, b = _half(plan) - plan.bar, plan.bar
     path = [_at(plan, x, share * top) for share in (0, 0.33, 0.66, 1)]
     taper = np.linspace(1.1, 0.8, 4)[:, None] * b
     return both([bar(path, np.repeat(taper, 2, axis=1), square=plan.square)])
 
 
-def _rail(plan: ChairPlan, share: float, tall: float, hollow: float = 0.02) -> Piece:
+def _rail(plan: ChairPlan, share: float, tall: float, hollow: float = 0.02) -> Primitive:
     """A board across the back, hollow towards the sitter."""
     x = _half(plan) - plan.bar
     path = [_at(plan, s * x, share, hollow) for s in np.linspace(-1, 1, 7)]
@@ -308,7 +308,7 @@ def _outline(plan: ChairPlan) -> Array:
     return np.concatenate([[[-x, 0.0], [x, 0.0]], arc])
 
 
-def _leant(plan: ChairPlan, piece: Piece) -> Piece:
+def _leant(plan: ChairPlan, piece: Primitive) -> Primitive:
     """A plate of the xz plane, set up behind the seat and tilted back."""
     angle = -np.degrees(np.arctan2(plan.lean, plan.tall))
     return piece.turned(angle, axis=0).moved((0, 0.9 * plan.depth / 2, plan.height - plan.thickness / 2))

@@ -19,7 +19,7 @@ from netinvert.scenes.chair_parts import (
     make_legs,
     make_seat,
 )
-from netinvert.scenes.mesh_builder import Piece, joined
+from netinvert.scenes.mesh_builder import Primitive, joined
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("seat", "back", "legs", "arms")
@@ -174,7 +174,7 @@ def _rgb(colour: NDArray[np.float64]) -> tuple[float, float, float]:
     return r, g, b
 
 
-def pieces_of(seed: int) -> list[Piece]:
+def pieces_of(seed: int) -> list[Primitive]:
     """The closed pieces of a chair, in metres, before they are put together."""
     plan = plan_chair(np.random.default_rng([7, seed]))
     made = [*make_seat(plan), *make_back(plan), *make_legs(plan), *make_arms(plan)]

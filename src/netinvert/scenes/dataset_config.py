@@ -25,7 +25,7 @@ FILL = (0.82, 0.96)
 
 
 @dataclass(frozen=True)
-class DatasetPlan:
+class DatasetConfig:
     """A dataset of ``identities`` objects seen from ``views`` sides at ``size`` pixels.
 
     ``objects`` is a category, a mesh file or a folder of them. Angles in degrees: ``elevation`` (low, high),
@@ -69,7 +69,7 @@ class DatasetPlan:
         wrong = [name for name, good in checks.items() if not good]
         if wrong:
             values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
-            raise ConfigError(f"a dataset cannot have {values}: see DatasetPlan for what each may be")
+            raise ConfigError(f"a dataset cannot have {values}: see DatasetConfig for what each may be")
         if self.protocol == CHAIRS62 and self.views != 62:
             raise ConfigError(f"the protocol {CHAIRS62} has 62 views, not {self.views}: give --views 62")
 
@@ -131,7 +131,7 @@ class DatasetPlan:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> DatasetPlan:
+    def from_json(cls, values: Mapping[str, Any]) -> DatasetConfig:
         """The plan of ``to_json``."""
         known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         return cls(**known)

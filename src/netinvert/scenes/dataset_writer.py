@@ -29,7 +29,7 @@ from netinvert.io.locks import Lock
 from netinvert.scenes.backgrounds import KINDS, composite, occluded, random_background, read_photographs
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import object_source
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import MANIFEST, shard_hashes
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
@@ -39,7 +39,7 @@ PNG_LEVEL = 1
 """zlib's: higher levels would take longer than rendering."""
 
 
-def shard_bytes(plan: DatasetPlan, identities: list[int]) -> bytes:
+def shard_bytes(plan: DatasetConfig, identities: list[int]) -> bytes:
     """The whole shard of these identities."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -51,7 +51,7 @@ def shard_bytes(plan: DatasetPlan, identities: list[int]) -> bytes:
     return target.getvalue()
 
 
-def identity_files(plan: DatasetPlan, identity: int) -> Iterator[tuple[str, bytes]]:
+def identity_files(plan: DatasetConfig, identity: int) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an identity's files, view after view."""
     thing = object_source(plan.objects).make(plan.object_seed(identity), identity)
     renderer = Renderer(thing)
@@ -91,7 +91,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _record(
-    plan: DatasetPlan, thing: Object3D, identity: int, camera: Camera, light: Light
+    plan: DatasetConfig, thing: Object3D, identity: int, camera: Camera, light: Light
 ) -> dict[str, Any]:
     return {
         "category": thing.category,
@@ -134,7 +134,7 @@ class Farm:
 
 
 def render_dataset(
-    plan: DatasetPlan, out: Path, farm: Farm, progress: Progress | None = None
+    plan: DatasetConfig, out: Path, farm: Farm, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Render what is missing of a dataset into a folder; gives its manifest.
 
@@ -180,12 +180,12 @@ def _missing(shards: Shards, out: Path) -> list[str]:
     ]
 
 
-def estimated_bytes(plan: DatasetPlan, samples: int) -> int:
+def estimated_bytes(plan: DatasetConfig, samples: int) -> int:
     """About how much disk so many samples need."""
     return int(samples * (6000 + 2.2 * plan.size**2))
 
 
-def _prepare(out: Path, plan: DatasetPlan) -> None:
+def _prepare(out: Path, plan: DatasetConfig) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -205,7 +205,7 @@ def _prepare(out: Path, plan: DatasetPlan) -> None:
     write_json(out / PLAN, plan.to_json())
 
 
-def _check_space(plan: DatasetPlan, missing: Shards, out: Path) -> None:
+def _check_space(plan: DatasetConfig, missing: Shards, out: Path) -> None:
     needed = estimated_bytes(plan, plan.views * sum(map(len, missing.values())))
     free = shutil.disk_usage(out).free
     if needed > free:
@@ -215,7 +215,7 @@ def _check_space(plan: DatasetPlan, missing: Shards, out: Path) -> None:
         )
 
 
-def _rendered(plan: DatasetPlan, missing: Shards, farm: Farm) -> Iterator[tuple[str, bytes]]:
+def _rendered(plan: DatasetConfig, missing: Shards, farm: Farm) -> Iterator[tuple[str, bytes]]:
     if not missing:
         return iter(())
     if farm.ray is not None:
@@ -226,7 +226,7 @@ def _rendered(plan: DatasetPlan, missing: Shards, farm: Farm) -> Iterator[tuple[
     return _by_processes(plan, missing, processes)
 
 
-def _by_processes(plan: DatasetPlan, missing: Shards, processes: int) -> Iterator[tuple[str, bytes]]:
+def _by_processes(plan: DatasetConfig, missing: Shards, processes: int) -> Iterator[tuple[str, bytes]]:
     left, died = dict(missing), 0
     while left:
         try:
@@ -242,7 +242,7 @@ def _by_processes(plan: DatasetPlan, missing: Shards, processes: int) -> Iterato
                 ) from error
 
 
-def _one_pool(plan: DatasetPlan, left: Shards, processes: int) -> Iterator[tuple[str, bytes]]:
+def _one_pool(plan: DatasetConfig, left: Shards, processes: int) -> Iterator[tuple[str, bytes]]:
     """Render with one pool of processes, never more than two shards a process ahead of the writing."""
     context = multiprocessing.get_context("spawn")
     waiting = iter(dict(left).items())
@@ -262,7 +262,7 @@ def _one_pool(plan: DatasetPlan, left: Shards, processes: int) -> Iterator[tuple
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _by_ray(plan: DatasetPlan, missing: Shards, address: str) -> Iterator[tuple[str, bytes]]:
+def _by_ray(plan: DatasetConfig, missing: Shards, address: str) -> Iterator[tuple[str, bytes]]:
     """Render on a Ray cluster; the shards come back here, so that workers need no common disk."""
     try:
         import ray
@@ -297,7 +297,7 @@ def _by_ray(plan: DatasetPlan, missing: Shards, address: str) -> Iterator[tuple[
             ray.shutdown()
 
 
-def _manifest(plan: DatasetPlan, shards: Shards, out: Path) -> dict[str, Any]:
+def _manifest(plan: DatasetConfig, shards: Shards, out: Path) -> dict[str, Any]:
     hashes = {name: sha256_of(out / name) for name in sorted(shards)}
     samples = {name: plan.views * len(identities) for name, identities in sorted(shards.items())}
     whole = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()

@@ -15,18 +15,18 @@ EPSILON = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Primitive:
     """F triangles counter-clockwise from outside: ``corners`` and ``normals`` (F, 3, 3), ``uv`` (F, 3, 2)."""
 
     corners: Array
     normals: Array
     uv: Array
 
-    def moved(self, shift: ArrayLike) -> Piece:
+    def moved(self, shift: ArrayLike) -> Primitive:
         """The piece somewhere else."""
         return replace(self, corners=self.corners + np.asarray(shift, float))
 
-    def turned(self, degrees: float, axis: int = 2) -> Piece:
+    def turned(self, degrees: float, axis: int = 2) -> Primitive:
         """The piece turned counter-clockwise about a coordinate axis (0 x, 1 y, 2 z)."""
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         matrix = np.eye(3)
@@ -35,25 +35,25 @@ class Piece:
         matrix[i, j], matrix[j, i] = -s, s
         return replace(self, corners=self.corners @ matrix.T, normals=self.normals @ matrix.T)
 
-    def mirrored(self) -> Piece:
+    def mirrored(self) -> Primitive:
         """The piece on the other side, x -> -x."""
         flip = np.array([-1.0, 1.0, 1.0])
-        return Piece((self.corners * flip)[:, ::-1], (self.normals * flip)[:, ::-1], self.uv[:, ::-1])
+        return Primitive((self.corners * flip)[:, ::-1], (self.normals * flip)[:, ::-1], self.uv[:, ::-1])
 
 
-def joined(pieces: list[Piece]) -> Piece:
+def joined(pieces: list[Primitive]) -> Primitive:
     """All pieces as one."""
-    return Piece(
+    return Primitive(
         *(np.concatenate([getattr(p, name) for p in pieces]) for name in ("corners", "normals", "uv"))
     )
 
 
-def both(pieces: list[Piece]) -> list[Piece]:
+def both(pieces: list[Primitive]) -> list[Primitive]:
     """The pieces and their images on the other side."""
     return pieces + [piece.mirrored() for piece in pieces]
 
 
-def bar(path: ArrayLike, section: ArrayLike, sides: int = 10, square: bool = False) -> Piece:
+def bar(path: ArrayLike, section: ArrayLike, sides: int = 10, square: bool = False) -> Primitive:
     """A bar along ``path`` (n, 3), round or rectangular.
 
     ``section`` is its half width and half height: (2,), or (n, 2) along the path; the width lies as
@@ -84,7 +84,7 @@ def bar(path: ArrayLike, section: ArrayLike, sides: int = 10, square: bool = Fal
     return joined([shell, _cap(points[0], -tangent[0]), _cap(points[-1], tangent[-1])])
 
 
-def box(centre: ArrayLike, half: ArrayLike) -> Piece:
+def box(centre: ArrayLike, half: ArrayLike) -> Primitive:
     """An upright box."""
     centre, half = np.asarray(centre, float), np.asarray(half, float)
     faces = []
@@ -100,7 +100,9 @@ def box(centre: ArrayLike, half: ArrayLike) -> Piece:
     return joined(faces)
 
 
-def cushion(centre: ArrayLike, half: ArrayLike, powers: ArrayLike = (6, 6, 2.4), steps: int = 12) -> Piece:
+def cushion(
+    centre: ArrayLike, half: ArrayLike, powers: ArrayLike = (6, 6, 2.4), steps: int = 12
+) -> Primitive:
     """A superellipsoid |x/a|^p + |y/b|^q + |z/c|^r = 1: high powers give flat faces and tight corners."""
     centre, half, powers = (np.asarray(values, float) for values in (centre, half, powers))
     v = np.linspace(0, np.pi, steps + 1)[:, None]
@@ -116,7 +118,7 @@ def cushion(centre: ArrayLike, half: ArrayLike, powers: ArrayLike = (6, 6, 2.4),
     return _mapped(piece)
 
 
-def panel(outline: ArrayLike, thickness: float) -> Piece:
+def panel(outline: ArrayLike, thickness: float) -> Primitive:
     """A plate in the xz plane from y = -t/2 to t/2 with a convex ``outline`` (n, 2), counter-clockwise."""
     outline = np.asarray(outline, float)
     front = np.stack([outline[:, 0], np.full(len(outline), -thickness / 2), outline[:, 1]], axis=-1)
@@ -127,11 +129,11 @@ def panel(outline: ArrayLike, thickness: float) -> Piece:
     a, b, c, d = front, np.roll(front, -1, axis=0), np.roll(back, -1, axis=0), back
     corners = np.concatenate([np.stack([a, c, b], 1), np.stack([a, d, c], 1)])
     normals = np.concatenate([np.repeat(flat[:, None], 3, axis=1)] * 2)
-    rim = _mapped(_oriented(Piece(corners, normals, np.zeros((*corners.shape[:2], 2)))))
+    rim = _mapped(_oriented(Primitive(corners, normals, np.zeros((*corners.shape[:2], 2)))))
     return joined([rim, _cap(front, [0, -1, 0]), _cap(back, [0, 1, 0])])
 
 
-def lathe(profile: ArrayLike, sides: int = 20) -> Piece:
+def lathe(profile: ArrayLike, sides: int = 20) -> Primitive:
     """A body of revolution about z; ``profile`` (n, 2) holds radius and height, from the bottom up."""
     profile = np.asarray(profile, float)
     angle = np.linspace(0, 2 * np.pi, sides + 1)
@@ -150,7 +152,7 @@ def lathe(profile: ArrayLike, sides: int = 20) -> Piece:
     return joined([shell, _cap(points[0, :-1], [0, 0, -1]), _cap(points[-1, :-1], [0, 0, 1])])
 
 
-def _tube(points: Array, normals: Array, uv: Array | None, closed: bool) -> Piece:
+def _tube(points: Array, normals: Array, uv: Array | None, closed: bool) -> Primitive:
     """Quads between neighbouring rows (n) and columns (m) of a grid (n, m, 3), as triangles."""
     if uv is None:
         uv = np.zeros((*points.shape[:2], 2))
@@ -166,33 +168,33 @@ def _tube(points: Array, normals: Array, uv: Array | None, closed: bool) -> Piec
     corners = triangles(points)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     solid = area > 1e-12
-    return _oriented(Piece(corners[solid], triangles(normals)[solid], triangles(uv)[solid]))
+    return _oriented(Primitive(corners[solid], triangles(normals)[solid], triangles(uv)[solid]))
 
 
-def _oriented(piece: Piece) -> Piece:
+def _oriented(piece: Primitive) -> Primitive:
     """Every triangle turned so that it agrees with its normals."""
     flat = np.cross(piece.corners[:, 1] - piece.corners[:, 0], piece.corners[:, 2] - piece.corners[:, 0])
     wrong = (flat * piece.normals.sum(axis=1)).sum(axis=1) < 0
     turned = [values.copy() for values in (piece.corners, piece.normals, piece.uv)]
     for values in turned:
         values[wrong] = values[wrong, ::-1]
-    return Piece(*turned)
+    return Primitive(*turned)
 
 
-def _cap(ring: Array, normal: ArrayLike) -> Piece:
+def _cap(ring: Array, normal: ArrayLike) -> Primitive:
     """A convex polygon (n, 3) as a fan."""
     ring = np.asarray(ring, float)
     count = len(ring) - 2
     if count < 1:
-        return Piece(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3, 2)))
+        return Primitive(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3, 2)))
     corners = np.stack([np.repeat(ring[:1], count, axis=0), ring[1:-1], ring[2:]], axis=1)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     corners = corners[area > 1e-12]
     normals = np.broadcast_to(np.asarray(normal, float), corners.shape).copy()
-    return _mapped(_oriented(Piece(corners, normals, np.zeros((len(corners), 3, 2)))))
+    return _mapped(_oriented(Primitive(corners, normals, np.zeros((len(corners), 3, 2)))))
 
 
-def _mapped(piece: Piece) -> Piece:
+def _mapped(piece: Primitive) -> Primitive:
     """Texture coordinates by the two axes that each triangle faces least, two repeats a metre."""
     flat = np.abs(
         np.cross(piece.corners[:, 1] - piece.corners[:, 0], piece.corners[:, 2] - piece.corners[:, 0])
@@ -202,7 +204,7 @@ def _mapped(piece: Piece) -> Piece:
     return replace(piece, uv=uv)
 
 
-Parts = Mapping[str, Sequence[tuple[Piece, int]]]
+Parts = Mapping[str, Sequence[tuple[Primitive, int]]]
 """For every part its pieces, each with the index of its material."""
 
 

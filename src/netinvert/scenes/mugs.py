@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from netinvert.scenes.mesh_builder import Piece, assembled, bar, lathe, paint
+from netinvert.scenes.mesh_builder import Primitive, assembled, bar, lathe, paint
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("cup", "handle")
@@ -53,15 +53,15 @@ def mug(seed: int) -> Object3D:
     )
 
 
-def _shell(profile: list[tuple[float, float]]) -> Piece:
+def _shell(profile: list[tuple[float, float]]) -> Primitive:
     """A body of revolution without its ends; the profile runs so that the outside lies to its right."""
     piece = lathe(profile, sides=40)
     caps = 2 * (40 - 2)
     keep = len(piece.corners) - caps
-    return Piece(piece.corners[:keep], piece.normals[:keep], piece.uv[:keep])
+    return Primitive(piece.corners[:keep], piece.normals[:keep], piece.uv[:keep])
 
 
-def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generator) -> Piece:
+def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generator) -> Primitive:
     low, high = rng.uniform(0.15, 0.3) * height, rng.uniform(0.72, 0.88) * height
     start = float(np.interp(high / height, np.linspace(0, 1, 13), reach)) - 0.002
     end = float(np.interp(low / height, np.linspace(0, 1, 13), reach)) - 0.002

@@ -18,7 +18,7 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
+class PixelAccumulator:
     """Sums over the samples of each of ``size`` pixels; sample i counts ``weight[i]`` in ``pixel[i]``."""
 
     pixel: Index
@@ -131,7 +131,7 @@ class _Exposed:
     """The ``film``, how much of each pixel is ``covered`` (H W,), the samples' distances ``t`` (N,) and
     ``normal``, x, y and z (N,) in the object's coordinates, and the ``picture`` they make."""
 
-    film: Film
+    film: PixelAccumulator
     covered: NDArray[np.float64]
     t: Array
     normal: list[Array]
@@ -192,7 +192,7 @@ class Renderer:
         seen = self._see(camera, rays, window)
         colour, normal = self._shader.shade(seen.samples, camera.position.astype(np.float32), light)
         width, height = camera.size
-        film = Film(seen.samples.pixel, seen.weight, width * height)
+        film = PixelAccumulator(seen.samples.pixel, seen.weight, width * height)
         covered = film.sum()
         shadow = self._shadow(camera, rays, light, seen) if light.shadow else np.zeros(covered.shape)
         part = self._part.take(seen.samples.face)

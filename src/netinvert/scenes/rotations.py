@@ -160,7 +160,7 @@ def legacy_render_for_cnn_degrees(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def pose_summary(predicted: Tensor, true: Tensor, symmetry: Tensor) -> dict[str, float]:
-    """Figures of predicted against true rotations (N, 3, 3); ``symmetry`` (N,) as in the objects.
+    """Metrics of predicted against true rotations (N, 3, 3); ``symmetry`` (N,) as in the objects.
 
     Geodesic errors in degrees, least over the symmetry; ``acc_30`` and so on are shares within so many
     degrees. Azimuth figures are of the objects without symmetry: ``azimuth_flip_rate`` is the share that

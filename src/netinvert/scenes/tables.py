@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from netinvert.scenes import textures
-from netinvert.scenes.mesh_builder import Piece, assembled, bar, both, box, cushion, lathe, paint
+from netinvert.scenes.mesh_builder import Primitive, assembled, bar, both, box, cushion, lathe, paint
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("top", "legs")
@@ -46,13 +46,13 @@ def table(seed: int) -> Object3D:
     )
 
 
-def _top(kind: str, w: float, d: float, t: float) -> Piece:
+def _top(kind: str, w: float, d: float, t: float) -> Primitive:
     if kind == "round":
         return lathe([(0.97 * w, -t / 2), (w, -t / 4), (w, t / 4), (0.97 * w, t / 2)], sides=48)
     return cushion((0, 0, 0), (w, d, t / 2), (16, 16, 6))
 
 
-def _legs(kind: str, half: tuple[float, float], top: float, thick: float, inside: bool) -> list[Piece]:
+def _legs(kind: str, half: tuple[float, float], top: float, thick: float, inside: bool) -> list[Primitive]:
     x, y = (side * (0.62 if inside else 0.9) - thick for side in half)
     if kind == "pedestal":
         foot = 0.55 * min(half)

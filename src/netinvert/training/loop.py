@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from netinvert.errors import MissingExtraError, NetinvertError
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import Damaged
 
 if TYPE_CHECKING:
@@ -165,11 +165,11 @@ def _trainer(steps: int, run: TrainingRun, clip: float | None) -> Trainer:
 
 
 def data_command(plan: Mapping[str, Any]) -> str:
-    """The command that renders the dataset of a plan (``DatasetPlan.to_json``)."""
+    """The command that renders the dataset of a plan (``DatasetConfig.to_json``)."""
     always = ("objects", "identities", "views", "size", "seed")
-    usual = DatasetPlan().to_json()
+    usual = DatasetConfig().to_json()
     words = ["netinvert", "scenes", "render"]
-    for name, value in DatasetPlan.from_json(plan).to_json().items():
+    for name, value in DatasetConfig.from_json(plan).to_json().items():
         if name in always or value != usual[name]:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 import tiny
 from netinvert import Encoder, Preprocessing
 from netinvert.errors import ConfigError, ImageError
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError
 from netinvert.scenes.dataset_writer import Farm, render_dataset
 from netinvert.training.decoder import images as pictures
@@ -15,7 +15,7 @@ from netinvert.training.decoder.images import Pictures, ScenePictures
 from netinvert.training.decoder.photographs import FolderPictures
 from netinvert.training.decoder.sources import FittedPictures, described, open_source
 
-PLAN = DatasetPlan(identities=12, views=2, size=32, seed=3, splits=(0.7, 0.2, 0.1))
+PLAN = DatasetConfig(identities=12, views=2, size=32, seed=3, splits=(0.7, 0.2, 0.1))
 
 
 def encoder_of(channels=3, size=(16, 16)):

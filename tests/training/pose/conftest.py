@@ -1,9 +1,9 @@
 import pytest
 
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import Farm, render_dataset
 
-PLAN = DatasetPlan(identities=12, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1))
+PLAN = DatasetConfig(identities=12, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose_files import POSE_NETWORKS, load_pose_file
 from netinvert.models.zoo.siamese_head import relative_rotation
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.pose_reading import PoseReading
 from netinvert.scenes.rotations import angles_from_rotation, matrix_to_6d, rotation_from_6d, turn_about
 from netinvert.training.pose.evaluation import (
@@ -24,7 +24,7 @@ from netinvert.training.pose.evaluation import (
     full_evaluation,
 )
 
-PLAN = DatasetPlan(identities=6, views=3, size=64, seed=17)
+PLAN = DatasetConfig(identities=6, views=3, size=64, seed=17)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_sheets_go_from_the_best_to_the_worst(views, tmp_path):
 
 @pytest.mark.parametrize("name", POSE_NETWORKS)
 def test_the_shipped_networks_read_poses_of_unseen_chairs(name):
-    test = fresh_views(DatasetPlan(identities=30, views=2, size=64, seed=23))
+    test = fresh_views(DatasetConfig(identities=30, views=2, size=64, seed=23))
     figures = full_evaluation(load_network(name), test)
     assert figures["median_geodesic_deg"] < 10
     assert figures["acc_30"] > 0.85

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netinvert.errors import ConfigError
 from netinvert.models.zoo.pose_files import load_pose_network, read_pose_network
 from netinvert.scenes.augment import Views
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays
 from netinvert.training.loop import TrainingError, TrainingRun
 from netinvert.training.pose.batches import Batches
@@ -169,7 +169,7 @@ def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path,
 
 
 def test_figures_of_a_test_are_added_to_weights_and_card(tmp_path):
-    plan = DatasetPlan(identities=7, background="mixed", elevation=(0.0, 30.0)).to_json()
+    plan = DatasetConfig(identities=7, background="mixed", elevation=(0.0, 30.0)).to_json()
     path = export(PoseModel(QUICK), tmp_path, {"data": {"plan": plan}, "figures": {"acc_30": 0.5}})
     before = read_pose_network(path)
     add_test_figures(path, "netinvert pose evaluate", {"acc_30": 0.25, "groups": {}})

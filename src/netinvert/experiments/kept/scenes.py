@@ -18,7 +18,7 @@ from netinvert.experiments.kept.changes import contrasted, moved, painted, resiz
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.chair_parts import BACKS
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
@@ -115,7 +115,7 @@ def render(count: int, seed: int) -> Renders:
     """
     if count < 10:
         raise ConfigError(f"{count} chairs are too few to measure on: give 10 or more")
-    plan = DatasetPlan(views=1, size=SIZE, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio")
+    plan = DatasetConfig(views=1, size=SIZE, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio")
     things = _chairs(plan)
     found: dict[str, list[Tensor]] = {name: [] for name in Renders.__dataclass_fields__}
     views = []
@@ -149,7 +149,7 @@ def render(count: int, seed: int) -> Renders:
     return Renders(**{name: torch.stack(values) for name, values in found.items()})
 
 
-def _chairs(plan: DatasetPlan) -> Iterator[tuple[Object3D, np.random.Generator]]:
+def _chairs(plan: DatasetConfig) -> Iterator[tuple[Object3D, np.random.Generator]]:
     """The plan's chairs that have a back, with what is random about each."""
     for identity in itertools.count():
         thing = make_object(plan.objects, plan.object_seed(identity))

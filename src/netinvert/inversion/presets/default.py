@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinvert.inversion.augmentations import RandomCoarseness, RandomCover, RandomNoise, RandomView
+from netinvert.inversion.augmentations import RandomAffine, RandomDownsample, RandomErasing, RandomNoise
 from netinvert.inversion.canvases import fourier_canvas
 from netinvert.inversion.lbfgs import LBFGS, WarmUp
 from netinvert.inversion.objectives import Term
@@ -76,10 +76,10 @@ def fourier_adam(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
 
 ROBUST_PRIOR = PriorChoice((("tv-isotropic", 1.0),))
 SEEN = (
-    RandomView(degrees=5, scale=0.1, shift=0.05),
-    RandomCoarseness(0.5),
+    RandomAffine(degrees=5, scale=0.1, shift=0.05),
+    RandomDownsample(0.5),
     RandomNoise(0.05),
-    RandomCover(0.3, 0.4),
+    RandomErasing(0.3, 0.4),
 )
 ROBUST_STEPS, HALVING, AVERAGED = 300, 90, 100
 

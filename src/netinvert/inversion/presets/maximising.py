@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from netinvert.inversion.augmentations import RandomCrop, RandomNoise, RandomView
+from netinvert.inversion.augmentations import RandomAffine, RandomCrop, RandomNoise
 from netinvert.inversion.canvas import Canvas, Pixels
 from netinvert.inversion.canvases import PIXEL, fourier_canvas, phase_canvas
 from netinvert.inversion.optimizers import Adam, ProgressRate
@@ -20,7 +20,7 @@ from netinvert.inversion.schedule import Recipe, Stage
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import list_layers
 
-SEEN = (RandomView(degrees=8, scale=0.1, shift=0),)
+SEEN = (RandomAffine(degrees=8, scale=0.1, shift=0),)
 PRIOR = PriorChoice((("tv-isotropic", 1.0),))
 
 

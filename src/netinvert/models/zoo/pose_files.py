@@ -19,10 +19,10 @@ from netinvert.models.network import Network, Preprocessing
 from netinvert.models.weights import built, load_state
 from netinvert.models.zoo import pose_resnet as judge
 from netinvert.models.zoo import posenet
-from netinvert.models.zoo.pose_resnet import JudgeNet
+from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.models.zoo.posenet import PoseNet
 from netinvert.models.zoo.rotation_heads import RotationHead, rotation_head
-from netinvert.models.zoo.siamese_head import PairHead
+from netinvert.models.zoo.siamese_head import SiameseHead
 from netinvert.scenes.pose_reading import PoseReading
 from netinvert.scenes.rotations import angles_from_rotation
 
@@ -31,7 +31,7 @@ LAYERS = {"posenet": posenet.LAYERS, "posenet-judge": judge.LAYERS}
 JUDGES = {"posenet": "posenet-judge", "posenet-judge": "posenet"}
 HEADS = {"posenet": "6d", "posenet-judge": "bins"}
 LICENCE = "MIT"
-Tower = PoseNet | JudgeNet
+Tower = PoseNet | PoseResNet
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class PoseFile:
     views, which topology and rotation head they are, and what is known of the training."""
 
     network: Tower
-    pairs: PairHead
+    pairs: SiameseHead
     topology: str
     head: RotationHead
     facts: Mapping[str, Any]
@@ -131,11 +131,11 @@ def as_network(name: str, module: nn.Module, head: RotationHead) -> Network:
     )
 
 
-def _bare(topology: str, head: RotationHead) -> tuple[Tower, PairHead]:
+def _bare(topology: str, head: RotationHead) -> tuple[Tower, SiameseHead]:
     if topology == "posenet":
-        return built(partial(PoseNet, head.outputs, norm=False)), built(partial(PairHead, posenet.CODE))
-    network = built(partial(JudgeNet, head.outputs, norm=False))
-    return network, built(partial(PairHead, network.fc6.in_features))
+        return built(partial(PoseNet, head.outputs, norm=False)), built(partial(SiameseHead, posenet.CODE))
+    network = built(partial(PoseResNet, head.outputs, norm=False))
+    return network, built(partial(SiameseHead, network.fc6.in_features))
 
 
 def _read(head: RotationHead, output: Tensor) -> PoseReading:

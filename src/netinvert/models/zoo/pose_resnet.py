@@ -29,7 +29,7 @@ class Residual(nn.Module):
         return torch.relu(inner + self.short(x))
 
 
-class JudgeNet(nn.Module):
+class PoseResNet(nn.Module):
     """Takes preprocessed images (N, 3, 64, 64) and gives (N, ``outputs``): a stem of stride 2, four stages of
     residual blocks at 32, 16, 8 and 4 pixels, and two fully connected layers."""
 
@@ -63,9 +63,9 @@ class JudgeNet(nn.Module):
 NORMS = {"conv1": "norm1", "conv2": "norm2", "stem": "stem_norm", "fc5": "norm5"}
 
 
-def folded(network: JudgeNet) -> JudgeNet:
+def folded(network: PoseResNet) -> PoseResNet:
     """The same function without BatchNorm: each is folded into the layer before it."""
-    bare = JudgeNet(network.fc6.out_features, network.fc6.in_features, norm=False).to(network.fc6.weight)
+    bare = PoseResNet(network.fc6.out_features, network.fc6.in_features, norm=False).to(network.fc6.weight)
     state: dict[str, Tensor] = {}
     for name, part in network.named_modules():
         if isinstance(part, nn.Conv2d | nn.Linear):

@@ -13,7 +13,7 @@ SHARPNESS = 10.0
 """By which cosines are multiplied before a softmax or sigmoid."""
 
 
-class PairHead(nn.Module):
+class SiameseHead(nn.Module):
     """Fully connected layers on the codes of two views (Zamir et al. 2016); both views share one network.
 
     Takes two codes (N, code) and gives the second camera's rotation relative to the first, R2 R1ᵀ, as

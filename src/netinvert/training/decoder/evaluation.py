@@ -21,7 +21,7 @@ CHUNK = 64
 
 @torch.no_grad()
 def figures_of(model: DecoderModel, watched: Pictures) -> tuple[dict[str, float], Tensor]:
-    """Figures of the averaged decoder on pictures, and the images (N, C, H, W) it makes of them.
+    """Metrics of the averaged decoder on pictures, and the images (N, C, H, W) it makes of them.
 
     ``image_error`` and ``code_error`` are over the mean distance of pairs (Dosovitskiy & Brox 2016).
     """

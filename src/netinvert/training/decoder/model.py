@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from netinvert.errors import ConfigError
 from netinvert.io.seeds import generator_at
 from netinvert.models.encoder import Encoder, unwrapped
-from netinvert.models.layer_output import Tap
+from netinvert.models.layer_output import LayerCut
 from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
 from netinvert.training.decoder.images import Pictures
 from netinvert.training.decoder.losses import (
@@ -142,7 +142,7 @@ class DecoderModel(nn.Module):
                 return self.encoder(pictures.images)
         module = self.average_learner if averaged else self.learner
         assert module is not None
-        tap = Tap(module, self.encoder.trace.layer, channels_last=True)
+        tap = LayerCut(module, self.encoder.trace.layer, channels_last=True)
         return tap(self.encoder.network_input(self.encoder.fit(pictures.images)))
 
     def loss(self, pictures: Pictures, codes: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:

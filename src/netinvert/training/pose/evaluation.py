@@ -18,11 +18,11 @@ from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet, png_of
 from netinvert.io.files import write_atomic
 from netinvert.models.network import Network
 from netinvert.models.zoo.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
-from netinvert.models.zoo.siamese_head import PairHead, relative_rotation, rotation_of
+from netinvert.models.zoo.siamese_head import SiameseHead, relative_rotation, rotation_of
 from netinvert.scenes.backgrounds import composite, random_background
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.dataset_config import DatasetPlan
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import PathTracer
@@ -54,7 +54,7 @@ class TestViews:
     parameters: tuple[Mapping[str, Any], ...]
 
 
-def fresh_views(plan: DatasetPlan, path_traced: bool = False) -> TestViews:
+def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
     """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none).
 
     Raises:
@@ -90,7 +90,7 @@ def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
     return lambda camera, light: renderer.picture(camera, light).rgba
 
 
-def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetPlan:
+def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetConfig:
     """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
     Raises:
@@ -101,7 +101,7 @@ def evaluation_plan(network: Network, identities: int, views: int, seed: int) ->
     height, width = network.preprocessing.size
     if height != width:
         raise ConfigError(f"{network.name} takes {height}×{width} pictures: only square ones are rendered")
-    return DatasetPlan(identities=identities, views=views, size=height, seed=seed)
+    return DatasetConfig(identities=identities, views=views, size=height, seed=seed)
 
 
 @torch.no_grad()
@@ -166,8 +166,8 @@ def full_evaluation(network: Network, views: TestViews, weights: str | Path | No
 
 
 @torch.no_grad()
-def evaluate_pairs(pairs: PairHead, codes: Tensor, views: TestViews) -> dict[str, float]:
-    """Figures of the siamese head: relative pose of two views of an object, and telling objects apart.
+def evaluate_pairs(pairs: SiameseHead, codes: Tensor, views: TestViews) -> dict[str, float]:
+    """Metrics of the siamese head: relative pose of two views of an object, and telling objects apart.
 
     Positives are neighbouring views of one object, negatives the same view of the next object.
     ``fpr_at_95_recall`` is the share of negatives accepted at the threshold that accepts 95 % of the

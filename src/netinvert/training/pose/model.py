@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.models.zoo.pose_resnet import JudgeNet
+from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.models.zoo.posenet import MEAN, STD, PoseNet
 from netinvert.models.zoo.rotation_heads import rotation_head, rotation_loss
-from netinvert.models.zoo.siamese_head import PairHead, relative_loss, relative_rotation
+from netinvert.models.zoo.siamese_head import SiameseHead, relative_loss, relative_rotation
 from netinvert.training.loop import move_average, rate_at
 from netinvert.training.pose.batches import Batch
 
@@ -63,7 +63,7 @@ class TrainingPlan:
 class Average(nn.Module):
     """The running average of a network and its siamese head."""
 
-    def __init__(self, network: PoseNet | JudgeNet, pairs: PairHead) -> None:
+    def __init__(self, network: PoseNet | PoseResNet, pairs: SiameseHead) -> None:
         super().__init__()
         self.network, self.pairs = network, pairs
 
@@ -79,10 +79,10 @@ class PoseModel(nn.Module):
         self.plan, self.head, self.seconds = plan, rotation_head(plan.head), 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
-            topology = PoseNet if plan.network == "posenet" else JudgeNet
+            topology = PoseNet if plan.network == "posenet" else PoseResNet
             network = topology(self.head.outputs)
             last = network.fc8 if isinstance(network, PoseNet) else network.fc6
-            pairs = PairHead(last.in_features)
+            pairs = SiameseHead(last.in_features)
         self.network = network.to(memory_format=torch.channels_last)
         self.pairs = pairs
         self.average = Average(copy.deepcopy(network), copy.deepcopy(pairs))

@@ -56,7 +56,7 @@ def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def final_figures(model: PoseModel, data: Path) -> dict[str, float]:
-    """Figures of a trained model on the validation split, as during the training."""
+    """Metrics of a trained model on the validation split, as during the training."""
     return figures_of(model, validation_images(data, model.plan.seed))
 
 

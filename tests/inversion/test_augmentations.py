@@ -5,24 +5,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, descend
+from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, optimize
 from netinvert.inversion.augmentations import (
-    RandomCoarseness,
-    RandomCover,
+    RandomAffine,
     RandomCrop,
+    RandomDownsample,
+    RandomErasing,
     RandomNoise,
-    RandomView,
 )
 from netinvert.inversion.canvas import Fourier
 from netinvert.io.seeds import generators
 from tiny import encoder, images
 
 TRANSFORMS = {
-    "view": RandomView(20, 0.2, 0.1),
+    "view": RandomAffine(20, 0.2, 0.1),
     "crop": RandomCrop(0.4, 0.9),
     "noise": RandomNoise(0.1),
-    "cover": RandomCover(1.0, 0.5),
-    "coarseness": RandomCoarseness(1.0),
+    "cover": RandomErasing(1.0, 0.5),
+    "coarseness": RandomDownsample(1.0),
 }
 every = pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 
@@ -33,7 +33,7 @@ def test_each_sample_has_its_own_numbers(transform):
     together = transform(x, generators([1, 2, 1]))
     assert together.shape == x.shape
     assert torch.equal(together[0], together[2])
-    assert torch.equal(together[0], together[1]) == isinstance(transform, RandomCoarseness)  # always, here
+    assert torch.equal(together[0], together[1]) == isinstance(transform, RandomDownsample)  # always, here
     assert torch.equal(transform(x[:1], generators([2]))[0], together[1])
 
 
@@ -47,7 +47,13 @@ def test_the_gradient_reaches_the_image(transform):
 
 def test_no_change_is_none():
     x = images(2, (12, 9))
-    for still in (RandomView(0, 0, 0), RandomCrop(1, 1), RandomNoise(0), RandomCover(0), RandomCoarseness(0)):
+    for still in (
+        RandomAffine(0, 0, 0),
+        RandomCrop(1, 1),
+        RandomNoise(0),
+        RandomErasing(0),
+        RandomDownsample(0),
+    ):
         torch.testing.assert_close(still(x, generators([1, 2])), x)
 
 
@@ -55,7 +61,7 @@ def test_a_turned_image_of_any_shape_is_turned_not_sheared():
     """A round blob stays round, wherever it goes."""
     rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(64.0), indexing="ij")
     blob = torch.exp(-((rows - 12) ** 2 + (columns - 40) ** 2) / 18)[None, None].double()
-    turned = RandomView(45, 0, 0)(blob, generators([5]))
+    turned = RandomAffine(45, 0, 0)(blob, generators([5]))
     weight = turned / turned.sum()
     middle = [(weight * grid).sum() for grid in (rows, columns)]
     spread = [(weight * (grid - m) ** 2).sum() for grid, m in zip((rows, columns), middle, strict=True)]
@@ -79,7 +85,7 @@ def test_a_crop_holds_only_what_lies_inside(seed):
 
 def test_a_cover_is_one_rectangle_of_one_colour():
     x = images(1, (30, 30))
-    covered = RandomCover(1.0, 0.5)(x, generators([8]))
+    covered = RandomErasing(1.0, 0.5)(x, generators([8]))
     changed = (covered != x).any(1)[0]
     rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
     assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
@@ -91,10 +97,10 @@ def test_a_cover_is_one_rectangle_of_one_colour():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: RandomView(scale=1.0), "less than 1"),
+        (lambda: RandomAffine(scale=1.0), "less than 1"),
         (lambda: RandomCrop(0.9, 0.5), "share of the image"),
         (lambda: RandomCrop(0.5, 1.5), "share of the image"),
-        (lambda: RandomCover(2), "probability"),
+        (lambda: RandomErasing(2), "probability"),
     ],
 )
 def test_bad_settings(make, said):
@@ -108,7 +114,7 @@ def test_the_image_found_is_of_the_last_stage_not_a_lucky_view():
     target = cut(images(1)).detach()
     stages = (Stage(6, Adam(0.1), transforms=(RandomNoise(0.3),)), Stage(4, Adam(0.001)))
     canvas = Fourier.noise((3, 16, 16), [1], torch.empty(0, dtype=torch.float64))
-    result = descend(canvas, Energy(((1.0, Match(target)),)), cut, stages, Run(seed=1))
+    result = optimize(canvas, Energy(((1.0, Match(target)),)), cut, stages, Run(seed=1))
     assert result.best_step.item() >= 6
     losses = result.losses[6:].sum(1)[:, 0]
     torch.testing.assert_close(result.error.item() ** 2, losses.min().item())
@@ -123,7 +129,7 @@ def test_transforms_and_a_line_search_do_not_go_together():
 
 def test_no_transform_depends_on_the_default_dtype():
     x = images(2)
-    for transform in (RandomView(), RandomCrop(), RandomNoise(), RandomCover(1.0)):
+    for transform in (RandomAffine(), RandomCrop(), RandomNoise(), RandomErasing(1.0)):
         once = transform(x, generators([1, 2]))
         torch.set_default_dtype(torch.float64)
         try:
@@ -139,7 +145,7 @@ def test_the_mean_of_the_last_images_counts_where_a_stage_says_so():
     stage = Stage(8, Adam(0.05), transforms=(RandomNoise(0.1),), averaged=3)
     canvas = Fourier.noise((3, 16, 16), [1, 2], torch.empty(0, dtype=torch.float64))
     run = Run(seed=1, callback=lambda snapshot: seen.append(snapshot.image.clone()))
-    result = descend(canvas, Energy(((1.0, Match(target)),)), cut, [stage], run)
+    result = optimize(canvas, Energy(((1.0, Match(target)),)), cut, [stage], run)
     torch.testing.assert_close(result.image, torch.stack(seen[-3:]).mean(0))
     torch.testing.assert_close(result.code, cut(result.image))
     assert result.best_step.tolist() == [7, 7]

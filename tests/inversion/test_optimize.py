@@ -18,6 +18,7 @@ from netinvert import (
     Box,
     ConfigError,
     DecayingAdaGrad,
+    EarlyStopping,
     Encoder,
     Energy,
     Fourier,
@@ -27,9 +28,8 @@ from netinvert import (
     Pixels,
     Run,
     Stage,
-    Stop,
     TotalVariation,
-    descend,
+    optimize,
 )
 from tiny import encoder, images, seeded
 
@@ -61,7 +61,7 @@ def go(target, optimizer=OPTIMIZERS["adam"], steps=12, kind="fourier", seeds=Non
     seeds = seeds or list(range(1, count + 1))
     stages = kwargs.pop("stages", None) or (Stage(steps, optimizer),)
     run = Run(seed=seeds, **kwargs)
-    return descend(canvas_of(kind, seeds), energy_of(cut, target), cut, stages, run)
+    return optimize(canvas_of(kind, seeds), energy_of(cut, target), cut, stages, run)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_changing_one_code_in_float32(optimizer, target):
         code = target.float()
         code[1] *= factor
         canvas = Fourier.noise((3, *tiny.SIZE), [1, 2, 3], torch.empty(0))
-        results.append(descend(canvas, energy_of(cut, code), cut, [Stage(15, optimizer)]))
+        results.append(optimize(canvas, energy_of(cut, code), cut, [Stage(15, optimizer)]))
     assert torch.equal(results[0].image[[0, 2]], results[1].image[[0, 2]])
 
 
@@ -128,7 +128,7 @@ def test_jitter_differs_between_seeds_and_not_within():
     code = cut(images(1)).expand(3, -1, -1, -1)
     canvas = Pixels(images(1).expand(3, -1, -1, -1) * 0.5, (0.5,) * 3)
     stages = [Stage(6, Adam(0.01), jitter=5)]
-    result = descend(canvas, energy_of(cut, code), cut, stages, Run(seed=[7, 8, 7]))
+    result = optimize(canvas, energy_of(cut, code), cut, stages, Run(seed=[7, 8, 7]))
     assert torch.equal(result.losses[..., 0], result.losses[..., 2])
     assert not torch.equal(result.losses[..., 0], result.losses[..., 1])
 
@@ -167,7 +167,7 @@ def test_losses_belong_to_the_image_before_the_step(target):
     cut = encoder()
     canvas = canvas_of()
     start = canvas().detach()
-    result = descend(canvas, energy_of(cut, target), cut, [Stage(1, Adam(0.1))])
+    result = optimize(canvas, energy_of(cut, target), cut, [Stage(1, Adam(0.1))])
     assert torch.equal(result.image, start)
     assert not torch.equal(canvas().detach(), start)
 
@@ -191,7 +191,7 @@ def test_below_stops_each_sample_by_itself(target):
     free = go(target, steps=40)
     totals = free.losses.sum(1)
     level = totals[20, 0].item()
-    result = go(target, steps=40, stop=Stop(below=level))
+    result = go(target, steps=40, stop=EarlyStopping(below=level))
     for row in range(3):
         reached = (totals[:, row] <= level).nonzero().flatten()
         first = int(reached[0]) if len(reached) else None
@@ -208,7 +208,7 @@ def test_below_stops_each_sample_by_itself(target):
 
 def test_a_stopped_sample_keeps_its_image(target):
     level = go(target, steps=30).losses.sum(1)[10].max().item()
-    short, long = (go(target, steps=steps, stop=Stop(below=level)) for steps in (25, 60))
+    short, long = (go(target, steps=steps, stop=EarlyStopping(below=level)) for steps in (25, 60))
     assert torch.equal(short.image, long.image)
     assert long.steps < 60
 
@@ -230,8 +230,8 @@ def scripted(values, callback=None, **rule):
     """Energies of two samples, step by step."""
     cut = encoder()
     canvas = canvas_of(seeds=(1, 2))
-    run = Run(stop=Stop(**rule), callback=callback)
-    return descend(canvas, Energy(((1.0, Scripted(values)),)), cut, [Stage(len(values), Adam(0.001))], run)
+    run = Run(stop=EarlyStopping(**rule), callback=callback)
+    return optimize(canvas, Energy(((1.0, Scripted(values)),)), cut, [Stage(len(values), Adam(0.001))], run)
 
 
 def test_patience():
@@ -291,7 +291,7 @@ def test_a_sample_that_turns_nan_stops_with_its_last_finite_image(name):
     dark = cut(images(3, seed=5) * 0.6).detach()
     bright = torch.cat([dark[:1], free(torch.full_like(start[:1], 0.95)), dark[2:]])
     one, two = (
-        descend(Pixels(start, (0.5,) * 3), energy_of(cut, code), cut, [Stage(40, OPTIMIZERS[name])])
+        optimize(Pixels(start, (0.5,) * 3), energy_of(cut, code), cut, [Stage(40, OPTIMIZERS[name])])
         for code in (bright, dark)
     )
     assert one.status == ("all steps done", "diverged (NaN)", "all steps done")
@@ -311,7 +311,7 @@ def test_l_bfgs_steps_back_from_nan():
     cut = Encoder(seeded(lambda: Cliff(3.0, torch.amax)), "output", tiny.PLAIN)
     target = cut(images(2)).detach()
     canvas = Pixels(images(2, seed=5), (0.5,) * 3)
-    result = descend(canvas, energy_of(cut, target, 0), cut, [Stage(80, LBFGS(first_step=5.0))])
+    result = optimize(canvas, energy_of(cut, target, 0), cut, [Stage(80, LBFGS(first_step=5.0))])
     assert result.losses[:, 0].isnan().any()
     assert (result.losses[:, 0].nan_to_num(9).min(0).values < 0.02 * result.losses[0, 0]).all()
     assert "diverged (NaN)" not in result.status
@@ -324,7 +324,7 @@ def test_nan_from_the_start(optimizer):
     start[1] += 0.6
     canvas = Pixels(start, (0.5,) * 3)
     target = cut(images(2) * 0.9).detach()
-    result = descend(canvas, energy_of(cut, target), cut, [Stage(5, optimizer)])
+    result = optimize(canvas, energy_of(cut, target), cut, [Stage(5, optimizer)])
     assert result.status[1] == "diverged (NaN)"
     torch.testing.assert_close(result.image[1], start[1])
     assert result.losses[:, 0, 0].isfinite().sum() >= 5
@@ -359,7 +359,7 @@ def test_a_gradient_of_nan_stops_the_sample_though_its_energy_is_finite(name):
     start = images(2) * 0.4
     start[1] += 0.6
     target = cut(images(2) * 0.9).detach()
-    result = descend(Pixels(start, (0.5,) * 3), energy_of(cut, target), cut, [Stage(5, OPTIMIZERS[name])])
+    result = optimize(Pixels(start, (0.5,) * 3), energy_of(cut, target), cut, [Stage(5, OPTIMIZERS[name])])
     assert result.status == ("all steps done", "diverged (NaN)")
     assert result.losses[0].isfinite().all()
     torch.testing.assert_close(result.image[1], start[1])
@@ -392,7 +392,7 @@ def dark_start(count=2, level=0.1):
 def test_dead_relus_are_overcome_by_leaking(tv):
     cut = Encoder(seeded(HalfDead), "output", tiny.PLAIN)
     target = cut(images(2)).detach()
-    result = descend(dark_start(), energy_of(cut, target, tv), cut, [Stage(60, Adam(0.03))])
+    result = optimize(dark_start(), energy_of(cut, target, tv), cut, [Stage(60, Adam(0.03))])
     assert result.losses[0, 0].tolist() == pytest.approx([1, 1])
     assert (result.losses[-1, 0] < 0.3).all()
     assert result.status == ("all steps done",) * 2
@@ -405,7 +405,7 @@ def test_help_for_the_dead_leaves_the_others_alone():
     for level in (0.1, 0.9):
         start = torch.cat([level * images(1, seed=3), images(1, seed=4)])
         canvas = Pixels(start, (0.5,) * 3)
-        results.append(descend(canvas, energy_of(cut, target), cut, [Stage(20, Adam(0.03))]))
+        results.append(optimize(canvas, energy_of(cut, target), cut, [Stage(20, Adam(0.03))]))
     assert results[0].losses[0, 0, 0].item() == pytest.approx(1)
     assert torch.equal(results[0].image[1], results[1].image[1])
 
@@ -427,9 +427,9 @@ def test_a_gradient_that_cannot_be_made_is_an_error():
     for tv in (0.0, 0.01):
         for optimizer in (Adam(0.03), LBFGS()):
             with pytest.raises(NetworkError, match="gives no gradient at the start image"):
-                descend(dark_start(), energy_of(cut, target, tv), cut, [Stage(5, optimizer)])
+                optimize(dark_start(), energy_of(cut, target, tv), cut, [Stage(5, optimizer)])
     start = torch.cat([0.1 * images(1), images(1)])
-    result = descend(Pixels(start, (0.5,) * 3), energy_of(cut, target), cut, [Stage(5, Adam(0.03))])
+    result = optimize(Pixels(start, (0.5,) * 3), energy_of(cut, target), cut, [Stage(5, Adam(0.03))])
     assert result.status == ("no gradient", "all steps done")
 
 
@@ -437,26 +437,26 @@ def test_l_bfgs_says_that_it_has_no_gradient():
     cut = Encoder(seeded(HalfDead), "output", tiny.PLAIN)
     target = cut(images(2)).detach()
     with pytest.raises(NetworkError, match="first stage with Adam"):
-        descend(dark_start(), energy_of(cut, target), cut, [Stage(5, LBFGS())])
+        optimize(dark_start(), energy_of(cut, target), cut, [Stage(5, LBFGS())])
     start = Pixels(torch.cat([0.1 * images(1), images(1)]), (0.5,) * 3)
-    result = descend(start, energy_of(cut, target, 0), cut, [Stage(9, LBFGS())])
+    result = optimize(start, energy_of(cut, target, 0), cut, [Stage(9, LBFGS())])
     assert result.status == ("no gradient", "all steps done")
     stages = [Stage(10, Adam(0.05)), Stage(40, LBFGS())]
-    result = descend(dark_start(), energy_of(cut, target), cut, stages)
+    result = optimize(dark_start(), energy_of(cut, target), cut, stages)
     assert (result.losses[:, 0].nan_to_num(9).min(0).values < 0.05).all()
 
 
 def test_a_perfect_start_is_not_a_dead_one(target):
     cut = encoder()
     canvas = Pixels(images(3), (0.0,) * 3)
-    result = descend(canvas, Energy(((1.0, Match(target)),)), cut, [Stage(4, LBFGS())])
+    result = optimize(canvas, Energy(((1.0, Match(target)),)), cut, [Stage(4, LBFGS())])
     assert set(result.status) == {"converged"}
     torch.testing.assert_close(result.image, images(3))
 
 
 def test_priors_alone():
     cut = encoder()
-    result = descend(canvas_of(), Energy(((1.0, TotalVariation()),)), cut, [Stage(5, Adam(0.01))])
+    result = optimize(canvas_of(), Energy(((1.0, TotalVariation()),)), cut, [Stage(5, Adam(0.01))])
     assert result.target is None
     assert (result.losses[-1] < result.losses[0]).all()
     with pytest.raises(ValueError, match="no target"):
@@ -579,7 +579,7 @@ def test_the_caller_s_target_and_start_stay_as_they_are(target):
     code, start = target.clone(), images(3)
     cut = encoder()
     canvas = Pixels(start, (0.5,) * 3)
-    descend(canvas, energy_of(cut, code), cut, [Stage(5, Adam(0.1))])
+    optimize(canvas, energy_of(cut, code), cut, [Stage(5, Adam(0.1))])
     assert torch.equal(code, target)
     assert torch.equal(start, images(3))
     assert all(parameter.grad is None for parameter in canvas.parameters())
@@ -599,7 +599,7 @@ def test_jitter_shows_the_network_crops_of_a_larger_canvas_and_then_the_middle(t
         sizes.append(tuple(canvas.parameters()[0].shape[-2:]))
 
     stages = [Stage(6, Adam(1e-9), jitter=5), Stage(3, Adam(1e-9))]
-    descend(canvas, energy_of(cut, target), cut, stages, Run(seed=[1, 2, 3], callback=callback))
+    optimize(canvas, energy_of(cut, target), cut, stages, Run(seed=[1, 2, 3], callback=callback))
     assert sizes == [(20, 20)] * 6 + [(16, 16)] * 3
     grown = nn.functional.pad(views[-1], (2, 2, 2, 2), mode="replicate")
     offsets = set()
@@ -628,7 +628,7 @@ def test_projections_hold_at_every_step(target):
         assert image.min() >= 0.2
 
     stages = [Stage(6, Adam(0.2), jitter=3, projections=(ball, Box(0.2, 2.0)))]
-    descend(canvas, energy_of(cut, target), cut, stages, Run(callback=callback))
+    optimize(canvas, energy_of(cut, target), cut, stages, Run(callback=callback))
     assert max(widest) <= 0.4 + 1e-9
     assert max(widest) > 0.39
 
@@ -644,9 +644,9 @@ def test_l_bfgs_refuses_jitter_and_projections():
 def test_settings_that_make_no_sense(target):
     cut = encoder()
     with pytest.raises(ConfigError, match="at least one stage"):
-        descend(canvas_of(), energy_of(cut, target), cut, [])
+        optimize(canvas_of(), energy_of(cut, target), cut, [])
     for steps, jitter in ((0, 1), (5, 0)):
         with pytest.raises(ConfigError, match="at least 1 step and jitter 1"):
             Stage(steps, Adam(), jitter)
     with pytest.raises(ConfigError, match="2 seeds for 3 samples"):
-        descend(canvas_of(), energy_of(cut, target), cut, [Stage(1, Adam())], Run(seed=[1, 2]))
+        optimize(canvas_of(), energy_of(cut, target), cut, [Stage(1, Adam())], Run(seed=[1, 2]))
