@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
-from netinvert.evaluation.probes import FOLDS, RIDGES, probe, question_of, ridge
 from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
 from netinvert.experiments import audit_report as audit_page
 from netinvert.experiments import inversions
@@ -93,160 +92,6 @@ def test_unrelated_queries_are_found_at_chance():
 def test_a_small_gallery_has_no_first_five():
     codes = torch.eye(4)
     assert [rate.top for rate in retrieve(codes, codes, torch.arange(4), "L2").rates] == [1]
-
-
-# -- probes --------------------------------------------------------------------------------------------
-
-
-def test_ridge_is_the_textbook_solution_and_its_choice_is_leave_one_out():
-    source = torch.Generator().manual_seed(3)
-    train = torch.randn(12, 4, generator=source, dtype=torch.float64)
-    targets = train[:, :1, None] + 0.7 * torch.randn(12, 1, 1, generator=source, dtype=torch.float64)
-    test = torch.randn(5, 4, generator=source, dtype=torch.float64)
-    mean, deviation = train.mean(0), train.std(0, correction=0)
-    rows, others = (train - mean) / deviation / 2, (test - mean) / deviation / 2
-
-    def solve(rows, targets, weight):
-        full = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], 1)
-        penalty = weight * torch.eye(full.shape[1], dtype=rows.dtype)
-        penalty[-1, -1] = 0  # the intercept is free
-        return torch.linalg.solve(full.T @ full + penalty, full.T @ targets)
-
-    def left_out(weight):
-        total = 0.0
-        for row in range(12):
-            kept = [other for other in range(12) if other != row]
-            line = solve(rows[kept], targets[kept, 0], weight)
-            total += (rows[row] @ line[:-1] + line[-1] - targets[row, 0]).square().item()
-        return total
-
-    weight = min(RIDGES, key=left_out)
-    assert weight not in (RIDGES[0], RIDGES[-1])
-    line = solve(rows, targets[:, 0], weight)
-    torch.testing.assert_close(ridge(train, targets, test)[:, 0], others @ line[:-1] + line[-1])
-
-
-def test_problems_do_not_disturb_one_another():
-    source = torch.Generator().manual_seed(5)
-    train, test = (torch.randn(count, 30, generator=source, dtype=torch.float64) for count in (15, 4))
-    targets = torch.randn(15, 6, 2, generator=source, dtype=torch.float64)
-    alone = torch.cat([ridge(train, targets[:, [k]], test) for k in range(6)], 1)
-    torch.testing.assert_close(ridge(train, targets, test), alone)
-
-
-def test_a_probe_reads_what_is_there_and_not_what_is_not():
-    source = torch.Generator().manual_seed(2)
-    codes = torch.randn(60, 40, generator=source)
-    there = question_of(Attribute("a", tuple(str(v) for v in codes[:, 3].tolist()), True), None, 99, 0)
-    classes = question_of(
-        Attribute("b", tuple("xyz"[int(v > -0.4) + int(v > 0.4)] for v in codes[:, 5]), False), None, 99, 0
-    )
-    absent = torch.randn(60, generator=source)
-    nothing = question_of(Attribute("c", tuple(str(v) for v in absent.tolist()), True), None, 99, 0)
-    reading = probe(codes, there)
-    assert reading.score > 0.4
-    assert reading.p == 0.01
-    assert reading.chance < 0.05
-    reading = probe(codes, classes)
-    assert reading.p == 0.01
-    assert reading.score > 0.5
-    assert abs(reading.chance - 1 / 3) < 0.05
-    assert not probe(codes, nothing).above_chance
-    # Learned from these codes and read from others that hold nothing of them.
-    assert not probe(codes, there, torch.randn(60, 40, generator=source)).above_chance
-
-
-def test_a_probe_sees_no_label_of_its_test_rows():
-    """Were labels of the same photograph in training, any could be read; grouped folds keep them out."""
-    source = torch.Generator().manual_seed(4)
-    codes = torch.randn(10, 50, generator=source).repeat_interleave(5, 0)
-    codes += 0.01 * torch.randn(codes.shape, generator=source)
-    labels = torch.randn(10, generator=source).repeat_interleave(5)
-    attribute = Attribute("a", tuple(map(str, labels.tolist())), True)
-    photograph = Attribute("photograph", tuple(str(row // 5) for row in range(50)), False)
-    assert probe(codes, question_of(attribute, None, 49, 0)).score > 0.95
-    grouped = question_of(attribute, photograph, 49, 0)
-    assert not probe(codes, grouped).above_chance
-    assert sorted(torch.cat(grouped.folds).tolist()) == list(range(50))
-    for fold in grouped.folds:
-        assert len(fold) == 10
-        assert len({row // 5 for row in fold.tolist()}) == 2  # whole photographs
-    for shuffle in grouped.shuffles:
-        assert sorted(shuffle.tolist()) == list(range(50))
-        assert all(len({row // 5 for row in part}) == 1 for part in shuffle.view(10, 5).tolist())
-
-
-def test_chance_is_that_of_guessing_where_classes_cluster():
-    """Four crops of each photograph look alike: shuffled labels must not fare worse than a guess for that."""
-    source = torch.Generator().manual_seed(8)
-    codes = torch.randn(11, 60, generator=source).repeat_interleave(4, 0)
-    codes += 0.3 * torch.randn(codes.shape, generator=source)
-    photograph = Attribute("photograph", tuple(str(row // 4) for row in range(44)), False)
-    question = question_of(photograph, photograph, 200, 0)
-    for fold in question.folds:
-        assert all(sorted(shuffle[fold].tolist()) == fold.tolist() for shuffle in question.shuffles)
-    reading = probe(codes, question)
-    assert reading.score == 1
-    assert abs(reading.chance - 1 / 11) < 0.02
-
-
-@pytest.mark.parametrize("kind", ["classes", "rare class", "numbers", "grouped numbers"])
-def test_p_is_fair_where_there_is_nothing_to_read(kind):
-    source = torch.Generator().manual_seed(9)
-    low, chances = 0, []
-    for seed in range(60):
-        codes = torch.randn(10, 20, generator=source).repeat_interleave(4, 0)
-        codes += 0.3 * torch.randn(codes.shape, generator=source)
-        numbers = torch.randn(40, generator=source)
-        if kind == "grouped numbers":
-            numbers = torch.randn(10, generator=source).repeat_interleave(4)
-        values = tuple(map(str, numbers.tolist()))
-        if "class" in kind:
-            edge = -1.0 if kind == "rare class" else 0.0
-            values = tuple("ab"[int(number > edge)] for number in numbers)
-        blocks = Attribute("g", tuple(str(row // 4) for row in range(40)), False)
-        question = question_of(
-            Attribute("x", values, "numbers" in kind), blocks if "grouped" in kind else None, 39, seed
-        )
-        reading = probe(codes, question)
-        low += reading.p <= 0.2
-        chances.append(reading.chance)
-    assert 3 <= low <= 23  # 12 are expected; less than 1 in 1000 lie outside by chance
-    if "class" in kind:
-        assert abs(sum(chances) / len(chances) - 0.5) < 0.03
-
-
-def test_folds_hold_every_class_and_every_row_once():
-    values = ["a"] * 9 + ["b"] * 4 + ["c"] * 7 + [None] + ["single"]
-    question = question_of(Attribute("x", tuple(values), False), None, 20, 0)
-    assert question.classes == ("a", "b", "c")
-    assert question.rows.tolist() == list(range(20))
-    assert len(question.folds) == 4
-    assert sorted(torch.cat(question.folds).tolist()) == list(range(20))
-    for fold in question.folds:
-        assert {question.labels[row].item() for row in fold} == {0, 1, 2}
-    assert "1 unknown" in question.remark
-    assert "1 classes of a single code" in question.remark
-
-
-def test_a_class_within_one_group_leaves_groups_out_and_says_so():
-    attribute = Attribute("photograph", tuple("aaaabbbbcccc"), False)
-    question = question_of(attribute, attribute, 20, 0)
-    assert "3 classes lie within one group" in question.remark
-    assert all({question.labels[row].item() for row in fold} == {0, 1, 2} for fold in question.folds)
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ("a" * 12, "equal"),
-        ("ab" * 3, "too few"),
-        ([None] * 12, "equal"),
-        ("abcdefghijkl", "no two codes share"),
-    ],
-)
-def test_what_cannot_be_read_is_told(values, reason):
-    assert reason in question_of(Attribute("x", tuple(values), False), None, 20, 0)
 
 
 # -- attributes ----------------------------------------------------------------------------------------
@@ -460,4 +305,3 @@ def test_subjects_that_cannot_be_audited():
 def test_shown_codes_are_evenly_spaced():
     assert shown_of(5, 12) == [0, 1, 2, 3, 4]
     assert shown_of(24, 12) == list(range(0, 24, 2))
-    assert FOLDS == 5

@@ -8,15 +8,6 @@ import torch
 import netinvert.experiments.kept.measure as kept_module
 from netinvert import Network, Preprocessing
 from netinvert.errors import CodeError, ConfigError, OutputError
-from netinvert.evaluation.ridge import (
-    FOLDS,
-    Standard,
-    about_groups,
-    explained,
-    held_out,
-    inner_products,
-    squared,
-)
 from netinvert.experiments.kept.changes import chroma, contrasted, hue_rotated, moved, painted, resized
 from netinvert.experiments.kept.measure import Settings, checked_decoders, measure_kept
 from netinvert.experiments.kept.measures import (
@@ -181,76 +172,6 @@ def test_shuffled_labels_are_the_same_labels():
     assert sorted(mixed.flatten().tolist()) == truth.flatten().tolist()
     assert not torch.equal(mixed, truth)
     assert not torch.equal(mixed[:, 0] % 4, truth[:, 0] % 4)  # settings too
-
-
-# -- probes --------------------------------------------------------------------------------------------
-
-
-def test_a_probe_finds_what_is_linear_and_nothing_in_shuffled_labels():
-    codes = torch.randn(200, 30, generator=source())
-    targets = codes @ torch.randn(30, 2, generator=source(1)) + 3
-    groups = torch.arange(50).repeat_interleave(4)
-    products = inner_products(Standard.of(codes)(codes))
-    assert explained(held_out(products, targets, groups), targets) > 0.999
-    others = targets[torch.randperm(200, generator=source(2))]
-    assert explained(held_out(products, others, groups), others) < 0.1
-
-
-def test_a_probe_is_ridge_regression():
-    """Of codes longer than there are samples, against the equations of units."""
-    codes = torch.randn(60, 8, generator=source(), dtype=torch.float64)
-    targets = codes[:, :1] + 0.5 * torch.randn(60, 1, generator=source(1), dtype=torch.float64)
-    groups = torch.arange(60)
-    found = held_out(inner_products(codes), targets, groups)
-    test = groups % FOLDS == 0
-    x, y = codes[~test] - codes[~test].mean(0), targets[~test] - targets[~test].mean(0)
-    fitting = []
-    for power in range(-4, 4):
-        ridge = 10.0**power * x.square().sum(1).mean()
-        weights = torch.linalg.solve(x.T @ x + ridge * torch.eye(8), x.T @ y)
-        fitting.append((codes[test] - codes[~test].mean(0)) @ weights + targets[~test].mean(0))
-    assert min(float((each - found[test]).abs().max()) for each in fitting) < 1e-6
-
-
-def test_a_probe_knows_nothing_of_the_groups_it_is_tried_on():
-    """Codes that tell the group and labels that hang on it: nothing can be read of groups held out."""
-    groups = torch.arange(20).repeat_interleave(5)
-    codes = torch.eye(20)[groups] + 0.01 * torch.randn(100, 20, generator=source())
-    labels = torch.randn(20, 1, generator=source(1))[groups]
-    found = held_out(inner_products(Standard.of(codes)(codes)), labels, groups)
-    assert explained(found, labels) < 0.05
-    with pytest.raises(ConfigError, match="too few"):
-        held_out(inner_products(codes), labels, groups % 4)
-
-
-def test_a_chair_can_be_compared_with_itself():
-    """A small change beside large differences of groups is read about their means alone."""
-    groups = torch.arange(40).repeat_interleave(4)
-    change = torch.randn(160, 1, generator=source())
-    codes = 20 * torch.randn(40, 30, generator=source(1))[groups] + change * torch.ones(30)
-    alone = inner_products(about_groups(codes, groups))
-    truth = about_groups(change, groups)
-    assert truth.reshape(40, 4).mean(1).abs().max() < 1e-9
-    assert explained(held_out(alone, truth, groups), truth) > 0.999
-    assert change.dtype == torch.float32
-    assert not torch.equal(truth.float(), change)  # which stays as it was
-
-
-def test_products_of_units_are_found_by_parabolas_alone():
-    codes = torch.randn(300, 3, generator=source())
-    targets = codes[:, :1] * codes[:, 1:2]
-    products, groups = inner_products(Standard.of(codes)(codes)), torch.arange(300)
-    assert explained(held_out(products, targets, groups), targets) < 0.1
-    assert explained(held_out(squared(products), targets, groups), targets) > 0.99
-
-
-def test_a_probe_reads_other_codes_of_the_same_objects():
-    codes = torch.randn(100, 5, generator=source())
-    targets, groups = codes[:, :1], torch.arange(100)
-    standard = Standard.of(codes)
-    seen = inner_products(standard(0.5 * codes), standard(codes))
-    found = held_out(inner_products(standard(codes)), targets, groups, seen)
-    assert float((found[:, 0] / targets[:, 0]).median()) == pytest.approx(0.5, abs=0.05)
 
 
 # -- scenes and the whole ------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
-"""What a linear probe reads from codes: ridge regression in closed form, cross-validated, against chance.
+"""Linear probes: what ridge regression (scikit-learn) reads from codes of samples it was not fitted on.
 
-Chance is measured, not assumed: the same probe, folds and choice of the ridge on shuffled labels.
+Two protocols. :func:`probe` cross-validates an attribute of a few codes against its own permutation baseline
+(the same probe, folds and choice of the penalty on shuffled labels). :func:`held_out` reads targets of whole
+held-out groups from the matrix of inner products of codes, so that a code may be far longer than there are
+samples. Needs the extra ``probes``.
 """
 
 from __future__ import annotations
@@ -9,16 +12,32 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from netinvert.errors import ConfigError, MissingExtraError
 from netinvert.evaluation.attributes import Attribute
 
-RIDGES = tuple(10.0**power for power in range(-2, 4))
-"""Tried in each fold on its training rows, in units of a code's mean squared norm; leave-one-out decides."""
 FOLDS = 5
 LEAST = 10
 """Fewer rows than these say nothing."""
+PENALTIES = tuple(10.0**power for power in range(-4, 4))
+"""Of :func:`held_out`, times the mean squared length of the codes about their mean; the fold after the test
+fold, which is not fitted on, decides."""
+PROBE_PENALTIES = PENALTIES[2:]
+"""Of :func:`probe`, in units of a code's mean squared norm; leave-one-out on the training rows decides."""
+
+
+def check_installed() -> None:
+    """Raises MissingExtraError without scikit-learn, before any long work."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("linear probes", "probes") from None
+
+
+# -- attributes, against permutations ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +64,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Reading:
-    """A cross-validated score, and what shuffled labels score: mean, 95 % quantile, and the share of them
-    (with the true labels counted in) that score as high."""
+    """A cross-validated score, and its permutation baseline: what shuffled labels score, mean and 95 %
+    quantile, and the share of them (with the true labels counted in) that score as high."""
 
     score: float
     chance: float
@@ -65,14 +84,15 @@ def question_of(attribute: Attribute, groups: Attribute | None, shuffles: int, s
     Rows of one group are never in training and test of one fold, and the groups' labels are shuffled as
     blocks. If a class lies within one group, that cannot be; then groups are left out, with a remark.
     """
+    check_installed()
     rows = [row for row, value in enumerate(attribute.values) if value is not None]
     values = [str(attribute.values[row]) for row in rows]
     remark = "" if len(rows) == len(attribute.values) else f"{len(attribute.values) - len(rows)} unknown"
     if not attribute.numeric:
         rare = {value for value in set(values) if values.count(value) < 2}
         if rare:
-            kept = [index for index, value in enumerate(values) if value not in rare]
-            rows, values = [rows[index] for index in kept], [values[index] for index in kept]
+            frequent = [index for index, value in enumerate(values) if value not in rare]
+            rows, values = [rows[index] for index in frequent], [values[index] for index in frequent]
             remark = f"{remark}; {len(rare)} classes of a single code left out".removeprefix("; ")
     if len(set(values)) < 2:
         return f"{attribute.name}: all labels are equal, or no two codes share one; there is nothing to read"
@@ -81,8 +101,8 @@ def question_of(attribute: Attribute, groups: Attribute | None, shuffles: int, s
     blocks = None if groups is None else [str(groups.values[row]) for row in rows]
     if blocks is not None and (why := _ungroupable(attribute, values, blocks)):
         blocks, remark = None, f"{remark}; {why}".removeprefix("; ")
+    folds = _folds(None if attribute.numeric else values, blocks, len(values), seed)
     source = torch.Generator().manual_seed(seed)
-    folds = _folds(None if attribute.numeric else values, blocks, len(values), source)
     classes = () if attribute.numeric else tuple(sorted(set(values)))
     labels = [float(value) if attribute.numeric else classes.index(value) for value in values]
     return Question(
@@ -107,25 +127,20 @@ def _ungroupable(attribute: Attribute, values: Sequence[str], blocks: Sequence[s
 
 
 def _folds(
-    classes: Sequence[str] | None, blocks: Sequence[str] | None, count: int, source: torch.Generator
+    classes: Sequence[str] | None, blocks: Sequence[str] | None, count: int, seed: int
 ) -> tuple[Tensor, ...]:
     """Test rows of each fold: whole groups, or else even shares of each class."""
-    order = torch.randperm(count, generator=source).tolist()
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+
+    places = np.zeros((count, 1))
     if blocks is not None:
-        members: dict[str, list[int]] = {}
-        for row in order:
-            members.setdefault(blocks[row], []).append(row)
-        folds: list[list[int]] = [[] for _ in range(min(FOLDS, len(members)))]
-        for block in sorted(members.values(), key=len, reverse=True):
-            min(folds, key=len).extend(block)
+        splits = GroupKFold(min(FOLDS, len(set(blocks)))).split(places, groups=blocks)
+    elif classes is not None:
+        least = min(map(list(classes).count, set(classes)))
+        splits = StratifiedKFold(min(FOLDS, least), shuffle=True, random_state=seed).split(places, classes)
     else:
-        least = count if classes is None else min(map(list(classes).count, set(classes)))
-        folds = [[] for _ in range(min(FOLDS, least))]
-        if classes is not None:
-            order.sort(key=lambda row: classes[row])  # stable: shuffled within each class
-        for position, row in enumerate(order):
-            folds[position % len(folds)].append(row)
-    return tuple(torch.tensor(sorted(fold)) for fold in folds)
+        splits = KFold(FOLDS, shuffle=True, random_state=seed).split(places)
+    return tuple(torch.from_numpy(test) for _, test in splits)
 
 
 def _shuffle(blocks: Sequence[str] | None, folds: Sequence[Tensor], source: torch.Generator) -> Tensor:
@@ -165,7 +180,8 @@ def probe(train: Tensor, question: Question, test: Tensor | None = None) -> Read
     for fold in question.folds:
         learning = torch.ones(count, dtype=torch.bool)
         learning[fold] = False
-        read[fold] = ridge(known[learning], targets[learning], seen[fold])
+        flat = ridge(known[learning], targets[learning].flatten(1), seen[fold])
+        read[fold] = flat.view(len(fold), *targets.shape[1:])
         plain[fold] = targets[learning].mean(0)
     if question.classes:
         # As if all classes were equally common, for so the score counts them.
@@ -173,42 +189,28 @@ def probe(train: Tensor, question: Question, test: Tensor | None = None) -> Read
         scores = _balanced(likely.argmax(-1), labels, len(question.classes))
     else:
         scores = 1 - ((read - targets).square().sum((0, 2)) / (plain - targets).square().sum((0, 2)))
-    true, shuffled = scores[0].item(), scores[1:]
-    p = (1 + int((shuffled >= true - 1e-12).sum())) / (1 + len(shuffled))
-    return Reading(true, shuffled.mean().item(), shuffled.quantile(0.95).item(), p)
+    true, baseline = scores[0].item(), scores[1:]
+    p = (1 + int((baseline >= true - 1e-12).sum())) / (1 + len(baseline))
+    return Reading(true, baseline.mean().item(), baseline.quantile(0.95).item(), p)
 
 
 def ridge(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:
-    """Predictions (m, P, C) for ``test`` (m, D), learned from ``train`` (n, D) with targets (n, P, C).
+    """Predictions (m, T) for ``test`` (m, D), learned from ``train`` (n, D) with targets (n, T).
 
-    Features are standardised by the training rows; the intercept is free; each of the P problems has the one
-    of RIDGES with the least leave-one-out error on the training rows.
+    Units are standardised by the training rows (dead ones give nothing), the intercept is free; each target
+    has the one of PROBE_PENALTIES with the least leave-one-out error.
     """
-    count = len(train)
-    mean, deviation = train.mean(0), train.std(0, correction=0)
-    live = deviation > 1e-9 * deviation.max().clamp_min(1e-300)
-    if not bool(live.any()):
-        return targets.mean(0).expand(len(test), -1, -1)
-    scale = deviation[live] * math.sqrt(int(live.sum()))
-    rows, others = (train - mean)[:, live] / scale, (test - mean)[:, live] / scale
-    values, vectors = torch.linalg.eigh(rows @ rows.T)
-    values = values.clamp_min(0)
-    offset = targets.mean(0)
-    centred = targets - offset
-    projected = vectors.T @ centred.flatten(1)
-    least = torch.full(targets.shape[1:2], torch.inf, dtype=targets.dtype)
-    best = torch.empty(len(test), *targets.shape[1:], dtype=targets.dtype)
-    for weight in RIDGES:
-        share = values / (values + weight)
-        leverage = (vectors.square() * share).sum(1) + 1 / count
-        fitted = (vectors @ (share[:, None] * projected)).view_as(targets)
-        residual = (centred - fitted) / (1 - leverage).clamp_min(1e-12)[:, None, None]
-        error = residual.square().sum((0, 2))
-        dual = vectors @ (projected / (values + weight)[:, None])
-        found = (others @ (rows.T @ dual)).view_as(best)
-        best = torch.where((error < least)[:, None], found, best)
-        least = torch.minimum(error, least)
-    return best + offset
+    from sklearn.linear_model import RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(train.numpy())
+    live = scaler.scale_ > 1e-9 * np.sqrt(scaler.var_.max())
+    live &= scaler.var_ > 0
+    if not live.any():
+        return targets.mean(0).expand(len(test), -1)
+    rows, others = (scaler.transform(each.numpy())[:, live] / math.sqrt(live.sum()) for each in (train, test))
+    model = RidgeCV(alphas=PROBE_PENALTIES, alpha_per_target=True).fit(rows, targets.numpy())
+    return torch.from_numpy(model.predict(others)).reshape(len(test), -1)
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -219,3 +221,104 @@ def _balanced(read: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The mean over classes of the share of their rows that are read right, for each of P columns."""
     right = _one_hot(labels, classes) * (read == labels)[..., None]
     return (right.sum(0) / _one_hot(labels, classes).sum(0)).mean(-1)
+
+
+# -- held-out groups, from inner products --------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Units of codes to mean 0 and deviation 1; dead units give nothing."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, codes: Tensor) -> Standard:
+        """From codes (n, ...)."""
+        flat = codes.flatten(1)
+        return cls(flat.mean(0), flat.std(0))
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """(n, D)."""
+        centred = codes.flatten(1) - self.mean
+        return torch.where(self.std > 1e-6, centred / self.std.clamp_min(1e-6), torch.zeros(()))
+
+
+def inner_products(codes: Tensor, others: Tensor | None = None) -> Tensor:
+    """(m, n) of codes (m, D) with others (n, D), themselves if not given; float64, over D."""
+    right = codes if others is None else others
+    return codes.double() @ right.double().T / codes.shape[1]
+
+
+def quadratic_kernel(products: Tensor) -> Tensor:
+    """The products (n, n) of codes with all products of two of their units added: lines become parabolas."""
+    return (1 + products / products.diagonal().mean()).square()
+
+
+def held_out(products: Tensor, targets: Tensor, groups: Tensor, seen: Tensor | None = None) -> Tensor:
+    """What kernel ridge regression says of every sample's targets (n, T) when its group was not fitted on.
+
+    ``products`` (n, n) of the codes, ``groups`` (n,) whole numbers. ``seen`` (n, n): products of other codes,
+    one a sample, with the codes; it is from these that the targets are then read. The penalty is chosen on
+    the fold after the test fold, by a probe that saw neither.
+
+    Raises ConfigError for fewer groups than folds, MissingExtraError without scikit-learn.
+    """
+    check_installed()
+    fold, truth = group_folds(groups).numpy(), targets.double().numpy()
+    kernel = products.double().numpy()
+    read_from = kernel if seen is None else seen.double().numpy()
+    found = np.empty_like(truth)
+    for index in range(FOLDS):
+        test, check = fold == index, fold == (index + 1) % FOLDS
+        train, fit = ~test, ~test & ~check
+        errors = [
+            np.square(_read(kernel, truth, fit, kernel[check], penalty) - truth[check]).sum()
+            for penalty in PENALTIES
+        ]
+        best = PENALTIES[int(np.argmin(errors))]
+        found[test] = _read(kernel, truth, train, read_from[test], best)
+    return torch.from_numpy(found)
+
+
+def _read(
+    kernel: np.ndarray, truth: np.ndarray, fit: np.ndarray, rows: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Targets of samples with ``rows`` of products, by a probe fitted on the samples in ``fit``."""
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.preprocessing import KernelCenterer
+
+    inside = kernel[np.ix_(fit, fit)]
+    centre = KernelCenterer().fit(inside)
+    centred, offset = centre.transform(inside), truth[fit].mean(0)
+    model = KernelRidge(alpha=penalty * centred.diagonal().mean() + 1e-12, kernel="precomputed")
+    model.fit(centred, truth[fit] - offset)
+    found: np.ndarray = model.predict(centre.transform(rows[:, fit])) + offset
+    return found
+
+
+def group_folds(groups: Tensor) -> Tensor:
+    """The fold (n,) of every sample: groups in turn. Raises ConfigError for fewer groups than folds."""
+    names, places = torch.unique(groups, return_inverse=True)
+    if len(names) < FOLDS:
+        raise ConfigError(f"{len(names)} objects are too few to hold some out: give {FOLDS} or more")
+    fold: Tensor = places % FOLDS
+    return fold
+
+
+def within_groups(rows: Tensor, groups: Tensor) -> Tensor:
+    """Rows (n, ...) less the mean of their group."""
+    found = rows.double().clone()
+    for group in set(groups.tolist()):
+        own = groups == group
+        found[own] -= found[own].mean(0)
+    return found
+
+
+def r2(found: Tensor, targets: Tensor) -> float:
+    """The share of the targets' variance that is found, all columns together: 1 all, 0 no better than their
+    mean, below 0 worse."""
+    truth = targets.double()
+    left = (found - truth).square().sum()
+    return float(1 - left / (truth - truth.mean(0)).square().sum())

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.evaluate import judge_of
-from netinvert.evaluation.ridge import Standard, about_groups, explained, held_out, inner_products, squared
+from netinvert.evaluation.probes import (
+    Standard,
+    check_installed,
+    held_out,
+    inner_products,
+    quadratic_kernel,
+    r2,
+    within_groups,
+)
 from netinvert.experiments.kept.measures import (
     MEASURES,
     Agreement,
@@ -102,6 +110,7 @@ def measure_kept(
         LayerError: a layer that the network does not have.
         MissingExtraError: without the extra scenes.
     """
+    check_installed()
     encoders = {layer: Encoder(network, layer) for layer in layers}
     by_layer = checked_decoders(encoders, decoders)
     renders = render(settings.chairs, settings.seed)
@@ -201,10 +210,10 @@ def _kept(
     others = shuffled(one.truth, _generator(seed)).flatten(0, 1)
     standard = Standard.of(codes)(codes)
     products = inner_products(standard)
-    absolute, curved = (held_out(each, truth, one.chairs) for each in (products, squared(products)))
+    absolute, curved = (held_out(each, truth, one.chairs) for each in (products, quadratic_kernel(products)))
     if ATTRIBUTES[one.name].kind == "value":
-        truth, others = (about_groups(each, one.chairs) for each in (truth, others))
-        products = inner_products(about_groups(standard, one.chairs))
+        truth, others = (within_groups(each, one.chairs) for each in (truth, others))
+        products = inner_products(within_groups(standard, one.chairs))
     read, by_chance = (held_out(products, each, one.chairs) for each in (truth, others))
     before, after = (in_chunks(encoder, images).flatten(1) for images in one.steps)
     shown = None
@@ -218,10 +227,10 @@ def _kept(
             for found, each in ((read, truth), (by_chance, others))
         )
     return Kept(
-        probe=explained(read, truth),
-        probe_by_chance=explained(by_chance, others),
-        absolute=explained(absolute, one.truth.flatten(0, 1)),
-        curved=explained(curved, one.truth.flatten(0, 1)),
+        probe=r2(read, truth),
+        probe_by_chance=r2(by_chance, others),
+        absolute=r2(absolute, one.truth.flatten(0, 1)),
+        curved=r2(curved, one.truth.flatten(0, 1)),
         change=float((after - before).norm(dim=1).mean()) / distance,
         right=right,
         right_by_chance=right_by_chance,

@@ -1,0 +1,175 @@
+"""The house in figures: size, walks, names, extension, start-up. ``python tools/house.py [--json FILE]``.
+
+Walks count the files of netinvert in which a function is called while a user's call runs, imports left out
+(``sys.setprofile``). Names are counted over all rooms: a public function or class is to be defined once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import collections
+import contextlib
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parents[1]
+SRC = ROOT / "src" / "netinvert"
+
+
+def size() -> dict[str, object]:
+    """Lines and files of the package, and by room."""
+    lines = {path: len(path.read_text().splitlines()) for path in SRC.rglob("*.py")}
+    rooms: collections.Counter[str] = collections.Counter()
+    for path, count in lines.items():
+        inside = path.relative_to(SRC).parts
+        rooms[inside[0] if len(inside) > 1 else "top level"] += count
+    longest = max(lines, key=lambda path: lines[path])
+    return {
+        "lines": sum(lines.values()),
+        "files": len(lines),
+        "longest": f"{longest.relative_to(SRC)} ({lines[longest]})",
+        "rooms": dict(sorted(rooms.items())),
+    }
+
+
+def repeated_names() -> dict[str, list[str]]:
+    """Public functions and classes that more than one file defines."""
+    where = collections.defaultdict(list)
+    for path in sorted(SRC.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                where[node.name].append(str(path.relative_to(SRC)))
+    return {name: places for name, places in sorted(where.items()) if len(places) > 1}
+
+
+def files_entered(call: Callable[[], object]) -> list[str]:
+    """The package's files in which a function is called, but for module bodies."""
+    entered: set[str] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        name = frame.f_code.co_filename
+        # CO_OPTIMIZED marks functions: the bodies of modules and classes run at import
+        if event == "call" and name.startswith(str(SRC)) and frame.f_code.co_flags & 1:
+            entered.add(str(Path(name).relative_to(SRC)))
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return sorted(entered)
+
+
+def walks() -> dict[str, list[str]]:
+    """Files entered by the two commands and the one call that most users need."""
+    import netinvert as ni
+    from netinvert.cli import main
+
+    def command(line: str) -> Callable[[], object]:
+        def run() -> None:
+            before = sys.argv
+            sys.argv = ["netinvert", *line.split()]
+            try:
+                with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+                    main()
+            finally:
+                sys.argv = before
+
+        return run
+
+    with tempfile.TemporaryDirectory() as folder:
+        chair = SRC / "data" / "chair.png"
+        out = f"--out {folder}"
+        found = {
+            "invert": files_entered(command(f"invert {chair} -n posenet -l relu3 --steps 5 {out}/invert")),
+            "decode": files_entered(command(f"decode {chair} -d posenet-fc6 {out}/decode")),
+        }
+        assert (Path(folder) / "invert" / "manifest.json").exists(), "the walk of invert has failed"
+        assert (Path(folder) / "decode" / "manifest.json").exists(), "the walk of decode has failed"
+    encoder = ni.Encoder(ni.load_network("posenet"), "relu3")
+    code = encoder(ni.read_image(chair))
+    found["ni.invert"] = files_entered(lambda: ni.invert(encoder, code, steps=5))
+    return found
+
+
+def extension_lines() -> dict[str, int]:
+    """Lines between ``# begin`` and ``# end`` of the exercises that tests run and the docs show."""
+    found = {}
+    for path in sorted((ROOT / "tests").rglob("test_extending.py")):
+        name, count = "", 0
+        for line in path.read_text().splitlines():
+            if line.strip().startswith("# begin "):
+                name, count = line.strip().removeprefix("# begin "), 0
+            elif line.strip() == "# end" and name:
+                found[name], name = count, ""
+            elif name and line.strip():
+                count += 1
+    return found
+
+
+def rerun() -> dict[str, list[str]]:
+    """Commands that write, and those of them that ``rerun`` repeats."""
+    from netinvert.cli.commands import COMMANDS
+
+    writing = [name for name, command in COMMANDS.items() if command.writes]
+    return {"writes": writing, "repeats": [name for name in writing if COMMANDS[name].repeats]}
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """User and system time of a command in a fresh process; the least of three."""
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "netinvert", *arguments], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return min(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    arguments = parser.parse_args()
+    entered = walks()
+    figures = {
+        "size": size(),
+        "repeated names": repeated_names(),
+        "walks": entered,
+        "extension lines": extension_lines(),
+        "rerun": rerun(),
+        "CPU seconds": {option: round(cpu_seconds(option), 2) for option in ("--help", "--version")},
+    }
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    facts = figures["size"]
+    print(f"lines, files           {facts['lines']:,} in {facts['files']}, longest {facts['longest']}")
+    print(
+        "by room               ",
+        ", ".join(f"{room} {count:,}" for room, count in figures["size"]["rooms"].items()),
+    )
+    print("files entered         ", ", ".join(f"{name} {len(files)}" for name, files in entered.items()))
+    print("names defined twice   ", len(figures["repeated names"]), ", ".join(figures["repeated names"]))
+    print(
+        "lines of an extension ",
+        ", ".join(f"{name} {count}" for name, count in figures["extension lines"].items()),
+    )
+    print(f"rerun repeats          {len(figures['rerun']['repeats'])} of {len(figures['rerun']['writes'])}")
+    print(
+        "CPU seconds           ",
+        ", ".join(f"{name} {value}" for name, value in figures["CPU seconds"].items()),
+    )
+
+
+if __name__ == "__main__":
+    main()
