@@ -1,0 +1,383 @@
+"""Plots: series of numbers drawn by matplotlib, the same bytes each time, without any global state."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1f6fb4", "#d1702a", "#3c8d40", "#8b5fb0", "#c23b4b", "#8a6d3b", "#2a9d9d", "#666666", "#c76aa8")
+NARROW = 3.75
+"""The width of a plot for a phone, in inches."""
+_GREY, _LINES = "#777777", "#e4e4e8"
+_MOST_THIN_LINES = 50
+_LONGEST = 24
+"""Letters of a name below an axis."""
+_MOST_POINTS = 20_000
+"""Plots of more points go into pages as pixels."""
+
+Numbers = Sequence[float | None] | NDArray[Any] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Points (x, y), joined by a ``line`` ("" for none); x are numbers, or names that are set side by side.
+
+    ``low`` and ``high`` are the ends of intervals around y. ``labels`` stand beside the points. ``line`` and
+    ``marker`` are matplotlib's. ``bars`` draws bars. ``thin`` is a faint line without a place in the legend.
+    ``hollow`` draws rings. Series of the same name have the same colour in all panels. None and NaN leave
+    gaps. Raises ConfigError for lengths that differ.
+    """
+
+    name: str
+    x: Sequence[float | str] | NDArray[Any] | Tensor
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+    labels: Sequence[str] = ()
+    line: str = "-"
+    marker: str = ""
+    colour: str = ""
+    width: float = 2.0
+    size: float = 6.0
+    alpha: float = 1.0
+    bars: bool = False
+    thin: bool = False
+    hollow: bool = False
+
+    def __post_init__(self) -> None:
+        given = [one for one in (self.y, self.low, self.high, self.labels or None) if one is not None]
+        if any(len(one) != len(self.x) for one in given):
+            raise ConfigError(f"the series {self.name!r} has x, y, intervals or labels of different lengths")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Series on the same axes. ``levels`` are horizontal lines by name, such as floors and ceilings."""
+
+    series: Sequence[Series]
+    title: str = ""
+    x_label: str = ""
+    y_label: str = ""
+    x_log: bool = False
+    y_log: bool = False
+    y_range: tuple[float | None, float | None] = (None, None)
+    x_margin: float = 0.05
+    levels: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """Panels side by side, at most ``columns`` a row, with one legend; on a phone one below the other.
+
+    Instead of panels, ``draw`` may be a function that draws on an empty matplotlib figure of ``size`` inches;
+    it is called again with a figure that is NARROW inches wide. Raises ConfigError without either.
+
+    >>> plot = Plot([Panel([Series("loss", [1, 2, 3], [3.0, 2.0, 1.5])], x_label="step", y_log=True)])
+    >>> plot.png() == plot.png()
+    True
+    """
+
+    panels: Sequence[Panel] = ()
+    title: str = ""
+    columns: int = 2
+    size: tuple[float, float] | None = None
+    draw: Callable[[Figure], None] | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.panels) == (self.draw is not None):
+            raise ConfigError("a plot has either panels or a function that draws it")
+
+    @property
+    def points(self) -> int:
+        """How many there are to draw."""
+        return sum(len(series.x) for panel in self.panels for series in panel.series)
+
+    @property
+    def about(self) -> str:
+        """The title, or else what is drawn, for those who do not see it."""
+        heads = [text for panel in self.panels for text in (panel.title, panel.y_label) if text]
+        return self.title or ", ".join(dict.fromkeys(heads)) or "plot"
+
+    def png(self, narrow: bool = False) -> bytes:
+        """A PNG file's bytes."""
+        return self._drawn("png", narrow)
+
+    def svg(self, narrow: bool = False) -> bytes:
+        """An SVG file's bytes."""
+        return self._drawn("svg", narrow)
+
+    def for_page(self, narrow: bool = False) -> tuple[str, bytes]:
+        """The media type and bytes for a page."""
+        many = self.points > _MOST_POINTS
+        return ("image/png", self.png(narrow)) if many else ("image/svg+xml", self.svg(narrow))
+
+    def plain(self) -> dict[str, object]:
+        """All numbers, for JSON."""
+        return {
+            "title": self.title,
+            "panels": [
+                {"title": panel.title, "x": panel.x_label, "y": panel.y_label, "levels": panel.levels}
+                | {"series": [_plain_series(one) for one in panel.series if not one.thin]}
+                for panel in self.panels
+            ],
+        }
+
+    def _drawn(self, kind: Literal["png", "svg"], narrow: bool) -> bytes:
+        columns = 1 if narrow else min(self.columns, max(1, len(self.panels)))
+        shape = -(-len(self.panels) // columns), columns
+        width, height = self.size or self._size(shape, narrow)
+        with figure(NARROW if narrow else width, height) as made:
+            if self.draw is not None:
+                self.draw(made)
+            else:
+                self._fill(made, shape, narrow)
+            return figure_bytes(made, kind)
+
+    def _size(self, shape: tuple[int, int], narrow: bool) -> tuple[float, float]:
+        """Inches."""
+        width, height = {1: (7.2, 4.2), 2: (5.0, 4.0)}.get(shape[1], (3.1, 2.5))
+        if narrow:
+            width, height = NARROW, 2.9
+        for categories in map(_categories, self.panels):
+            if _turned(categories, narrow):  # they need a place below
+                height = max(height, 2.5 + 0.07 * min(_LONGEST, max(map(len, categories))))
+        legend = 0.22 * len(_legend_names(self.panels)) if narrow else 0.0
+        return shape[1] * width, shape[0] * height + legend
+
+    def _fill(self, made: Figure, shape: tuple[int, int], narrow: bool) -> None:
+        axes = made.subplots(*shape, squeeze=False).flatten().tolist()
+        colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(_all_names(self.panels))}
+        handles: dict[str, Any] = {}
+        for one, panel in zip(axes, self.panels, strict=False):
+            handles |= _draw_panel(one, panel, colours, narrow)
+        for one in axes[len(self.panels) :]:
+            one.axis("off")
+        if not handles:
+            return
+        labels = [_text(name, 40 if narrow else 60) for name in handles]
+        bars = any(one.bars for panel in self.panels for one in panel.series)
+        if len(self.panels) == 1 and not narrow and not bars and len(handles) < 7:
+            axes[0].legend(list(handles.values()), labels, frameon=False)
+        else:
+            longest = max(map(len, labels))
+            across = 1 if narrow else max(1, min(len(labels), int(14 * made.get_figwidth() / (longest + 6))))
+            where: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "fontsize": 9}
+            made.legend(list(handles.values()), labels, ncols=across, **where)
+
+
+# -- drawing -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def figure(width: float = 7.2, height: float = 4.2) -> Iterator[Figure]:
+    """An empty matplotlib figure in inches, drawn off screen and with matplotlib's own settings.
+
+    Draw on it, and take ``figure_bytes`` of it, inside the ``with``.
+    """
+    import matplotlib as mpl  # noqa: PLC0415  (slow to import)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    # SVG names its parts by random numbers unless they are salted.
+    with mpl.rc_context({**ours, "svg.hashsalt": "netinvert"}):
+        made = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        FigureCanvasAgg(made)
+        yield made
+
+
+def figure_bytes(made: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
+    """The figure as a file's bytes, the same each time."""
+    buffer = io.BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # of names in other scripts
+        made.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def dress(axes: Axes) -> None:
+    """A pale grid behind what is drawn, and no frame."""
+    axes.grid(True, which="major", color=_LINES, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bool) -> dict[str, Any]:
+    """Draw a panel; gives what stands in the legend by name."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    categories = _categories(panel)
+    bars = [one for one in panel.series if one.bars]
+    handles: dict[str, Any] = {}
+    for one in panel.series:
+        x = np.array([categories.index(str(each)) for each in one.x]) if categories else _floats(one.x)
+        y, colour = _floats(one.y, panel.y_log), one.colour or colours.get(one.name, _GREY)
+        ends = None if one.low is None or one.high is None else (_floats(one.low), _floats(one.high))
+        if one.bars:
+            step = 0.8 / len(bars)
+            x = x + step * (bars.index(one) - (len(bars) - 1) / 2)
+            drawn: Any = axes.bar(x, y, step, color=colour, alpha=one.alpha)
+        elif one.thin:
+            axes.plot(x, y, one.line, color=colour, linewidth=0.6, alpha=0.3)
+            continue
+        else:
+            face = "none" if one.hollow else colour
+            style: dict[str, Any] = {
+                "linestyle": one.line or "none",
+                "marker": one.marker or None,
+                "markersize": one.size,
+            }
+            (drawn,) = axes.plot(
+                x, y, color=colour, linewidth=one.width, alpha=one.alpha, markerfacecolor=face, **style
+            )
+        if ends is not None and one.line and not one.bars:
+            axes.fill_between(x, *ends, color=colour, alpha=0.15, linewidth=0)
+        elif ends is not None:
+            sides = np.maximum(0, np.stack([y - ends[0], ends[1] - y]))
+            axes.errorbar(x, y, sides, color="#1c1c1e" if one.bars else colour, fmt="none", capsize=3)
+        for label, *at in zip(one.labels, x, y, strict=False):
+            if label and np.isfinite(at).all():
+                how: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, 5), "fontsize": 7.5}
+                axes.annotate(_text(label, 24), (at[0], at[1]), color=colour, **how)
+        if one.name:
+            handles.setdefault(one.name, drawn)
+    for name, level in (panel.levels or {}).items():
+        styles = ("-.", ":", "--", (0, (1, 3)))
+        style_ = styles[list(panel.levels or {}).index(name) % len(styles)]
+        handles[name] = axes.axhline(level, color=_GREY, linewidth=1, linestyle=style_, zorder=1)
+    _dress_panel(axes, panel, categories, narrow)
+    if not categories and not panel.x_log and all(_whole(one.x) for one in panel.series):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return handles
+
+
+def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bool) -> None:
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415  (slow to import)
+
+    series = panel.series
+    if panel.y_log and any(np.isfinite(_floats(one.y, True)).any() for one in series):
+        axes.set_yscale("log")
+    if panel.x_log and not categories and any(np.isfinite(_floats(one.x, True)).any() for one in series):
+        axes.set_xscale("log")
+        x = np.concatenate([_floats(one.x, True) for one in series])
+        if np.nanmax(x) < 100 * np.nanmin(x):  # powers of ten alone would be too few
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
+    axes.margins(x=panel.x_margin)
+    axes.set_xlabel(_text(panel.x_label, 50 if narrow else 90))
+    axes.set_ylabel(_text(panel.y_label, 50 if narrow else 70))
+    axes.set_title(_text(panel.title, 45 if narrow else 80), fontsize=11, loc="left")
+    axes.set_ylim(*panel.y_range) if panel.y_range != (None, None) else None
+    if categories:
+        turned = _turned(categories, narrow)
+        labels = [_text(_middle_left_out(name), _LONGEST) for name in categories]
+        angle: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+        axes.set_xticks(range(len(categories)), labels, **(angle if turned else {}))
+    dress(axes)
+    if any(one.bars for one in series):
+        axes.grid(False, axis="x")
+
+
+def _turned(categories: Sequence[str], narrow: bool) -> bool:
+    return sum(map(len, categories)) > (24 if narrow else 40)
+
+
+def _middle_left_out(name: str) -> str:
+    """Of a layer's name the end says most."""
+    return name if len(name) <= _LONGEST else f"{name[:8]}…{name[-15:]}"
+
+
+def _categories(panel: Panel) -> list[str]:
+    """The names along x, in the order in which they come; none if x are numbers."""
+    every = [each for one in panel.series for each in one.x]
+    return list(dict.fromkeys(map(str, every))) if any(isinstance(each, str) for each in every) else []
+
+
+def _all_names(panels: Sequence[Panel]) -> list[str]:
+    return list(
+        dict.fromkeys(one.name for panel in panels for one in panel.series if one.name and not one.colour)
+    )
+
+
+def _legend_names(panels: Sequence[Panel]) -> list[str]:
+    names = [one.name for panel in panels for one in panel.series if one.name and not one.thin]
+    return list(dict.fromkeys([*names, *(name for panel in panels for name in panel.levels or {})]))
+
+
+def _floats(values: Any, positive: bool = False) -> NDArray[np.float64]:  # noqa: ANN401
+    """As numbers, NaN for None and, if asked, for what has no logarithm."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double().numpy()
+    found = np.array([np.nan if value is None else float(value) for value in values], np.float64)
+    return np.where(found > 0, found, np.nan) if positive else found
+
+
+def _whole(values: Any) -> bool:  # noqa: ANN401
+    found = _floats(values)
+    return bool((found == np.round(found)).all())
+
+
+def _text(text: str, longest: int) -> str:
+    """Text as matplotlib shows it: no formulas, nothing hidden from legends, not too long."""
+    text = " ".join(text.split())
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
+
+
+def _plain_series(one: Series) -> dict[str, object]:
+    x = [each if isinstance(each, str) else float(each) for each in one.x]
+    ends = {
+        name: _floats(given).tolist() for name in ("low", "high") if (given := getattr(one, name)) is not None
+    }
+    return {"name": one.name, "x": x, "y": _floats(one.y).tolist(), **ends}
+
+
+# -- losses --------------------------------------------------------------------------------------------
+
+TERM_LABELS = {"code": "code error, squared", "tv": "total variation", "alpha": "α-norm"}
+
+
+def loss_plot(losses: Tensor, terms: Sequence[str], title: str = "") -> Plot:
+    """Weighted losses (steps, T, N) by step: the mean of each term, thin lines for the samples."""
+    # A logarithm has no place for zeros.
+    values = torch.where(losses > 0, losses, torch.nan).double().cpu()
+    steps = np.arange(1, values.shape[0] + 1)
+    several = values.shape[2] > 1
+    series: list[Series] = []
+    for index, term in enumerate(terms):
+        label, colour = TERM_LABELS.get(term, term), COLOURS[index % len(COLOURS)]
+        if several:
+            thin = values[:, index, :_MOST_THIN_LINES].unbind(1)
+            series += [Series("", steps, one, colour=colour, thin=True) for one in thin]
+        marker = "o" if len(steps) < 3 else ""
+        series.append(Series(label, steps, _mean_of_all(values[:, index]), colour=colour, marker=marker))
+    y_label = "weighted loss" + (", mean over samples" if several else "")
+    panel = Panel(series, x_label="step", y_label=y_label, y_log=True, x_margin=0.01)
+    return Plot([panel], title, name="loss")
+
+
+def _mean_of_all(values: Tensor) -> Tensor:
+    """The mean over samples (steps, N) -> (steps,); a sample that has stopped counts with its last value."""
+    held = values.clone()
+    for step in range(1, held.shape[0]):
+        held[step] = torch.where(torch.isnan(held[step]), held[step - 1], held[step])
+    return held.nanmean(1)

@@ -1,0 +1,161 @@
+"""A report: blocks under a title, as HTML, Markdown, data and pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from netinvert.errors import ConfigError
+from netinvert.evaluation.report.blocks import Block, Code, Details, Heading, Points, Prose, walk
+from netinvert.evaluation.report.grid import ImageGrid
+from netinvert.evaluation.report.html import render
+from netinvert.evaluation.report.plot import Plot
+from netinvert.evaluation.report.table import Table
+from netinvert.evaluation.report.words import in_markdown
+from netinvert.files import plain_json, write_atomic
+
+Kind = Literal["html", "md", "json", "csv", "png"]
+KINDS: tuple[Kind, ...] = ("html", "md", "json", "csv", "png")
+HTML: tuple[Kind, ...] = ("html",)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was found. ``lead`` is prose below the title, ``command`` what makes the report again.
+
+    >>> report = Report("Layers", [Heading("Errors"), Table(["layer", "error"], [("conv1", 0.25)])], "Two.")
+    >>> print(report.markdown())
+    # Layers
+    <BLANKLINE>
+    Two.
+    <BLANKLINE>
+    ## Errors
+    <BLANKLINE>
+    | layer | error |
+    | --- | ---: |
+    | conv1 | 0.250 |
+    <BLANKLINE>
+    """
+
+    title: str
+    blocks: Sequence[Block]
+    lead: str = ""
+    command: str = ""
+
+    def html(self) -> str:
+        """A page: one file, which needs neither other files nor scripts."""
+        return render(self.title, self.lead, self.command, self.blocks)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return render(self.title, self.lead, self.command, self.blocks, page=False)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(block).__name__ for block in self.blocks)
+        return f"Report({self.title!r}: {kinds})"
+
+    def markdown(self) -> str:
+        """The report in Markdown; its pictures are the files that ``save(…, ("png",))`` writes."""
+        names = self._names()
+        parts = [f"# {in_markdown(self.title)}", *_paragraphs(self.lead)]
+        parts += [part for block in self.blocks for part in _markdown(block, names)]
+        if self.command:
+            parts += ["Made by:", *_markdown(Code(self.command), names)]
+        return "\n\n".join(parts) + "\n"
+
+    def data(self) -> dict[str, object]:
+        """The numbers of tables and plots, by name, for JSON."""
+        found = {name: block for name, block in self._named() if isinstance(block, Table | Plot)}
+        parts = {name: block.plain() for name, block in found.items()}
+        return {"title": self.title, "command": self.command, "data": parts}
+
+    def files(self, kinds: Collection[Kind] = HTML) -> dict[str, bytes]:
+        """File names and bytes: report.html, report.md, report.json, and a CSV or PNG a table, grid or plot.
+
+        The same report gives the same bytes. Raises ConfigError for an unknown kind.
+        """
+        unknown = set(kinds) - set(KINDS)
+        if unknown:
+            raise ConfigError(
+                f"a report is written as {', '.join(KINDS)}, not as {', '.join(sorted(unknown))}"
+            )
+        texts = {"html": self.html, "md": self.markdown, "json": self._json}
+        found = {f"report.{kind}": _utf8(text()) for kind, text in texts.items() if kind in kinds}
+        for name, block in self._named():
+            if isinstance(block, Table) and "csv" in kinds:
+                found[f"{name}.csv"] = _utf8(block.csv())
+            elif isinstance(block, ImageGrid | Plot) and "png" in kinds:
+                found[f"{name}.png"] = block.png()
+        return found
+
+    def save(
+        self, where: str | Path | Callable[[str, bytes], object], kinds: Collection[Kind] = HTML
+    ) -> list[str]:
+        """Write ``files`` into a folder, each whole or not at all, or hand them to a function (name, bytes).
+
+        Gives their names. Raises OutputError.
+        """
+        files = self.files(kinds)
+        for name, content in files.items():
+            if callable(where):
+                where(name, content)
+            else:
+                write_atomic(Path(where) / name, content)
+        return list(files)
+
+    def _json(self) -> str:
+        return json.dumps(plain_json(self.data()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def _names(self) -> dict[int, str]:
+        return {id(block): name for name, block in self._named()}
+
+    def _named(self) -> list[tuple[str, Table | ImageGrid | Plot]]:
+        """Tables, grids and plots with the names of their files: their own, or table-1 and so on."""
+        found: list[tuple[str, Table | ImageGrid | Plot]] = []
+        used = {"report"}
+        for block in walk(self.blocks):
+            if not isinstance(block, Table | ImageGrid | Plot):
+                continue
+            kind = "table" if isinstance(block, Table) else "plot" if isinstance(block, Plot) else "grid"
+            stem = re.sub(r"[^\w-]+", "-", block.name).strip("-")[:60]
+            count = 1 + sum(isinstance(other, type(block)) for _, other in found)
+            name, number = stem or f"{kind}-{count}", 1
+            while name.casefold() in used:
+                number += 1
+                name = f"{stem or kind}-{number}"
+            used.add(name.casefold())
+            found.append((name, block))
+        return found
+
+
+def _markdown(block: Block, names: dict[int, str]) -> list[str]:  # noqa: PLR0911  (one a kind of block)
+    match block:
+        case Heading(text, level):
+            return [f"{'#' * level} {in_markdown(text)}"]
+        case Prose(text):
+            return _paragraphs(text)
+        case Points(items):
+            return ["\n".join(f"- {in_markdown(item)}" for item in items)]
+        case Code(text):
+            return ["\n".join(f"    {line}" for line in text.splitlines())]
+        case Details(summary, blocks):
+            inner = [part for each in blocks for part in _markdown(each, names)]
+            return [f"**{in_markdown(summary)}**", *inner]
+        case Table():
+            return [block.markdown()]
+        case ImageGrid() | Plot():
+            about = block.about if isinstance(block, Plot) else block.title or "images"
+            return [f"![{in_markdown(about)}]({names[id(block)]}.png)"]
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [in_markdown(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _utf8(text: str) -> bytes:
+    """A file name that is not UTF-8 holds lone surrogates, which no file can hold."""
+    return text.encode("utf-8", "backslashreplace")
