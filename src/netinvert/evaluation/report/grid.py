@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
+from netinvert.evaluation.report.words import plain, printable
 from netinvert.images import to_pil
 
 CELL = 224
@@ -184,7 +185,7 @@ def shown_size(size: tuple[int, int], longer: int = CELL) -> tuple[int, int]:
 def grid_image(grid: ImageGrid) -> Image.Image:
     """The grid as one picture: a row under its name, text below the images; the first MOST_ROWS rows."""
     shown = grid.rows[:MOST_ROWS]
-    small, bold = font(12), font(15)
+    small, bold, title = font(12), font(15), printable(plain(grid.title))
     pictures = [[tile.picture() for tile in row.tiles] for row in shown]
     texts = [[_lines(tile) for tile in row.tiles] for row in shown]
     sizes = [
@@ -201,10 +202,10 @@ def grid_image(grid: ImageGrid) -> Image.Image:
     count = max([len(grid.columns), *(len(row.tiles) for row in shown)])
     top = _MARGIN + (30 if grid.title else 0) + 26 + (head_lines - 1) * _LINE
     foot = _LINE + 8 if len(grid.rows) > len(shown) else 0
-    width = max(2 * _MARGIN + count * step - _GAP, 2 * _MARGIN + _width(bold, grid.title))
+    width = max(2 * _MARGIN + count * step - _GAP, 2 * _MARGIN + _width(bold, title))
     sheet = Image.new("RGB", (width, top + len(shown) * row_height + foot + 8), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN - 6), grid.title, _INK, bold)
+    draw.text((_MARGIN, _MARGIN - 6), title, _INK, bold)
     for index, lines in enumerate(heads):
         for number, line in enumerate(lines):
             at = _MARGIN + index * step, top - 26 - (len(lines) - 1 - number) * _LINE
@@ -212,7 +213,7 @@ def grid_image(grid: ImageGrid) -> Image.Image:
     for number, row in enumerate(shown):
         y = top + number * row_height
         draw.line((_MARGIN, y - 4, width - _MARGIN, y - 4), _FRAME)
-        draw.text((_MARGIN, y), _shortened(row.name, small, width - 2 * _MARGIN), _INK, small)
+        draw.text((_MARGIN, y), _shortened(printable(row.name), small, width - 2 * _MARGIN), _INK, small)
         for index, (picture, lines) in enumerate(zip(pictures[number], texts[number], strict=True)):
             x, below = _MARGIN + index * step, y + _LINE + 6
             if picture is None:
@@ -242,7 +243,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def _lines(tile: Tile) -> list[str]:
     name, lines = tile.texts
-    return [line for line in (name, *lines) if line]
+    return [printable(line) for line in (name, *lines) if line]
 
 
 def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -272,7 +273,7 @@ def _shortened(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
 
 def _wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     lines: list[str] = []
-    for word in text.split():
+    for word in printable(text).split():
         if lines and _width(face, f"{lines[-1]} {word}") <= width:
             lines[-1] = f"{lines[-1]} {word}"
         else:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.evaluation.report.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -338,7 +339,7 @@ def _whole(values: Any) -> bool:  # noqa: ANN401
 
 def _text(text: str, longest: int) -> str:
     """Text as matplotlib shows it: no formulas, nothing hidden from legends, not too long."""
-    text = " ".join(text.split())
+    text = printable(text)
     text = text if len(text) <= longest else text[: longest - 1] + "…"
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, cast
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.report.words import DASH, escaped, in_markdown, number, percent
+from netinvert.evaluation.report.words import DASH, escaped, in_markdown, number, percent, printable
 
 
 @dataclass(frozen=True)
@@ -164,8 +163,7 @@ class Table:
         from rich.cells import cell_len  # noqa: PLC0415  (of this function alone)
 
         lines = [[column.label for column in self.heads], *self.texts()]
-        # A name must not be able to steer the terminal.
-        lines = [[re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", cell) for cell in line] for line in lines]
+        lines = [list(map(printable, line)) for line in lines]
         widths = [max(cell_len(line[index]) for line in lines) for index in range(len(self.heads))]
         right = [self.right(index) for index in range(len(self.heads))]
 

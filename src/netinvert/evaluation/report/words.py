@@ -70,6 +70,15 @@ def plain(text: str) -> str:
     return " ".join("".join(words for _, words, _ in pieces(text)).split())
 
 
+def printable(text: str) -> str:
+    """On one line, and without what steers a terminal or cannot be drawn or encoded.
+
+    >>> printable("red\\x1b[31m\\n text")
+    'red�[31m text'
+    """
+    return re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", " ".join(text.split()))
+
+
 def in_markdown(text: str) -> str:
     """Prose for Markdown: the markup kept, everything that is not ours escaped."""
     found = []
