@@ -350,7 +350,7 @@ def test_tables_for_terminals():
     lines = text.split("\n")
     assert lines[0] == "name      n (ms)"
     assert lines[1] == "日本           1"
-    assert lines[2] == "�[31mred    1000"
+    assert lines[2] == "�[31mred     1000"
 
 
 def test_tables_of_records():

@@ -74,9 +74,9 @@ def printable(text: str) -> str:
     """On one line, and without what steers a terminal or cannot be drawn or encoded.
 
     >>> printable("red\\x1b[31m\\n text")
-    'red�[31m text'
+    'red�[31m  text'
     """
-    return re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", " ".join(text.split()))
+    return re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", re.sub(r"\s", " ", text))
 
 
 def in_markdown(text: str) -> str:
