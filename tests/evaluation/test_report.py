@@ -348,8 +348,8 @@ def test_values_as_text(column, value, text):
 def test_tables_for_terminals():
     text = Table(["name", Column("n", "ms")], [("日本", 1), ("\x1b[31mred\n", 1000)]).text()
     lines = text.split("\n")
-    assert lines[0] == "name      n (ms)"
-    assert lines[1] == "日本           1"
+    assert lines[0] == "name       n (ms)"
+    assert lines[1] == "日本            1"
     assert lines[2] == "�[31mred     1000"
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.report.words import plain, printable
-from netinvert.images import to_pil
+from netinvert.io.images import to_pil
 
 CELL = 224
 """The longer side of an image as it is shown, in pixels."""
@@ -152,9 +152,10 @@ def encoded(
     if longest is not None and max(picture.size) > longest:
         picture = picture.copy()
         picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    if quality is None:
-        return "image/png", png_of(picture)
     buffer = io.BytesIO()
+    if quality is None:
+        picture.save(buffer, format="PNG")
+        return "image/png", buffer.getvalue()
     picture.save(buffer, format="JPEG", quality=quality)
     return "image/jpeg", buffer.getvalue()
 
@@ -236,7 +237,7 @@ def missing(grid: ImageGrid, index: int) -> str:
 
 def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans: it comes with matplotlib and has the signs of most languages and of mathematics."""
-    from matplotlib import get_data_path  # noqa: PLC0415  (slow to import)
+    from matplotlib import get_data_path
 
     return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 

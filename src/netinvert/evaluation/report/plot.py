@@ -6,7 +6,8 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ class Panel:
     y_log: bool = False
     y_range: tuple[float | None, float | None] = (None, None)
     x_margin: float = 0.05
-    levels: Mapping[str, float] | None = None
+    levels: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +159,17 @@ class Plot:
         for categories in map(_categories, self.panels):
             if _turned(categories, narrow):  # they need a place below
                 height = max(height, 2.5 + 0.07 * min(_LONGEST, max(map(len, categories))))
-        legend = 0.22 * len(_legend_names(self.panels)) if narrow else 0.0
+        names = {
+            name for panel in self.panels for name in (*(one.name for one in panel.series), *panel.levels)
+        }
+        legend = 0.22 * len(names) if narrow else 0.0
         return shape[1] * width, shape[0] * height + legend
 
     def _fill(self, made: Figure, shape: tuple[int, int], narrow: bool) -> None:
         axes = made.subplots(*shape, squeeze=False).flatten().tolist()
-        colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(_all_names(self.panels))}
+        series = [one for panel in self.panels for one in panel.series]
+        names = dict.fromkeys(one.name for one in series if not one.colour)
+        colours = dict(zip(names, cycle(COLOURS)))
         handles: dict[str, Any] = {}
         for one, panel in zip(axes, self.panels, strict=False):
             handles |= _draw_panel(one, panel, colours, narrow)
@@ -172,7 +178,7 @@ class Plot:
         if not handles:
             return
         labels = [_text(name, 40 if narrow else 60) for name in handles]
-        bars = any(one.bars for panel in self.panels for one in panel.series)
+        bars = any(one.bars for one in series)
         if len(self.panels) == 1 and not narrow and not bars and len(handles) < 7:
             axes[0].legend(list(handles.values()), labels, frameon=False)
         else:
@@ -191,9 +197,9 @@ def figure(width: float = 7.2, height: float = 4.2) -> Iterator[Figure]:
 
     Draw on it, and take ``figure_bytes`` of it, inside the ``with``.
     """
-    import matplotlib as mpl  # noqa: PLC0415  (slow to import)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
     # SVG names its parts by random numbers unless they are salted.
@@ -223,8 +229,6 @@ def dress(axes: Axes) -> None:
 
 def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bool) -> dict[str, Any]:
     """Draw a panel; gives what stands in the legend by name."""
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
-
     categories = _categories(panel)
     bars = [one for one in panel.series if one.bars]
     handles: dict[str, Any] = {}
@@ -240,14 +244,10 @@ def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bo
             axes.plot(x, y, one.line, color=colour, linewidth=0.6, alpha=0.3)
             continue
         else:
-            face = "none" if one.hollow else colour
-            style: dict[str, Any] = {
-                "linestyle": one.line or "none",
-                "marker": one.marker or None,
-                "markersize": one.size,
-            }
+            marks: dict[str, Any] = {"marker": one.marker or None, "markersize": one.size}
+            marks["markerfacecolor"] = "none" if one.hollow else colour
             (drawn,) = axes.plot(
-                x, y, color=colour, linewidth=one.width, alpha=one.alpha, markerfacecolor=face, **style
+                x, y, color=colour, lw=one.width, ls=one.line or "none", alpha=one.alpha, **marks
             )
         if ends is not None and one.line and not one.bars:
             axes.fill_between(x, *ends, color=colour, alpha=0.15, linewidth=0)
@@ -260,25 +260,25 @@ def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bo
                 axes.annotate(_text(label, 24), (at[0], at[1]), color=colour, **how)
         if one.name:
             handles.setdefault(one.name, drawn)
-    for name, level in (panel.levels or {}).items():
-        styles = ("-.", ":", "--", (0, (1, 3)))
-        style_ = styles[list(panel.levels or {}).index(name) % len(styles)]
-        handles[name] = axes.axhline(level, color=_GREY, linewidth=1, linestyle=style_, zorder=1)
+    for (name, level), line in zip(panel.levels.items(), cycle(("-.", ":", "--", (0, (1, 3))))):
+        handles[name] = axes.axhline(level, color=_GREY, linewidth=1, linestyle=line, zorder=1)
     _dress_panel(axes, panel, categories, narrow)
-    if not categories and not panel.x_log and all(_whole(one.x) for one in panel.series):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return handles
 
 
 def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bool) -> None:
-    from matplotlib.ticker import LogLocator  # noqa: PLC0415  (slow to import)
+    from matplotlib.ticker import LogLocator, MaxNLocator  # slow to import
 
-    series = panel.series
-    if panel.y_log and any(np.isfinite(_floats(one.y, True)).any() for one in series):
+    y = np.concatenate([_floats(()), *(_floats(one.y, panel.y_log) for one in panel.series)])
+    if panel.y_log and np.isfinite(y).any():
         axes.set_yscale("log")
-    if panel.x_log and not categories and any(np.isfinite(_floats(one.x, True)).any() for one in series):
+    x = np.concatenate(
+        [_floats(()), *(_floats(() if categories else one.x, panel.x_log) for one in panel.series)]
+    )
+    if not panel.x_log and not categories and (x == np.round(x)).all():
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    elif panel.x_log and np.isfinite(x).any():
         axes.set_xscale("log")
-        x = np.concatenate([_floats(one.x, True) for one in series])
         if np.nanmax(x) < 100 * np.nanmin(x):  # powers of ten alone would be too few
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
@@ -294,7 +294,7 @@ def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bo
         angle: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
         axes.set_xticks(range(len(categories)), labels, **(angle if turned else {}))
     dress(axes)
-    if any(one.bars for one in series):
+    if any(one.bars for one in panel.series):
         axes.grid(False, axis="x")
 
 
@@ -313,28 +313,12 @@ def _categories(panel: Panel) -> list[str]:
     return list(dict.fromkeys(map(str, every))) if any(isinstance(each, str) for each in every) else []
 
 
-def _all_names(panels: Sequence[Panel]) -> list[str]:
-    return list(
-        dict.fromkeys(one.name for panel in panels for one in panel.series if one.name and not one.colour)
-    )
-
-
-def _legend_names(panels: Sequence[Panel]) -> list[str]:
-    names = [one.name for panel in panels for one in panel.series if one.name and not one.thin]
-    return list(dict.fromkeys([*names, *(name for panel in panels for name in panel.levels or {})]))
-
-
 def _floats(values: Any, positive: bool = False) -> NDArray[np.float64]:  # noqa: ANN401
     """As numbers, NaN for None and, if asked, for what has no logarithm."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().double().numpy()
     found = np.array([np.nan if value is None else float(value) for value in values], np.float64)
     return np.where(found > 0, found, np.nan) if positive else found
-
-
-def _whole(values: Any) -> bool:  # noqa: ANN401
-    found = _floats(values)
-    return bool((found == np.round(found)).all())
 
 
 def _text(text: str, longest: int) -> str:

@@ -16,7 +16,7 @@ from netinvert.evaluation.report.html import render
 from netinvert.evaluation.report.plot import Plot
 from netinvert.evaluation.report.table import Table
 from netinvert.evaluation.report.words import in_markdown
-from netinvert.files import plain_json, write_atomic
+from netinvert.io.files import plain_json, write_atomic
 
 Kind = Literal["html", "md", "json", "csv", "png"]
 KINDS: tuple[Kind, ...] = ("html", "md", "json", "csv", "png")

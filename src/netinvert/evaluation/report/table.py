@@ -160,7 +160,7 @@ class Table:
 
     def text(self) -> str:
         """For a terminal: columns as wide as they need to be, no line cut or wrapped."""
-        from rich.cells import cell_len  # noqa: PLC0415  (of this function alone)
+        from rich.cells import cell_len
 
         lines = [[column.label for column in self.heads], *self.texts()]
         lines = [list(map(printable, line)) for line in lines]
