@@ -1,5 +1,5 @@
 """``python -m netinvert`` is the command ``netinvert``."""
 
-from netinvert.cli import main
+from netinvert.cli.app import main
 
 main()

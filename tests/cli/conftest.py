@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from netinvert import write_png
-from netinvert.cli import app
+from netinvert.cli.app import app
 
 FACTORIES = """
 import torch

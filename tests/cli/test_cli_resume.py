@@ -13,7 +13,7 @@ import pytest
 
 from netinvert.io import checkpoint
 
-MAIN = [sys.executable, "-c", "from netinvert.cli import main; main()"]
+MAIN = [sys.executable, "-c", "from netinvert.cli.app import main; main()"]
 
 
 def files_of(folder):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from netinvert import Encoder, load_network
-from netinvert.cli import app
+from netinvert.cli.app import app
 from netinvert.errors import CodeError, ConfigError, NetworkError
 from netinvert.experiments.codes import perturbed as perturbed_codes
 from netinvert.experiments.codes import subjects as code_subjects

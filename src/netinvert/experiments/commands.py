@@ -1,0 +1,100 @@
+"""The table of all commands, and what performs one: the command line, the studio and ``rerun`` go by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from netinvert.errors import ConfigError
+from netinvert.io.config import Config, imported
+from netinvert.io.manifest import Outcome
+
+Tell = Callable[[str], None]
+SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
+"""The headings of commands in the help, in the order in which a newcomer wants them."""
+GROUPS = {
+    "study": ("Understand", "Experiments on what codes keep."),
+    "decoder": ("Train", "Train decoders from codes to images, and evaluate them."),
+    "pose": ("Train", "Train networks that read 3-D pose, and evaluate them."),
+    "scenes": ("Data", "Render objects with known cameras, and look at them."),
+}
+"""Commands of two words, by the first: the section, and a line of help."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """``config`` and ``run`` are import paths, ``package.module:NAME``, of the config's class, which must not
+    import torch, and of a function (config, tell) → Outcome; ``tell`` says a line to the user.
+    """
+
+    config: str
+    run: str
+    section: str
+    example: str
+
+    def load(self) -> type[Config]:
+        """The config's class."""
+        cls: type[Config] = imported(self.config)
+        return cls
+
+
+_CONFIGS = "netinvert.experiments.configs"
+COMMANDS: dict[str, Command] = {
+    "invert": Command(
+        f"{_CONFIGS}.invert:Invert",
+        "netinvert.experiments.invert:run",
+        "Invert",
+        "netinvert invert photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/photo",
+    ),
+    "sweep": Command(
+        f"{_CONFIGS}.sweep:Sweep",
+        "netinvert.experiments.sweep:run",
+        "Understand",
+        "netinvert sweep photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none "
+        "--prior-weights 0.03 0.3 3 --canvases fourier pixels --out out/sweep",
+    ),
+    "study kept": Command(
+        f"{_CONFIGS}.study_kept:StudyKept",
+        "netinvert.experiments.kept.run:run",
+        "Understand",
+        "netinvert study kept --network posenet --decoders posenet-fc6 --chairs 50 --out out/kept",
+    ),
+    "rerun": Command(
+        f"{_CONFIGS}.rerun:Rerun",
+        "netinvert.experiments.rerun:run",
+        "Repeat",
+        "netinvert rerun out/photo --out out/again",
+    ),
+}
+
+
+def config_class(name: object) -> type[Config]:
+    """The config of a command by its name. Raises ConfigError."""
+    if not isinstance(name, str) or name not in COMMANDS:
+        raise ConfigError(f"there is no command '{name}'; 'netinvert --help' lists them")
+    return COMMANDS[name].load()
+
+
+def perform(config: Config, tell: Tell = lambda text: None) -> Outcome:
+    """Run the config's command. Raises NetinvertError."""
+    run = imported(COMMANDS[config.command].run)
+    with _threads(getattr(config, "threads", None)):
+        outcome: Outcome = run(config, tell)
+    return outcome
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Within, torch computes with so many CPU threads."""
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,146 @@
+"""The manifest of a run: what was asked, with what, and the hash of every file that came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from netinvert.io.config import Config
+
+FORMAT = 2
+"""Raised when a key changes its meaning."""
+MANIFEST = "manifest.json"
+PAGES = {".html", ".md", ".svg", ".pdf"}
+"""Made from the other files: they may say where and when, and so do not decide whether two runs agree."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gives back. ``facts`` go to stdout with ``--json`` (a run's are its manifest), ``text``
+    without; ``folder`` is where its files are.
+    """
+
+    facts: Mapping[str, object]
+    text: str = ""
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the files of a second run differ from the first's; ``changed`` versions may be the reason."""
+
+    identical: bool
+    compared: int
+    different: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.identical:
+            return f"bit-identical to the first run ({self.compared} files)"
+        some = ", ".join(self.different[:5]) + ", …" * (len(self.different) > 5)
+        reason = f" ({', '.join(self.changed)})" if self.changed else ""
+        return f"not bit-identical to the first run: {some}{reason}"
+
+
+def manifest(config: Config, folder: Path, entries: Mapping[str, object]) -> dict[str, Any]:
+    """Everything that is known of a run whose files are in ``folder``; ``entries`` are what it found.
+
+    Entries that ``rerun`` looks at: ``threads`` (as used), ``weights_sha256`` (of the network), and
+    ``inputs``, the files that were read: ``{"option": FIELD, "name": PATH, "sha256": HASH}`` each.
+    """
+    return {
+        "format": FORMAT,
+        "command": config.to_facts(),
+        "command_line": config.command_line(),
+        **entries,
+        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "files": files_of(folder),
+    }
+
+
+def files_of(folder: Path) -> dict[str, dict[str, str]]:
+    """The hashes of all files in a folder but hidden ones and the manifest, by name.
+
+    ``content`` is of what an image or a file of tensors holds, whatever wrote it.
+    """
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        name.as_posix(): {"sha256": _sha256(path), **_content(path)}
+        for name, path in paths.items()
+        if name != Path(MANIFEST) and not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
+    """Two manifests of the same command, file by file."""
+    before, after = first.get("files") or {}, second.get("files") or {}
+    names = sorted(name for name in {*before, *after} if Path(name).suffix not in PAGES)
+    different = tuple(name for name in names if not _same(before.get(name), after.get(name)))
+    then, now = first.get("versions") or {}, second.get("versions") or {}
+    changed = [f"{name} {then.get(name)} → {now.get(name)}" for name in now if then.get(name) != now[name]]
+    if first.get("weights_sha256") != second.get("weights_sha256"):
+        changed.append("other weights")
+    return Comparison(bool(names) and not different, len(names), different, tuple(changed))
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a run may depend on."""
+    import torch
+
+    return {
+        "netinvert": version("netinvert"),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def _same(one: Mapping[str, str] | None, other: Mapping[str, str] | None) -> bool:
+    if one is None or other is None:
+        return False
+    key = "content" if "content" in one and "content" in other else "sha256"
+    return one.get(key) == other.get(key)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> dict[str, str]:
+    digest = hashlib.sha256()
+    if path.suffix == ".png":
+        from PIL import Image
+
+        with Image.open(path) as image:
+            digest.update(f"{image.mode} {image.size}".encode())
+            digest.update(image.tobytes())
+    elif path.suffix == ".safetensors":
+        # By hand: without torch, for types that numpy lacks too, and whatever the order of the tensors.
+        with path.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            start = stream.tell()
+            for name, entry in sorted(header.items()):
+                if name == "__metadata__":
+                    continue
+                begin, end = entry["data_offsets"]
+                digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
+                stream.seek(start + begin)
+                digest.update(stream.read(end - begin))
+    else:
+        return {}
+    return {"content": digest.hexdigest()}
