@@ -25,14 +25,14 @@ from netinvert.io import pieces
 from netinvert.io.config import Option, fields_of, imported
 from netinvert.io.files import read_json, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, manifest
-from netinvert.io.pieces import Output, Parts, Seed
+from netinvert.io.pieces import Compute, Output, Seed
 
 NOT_YET = {"invert", "sweep", "study kept"}
 """Commands whose run functions are still to be moved to where the table says."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paint(Seed, Output, Parts):
+class Paint(Seed, Output, Compute):
     """Paint an image in one colour.
 
     The colour is read

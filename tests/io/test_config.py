@@ -25,7 +25,7 @@ from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Config, Option, fields_of
 from netinvert.io.manifest import compare, manifest
-from netinvert.io.pieces import OfLayer, OfLayers, Output, Parts, Seed, Unit
+from netinvert.io.pieces import Compute, OfLayer, OfLayers, Output, Seed, Unit
 
 COLOURS = ("red", "blue")
 
@@ -36,7 +36,7 @@ def no_odd(value: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Toy(OfLayers, Seed, Output, Parts):
+class Toy(OfLayers, Seed, Output, Compute):
     """A toy."""
 
     command: ClassVar[str] = "toy box"
@@ -205,7 +205,7 @@ def test_one_unit_is_asked_for():
 def test_pieces_agree_on_short_flags():
     """One letter for one thing."""
     letters: dict[str, str] = {}
-    for piece in (OfLayer, OfLayers, Seed, Output, Parts, Unit):
+    for piece in (OfLayer, OfLayers, Seed, Output, Compute, Unit):
         for field in fields_of(piece):
             if letter := field.option.short:
                 assert letters.setdefault(letter, field.name.rstrip("s")) == field.name.rstrip("s")
@@ -274,7 +274,7 @@ def test_type_checkers_see_the_same_names():
 
 
 def test_every_field_of_a_piece_says_what_it_is():
-    for piece in (OfLayer, OfLayers, Seed, Output, Parts, Unit):
+    for piece in (OfLayer, OfLayers, Seed, Output, Compute, Unit):
         assert {field.name for field in fields_of(piece)} == {field.name for field in fields(piece)}
         assert all(field.option.help.endswith(".") for field in fields_of(piece))
     assert issubclass(Toy, Config)

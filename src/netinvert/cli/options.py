@@ -13,6 +13,9 @@ from netinvert.experiments.commands import COMMANDS, GROUPS, SECTIONS
 from netinvert.io import config
 from netinvert.io.config import PROGRAM, WORDS, Config, Field, fields_of
 
+_METAVARS = (
+    "metavar" in inspect.signature(Parameter).parameters
+)  # not in cyclopts 4, the last for Python 3.10
 C = TypeVar("C", bound=Config)
 HELP = "Turn a neural network's code back into an image."
 EPILOGUE = "Each command has a --help with an example. First steps: netinvert demo"
@@ -85,15 +88,16 @@ def _maker(cls: type[Config]) -> Callable[..., Config]:
 def _parameter(field: Field) -> inspect.Parameter:
     hint: Any = field.kind if field.length is None else tuple[field.kind, ...]  # type: ignore[name-defined]
     option = field.option
+    metavar: dict[str, Any] = {"metavar": field.metavar} if _METAVARS else {}
     shown = Parameter(
         name=None if option.positional else field.flags,
         help=option.help,
         group=_OPTIONS["Arguments" if option.positional else field.section],
-        metavar=field.metavar,
         consume_multiple=field.length is not None,
         negative="",
         converter=None if field.kind is bool else lambda hint, tokens: read(field, tokens),
         show_default=_default(field),
+        **metavar,
     )
     return inspect.Parameter(
         field.name,

@@ -52,7 +52,7 @@ SEED = Option("Of the noise to start from.", short="s", min=0, max=2**63 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing(Config):
+class ImageFormat(Config):
     """How a network that does not say it wants its images: ``(scale * image - mean) / std`` of an image in
     [0, 1].
     """
@@ -87,7 +87,7 @@ class Preprocessing(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfNetwork(Preprocessing):
+class OfNetwork(ImageFormat):
     """A network and its weights."""
 
     section: ClassVar[str] = "Network"
@@ -156,7 +156,7 @@ class Device(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts(Device):
+class Compute(Device):
     """Work of independent parts, spread over processes or machines."""
 
     section: ClassVar[str] = "Compute"

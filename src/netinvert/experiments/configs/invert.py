@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import OfLayer, Output, Parts, Seed
+from netinvert.io.pieces import Compute, OfLayer, Output, Seed
 
 DECODER = "decoder"
 """The canvas that is a decoder's input."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invert(OfLayer, Seed, Output, Parts):
+class Invert(OfLayer, Seed, Output, Compute):
     """Find images with these codes. A stopped run is resumed by the same command."""
 
     command: ClassVar[str] = "invert"

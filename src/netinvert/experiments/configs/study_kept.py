@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import OfLayers, Output, Parts, Seed
+from netinvert.io.pieces import Compute, OfLayers, Output, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyKept(OfLayers, Seed, Output, Parts):
+class StudyKept(OfLayers, Seed, Output, Compute):
     """Measure which attributes of an image codes keep: colour, position, scale, light, pose, parts.
 
     Each varies alone, by known amounts. It is read from the codes by linear probes on chairs that these were
