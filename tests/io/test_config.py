@@ -134,6 +134,7 @@ def test_values_get_their_exact_types():
         ({"colour": "rod"}, "--colour: there is no 'rod'; did you mean red? There are red, blue"),
         ({"shade": "x"}, "--shade: there is no 'x'; choose from red, blue"),
         ({"even": 3}, "--even is even, got 3"),
+        ({"layers": ()}, "--layers takes at least one value"),
         ({"layers": ("a", "a")}, "--layers names a layer twice"),
         ({"seed": -1}, "--seed is at least 0"),
         ({"workers": 0}, "--workers is at least 1"),

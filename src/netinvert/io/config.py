@@ -134,6 +134,8 @@ class Field:
     def check(self, value: object) -> None:
         """Raises ConfigError if a value is out of bounds."""
         option = self.option
+        if self.length == 0 and self.required and not self.values(value):
+            raise ConfigError(f"{self.flag} takes at least one value")
         for one in self.values(value):
             if option.min is not None and one < option.min:
                 raise ConfigError(f"{self.flag} is at least {option.min:g}, got {one}")
