@@ -24,7 +24,7 @@ from netinvert.experiments.commands import COMMANDS, GROUPS, SECTIONS, Command
 from netinvert.io import pieces
 from netinvert.io.config import Option, fields_of, imported
 from netinvert.io.files import read_json, sha256_of, write_json
-from netinvert.io.manifest import MANIFEST, Outcome, manifest
+from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
 from netinvert.io.pieces import Compute, Output, Seed
 
 NOT_YET = {"invert", "sweep", "study kept"}
@@ -66,7 +66,7 @@ def paint(config: Paint, tell: commands.Tell) -> Outcome:
     Image.new("L", (4, 4), value + config.seed).save(config.out / "image.png")
     (config.out / "report.html").write_text(str(config.out))
     inputs = [{"option": "input", "name": config.input, "sha256": sha256_of(config.input)}]
-    facts = manifest(config, config.out, {"inputs": inputs, "threads": 1})
+    facts = manifest(config, {"inputs": inputs, "threads": 1}) | files_of(config.out)
     write_json(config.out / MANIFEST, facts)
     return Outcome(facts, f"painted {value}", config.out)
 

@@ -24,7 +24,7 @@ from netinvert.cli.options import reader
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Config, Option, fields_of
-from netinvert.io.manifest import compare, manifest
+from netinvert.io.manifest import compare, files_of, manifest
 from netinvert.io.pieces import Compute, OfLayer, OfLayers, Output, Seed, Unit
 
 COLOURS = ("red", "blue")
@@ -227,9 +227,9 @@ def write_run(folder: Path, pixel: int = 0, number: float = 1.0, note: str = "")
 def test_a_manifest_tells_same_from_different_content(tmp_path):
     for name, how in {"a": {}, "b": {"note": "other bytes"}, "c": {"pixel": 1}, "d": {"number": 2.0}}.items():
         write_run(tmp_path / name, **how)
-    a, b, c, d = (manifest(toy(), tmp_path / name, {}) for name in "abcd")
+    a, b, c, d = (manifest(toy(), {}) | files_of(tmp_path / name) for name in "abcd")
     assert set(a["files"]) == {"image.png", "tensors.safetensors", "table.csv", "report.html"}
-    assert a["files"]["image.png"]["sha256"] != b["files"]["image.png"]["sha256"]
+    assert a["files"]["image.png"] != b["files"]["image.png"]
     assert compare(a, b).identical
     assert compare(a, b).sentence == "bit-identical to the first run (3 files)"
     assert compare(a, c).different == ("image.png",)
@@ -240,7 +240,7 @@ def test_a_manifest_tells_same_from_different_content(tmp_path):
 
 def test_missing_files_and_other_versions_are_named(tmp_path):
     write_run(tmp_path / "a")
-    first = manifest(toy(), tmp_path / "a", {"threads": 2})
+    first = manifest(toy(), {"threads": 2}) | files_of(tmp_path / "a")
     assert first["threads"] == 2
     second = {**first, "files": {**first["files"]}, "versions": {**first["versions"], "torch": "0.1"}}
     del second["files"]["table.csv"]

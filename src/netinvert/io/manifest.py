@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netinvert.io.config import Config
+from netinvert.io.files import sha256_of
 
 FORMAT = 2
 """Raised when a key changes its meaning."""
@@ -51,8 +52,8 @@ class Comparison:
         return f"not bit-identical to the first run: {some}{reason}"
 
 
-def manifest(config: Config, folder: Path, entries: Mapping[str, object]) -> dict[str, Any]:
-    """Everything that is known of a run whose files are in ``folder``; ``entries`` are what it found.
+def manifest(config: Config, entries: Mapping[str, object]) -> dict[str, Any]:
+    """All that is known of a run but its files, which `RunDir.commit` adds; ``entries`` are its findings.
 
     Entries that ``rerun`` looks at: ``threads`` (as used), ``weights_sha256`` (of the network), and
     ``inputs``, the files that were read: ``{"option": FIELD, "name": PATH, "sha256": HASH}`` each.
@@ -64,28 +65,30 @@ def manifest(config: Config, folder: Path, entries: Mapping[str, object]) -> dic
         **entries,
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
-        "files": files_of(folder),
     }
 
 
 def files_of(folder: Path) -> dict[str, dict[str, str]]:
-    """The hashes of all files in a folder but hidden ones and the manifest, by name.
-
-    ``content`` is of what an image or a file of tensors holds, whatever wrote it.
-    """
+    """``files``: the SHA-256 of every file in a folder but hidden ones and the manifest, by name; and
+    ``contents``: of what its images and files of tensors hold, whatever wrote them."""
     paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {
-        name.as_posix(): {"sha256": _sha256(path), **_content(path)}
+    shown = {
+        name.as_posix(): path
         for name, path in paths.items()
         if name != Path(MANIFEST) and not any(part.startswith(".") for part in name.parts)
+    }
+    contents = {name: _content(path) for name, path in shown.items()}
+    return {
+        "files": {name: sha256_of(path) for name, path in shown.items()},
+        "contents": {name: content for name, content in contents.items() if content is not None},
     }
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
     """Two manifests of the same command, file by file."""
-    before, after = first.get("files") or {}, second.get("files") or {}
+    before, after = ({**(one.get("files") or {}), **(one.get("contents") or {})} for one in (first, second))
     names = sorted(name for name in {*before, *after} if Path(name).suffix not in PAGES)
-    different = tuple(name for name in names if not _same(before.get(name), after.get(name)))
+    different = tuple(name for name in names if before.get(name) != after.get(name))
     then, now = first.get("versions") or {}, second.get("versions") or {}
     changed = [f"{name} {then.get(name)} → {now.get(name)}" for name in now if then.get(name) != now[name]]
     if first.get("weights_sha256") != second.get("weights_sha256"):
@@ -106,22 +109,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _same(one: Mapping[str, str] | None, other: Mapping[str, str] | None) -> bool:
-    if one is None or other is None:
-        return False
-    key = "content" if "content" in one and "content" in other else "sha256"
-    return one.get(key) == other.get(key)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _content(path: Path) -> dict[str, str]:
+def _content(path: Path) -> str | None:
     digest = hashlib.sha256()
     if path.suffix == ".png":
         from PIL import Image
@@ -142,5 +130,5 @@ def _content(path: Path) -> dict[str, str]:
                 stream.seek(start + begin)
                 digest.update(stream.read(end - begin))
     else:
-        return {}
-    return {"content": digest.hexdigest()}
+        return None
+    return digest.hexdigest()
