@@ -30,7 +30,8 @@ from netinvert.inversion.history import (
 from netinvert.inversion.objectives import Energy, Match, Term
 from netinvert.inversion.optimizers import Updater
 from netinvert.inversion.schedule import Stage
-from netinvert.io.checkpoint import Checkpoint, Interrupt, deferred_interrupt
+from netinvert.io.checkpoint import Checkpoint
+from netinvert.io.interrupts import Interrupt, deferred_interrupt
 from netinvert.io.seeds import generators, shifts
 from netinvert.models.encoder import Encoder
 

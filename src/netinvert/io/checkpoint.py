@@ -1,15 +1,9 @@
-"""Taking up a stopped run: saving a loop's state, and letting Ctrl-C wait for the end of a step."""
+"""Resuming a stopped run: saving the state of a loop."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from torch import Tensor
 
@@ -46,30 +40,3 @@ class Checkpoint:
         """Write the state."""
         save_tensors(self.path, state, {"fingerprint": self.fingerprint})
         self._saved = time.monotonic()
-
-
-@dataclass
-class Interrupt:
-    """Whether Ctrl-C has been pressed."""
-
-    pending: bool = False
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Interrupt]:
-    """Within, the first Ctrl-C only sets ``pending``, so that a step is finished; the second one raises."""
-    interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupt  # signals go to the main thread only
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if interrupt.pending:
-            raise KeyboardInterrupt
-        interrupt.pending = True
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)

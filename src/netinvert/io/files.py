@@ -1,7 +1,11 @@
-"""Files that are whole or absent: atomic writes, tensors, JSON, codes, checksums."""
+"""Files that are whole or absent: atomic writes, tensors, JSON, codes, checksums.
+
+Torch and NumPy are loaded by what needs them: JSON and bytes are wanted before any network is.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -10,19 +14,17 @@ import math
 import os
 import pickle
 import secrets
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as _safetensors_bytes
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from netinvert.errors import CodeError, NetinvertError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
@@ -104,21 +106,33 @@ def save_tensors(
     Raises OutputError if they cannot be stored or the file cannot be written.
     """
     try:
+        data = tensor_bytes(tensors, metadata)
+    except OutputError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
+    write_atomic(path, data)
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The content of the file that `save_tensors` writes. Raises OutputError if it cannot hold them."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save
+
+    try:
         # Clones: safetensors refuses tensors that share memory, such as slices or tied weights.
         copies = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        data = _safetensors_bytes(copies, dict(metadata or {}))
+        return save(copies, dict(metadata or {}))
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        raise OutputError(
-            f"cannot write {path}: safetensors holds dense tensors by name, and texts: {error}"
-        ) from error
-    write_atomic(path, data)
+        raise OutputError(f"safetensors holds dense tensors by name, and texts: {error}") from error
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read what `save_tensors` wrote: the tensors (on the CPU) and the metadata. Raises FileError."""
+    from safetensors import SafetensorError, safe_open
+
     file = check_readable(path)
     try:
         with safe_open(str(file), framework="pt", device="cpu") as stored:
@@ -156,10 +170,8 @@ def plain_json(value: object) -> object:  # noqa: PLR0911
         return float(value) if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, Tensor):
-        return plain_json(value.tolist())
-    if isinstance(value, np.generic | np.ndarray):
-        return plain_json(value.tolist())
+    if callable(tolist := getattr(value, "tolist", None)):  # tensors, NumPy's arrays and numbers
+        return plain_json(tolist())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -202,11 +214,45 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a killed process has left half-written."""
+    return path.name.startswith(".netinvert-") and path.suffix == ".tmp"
+
+
+def names_in(directory: Path, hidden: bool = True) -> set[str]:
+    """All files below a directory by their names from there; links to directories count as files."""
+    return set(_walk(directory, "", hidden))
+
+
+def _walk(directory: Path, before: str, hidden: bool) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and not hidden:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path), f"{before}{entry.name}/", hidden)
+            else:
+                yield f"{before}{entry.name}"
+
+
+def remove_directory(directory: Path, last: str) -> None:
+    """Remove a directory, its file `last` last: what a crash leaves is still known by it. Never raises."""
+    with contextlib.suppress(OSError):
+        for entry in directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != last:
+                entry.unlink()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def read_code(path: str | Path) -> Tensor:
     """Read a code of any shape as float32 from `.npy`, `.safetensors`, `.pt` or `.pth`; no code is run.
 
     Raises CodeError: missing, damaged, empty, not real numbers, NaN or Inf, several tensors.
     """
+    import torch
+
     file = check_readable(path, CodeError)
     suffix = file.suffix.lower()
     if suffix == ".npy":
@@ -237,6 +283,9 @@ def read_code(path: str | Path) -> Tensor:
 
 
 def _read_npy(file: Path) -> Tensor:
+    import numpy as np
+    import torch
+
     try:
         with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite
             array = np.load(file, allow_pickle=False)
@@ -253,6 +302,8 @@ def _read_npy(file: Path) -> Tensor:
 
 
 def _read_pt(file: Path) -> object:
+    import torch
+
     # torch before 2.6 could be made to run code by files of the older layout even with weights_only
     # (CVE-2025-32434); every torch since 1.6 writes zip archives, so nothing else is opened.
     if not zipfile.is_zipfile(file):
@@ -269,6 +320,8 @@ def _read_pt(file: Path) -> object:
 
 
 def _the_code(file: Path, stored: object) -> Tensor:
+    from torch import Tensor
+
     if isinstance(stored, Tensor):
         return stored
     if not isinstance(stored, Mapping):

@@ -1,0 +1,396 @@
+"""The directory of one run: published whole or not at all, and resumed by the same command."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from netinvert.errors import OutputError
+from netinvert.io.files import (
+    FileError,
+    is_temporary,
+    names_in,
+    output_error,
+    read_json,
+    remove_directory,
+    sha256_of,
+    write_json,
+)
+from netinvert.io.fingerprint import canonical, differences, fingerprint
+
+MANIFEST = "manifest.json"
+FORMAT = 2
+"""Of the entry "run" of manifests; 1 had none."""
+_MARKER = "run.json"
+
+
+class FinishedError(OutputError):
+    """The directory holds this very run, complete and unchanged: there is nothing to do."""
+
+
+class RunDir:
+    """The directory `out` of a run that `facts` name, as a context manager.
+
+    Everything that can be refused is refused on entering, before any work. Files are written to
+    `path(name)`; `commit` publishes them. What takes long is kept as cells (`netinvert.io.cells`) and
+    checkpoints, which survive whatever stops the run: the same facts find them again.
+
+    Staged (the default), files wait in a hidden directory beside `out` and are moved there all at once;
+    an older run is replaced (`overwrite`) only then. With `staged=False`, for datasets, caches and
+    trainings, they are in `out` from the start, and the manifest comes last; such a directory is never
+    overwritten, and a complete one may be entered again, to mend it.
+
+    Raises:
+        FinishedError: on entering; `out` is staged, complete, and of the same facts.
+        OutputError: on entering; `out` is a file, holds foreign files or another run, cannot be
+            written, or is in use by another process.
+
+    Example:
+        >>> import tempfile
+        >>> out = Path(tempfile.mkdtemp()) / "out"
+        >>> with RunDir(out, {"command": "greet", "name": "Ada"}) as run:
+        ...     _ = run.path("greeting.txt").write_text("Hello, Ada")
+        ...     _ = run.commit({"greeted": "Ada"})
+        >>> sorted(path.name for path in out.iterdir())
+        ['greeting.txt', 'manifest.json']
+    """
+
+    def __init__(self, out: str | Path, facts: object, overwrite: bool = False, staged: bool = True) -> None:
+        """Touch nothing yet. `facts`: all that the results depend on, as `fingerprint` takes them."""
+        try:
+            self.out = Path(os.path.realpath(out))
+        except ValueError as error:
+            raise OutputError(f"cannot write {out!r}: {error}: choose another name") from error
+        if not self.out.name and staged:
+            raise OutputError(f"{self.out} is a whole disk: choose a directory inside it")
+        self.facts, self.identity = canonical(facts), fingerprint(facts)
+        self.overwrite, self.staged = overwrite, staged
+        self.resumes = False
+        """Whether a stopped run of the same facts has left cells or checkpoints."""
+        self.published: Mapping[str, str] = {}
+        """Of a complete directory that is entered again: its files and their SHA-256."""
+        place = self.out.parent if staged else self.out
+        self._work = place / (f".{self.out.name}.partial" if staged else ".netinvert")
+        self._replaced = place / f".{self.out.name}.netinvert-replaced"
+        self._lock = FileLock(place / f"{self._work.name}.lock", thread_local=False)
+        self._files = self._work / "files" if staged else self.out
+        self.cells = self._work / "cells"
+        """Where `netinvert.io.cells` keeps the cells."""
+        self._made: list[Path] = []
+        self._inside = self._keep_all = False
+
+    # -- for those who use it ----------------------------------------------------------------------------
+
+    def path(self, name: str) -> Path:
+        """Where to write the file `name` ("images/a.png"); its directory is made.
+
+        Raises OutputError for names that leave the directory, are hidden, or are the manifest's.
+        """
+        parts = Path(name).parts
+        foreign = not parts or Path(name).anchor or name.endswith("/") or parts == (MANIFEST,)
+        if foreign or any(part.startswith(".") for part in parts):
+            raise OutputError(f"{name!r} is no name for a file in {self.out}: choose another")
+        path = self._files.joinpath(*parts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._files)):
+                raise OutputError(f"{name!r} leads out of {self.out}: remove the link")
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot write {name!r} into {self.out}: {error}: choose another") from error
+        return path
+
+    def checkpoint(self, key: object, suffix: str = ".safetensors") -> Path:
+        """Where the unfinished piece of work `key` keeps its state; it never reaches `out`."""
+        return self._work / "checkpoints" / f"{fingerprint(key)}{suffix}"
+
+    def require_space(self, needed: float) -> None:
+        """Raise OutputError if the disk has less than `needed` bytes free."""
+        free = shutil.disk_usage(self._work).free
+        if needed > free:
+            raise OutputError(
+                f"{self.out} needs about {needed / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB "
+                "free: choose another disk, or make less"
+            )
+
+    def files(self) -> dict[str, str]:
+        """The files so far and their SHA-256, by name; without the manifest and what is hidden."""
+        names = sorted(names_in(self._files, hidden=False) - {MANIFEST})
+        return {name: sha256_of(self._files / name) for name in names}
+
+    def commit(self, manifest: Mapping[str, object] | None = None) -> Path:
+        """Write the manifest and publish; gives `out`. To `manifest` come "run" and "files".
+
+        Raises OutputError; an old run is then where it was, and the finished files stay beside it.
+        """
+        if not self._inside:
+            raise OutputError(f"{self.out} is not being written: commit once, inside the with block")
+        entry = {"format": FORMAT, "identity": self.identity, "staged": self.staged, "facts": self.facts}
+        self._keep_all = True
+        try:
+            # Always these: they say which files are the run's own and may be replaced.
+            write_json(self._files / MANIFEST, {**(manifest or {}), "run": entry, "files": self.files()})
+            if self.staged:
+                self._check_out()
+                self._move_into_place()
+        except OSError as error:
+            raise OutputError(f"{output_error(self.out, error)} ({self._kept})") from error
+        except OutputError as error:
+            raise OutputError(f"{error} ({self._kept})") from error
+        self._inside = False
+        remove_directory(self._work, _MARKER)
+        remove_directory(self._replaced, MANIFEST)
+        self._leave()
+        return self.out
+
+    def __enter__(self) -> RunDir:
+        """Check, lock, and find what a stopped run has left."""
+        if self._inside:
+            raise OutputError(f"{self.out} is being written already: make another RunDir")
+        self._keep_all = False
+        try:
+            self._check_out()
+            self._make_directories(self._work.parent)
+            self._acquire()
+            if self.staged:
+                self._mend_replaced()
+            self._check_out()  # again: now nobody else is at it
+            self._take_up()
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, OSError):
+                raise output_error(self.out, error) from error
+            raise
+        self._inside = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove what was not committed, except cells and checkpoints."""
+        if self._inside:
+            self._inside = False
+            if not self._keep_all:
+                self._discard()
+            self._leave()
+
+    # -- what is in the way ------------------------------------------------------------------------------
+
+    @property
+    def _kept(self) -> str:
+        return f"the finished files are kept in {self._files}"
+
+    def _check_out(self) -> None:
+        if not os.path.lexists(self.out):
+            return
+        if not self.out.is_dir():
+            raise OutputError(f"{self.out} is a file: choose a directory")
+        try:
+            names = {entry.name for entry in self.out.iterdir()} - {".DS_Store"}
+            movable = not os.path.ismount(self.out) and not Path.cwd().is_relative_to(self.out)
+        except OSError as error:
+            raise output_error(self.out, error) from error
+        if self.staged and not movable:
+            raise OutputError(
+                f"{self.out} is a mounted disk or the current directory and cannot be replaced as a "
+                f"whole: choose a directory inside it, such as {self.out / 'run'}"
+            )
+        if self.staged and names:
+            self._check_staged()
+        elif names - {self._work.name, Path(self._lock.lock_file).name}:
+            self._check_growing()
+
+    def _check_staged(self) -> None:
+        manifest = _manifest_of(self.out)
+        if manifest is None:
+            raise OutputError(f"{self.out} holds files that are not of a run: choose another directory")
+        if not manifest["run"].get("staged"):
+            raise OutputError(f"{self.out} holds a dataset, cache or training: choose another directory")
+        if not self.overwrite and manifest["run"]["identity"] != self.identity:
+            raise OutputError(f"{self.out} holds another run; choose another directory or --overwrite")
+        if not self.overwrite:
+            self._check_finished(manifest["files"])
+            return
+        foreign = names_in(self.out) - {*manifest["files"], MANIFEST, ".DS_Store"}
+        if foreign:
+            raise OutputError(
+                f"{self.out} holds files that are not of the run ({_some(foreign)}): choose another directory"
+            )
+
+    def _check_finished(self, files: Mapping[str, str]) -> None:
+        changed = _changed(self.out, files)
+        if changed is not None:
+            raise OutputError(
+                f"{self.out} holds this run, but {changed} is missing or was changed: --overwrite to make it "
+                "again, or choose another directory"
+            )
+        mine = (_marker_of(self._work) or {}).get("identity") == self.identity
+        if self._lock.is_locked and (mine or _is_bare(self._work)):
+            remove_directory(self._work, _MARKER)  # left by a crash just after publishing
+        left = (self._work, self._replaced, self._lock.lock_file)
+        if self._lock.is_locked or not any(os.path.lexists(path) for path in left):
+            raise FinishedError(
+                f"{self.out} holds this run, complete: nothing to do (--overwrite makes it again)"
+            )
+
+    def _check_growing(self) -> None:
+        manifest = _manifest_of(self.out)
+        found = _marker_of(self._work) or (manifest or {}).get("run")
+        if found is None or found.get("staged"):
+            raise OutputError(f"{self.out} holds other files: choose another directory")
+        if found["identity"] != self.identity:
+            raise OutputError(
+                f"{self.out} holds something else ({self._differing(found)}): give the same settings to go "
+                "on with it, choose another directory, or delete it"
+            )
+        self.published = manifest["files"] if manifest is not None else {}
+
+    def _differing(self, found: Mapping[str, Any]) -> str:
+        return f"different {_some(differences(found.get('facts'), self.facts)) or 'settings'}"
+
+    # -- steps of entering and leaving -------------------------------------------------------------------
+
+    def _make_directories(self, last: Path) -> None:
+        for directory in reversed([last, *last.parents]):
+            if not directory.exists():
+                directory.mkdir(exist_ok=True)
+                self._made.append(directory)
+            elif not directory.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            who = (_marker_of(self._work) or {}).get("process", "which has just started")
+            raise OutputError(
+                f"another process writes {self.out} ({who}): wait for it or choose another directory"
+            ) from None
+
+    def _mend_replaced(self) -> None:
+        """After a crash in the middle of `commit`: bring the old run back, or finish removing it."""
+        if _manifest_of(self._replaced) is None:
+            return
+        if not self.out.exists():
+            self._replaced.replace(self.out)
+        else:
+            remove_directory(self._replaced, MANIFEST)
+
+    def _take_up(self) -> None:
+        work = self._work
+        if os.path.lexists(work):
+            if work.is_symlink() or not work.is_dir():
+                raise OutputError(f"{work} is in the way: remove it")
+            marker = _marker_of(work)
+            # Nothing but a half-written marker: killed in its first moment.
+            if marker is None and not _is_bare(work):
+                raise OutputError(f"{work} is in the way and holds no run: remove it")
+            if marker is not None and marker["identity"] != self.identity:
+                if not self.overwrite or not self.staged:
+                    raise OutputError(
+                        f"an unfinished run with other settings is in {work} ({self._differing(marker)}): "
+                        "give its settings to resume it, choose another directory, or --overwrite"
+                    )
+                remove_directory(self._work, _MARKER)
+            elif self.staged:
+                shutil.rmtree(work / "files", ignore_errors=True)
+        work.mkdir(exist_ok=True)
+        marker = {"format": FORMAT, "identity": self.identity, "staged": self.staged, "facts": self.facts}
+        try:
+            write_json(work / _MARKER, {**marker, "process": f"{os.getpid()} on {socket.gethostname()}"})
+        except BaseException:
+            if not (work / _MARKER).exists():
+                remove_directory(self._work, _MARKER)
+            raise
+        for directory in (self.cells, work / "checkpoints", self._files):
+            directory.mkdir(exist_ok=True)
+        for place in (work, self.cells, work / "checkpoints", self._files):
+            for entry in filter(is_temporary, list(place.iterdir())):
+                entry.unlink(missing_ok=True)
+        self.resumes = self._has_pieces()
+
+    def _has_pieces(self) -> bool:
+        places = (self.cells, self._work / "checkpoints")
+        return any(True for place in places if place.is_dir() for _ in place.iterdir())
+
+    def _move_into_place(self) -> None:
+        replaces = self.out.exists()
+        try:
+            if replaces:
+                self.out.replace(self._replaced)
+            self._files.replace(self.out)
+        except BaseException:
+            if replaces and self._replaced.exists() and not self.out.exists():
+                self._replaced.replace(self.out)
+            raise
+
+    def _discard(self) -> None:
+        """Nothing is raised, so that no other error is hidden."""
+        complete = _manifest_of(self.out) is not None
+        begun = not self.staged and not complete and bool(names_in(self.out, hidden=False))
+        if not begun and not self._has_pieces():
+            remove_directory(self._work, _MARKER)
+        elif self.staged:
+            shutil.rmtree(self._files, ignore_errors=True)
+
+    def _leave(self) -> None:
+        if self._lock.is_locked:
+            # While it is held, so that nobody's lock is removed but ours.
+            with contextlib.suppress(OSError):
+                Path(self._lock.lock_file).unlink()
+            self._lock.release()
+        while self._made:
+            with contextlib.suppress(OSError):  # not empty: the run, or what is left to resume, is in it
+                self._made[-1].rmdir()
+            self._made.pop()
+
+
+def _manifest_of(directory: Path) -> dict[str, Any] | None:
+    """The manifest of a run of ours, which may be overwritten; None if it is not one."""
+    found = _read(directory / MANIFEST)
+    if found is None or not isinstance(found.get("files"), dict):
+        return None
+    run = found.get("run")
+    return found if isinstance(run, dict) and isinstance(run.get("identity"), str) else None
+
+
+def _marker_of(work: Path) -> dict[str, Any] | None:
+    found = _read(work / _MARKER)
+    return found if found is not None and isinstance(found.get("identity"), str) else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = read_json(path)
+    except FileError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _changed(directory: Path, files: Mapping[str, str]) -> str | None:
+    """The first file that is no longer what the manifest says."""
+    for name, sha256 in files.items():
+        try:
+            if sha256_of(directory / name) != sha256:
+                return name
+        except FileError:
+            return name
+    return None
+
+
+def _is_bare(work: Path) -> bool:
+    """Whether a work directory holds nothing: made, or removed but for itself, by a run that was killed."""
+    return work.is_dir() and all(is_temporary(entry) for entry in work.iterdir())
+
+
+def _some(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
