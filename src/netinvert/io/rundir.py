@@ -26,8 +26,8 @@ from netinvert.io.files import (
     write_json,
 )
 from netinvert.io.fingerprint import canonical, differences, fingerprint
+from netinvert.io.manifest import MANIFEST, files_of
 
-MANIFEST = "manifest.json"
 FORMAT = 2
 """Of the entry "run" of manifests; 1 had none."""
 _MARKER = "run.json"
@@ -127,7 +127,7 @@ class RunDir:
         return {name: sha256_of(self._files / name) for name in names}
 
     def commit(self, manifest: Mapping[str, object] | None = None) -> Path:
-        """Write the manifest and publish; gives `out`. To `manifest` come "run" and "files".
+        """Write the manifest and publish; gives `out`. To `manifest` come "run", "files", "contents".
 
         Raises OutputError; an old run is then where it was, and the finished files stay beside it.
         """
@@ -137,7 +137,7 @@ class RunDir:
         self._keep_all = True
         try:
             # Always these: they say which files are the run's own and may be replaced.
-            write_json(self._files / MANIFEST, {**(manifest or {}), "run": entry, "files": self.files()})
+            write_json(self._files / MANIFEST, {**(manifest or {}), "run": entry, **files_of(self._files)})
             if self.staged:
                 self._check_out()
                 self._move_into_place()
