@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from netinvert.errors import NetworkError
 from netinvert.scenes.boxes import corner_rays, read_pose, solve_box
-from netinvert.scenes.pose_reading import PoseReading, geodesic_degrees, pose_differences
+from netinvert.scenes.pose_reading import PoseReading, pose_differences
+from netinvert.scenes.rotations import geodesic_degrees
 
 SIZE = 224
 DOUBLE = torch.float64

@@ -556,7 +556,7 @@ def test_images_are_checked():
         cut(images().to("meta"))
 
 
-# --- leaking ------------------------------------------------------------------------------------------
+# --- leaky gradients -----------------------------------------------------------------------------------
 
 
 class Dropping(nn.Module):
@@ -579,19 +579,19 @@ RELUS = [
 
 
 @pytest.mark.parametrize("relu", RELUS, ids=str)
-def test_leaking_keeps_values_and_lets_gradients_through(relu):
+def test_leaky_gradients_keep_values_and_lets_gradients_through(relu):
     network = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), copy.deepcopy(relu)))
     cut = Encoder(network, "output", PLAIN)
     x = images().requires_grad_(True)
     plain = cut(x)
     assert (plain == 0).any()
     (expected,) = torch.autograd.grad(plain.sum(), x, retain_graph=True)
-    with cut.leaking(0.0):
+    with cut.leaky_relu_gradients(0.0):
         code = cut(x)
         (found,) = torch.autograd.grad(code.sum(), x)
     assert torch.equal(code, plain)
     torch.testing.assert_close(found, expected)
-    with cut.leaking(0.25):
+    with cut.leaky_relu_gradients(0.25):
         (leaky,) = torch.autograd.grad(cut(x).sum(), x)
     (through,) = torch.autograd.grad(network[0](x).sum(), x)
     torch.testing.assert_close(leaky, 0.75 * expected + 0.25 * through)

@@ -219,7 +219,7 @@ def test_relus_leak_still(name):
     x = images(2).requires_grad_(True)
     plain = cut(x)
     (shut,) = torch.autograd.grad(plain.sum(), x)
-    with cut.leaking(0.5):
+    with cut.leaky_relu_gradients(0.5):
         leaky = cut(x)
         (gradient,) = torch.autograd.grad(leaky.sum(), x)
     torch.testing.assert_close(leaky, plain, rtol=1e-9, atol=1e-12)
@@ -239,6 +239,6 @@ def test_a_dead_convolution_gets_a_gradient_by_leaking():
         x *= cut.module[0].weight.sum((0, 2, 3)).sign().view(1, 3, 1, 1)
     dead = (cut.module[0](x) == 0).all((0, 2, 3)).sum().item()
     assert dead >= 1
-    with cut.leaking():
+    with cut.leaky_relu_gradients():
         (gradient,) = torch.autograd.grad(cut(x).sum(), x)
     assert gradient.abs().max() > 0

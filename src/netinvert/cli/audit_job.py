@@ -117,9 +117,9 @@ class AuditJob:
     def _judge(self, encoder: Encoder) -> Encoder | None:
         """As told; else the network's own, before its output, which is of few numbers."""
         if self.sources.judge_network is None or self.sources.judge_layer is None:
-            if encoder.network.judge is None:
+            if encoder.network.held_out_pose_estimator is None:
                 return None
-            other = load_network(encoder.network.judge)
+            other = load_network(encoder.network.held_out_pose_estimator)
             return Encoder(other, other.layers[-2])
         return load_encoder(self.sources.judge_network, self.sources.judge_layer, None, self.sources.device)
 

@@ -65,7 +65,7 @@ class Metrics:
     """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown.
 
     ``pose`` is read by the network that was inverted, which a picture made for it can fool; ``judged`` by
-    another (``Network.judge``).
+    another (``Network.held_out_pose_estimator``).
     """
 
     errors: dict[str, float | None]
@@ -155,9 +155,9 @@ def _differ(codes: Tensor) -> bool:
 
 def judge_of(encoder: Encoder) -> Encoder | None:
     """The network that reads the poses of this one's reconstructions, if it has one."""
-    if encoder.network.judge is None:
+    if encoder.network.held_out_pose_estimator is None:
         return None
-    other = load_network(encoder.network.judge)
+    other = load_network(encoder.network.held_out_pose_estimator)
     return Encoder(other, other.layers[-1])
 
 

@@ -239,7 +239,7 @@ class _Optimization:
         lost = dead
         gradients = point.gradients
         if not searches:
-            with self.encoder.leaking():
+            with self.encoder.leaky_relu_gradients():
                 leaky = self._evaluate(*how)
             lost = dead & (self._dead(leaky) | (self.leaks >= LEAKY_STEPS))
             self.leaks += dead.long()

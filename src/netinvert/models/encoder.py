@@ -14,7 +14,7 @@ from netinvert.errors import CodeError, ImageError, NetworkError
 from netinvert.io.images import fit
 from netinvert.models.dry_run import Trace, fold_batchnorm, trace
 from netinvert.models.fused_conv import fuse_convolutions
-from netinvert.models.layer_output import LayerCut, LayerName, leaking_relus
+from netinvert.models.layer_output import LayerCut, LayerName, leaky_relu_gradients
 from netinvert.models.network import Network, Preprocessing, weights_sha256
 
 EXACT = 1e-5
@@ -109,12 +109,12 @@ class Encoder:
         return code
 
     @contextmanager
-    def leaking(self, slope: float = 0.1) -> Iterator[None]:
+    def leaky_relu_gradients(self, slope: float = 0.1) -> Iterator[None]:
         """Let gradients leak through dead ReLUs (the forward values stay as they are)."""
         fast = self._tap
         self._tap = self._open_tap  # whose ReLUs are torch's own
         try:
-            with leaking_relus(slope):
+            with leaky_relu_gradients(slope):
                 yield
         finally:
             self._tap = fast

@@ -142,7 +142,7 @@ class _LeakyGradient(torch.autograd.Function):
         return torch.where(passes, gradient, ctx.slope * gradient), None, None
 
 
-class _LeakingMode(TorchFunctionMode):
+class _LeakyGradients(TorchFunctionMode):
     """Catches module and functional ReLUs alike, for torch runs both through the same functions."""
 
     def __init__(self, slope: float) -> None:
@@ -179,7 +179,7 @@ def _clamps_at_zero(func: Any, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
 
 
 @contextmanager
-def leaking_relus(slope: float) -> Iterator[None]:
+def leaky_relu_gradients(slope: float) -> Iterator[None]:
     """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU)."""
-    with _LeakingMode(slope):
+    with _LeakyGradients(slope):
         yield

@@ -51,9 +51,9 @@ class Network:
     """For pose networks: what pose the network's output (the module's return value) says."""
     pose_error: Callable[[Tensor, Tensor], Tensor] | None = None
     """For pose networks: how far the output is from saying rotations (N, 3, 3), (N,) with a gradient."""
-    judge: str | None = None
-    """The name of another network that reads the same poses. An image made for this network can fool it, so
-    the poses of reconstructions are read by that one too."""
+    held_out_pose_estimator: str | None = None
+    """For pose networks: the name of another one. An image made for a network can fool it, so that the poses of
+    reconstructions are read by a network that took no part in them too."""
 
 
 def weights_sha256(module: nn.Module) -> str:

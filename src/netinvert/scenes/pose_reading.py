@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from netinvert.scenes.rotations import geodesic_degrees
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,3 @@ def pose_differences(reading: PoseReading, reference: PoseReading) -> PoseDiffer
         rotation=geodesic_degrees(reading.rotation, reference.rotation),
         keypoints=keypoints,
     )
-
-
-def geodesic_degrees(first: Tensor, second: Tensor) -> Tensor:
-    """The angle of the rotation between two rotations (..., 3, 3): arccos((trace - 1) / 2), in degrees."""
-    trace = (first * second).sum(dim=(-2, -1))  # trace of A B^T
-    return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))

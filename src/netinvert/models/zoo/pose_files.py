@@ -28,7 +28,7 @@ from netinvert.scenes.rotations import angles_from_rotation
 
 POSE_NETWORKS = ("posenet", "posenet-judge")
 LAYERS = {"posenet": posenet.LAYERS, "posenet-judge": judge.LAYERS}
-JUDGES = {"posenet": "posenet-judge", "posenet-judge": "posenet"}
+HELD_OUT = {"posenet": "posenet-judge", "posenet-judge": "posenet"}
 HEADS = {"posenet": "6d", "posenet-judge": "bins"}
 LICENCE = "MIT"
 Tower = PoseNet | PoseResNet
@@ -127,7 +127,7 @@ def as_network(name: str, module: nn.Module, head: RotationHead) -> Network:
         layers=LAYERS[name],
         read_pose=partial(_read, head),
         pose_error=head.error,
-        judge=JUDGES[name],
+        held_out_pose_estimator=HELD_OUT[name],
     )
 
 
