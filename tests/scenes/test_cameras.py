@@ -36,7 +36,7 @@ def test_pascal_s_angles():
     assert np.allclose(Camera.orbit(0, 0, distance=3).position, [0, -3, 0], atol=1e-12)
     assert np.allclose(Camera.orbit(90, 0, distance=3).position, [3, 0, 0], atol=1e-12)
     assert np.allclose(Camera.orbit(0, 90, distance=3).position, [0, 0, 3], atol=1e-12)
-    # a positive in-plane rotation turns the picture counter-clockwise: what is right goes up
+    # a positive in-plane rotation turns the image counter-clockwise: what is right goes up
     (x, y), (top, _) = Camera.orbit(0, 0, 20, 3, size=64).project([[0.3, 0, 0], [0, 0, 0.3]])[0]
     assert x > 32
     assert y < 32
@@ -56,7 +56,7 @@ def test_directions_undo_the_projection(azimuth, elevation, in_plane, distance, 
 
 
 @given(AZIMUTH, ELEVATION, TURN, st.floats(0.3, 1.5))
-def test_the_fitting_distance_fills_the_picture(azimuth, elevation, in_plane, fill):
+def test_the_fitting_distance_fills_the_image(azimuth, elevation, in_plane, fill):
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3))
     rotation = rotation_from_angles(azimuth, elevation, in_plane)
     distance = fitting_distance(points, rotation, 35, fill)
@@ -73,7 +73,7 @@ def test_a_camera_in_another_frame_sees_the_same(azimuth, elevation):
     assert np.allclose(moved.project(points)[0], camera.project(points @ axes.T + origin)[0])
 
 
-def test_resized_pictures_show_the_same():
+def test_resized_images_show_the_same():
     camera = Camera.orbit(10, 20, size=64)
     points = [[0.1, 0.2, -0.1]]
     wide = camera.resized(128, 96).project(points)[0]

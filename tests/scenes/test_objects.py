@@ -80,9 +80,9 @@ def test_parts_can_be_taken_away_and_recoloured():
     assert set(np.unique(bare.part)) == {0, 2}
     assert np.array_equal(bare.vertices, thing.vertices)  # the rest stays where it was
     red = thing.recoloured({"seat": (1.0, 0.0, 0.0)})
-    picture = Renderer(red).render(Camera.orbit(20, 40, 0, 2.2), EVEN)
-    seat = (picture.parts == 1) & (picture.mask == 255)
-    red_part, rest = picture.rgba[seat][:, 0], picture.rgba[seat][:, 1:3]
+    image = Renderer(red).render(Camera.orbit(20, 40, 0, 2.2), EVEN)
+    seat = (image.parts == 1) & (image.mask == 255)
+    red_part, rest = image.rgba[seat][:, 0], image.rgba[seat][:, 1:3]
     assert np.median(red_part) > 100
     assert np.median(rest) == 0  # but for pixels on the edges of legs
     with pytest.raises(MeshError, match="no part 'wings'"):
@@ -92,8 +92,8 @@ def test_parts_can_be_taken_away_and_recoloured():
 
 
 def test_seeds_are_visibly_different_chairs():
-    pictures = np.stack([outline(Renderer(chair(seed)), 40, size=48) for seed in range(60)])
-    flat = pictures.reshape(60, -1)
+    images = np.stack([outline(Renderer(chair(seed)), 40, size=48) for seed in range(60)])
+    flat = images.reshape(60, -1)
     shared = np.minimum(flat[:, None], flat[None]).sum(-1) / np.maximum(flat[:, None], flat[None]).sum(-1)
     shared[np.diag_indices(60)] = 0
     assert np.median(shared.max(axis=1)) < 0.85  # even of the most alike outlines

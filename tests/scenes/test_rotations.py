@@ -73,7 +73,7 @@ def test_known_cameras():
     # from +x, the object's front (-y) is on the left
     side = rotation_from_angles(*tensor(90, 0, 0))
     torch.testing.assert_close(side @ tensor(0, -1, 0), tensor(-1, 0, 0))
-    # a positive in-plane rotation turns the picture counter-clockwise
+    # a positive in-plane rotation turns the image counter-clockwise
     torch.testing.assert_close(rotation_from_angles(*tensor(0, 0, 90)) @ tensor(1, 0, 0), tensor(0, 1, 0))
 
 

@@ -42,7 +42,7 @@ class Camera:
         if not is_rotation(self.rotation):
             raise CameraError("the camera's rotation is none: its rows must be orthonormal and right-handed")
         if min(self.size) < 1:
-            raise CameraError(f"a picture of {self.size[0]} x {self.size[1]} pixels: both must be at least 1")
+            raise CameraError(f"an image of {self.size[0]} x {self.size[1]} pixels: both must be at least 1")
 
     @classmethod
     def orbit(
@@ -56,8 +56,8 @@ class Camera:
     ) -> Camera:
         """A camera at azimuth, elevation and in-plane rotation (degrees) that looks at the origin.
 
-        It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the picture
-        counter-clockwise. ``fov`` is the whole angle across the square picture, in degrees.
+        It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the image
+        counter-clockwise. ``fov`` is the whole angle across the square image, in degrees.
 
         Raises:
             CameraError: a distance or field of view of no camera.
@@ -81,7 +81,7 @@ class Camera:
 
     @property
     def in_plane(self) -> float:
-        """Degrees in [-180, 180): how far the picture is turned counter-clockwise."""
+        """Degrees in [-180, 180): how far the image is turned counter-clockwise."""
         return angles_from_rotation(self.rotation)[2]
 
     @property
@@ -91,7 +91,7 @@ class Camera:
 
     @property
     def fov(self) -> float:
-        """The angle across the picture's width, in degrees."""
+        """The angle across the image's width, in degrees."""
         return float(2 * np.degrees(np.arctan(0.5 * self.size[0] / self.intrinsics[0, 0])))
 
     def project(self, points: ArrayLike) -> tuple[Array, Array]:
@@ -120,9 +120,9 @@ class Camera:
 
 
 def fitting_distance(vertices: ArrayLike, rotation: Array, fov: float = FOV, fill: float = 0.9) -> float:
-    """The distance from which a look-at camera sees the vertices (V, 3) fill ``fill`` of its picture.
+    """The distance from which a look-at camera sees the vertices (V, 3) fill ``fill`` of its image.
 
-    The farthest vertex from the picture's centre, to the side or up, then lies at ``fill`` / 2 of its side.
+    The farthest vertex from the image's centre, to the side or up, then lies at ``fill`` / 2 of its side.
     """
     seen = np.asarray(vertices, float) @ np.asarray(rotation).T
     reach = np.abs(seen[:, :2]).max(axis=1) / (fill * np.tan(np.radians(fov) / 2))

@@ -29,7 +29,7 @@ class DatasetConfig:
     """A dataset of ``identities`` objects seen from ``views`` sides at ``size`` pixels.
 
     ``objects`` is a category, a mesh file or a folder of them. Angles in degrees: ``elevation`` (low, high),
-    ``in_plane`` at most so much either way. ``fill`` (low, high) is how much of the picture the object
+    ``in_plane`` at most so much either way. ``fill`` (low, high) is how much of the image the object
     spans. ``background`` is "none" (transparent) or a kind of ``backgrounds``, or a folder of photographs.
     ``splits`` are the shares of train, validation and test; they share no identity.
     """

@@ -60,7 +60,7 @@ def corner_normals(mesh: Any, spots: NDArray[np.int64]) -> NDArray[np.float64]: 
 
 
 TEXTURE = 512
-"""The greatest side of a texture in pixels; pictures of objects are small."""
+"""The greatest side of a texture in pixels; images of objects are small."""
 GREY = (0.4, 0.4, 0.4)
 MOST_COLOURS = 64
 
@@ -135,12 +135,12 @@ def _bytes(colour: Any) -> NDArray[np.float64]:  # noqa: ANN401
 
 
 def _texture(image: Image.Image) -> Array:
-    picture = image.convert("RGB")
-    if max(picture.size) > TEXTURE:
-        scale = TEXTURE / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BOX)
-    return np.asarray(linear(np.asarray(picture)), np.float32)
+    image = image.convert("RGB")
+    if max(image.size) > TEXTURE:
+        scale = TEXTURE / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BOX)
+    return np.asarray(linear(np.asarray(image)), np.float32)
 
 
 def _palette(colours: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
