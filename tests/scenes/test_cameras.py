@@ -8,15 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert.scenes import rotations
-from netinvert.scenes.cameras import (
-    Camera,
-    CameraError,
-    angles_from_rotation,
-    fitting_distance,
-    is_rotation,
-    rotation_from_angles,
-)
+from netinvert.scenes.cameras import Camera, CameraError, fitting_distance
+from netinvert.scenes.rotations import angles_from_rotation, is_rotation, rotation_from_angles
 
 AZIMUTH, ELEVATION, TURN = st.floats(0, 359.9), st.floats(-89, 89), st.floats(-179, 179)
 
@@ -25,10 +18,22 @@ AZIMUTH, ELEVATION, TURN = st.floats(0, 359.9), st.floats(-89, 89), st.floats(-1
 def test_numpy_and_torch_agree_and_angles_come_back(azimuth, elevation, in_plane):
     ours = rotation_from_angles(azimuth, elevation, in_plane)
     angles = torch.tensor([azimuth, elevation, in_plane], dtype=torch.float64)
-    assert np.allclose(ours, rotations.rotation_from_angles(*angles).numpy(), atol=1e-12)
+    assert np.allclose(ours, rotation_from_angles(*angles).numpy(), atol=1e-12)
     assert is_rotation(ours)
     back = np.array(angles_from_rotation(ours))
     assert np.allclose((back - angles.numpy() + 180) % 360, 180, atol=1e-5)
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 360.0, 720.0, -360.0, -1e-15, 180.0])
+@pytest.mark.parametrize("in_plane", [0.0, 180.0, -180.0, 540.0, -1e-15])
+def test_angles_stay_in_their_half_open_circles(azimuth, in_plane):
+    camera = Camera.orbit(azimuth, 10, in_plane)
+    assert 0 <= camera.azimuth < 360
+    assert -180 <= camera.in_plane < 180
+    tensors = torch.from_numpy(camera.rotation), torch.from_numpy(camera.rotation).float()
+    for a, _, t in map(angles_from_rotation, tensors):
+        assert 0 <= a < 360
+        assert -180 <= t < 180
 
 
 def test_pascal_s_angles():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from netinvert.errors import NetinvertError
+from netinvert.scenes.rotations import angles_from_rotation, is_rotation, rotation_from_angles
 
 Array = NDArray[np.float64]
 FOV = 35.0  # degrees, of the chairs in the literature's renders
@@ -127,32 +128,3 @@ def fitting_distance(vertices: ArrayLike, rotation: Array, fov: float = FOV, fil
     seen = np.asarray(vertices, float) @ np.asarray(rotation).T
     reach = np.abs(seen[:, :2]).max(axis=1) / (fill * np.tan(np.radians(fov) / 2))
     return float((reach + seen[:, 2]).max())
-
-
-def is_rotation(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
-    """Whether a matrix (3, 3) is a rotation: orthonormal, and no mirror image."""
-    m = np.asarray(matrix, float)
-    return bool(np.abs(m @ m.T - np.eye(3)).max() < tolerance and np.linalg.det(m) > 0)
-
-
-def rotation_from_angles(azimuth: float, elevation: float, in_plane: float = 0.0) -> Array:
-    """Object-to-camera rotation R_z(in_plane) R_x(-(90 - e)) R_z(-a) (PASCAL3D+; camera y up, z back)."""
-    a, e, t = np.radians([azimuth, elevation, in_plane])
-    (ca, sa), (ce, se), (ct, st) = ((np.cos(x), np.sin(x)) for x in (a, e, t))
-    turn = np.array([[ct, -st, 0], [st, ct, 0], [0, 0, 1]])
-    tip = np.array([[1, 0, 0], [0, se, ce], [0, -ce, se]])
-    spin = np.array([[ca, sa, 0], [-sa, ca, 0], [0, 0, 1]])
-    return np.asarray(turn @ tip @ spin)
-
-
-def angles_from_rotation(rotation: ArrayLike) -> tuple[float, float, float]:
-    """Azimuth in [0, 360), elevation in [-90, 90], in-plane in [-180, 180) degrees; straight up or down,
-    where azimuth and in-plane rotation are one, the in-plane rotation is 0."""
-    r = np.asarray(rotation, float)
-    elevation = np.arcsin(np.clip(r[2, 2], -1, 1))
-    if np.hypot(r[2, 0], r[2, 1]) < 1e-9:
-        azimuth, in_plane = np.arctan2(r[0, 1], r[0, 0]), 0.0
-    else:
-        azimuth, in_plane = np.arctan2(r[2, 0], -r[2, 1]), np.arctan2(-r[0, 2], r[1, 2])
-    turned = (float(np.degrees(in_plane)) + 180) % 360 - 180
-    return float(np.degrees(azimuth)) % 360, float(np.degrees(elevation)), turned

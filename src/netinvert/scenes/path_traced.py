@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.cameras import Camera
+from netinvert.scenes.colours import linear_to_srgb
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Array, Object3D
-from netinvert.scenes.render import check_camera, check_mesh, srgb
+from netinvert.scenes.render import check_camera, check_mesh
 
 VARIANT = "scalar_rgb"
 BOUNCES = 5
@@ -57,7 +58,7 @@ class PathTracer:
         sensor = mi.load_dict(mitsuba_sensor(mi, camera, self.samples))
         linear = np.array(mi.render(scene, sensor=sensor, spp=self.samples, seed=seed), np.float64)
         alpha = linear[..., 3:].clip(0, 1)
-        colour = srgb(linear[..., :3] / np.maximum(alpha, 1e-6))
+        colour = linear_to_srgb(linear[..., :3] / np.maximum(alpha, 1e-6))
         return np.asarray(np.rint(np.concatenate([colour * (alpha > 0), alpha], axis=-1) * 255), np.uint8)
 
 

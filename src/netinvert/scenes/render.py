@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.colours import linear_to_srgb
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Array, MeshError, Object3D
 from netinvert.scenes.rays import Hits, PixelRays, Tracer, Window, box_corners, phase_of, window_of
@@ -58,7 +59,7 @@ class PixelAccumulator:
         rgba[:, 3] = np.rint(opaque.clip(0, 1) * 255)
         for channel, values in enumerate(colour):
             mean = self.sum(values).take(seen) / share
-            rgba[seen, channel] = np.rint(srgb(mean) * (share / opaque.take(seen)) * 255)
+            rgba[seen, channel] = np.rint(linear_to_srgb(mean) * (share / opaque.take(seen)) * 255)
         return rgba
 
     def mean_direction(self, vector: list[Array], covered: NDArray[np.float64]) -> Array:
@@ -69,13 +70,6 @@ class PixelAccumulator:
         length = np.linalg.norm(mean, axis=1, keepdims=True)
         directions[seen] = np.where(length > 1e-6, mean / np.maximum(length, 1e-6), 0)
         return directions
-
-
-def srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light to sRGB, both in [0, 1] (IEC 61966-2-1); what is brighter is cut."""
-    linear = np.clip(linear, 0, 1)
-    bright = 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, bright)
 
 
 COARSE, FINE = 2, 4
@@ -128,8 +122,8 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Exposed:
-    """The ``accumulator``, the share of each pixel that is ``covered`` (H W,), the samples' distances ``t`` (N,),
-    ``normal``, x, y and z (N,) in the object's coordinates, and the ``image`` they make."""
+    """The ``accumulator``, the share of each pixel that is ``covered`` (H W,), the samples' distances
+    ``t`` (N,), ``normal``, x, y and z (N,) in the object's coordinates, and the ``image`` they make."""
 
     accumulator: PixelAccumulator
     covered: NDArray[np.float64]

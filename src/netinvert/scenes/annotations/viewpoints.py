@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.annotations.annotation import Annotation, Annotations, Value, numbers, reject, text_of
-from netinvert.scenes.cameras import Camera, CameraError, rotation_from_angles
+from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.rotations import rotation_from_angles, turn_about
 
 COARSE = "only a coarse viewpoint (distance 0)"
 UNSEEN = "no viewpoint"
@@ -186,12 +187,12 @@ def read_street_view(path: Path) -> Annotation:
 def _rotation(heading: float, pitch: float, roll: float) -> Any:  # noqa: ANN401
     """World (x east, y north, z up) to camera; heading 0 looks north, 90 east; pitch 90 looks up; a positive
     roll turns the camera clockwise as it looks."""
-    h, p, r = np.radians([heading, pitch, roll])
+    h, p = np.radians([heading, pitch])
     forward = np.array([np.sin(h) * np.cos(p), np.cos(h) * np.cos(p), np.sin(p)])
     right = np.array([np.cos(h), -np.sin(h), 0.0])
     up = np.cross(right, forward)
     level = np.stack([right, up, -forward])
-    return np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]]) @ level
+    return turn_about(roll, 2) @ level
 
 
 def _axes(normal: Any) -> Any:  # noqa: ANN401
