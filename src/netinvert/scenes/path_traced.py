@@ -84,12 +84,7 @@ def mitsuba_shapes(mi: ModuleType, thing: Object3D) -> list[Any]:
             continue
         texture = np.ones((1, 1, 3), np.float32) if material.texture is None else material.texture
         texels = np.ascontiguousarray(texture * np.array(material.colour, np.float32))
-        reflectance = {
-            "type": "bitmap",
-            "bitmap": mi.Bitmap(texels),
-            "raw": True,
-            "filter_type": "nearest",
-        }
+        reflectance = {"type": "bitmap", "bitmap": mi.Bitmap(texels), "raw": True, "filter_type": "nearest"}
         surface = (
             {"type": "roughplastic", "alpha": ROUGHNESS, "diffuse_reflectance": reflectance}
             if material.gloss > 0
