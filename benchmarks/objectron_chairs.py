@@ -118,7 +118,7 @@ def ours(cameras: dict[str, Any]) -> Tensor:
     pictures = []
     for camera in cameras.values():
         seen = orbit(camera, things[camera["chair"]][1])
-        rendering = renderers[camera["chair"]].picture(seen, STUDIO)
+        rendering = renderers[camera["chair"]].image(seen, STUDIO)
         pictures.append(composite(rendering.rgba, grey))
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 

@@ -115,7 +115,7 @@ def unseen_chairs(count: int, seed: int) -> Chairs:
     for identity in range(count):
         thing = make_object(plan.objects, plan.object_seed(identity))
         camera = plan.camera(thing.vertices, 0, plan.generator(identity, 0))
-        images.append(composite(Renderer(thing).picture(camera, STUDIO).rgba, paper))
+        images.append(composite(Renderer(thing).image(camera, STUDIO).rgba, paper))
         rotations.append(camera.rotation)
         symmetries.append(thing.symmetry)
     return Chairs(

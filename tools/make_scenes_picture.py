@@ -44,7 +44,7 @@ def main() -> None:
 
 def picture(plan: DatasetConfig, identity: int, azimuth: float, parts: bool) -> NDArray[np.uint8]:
     thing = make_object(plan.objects, plan.object_seed(identity))
-    rendering = Renderer(thing).picture(plan.camera_at(thing.vertices, azimuth % 360, 22), STUDIO)
+    rendering = Renderer(thing).image(plan.camera_at(thing.vertices, azimuth % 360, 22), STUDIO)
     if parts:
         return coloured_parts(rendering.parts)
     return composite(rendering.rgba, np.full((SIZE, SIZE, 3), (232, 232, 234), np.uint8))

@@ -14,7 +14,7 @@ def rng(seed=0):
 
 @pytest.mark.parametrize("kind", [*KINDS, "mixed"])
 @pytest.mark.parametrize("size", [1, 8, 65])
-def test_every_kind_makes_pictures_of_the_size_and_the_same_again(kind, size):
+def test_every_kind_makes_images_of_the_size_and_the_same_again(kind, size):
     one = random_background(rng(3), size, kind)
     assert one.shape == (size, size, 3)
     assert one.dtype == np.uint8
@@ -78,9 +78,9 @@ def test_composite_is_the_weighted_mean(colour, behind, alpha):
 
 @given(seed=st.integers(0, 10_000), share=st.floats(0.01, 0.6))
 def test_occluders_hide_at_most_their_share_and_all_three_alike(seed, share):
-    picture = np.full((48, 48, 3), 7, np.uint8)
+    image = np.full((48, 48, 3), 7, np.uint8)
     mask, parts = np.full((48, 48), 255, np.uint8), np.full((48, 48), 2, np.uint8)
-    seen, covered, ids = occluded(rng(seed), picture, mask, parts, share)
+    seen, covered, ids = occluded(rng(seed), image, mask, parts, share)
     hidden = covered == 0
     # pixels whose centre lies inside: more than the area by part of the outline at most
     assert hidden.mean() <= share + 4 * np.sqrt(share * 48 * 48) / 48**2 * 4
@@ -88,16 +88,16 @@ def test_occluders_hide_at_most_their_share_and_all_three_alike(seed, share):
     assert (ids[~hidden] == 2).all()
     assert (covered[~hidden] == 255).all()
     assert (seen[~hidden] == 7).all()
-    again = occluded(rng(seed), picture, mask, parts, share)
+    again = occluded(rng(seed), image, mask, parts, share)
     assert all(np.array_equal(a, b) for a, b in zip((seen, covered, ids), again, strict=True))
-    assert (picture == 7).all()
+    assert (image == 7).all()
 
 
 def test_occluders_do_hide_and_none_draws_nothing():
-    picture, mask = np.full((32, 32, 3), 7, np.uint8), np.full((32, 32), 255, np.uint8)
-    hidden = [(occluded(rng(s), picture, mask, mask, 0.4)[1] == 0).mean() for s in range(100)]
+    image, mask = np.full((32, 32, 3), 7, np.uint8), np.full((32, 32), 255, np.uint8)
+    hidden = [(occluded(rng(s), image, mask, mask, 0.4)[1] == 0).mean() for s in range(100)]
     assert np.mean(hidden) > 0.08
     assert max(hidden) > 0.25
     generator = rng(1)
-    assert occluded(generator, picture, mask, mask, 0.0)[0] is picture
+    assert occluded(generator, image, mask, mask, 0.0)[0] is image
     assert generator.random() == rng(1).random()

@@ -8,15 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert.scenes import rotations
-from netinvert.scenes.cameras import (
-    Camera,
-    CameraError,
-    angles_from_rotation,
-    fitting_distance,
-    is_rotation,
-    rotation_from_angles,
-)
+from netinvert.scenes.cameras import Camera, CameraError, fitting_distance
+from netinvert.scenes.rotations import angles_from_rotation, is_rotation, rotation_from_angles
 
 AZIMUTH, ELEVATION, TURN = st.floats(0, 359.9), st.floats(-89, 89), st.floats(-179, 179)
 
@@ -25,10 +18,22 @@ AZIMUTH, ELEVATION, TURN = st.floats(0, 359.9), st.floats(-89, 89), st.floats(-1
 def test_numpy_and_torch_agree_and_angles_come_back(azimuth, elevation, in_plane):
     ours = rotation_from_angles(azimuth, elevation, in_plane)
     angles = torch.tensor([azimuth, elevation, in_plane], dtype=torch.float64)
-    assert np.allclose(ours, rotations.rotation_from_angles(*angles).numpy(), atol=1e-12)
+    assert np.allclose(ours, rotation_from_angles(*angles).numpy(), atol=1e-12)
     assert is_rotation(ours)
     back = np.array(angles_from_rotation(ours))
     assert np.allclose((back - angles.numpy() + 180) % 360, 180, atol=1e-5)
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 360.0, 720.0, -360.0, -1e-15, 180.0])
+@pytest.mark.parametrize("in_plane", [0.0, 180.0, -180.0, 540.0, -1e-15])
+def test_angles_stay_in_their_half_open_circles(azimuth, in_plane):
+    camera = Camera.orbit(azimuth, 10, in_plane)
+    assert 0 <= camera.azimuth < 360
+    assert -180 <= camera.in_plane < 180
+    tensors = torch.from_numpy(camera.rotation), torch.from_numpy(camera.rotation).float()
+    for a, _, t in map(angles_from_rotation, tensors):
+        assert 0 <= a < 360
+        assert -180 <= t < 180
 
 
 def test_pascal_s_angles():
@@ -36,7 +41,7 @@ def test_pascal_s_angles():
     assert np.allclose(Camera.orbit(0, 0, distance=3).position, [0, -3, 0], atol=1e-12)
     assert np.allclose(Camera.orbit(90, 0, distance=3).position, [3, 0, 0], atol=1e-12)
     assert np.allclose(Camera.orbit(0, 90, distance=3).position, [0, 0, 3], atol=1e-12)
-    # a positive in-plane rotation turns the picture counter-clockwise: what is right goes up
+    # a positive in-plane rotation turns the image counter-clockwise: what is right goes up
     (x, y), (top, _) = Camera.orbit(0, 0, 20, 3, size=64).project([[0.3, 0, 0], [0, 0, 0.3]])[0]
     assert x > 32
     assert y < 32
@@ -56,7 +61,7 @@ def test_directions_undo_the_projection(azimuth, elevation, in_plane, distance, 
 
 
 @given(AZIMUTH, ELEVATION, TURN, st.floats(0.3, 1.5))
-def test_the_fitting_distance_fills_the_picture(azimuth, elevation, in_plane, fill):
+def test_the_fitting_distance_fills_the_image(azimuth, elevation, in_plane, fill):
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3))
     rotation = rotation_from_angles(azimuth, elevation, in_plane)
     distance = fitting_distance(points, rotation, 35, fill)
@@ -73,7 +78,7 @@ def test_a_camera_in_another_frame_sees_the_same(azimuth, elevation):
     assert np.allclose(moved.project(points)[0], camera.project(points @ axes.T + origin)[0])
 
 
-def test_resized_pictures_show_the_same():
+def test_resized_images_show_the_same():
     camera = Camera.orbit(10, 20, size=64)
     points = [[0.1, 0.2, -0.1]]
     wide = camera.resized(128, 96).project(points)[0]

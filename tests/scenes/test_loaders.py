@@ -270,7 +270,7 @@ def test_objectron_projects_as_its_own_tool(tmp_path):
     box = rng.uniform(-0.5, 0.5, (8, 3)) * [0.5, 0.9, 0.6]  # in the box: y up, z front
     world = box @ rotation.T + translation
     flat = projection @ view @ np.column_stack([world, np.ones(8)]).T
-    # the dataset's project_points: x and y of the upright picture are y and x of the device
+    # the dataset's project_points: x and y of the upright image are y and x of the device
     expected = np.column_stack([(1 + flat[1] / flat[3]) / 2 * 1440, (1 + flat[0] / flat[3]) / 2 * 1920])
     ours = box @ np.array(BOX_FROM_PASCAL)
     assert np.allclose(one.camera.project(ours)[0], expected, atol=1e-2)

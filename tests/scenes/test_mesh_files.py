@@ -68,16 +68,16 @@ def test_textures_and_colours(tmp_path):
     Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
     (tmp_path / "card.mtl").write_text("newmtl red\nmap_Kd red.png\n")
     (tmp_path / "card.obj").write_text(CARD)
-    picture = Renderer(read_object(tmp_path / "card.obj")).render(Camera.orbit(0, 0, size=16), EVEN)
-    red, green, blue, alpha = picture.rgba[8, 8]
+    image = Renderer(read_object(tmp_path / "card.obj")).render(Camera.orbit(0, 0, size=16), EVEN)
+    red, green, blue, alpha = image.rgba[8, 8]
     assert alpha == 255
     assert red > 100 > 20 > max(green, blue)
 
     green_box = trimesh.creation.box()
     green_box.visual.face_colors = [0, 255, 0, 255]
     green_box.export(tmp_path / "box.ply")
-    picture = Renderer(read_object(tmp_path / "box.ply")).render(Camera.orbit(0, 0, size=16), EVEN)
-    assert picture.rgba[8, 8, 1] > 100 > picture.rgba[8, 8, 0]
+    image = Renderer(read_object(tmp_path / "box.ply")).render(Camera.orbit(0, 0, size=16), EVEN)
+    assert image.rgba[8, 8, 1] > 100 > image.rgba[8, 8, 0]
 
 
 def test_missing_textures_are_replaced_and_told_or_refused(tmp_path):

@@ -15,7 +15,7 @@ HARD = replace(STUDIO, softness=0.0)
 
 
 @pytest.mark.parametrize(("category", "seed"), [("chairs", 3), ("mugs", 1)])
-def test_both_renderers_show_the_same_picture(category, seed):
+def test_both_renderers_show_the_same_image(category, seed):
     thing = make_object(category, seed)
     camera = Camera.orbit(35, 20, 10, distance=2.0, size=96)
     ours, theirs = Renderer(thing).render(camera, HARD), PathTracer(thing).render(camera, HARD)
@@ -27,7 +27,7 @@ def test_both_renderers_show_the_same_picture(category, seed):
     assert all(np.corrcoef(one[:, k], other[:, k])[0, 1] > 0.9 for k in range(3))
 
 
-def test_the_same_seed_gives_the_same_picture():
+def test_the_same_seed_gives_the_same_image():
     tracer = PathTracer(make_object("mugs", 2), samples=4)
     camera = Camera.orbit(0, 20, size=32)
     first = tracer.render(camera, STUDIO)

@@ -12,7 +12,7 @@ from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.lights import STUDIO, Light, direction, random_light
 from netinvert.scenes.objects import Material, MeshError, Object3D
 from netinvert.scenes.rays import PixelRays
-from netinvert.scenes.render import Renderer, srgb
+from netinvert.scenes.render import Renderer
 
 pytest.importorskip("embreex")
 
@@ -89,12 +89,12 @@ def test_projection_is_where_the_renderer_draws(azimuth, elevation, in_plane, di
     intrinsics = camera.intrinsics.copy()
     intrinsics[:2, 2] += shift
     camera = replace(camera, intrinsics=intrinsics)
-    picture = Renderer(boxes((place, 0.02))).render(camera, DARK)
+    image = Renderer(boxes((place, 0.02))).render(camera, DARK)
     expected, depth = camera.project([place])
     if (expected < 8).any() or (expected > 88).any():
         return
-    assert np.linalg.norm(centroid(picture.mask.astype(float)) - expected[0]) < 0.5
-    assert abs(np.median(picture.depth[picture.mask > 0]) - depth[0]) < 0.04
+    assert np.linalg.norm(centroid(image.mask.astype(float)) - expected[0]) < 0.5
+    assert abs(np.median(image.depth[image.mask > 0]) - depth[0]) < 0.04
 
 
 def test_corners_bound_the_mask():
@@ -111,18 +111,18 @@ def test_coverage_of_a_ball_is_its_analytic_area():
     radius, distance = 0.4, 2.0
     for size in (32, 64):
         camera = Camera.orbit(20, 30, 0, distance, size=size)
-        picture = Renderer(ball(radius)).render(camera, DARK)
+        image = Renderer(ball(radius)).render(camera, DARK)
         seen = camera.intrinsics[0, 0] * np.tan(np.arcsin(radius / distance))
-        assert picture.mask.sum() / 255 == pytest.approx(np.pi * seen**2, rel=0.005)
-        assert len(np.unique(picture.mask)) > 8
+        assert image.mask.sum() / 255 == pytest.approx(np.pi * seen**2, rel=0.005)
+        assert len(np.unique(image.mask)) > 8
 
 
 def test_coverage_at_an_edge_is_the_share_covered():
     for half in (0.2, 0.203, 0.207, 0.21):
         camera = Camera.orbit(0, 0, 0, 2.0, size=64)
-        picture = Renderer(boxes(((0, 0, 0), (half, 0.1, half)))).render(camera, DARK)
+        image = Renderer(boxes(((0, 0, 0), (half, 0.1, half)))).render(camera, DARK)
         edge = camera.project([[half, -0.1, 0]])[0][0, 0]
-        share = picture.mask[32] / 255
+        share = image.mask[32] / 255
         assert abs(share[32:].sum() - (edge - 32)) <= 1 / 8 + 1e-3
         assert (share[33 : int(edge)] == 1).all()
 
@@ -140,28 +140,28 @@ def test_refinement_agrees_with_many_samples_everywhere():
 
 
 def test_depth_and_normals_of_a_face_seen_straight():
-    picture = Renderer(boxes(((0, 0, 0), (0.3, 0.1, 0.3)))).render(Camera.orbit(0, 0, 0, 2.0), DARK)
-    inside = picture.mask == 255
+    image = Renderer(boxes(((0, 0, 0), (0.3, 0.1, 0.3)))).render(Camera.orbit(0, 0, 0, 2.0), DARK)
+    inside = image.mask == 255
     assert inside.sum() > 300
-    assert np.allclose(picture.depth[inside], 1.9, atol=1e-5)
-    assert np.allclose(picture.normals[inside], [0, 0, 1], atol=1e-5)
-    assert np.isinf(picture.depth[picture.mask == 0]).all()
-    assert not picture.normals[picture.mask == 0].any()
+    assert np.allclose(image.depth[inside], 1.9, atol=1e-5)
+    assert np.allclose(image.normals[inside], [0, 0, 1], atol=1e-5)
+    assert np.isinf(image.depth[image.mask == 0]).all()
+    assert not image.normals[image.mask == 0].any()
 
 
 def test_depth_and_normals_of_a_ball():
     radius = 0.4
     camera = Camera.orbit(70, 35, 20, 2.0, size=64)
-    picture = Renderer(ball(radius)).render(camera, DARK)
-    rows, columns = np.nonzero(picture.mask == 255)
+    image = Renderer(ball(radius)).render(camera, DARK)
+    rows, columns = np.nonzero(image.mask == 255)
     rays = camera.directions(np.stack([columns, rows], -1) + 0.5)
     a, b = (rays**2).sum(1), rays @ camera.position
     t = (-b - np.sqrt(np.maximum(b**2 - a * (camera.position @ camera.position - radius**2), 0))) / a
-    nearest = picture.depth[rows, columns]
+    nearest = image.depth[rows, columns]
     inner = t < 1.8  # at the rim the nearest sample of a pixel is much nearer than its centre
     assert np.abs(nearest - t)[inner].max() < 0.02
     assert (nearest - t < 1e-3).all()
-    normals = picture.normals[rows, columns]
+    normals = image.normals[rows, columns]
     assert np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     expected = (camera.position + rays * t[:, None]) / radius @ camera.rotation.T
     assert (normals * expected).sum(1)[inner].min() > 0.995
@@ -175,19 +175,19 @@ def test_back_faces_are_lit_as_seen_from_their_side():
     for azimuth in (0, 180):
         camera = Camera.orbit(azimuth, 0, 0, 2.0)
         light = Light(direction(azimuth, 45), shadow=False)
-        picture = Renderer(plate).render(camera, light)
-        assert np.allclose(picture.normals[32, 32], [0, 0, 1], atol=1e-5)
-        assert picture.rgba[32, 32, 0] > 150
+        image = Renderer(plate).render(camera, light)
+        assert np.allclose(image.normals[32, 32], [0, 0, 1], atol=1e-5)
+        assert image.rgba[32, 32, 0] > 150
 
 
 def test_parts_are_where_they_are():
     two = boxes(((-0.2, 0, 0), 0.1), ((0.2, 0, 0), 0.1), ((0, 0, 0.3), 0.02))
-    picture = Renderer(two).render(Camera.orbit(0, 0, 0, 2.0), DARK)
-    assert set(np.unique(picture.parts)) == {0, 1, 2, 3}
-    assert (picture.parts[:, :32] != 2).all()
-    assert (picture.parts[:, 32:] != 1).all()
-    assert (picture.parts[picture.mask == 255] > 0).all()
-    assert (picture.parts[picture.mask == 0] == 0).all()
+    image = Renderer(two).render(Camera.orbit(0, 0, 0, 2.0), DARK)
+    assert set(np.unique(image.parts)) == {0, 1, 2, 3}
+    assert (image.parts[:, :32] != 2).all()
+    assert (image.parts[:, 32:] != 1).all()
+    assert (image.parts[image.mask == 255] > 0).all()
+    assert (image.parts[image.mask == 0] == 0).all()
     assert set(np.unique(Renderer(two.only("box1")).render(Camera.orbit(0, 0), DARK).parts)) == {0, 2}
 
 
@@ -198,7 +198,9 @@ def test_brightness_is_lamberts():
         box = boxes(((0, 0, 0), (0.3, 0.1, 0.3)), materials=(white,))
         seen = Renderer(box).render(Camera.orbit(0, 0), light).rgba[32, 32, :3]
         arriving = key * np.cos(np.radians(elevation)) + 0.5 * sky + 0.5 * 0.1
-        assert np.abs(seen - 255 * srgb(np.array(white.colour) * arriving)).max() <= 1
+        # IEC 61966-2-1, written down once more, so that a wrong curve is seen in the image
+        srgb = 1.055 * (np.array(white.colour) * arriving) ** (1 / 2.4) - 0.055
+        assert np.abs(seen - 255 * srgb).max() <= 1
 
 
 def test_texture_repeats_and_is_the_right_way_round():
@@ -228,20 +230,20 @@ def test_shadow_lies_where_the_light_throws_it():
     made = boxes(((0, 0, 0.1), 0.05), ((0.3, 0.3, -0.3), (0.001, 0.001, 0.001)))
     camera = Camera.orbit(0, 60, 0, 3.0, size=128)
     light = Light(direction(70, 50), softness=0.0)
-    picture = Renderer(made).render(camera, light)
-    shadow = np.where(picture.mask == 0, picture.rgba[..., 3], 0).astype(float)
+    image = Renderer(made).render(camera, light)
+    shadow = np.where(image.mask == 0, image.rgba[..., 3], 0).astype(float)
     towards = np.array(light.direction)
     ground = made.vertices[:, 2].min()
     spot = np.array([0, 0, 0.1]) - towards * (0.1 - ground) / towards[2]
     expected, _ = camera.project([spot])
     assert np.linalg.norm(centroid(shadow) - expected[0]) < 0.7
     assert shadow.max() == 153
-    assert not picture.rgba[..., :3][picture.mask == 0].any()
+    assert not image.rgba[..., :3][image.mask == 0].any()
 
 
 def test_shadow_can_be_left_out():
-    picture = Renderer(boxes(((0, 0, 0), 0.2))).render(Camera.orbit(30, 30), DARK)
-    assert np.array_equal(picture.rgba[..., 3], picture.mask)
+    image = Renderer(boxes(((0, 0, 0), 0.2))).render(Camera.orbit(30, 30), DARK)
+    assert np.array_equal(image.rgba[..., 3], image.mask)
 
 
 def test_soft_light_has_half_shadows_and_hard_light_few():
@@ -249,8 +251,8 @@ def test_soft_light_has_half_shadows_and_hard_light_few():
     camera = Camera.orbit(0, 60, 0, 2.5, size=128)
 
     def half(softness):
-        picture = Renderer(box).render(camera, Light(direction(90, 40), softness=softness))
-        alpha = picture.rgba[..., 3][picture.mask == 0]
+        image = Renderer(box).render(camera, Light(direction(90, 40), softness=softness))
+        alpha = image.rgba[..., 3][image.mask == 0]
         return int(((alpha > 0) & (alpha < 153)).sum())
 
     assert half(0.15) > 3 * half(0.0)
@@ -287,9 +289,9 @@ def test_same_bytes_again():
         renderer = Renderer(make_object("chairs", 3))
         rng = np.random.default_rng(0)
         lights = [random_light(rng) for _ in range(3)]
-        pictures = {k: renderer.render(Camera.orbit(100 * k, 20, 5, 1.8), lights[k]) for k in order}
+        images = {k: renderer.render(Camera.orbit(100 * k, 20, 5, 1.8), lights[k]) for k in order}
         return [
-            getattr(pictures[k], n).tobytes()
+            getattr(images[k], n).tobytes()
             for k in range(3)
             for n in ("rgba", "mask", "depth", "normals", "parts")
         ]

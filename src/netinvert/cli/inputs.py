@@ -15,10 +15,9 @@ from netinvert.errors import ImageError
 from netinvert.evaluation.evaluate import encode_images
 from netinvert.evaluation.save_results import LABELS, unique_stems
 from netinvert.io.files import load_tensors, read_code, sha256_of
-from netinvert.io.images import read_image
+from netinvert.io.images import IMAGE_SUFFIXES, read_image
 from netinvert.models.encoder import Encoder
 
-IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 CODES = {".npy", ".safetensors", ".pt", ".pth"}
 
 
@@ -53,7 +52,7 @@ def image_paths(text: str) -> list[Path]:
     if path.is_dir():
         found = [entry for entry in path.iterdir() if _is_image(entry)]
         if not found:
-            raise ImageError(f"{text} holds no images ({', '.join(sorted(IMAGES))}): name another folder")
+            raise ImageError(f"{text} holds no images ({', '.join(IMAGE_SUFFIXES)}): name another folder")
         return sorted(found)
     if not path.exists() and glob.has_magic(text):
         found = [Path(name) for name in glob.glob(text, recursive=True)]  # noqa: PTH207  (absolute ones too)
@@ -65,7 +64,7 @@ def image_paths(text: str) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGES and path.is_file() and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def read_inputs(text: str, encoder: Encoder, restarts: int = 1) -> Inputs:

@@ -74,7 +74,7 @@ def fresh_sheet(plan: DatasetConfig, out: Path, parts: bool = False) -> None:
         renderer, cells = Renderer(thing), []
         for view in range(plan.views):
             camera = plan.camera_at(thing.vertices, (30 + 360 / plan.views * view) % 360, 20)
-            rendering = renderer.picture(camera, STUDIO)
+            rendering = renderer.image(camera, STUDIO)
             picture = coloured_parts(rendering.parts) if parts else _composed(rendering.rgba)
             cells.append(
                 Cell(_tensor(picture), (_angles(camera.azimuth, camera.elevation, camera.in_plane),))

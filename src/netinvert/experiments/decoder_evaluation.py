@@ -12,14 +12,13 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
 from netinvert.evaluation.evaluate import judge_of, read_poses
 from netinvert.experiments.held_out_chairs import fresh_chairs
-from netinvert.io.images import fit, read_image
+from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.evaluation import decoder_figures, in_chunks, milliseconds
 
 BATCH = 64
 ON_SHEET = 12
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def evaluate_on_chairs(
@@ -59,7 +58,7 @@ def evaluate_on_images(decoder: Decoder, encoder: Encoder, folder: Path) -> tupl
         ConfigError: fewer than two images in the folder.
         CodeError: the encoder is not the decoder's.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if len(paths) < 2:
         raise ConfigError(f"{folder} holds {len(paths)} images: figures over pairs need two or more")
     decoder.check_encoder(encoder)

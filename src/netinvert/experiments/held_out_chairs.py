@@ -63,7 +63,7 @@ def fresh_chairs(count: int, seed: int = SEED, size: int = 64) -> FreshChairs:
     for identity in range(count):
         thing = make_object(plan.objects, plan.object_seed(identity))
         camera = plan.camera(thing.vertices, 0, plan.generator(identity, 0))
-        pictures.append(Renderer(thing).picture(camera, STUDIO).rgba)
+        pictures.append(Renderer(thing).image(camera, STUDIO).rgba)
         rotations.append(camera.rotation)
         symmetries.append(thing.symmetry)
         angles.append((camera.azimuth, camera.elevation))

@@ -82,7 +82,7 @@ def unseen_views() -> Views:
     for identity in range(PLAN.identities):
         thing = source.make(PLAN.object_seed(identity), identity)
         camera = PLAN.camera(thing.vertices, 0, PLAN.generator(identity, 0))
-        rgba = Renderer(thing).picture(camera, STUDIO).rgba
+        rgba = Renderer(thing).image(camera, STUDIO).rgba
         paper = np.broadcast_to(np.array(PAPER, np.uint8), (*rgba.shape[:2], 3))
         images.append(composite(rgba, paper))
         rotations.append(camera.rotation)

@@ -30,7 +30,10 @@ _FLIPS = {  # by the EXIF tag Orientation; 1 is upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luminance (ITU-R BT.601, as Pillow's "L")."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+"""Of the files in a folder that are taken for images, in lower case."""
 
 _Floats = npt.NDArray[np.float32]
 
@@ -62,7 +65,7 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise ImageError(f"{file} is damaged or cut off ({error}): get it again") from error
     if channels == 1 and pixels.shape[2] == 3:
-        pixels = (pixels @ _LUMA)[:, :, None]
+        pixels = (pixels @ np.array(LUMA, dtype=np.float32))[:, :, None]
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return tensor.clamp_(0, 1).expand(channels, -1, -1).contiguous().unsqueeze(0)
 

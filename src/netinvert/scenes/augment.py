@@ -57,7 +57,7 @@ def background_pool(seed: int, size: int, count: int = POOL) -> Tensor:
 
 
 def mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Half of the pictures as seen in a mirror: a mirrored chair is a chair, in the pose M R M."""
+    """Half of the images as seen in a mirror: a mirrored chair is a chair, in the pose M R M."""
     chosen = (torch.rand(len(rgba), generator=generator) < 0.5).nonzero().squeeze(1)
     rgba[chosen] = rgba[chosen].flip(-1)
     flip = torch.tensor(MIRROR)
@@ -67,7 +67,7 @@ def mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tupl
 
 
 def shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture moved by up to SHIFT pixels, transparent where nothing is known."""
+    """Each image moved by up to SHIFT pixels, transparent where nothing is known."""
     side = rgba.shape[-1]
     amount = round(SHIFT * side / 64)
     padded = F.pad(rgba, (amount,) * 4)

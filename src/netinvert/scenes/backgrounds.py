@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.errors import ConfigError
-from netinvert.io.images import read_image
+from netinvert.io.images import IMAGE_SUFFIXES, read_image
 
 Pixels = NDArray[np.uint8]
 KINDS = ("plain", "gradient", "noise", "checks", "blocks")
@@ -42,21 +42,20 @@ def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
         ConfigError: no such folder, or no image in it.
     """
     root = Path(folder)
-    names = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-    paths = sorted(path for path in root.glob("*") if path.suffix.lower() in names) if root.is_dir() else []
+    paths = sorted(path for path in root.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise ConfigError(
             f"no background {str(folder)!r}: give none, mixed, {', '.join(KINDS)}, or a folder of images"
         )
     photographs = []
     for path in paths:
-        picture = read_image(path)[0].permute(1, 2, 0)
-        photographs.append(np.asarray((picture * 255).round().numpy(), np.uint8))
+        image = read_image(path)[0].permute(1, 2, 0)
+        photographs.append(np.asarray((image * 255).round().numpy(), np.uint8))
     return tuple(photographs)
 
 
 def composite(rgba: Pixels, background: Pixels) -> Pixels:
-    """A straight-alpha picture (H, W, 4) over a background (H, W, 3), blended in sRGB."""
+    """A straight-alpha image (H, W, 4) over a background (H, W, 3), blended in sRGB."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
     mixed = rgba[..., :3] * alpha + background * (1 - alpha)
     return np.asarray(mixed.round(), np.uint8)
@@ -106,7 +105,7 @@ def _checks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
 
 def _blocks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     """Clutter: rectangles and discs of many colours over one another."""
-    picture = np.array(_gradient(rng, size))
+    image = np.array(_gradient(rng, size))
     y, x = np.mgrid[0:size, 0:size]
     for _ in range(int(rng.integers(3, 14))):
         cx, cy = rng.uniform(0, size, 2)
@@ -115,8 +114,8 @@ def _blocks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
         v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
         inside = (np.abs(u) < w) & (np.abs(v) < h) if rng.random() < 0.7 else np.hypot(u / w, v / h) < 1
-        picture[inside] = _colour(rng)
-    return picture
+        image[inside] = _colour(rng)
+    return image
 
 
 def _crop(rng: np.random.Generator, size: int, photographs: Sequence[Pixels]) -> Pixels:
@@ -139,20 +138,20 @@ def _mix(
 
 
 def occluded(
-    rng: np.random.Generator, picture: Pixels, mask: Pixels, parts: Pixels, share: float
+    rng: np.random.Generator, image: Pixels, mask: Pixels, parts: Pixels, share: float
 ) -> tuple[Pixels, Pixels, Pixels]:
-    """Hide up to ``share`` of a picture (H, W, 3) behind a bar, a disc or a board; mask and parts follow.
+    """Hide up to ``share`` of an image (H, W, 3) behind a bar, a disc or a board; mask and parts follow.
 
     A ``share`` of 0 leaves everything as it is and draws nothing from the generator.
     """
     if share == 0:
-        return picture, mask, parts
+        return image, mask, parts
     height, width = mask.shape
     area = rng.uniform(0, share) * height * width
     hidden = _shape(rng, (height, width), area)
     surface = random_background(rng, max(height, width))[:height, :width]
     return (
-        np.where(hidden[..., None], surface, picture),
+        np.where(hidden[..., None], surface, image),
         np.where(hidden, np.uint8(0), mask),
         np.where(hidden, np.uint8(0), parts),
     )

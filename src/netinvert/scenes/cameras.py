@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from netinvert.errors import NetinvertError
+from netinvert.scenes.rotations import angles_from_rotation, is_rotation, rotation_from_angles
 
 Array = NDArray[np.float64]
 FOV = 35.0  # degrees, of the chairs in the literature's renders
@@ -42,7 +43,7 @@ class Camera:
         if not is_rotation(self.rotation):
             raise CameraError("the camera's rotation is none: its rows must be orthonormal and right-handed")
         if min(self.size) < 1:
-            raise CameraError(f"a picture of {self.size[0]} x {self.size[1]} pixels: both must be at least 1")
+            raise CameraError(f"an image of {self.size[0]} x {self.size[1]} pixels: both must be at least 1")
 
     @classmethod
     def orbit(
@@ -56,8 +57,8 @@ class Camera:
     ) -> Camera:
         """A camera at azimuth, elevation and in-plane rotation (degrees) that looks at the origin.
 
-        It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the picture
-        counter-clockwise. ``fov`` is the whole angle across the square picture, in degrees.
+        It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the image
+        counter-clockwise. ``fov`` is the whole angle across the square image, in degrees.
 
         Raises:
             CameraError: a distance or field of view of no camera.
@@ -81,7 +82,7 @@ class Camera:
 
     @property
     def in_plane(self) -> float:
-        """Degrees in [-180, 180): how far the picture is turned counter-clockwise."""
+        """Degrees in [-180, 180): how far the image is turned counter-clockwise."""
         return angles_from_rotation(self.rotation)[2]
 
     @property
@@ -91,7 +92,7 @@ class Camera:
 
     @property
     def fov(self) -> float:
-        """The angle across the picture's width, in degrees."""
+        """The angle across the image's width, in degrees."""
         return float(2 * np.degrees(np.arctan(0.5 * self.size[0] / self.intrinsics[0, 0])))
 
     def project(self, points: ArrayLike) -> tuple[Array, Array]:
@@ -120,39 +121,10 @@ class Camera:
 
 
 def fitting_distance(vertices: ArrayLike, rotation: Array, fov: float = FOV, fill: float = 0.9) -> float:
-    """The distance from which a look-at camera sees the vertices (V, 3) fill ``fill`` of its picture.
+    """The distance from which a look-at camera sees the vertices (V, 3) fill ``fill`` of its image.
 
-    The farthest vertex from the picture's centre, to the side or up, then lies at ``fill`` / 2 of its side.
+    The farthest vertex from the image's centre, to the side or up, then lies at ``fill`` / 2 of its side.
     """
     seen = np.asarray(vertices, float) @ np.asarray(rotation).T
     reach = np.abs(seen[:, :2]).max(axis=1) / (fill * np.tan(np.radians(fov) / 2))
     return float((reach + seen[:, 2]).max())
-
-
-def is_rotation(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
-    """Whether a matrix (3, 3) is a rotation: orthonormal, and no mirror image."""
-    m = np.asarray(matrix, float)
-    return bool(np.abs(m @ m.T - np.eye(3)).max() < tolerance and np.linalg.det(m) > 0)
-
-
-def rotation_from_angles(azimuth: float, elevation: float, in_plane: float = 0.0) -> Array:
-    """Object-to-camera rotation R_z(in_plane) R_x(-(90 - e)) R_z(-a) (PASCAL3D+; camera y up, z back)."""
-    a, e, t = np.radians([azimuth, elevation, in_plane])
-    (ca, sa), (ce, se), (ct, st) = ((np.cos(x), np.sin(x)) for x in (a, e, t))
-    turn = np.array([[ct, -st, 0], [st, ct, 0], [0, 0, 1]])
-    tip = np.array([[1, 0, 0], [0, se, ce], [0, -ce, se]])
-    spin = np.array([[ca, sa, 0], [-sa, ca, 0], [0, 0, 1]])
-    return np.asarray(turn @ tip @ spin)
-
-
-def angles_from_rotation(rotation: ArrayLike) -> tuple[float, float, float]:
-    """Azimuth in [0, 360), elevation in [-90, 90], in-plane in [-180, 180) degrees; straight up or down,
-    where azimuth and in-plane rotation are one, the in-plane rotation is 0."""
-    r = np.asarray(rotation, float)
-    elevation = np.arcsin(np.clip(r[2, 2], -1, 1))
-    if np.hypot(r[2, 0], r[2, 1]) < 1e-9:
-        azimuth, in_plane = np.arctan2(r[0, 1], r[0, 0]), 0.0
-    else:
-        azimuth, in_plane = np.arctan2(r[2, 0], -r[2, 1]), np.arctan2(-r[0, 2], r[1, 2])
-    turned = (float(np.degrees(in_plane)) + 180) % 360 - 180
-    return float(np.degrees(azimuth)) % 360, float(np.degrees(elevation)), turned

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.scenes.mesh_builder import Primitive, assembled, both, box, joined, lathe, paint, panel
+from netinvert.scenes.colours import paint
+from netinvert.scenes.mesh_builder import Primitive, Worn, assemble, both, box, joined, lathe, panel, wearing
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("body", "windows", "wheels", "lights")
@@ -75,12 +76,12 @@ def car(seed: int) -> Object3D:
     body = [(_slab(lower, width, width), BODY), (_slab(cabin, 0.94 * width, inset * width), BODY)]
     parts = {
         "body": body + _trim(length, width, nose, ground),
-        "windows": [(piece, GLASS) for piece in _windows(cabin, 0.94 * width, inset * width, nose, kind)],
+        "windows": wearing(GLASS, _windows(cabin, 0.94 * width, inset * width, nose, kind)),
         "wheels": _wheels(length, width, radius),
         "lights": _lights(length, width, nose, tail),
     }
     numbers = {"length": length, "width": width, "height": height, "wheel": radius}
-    return assembled(f"car {seed}", "cars", parts, materials, 1, {"body": kind, **numbers})
+    return assemble(f"car {seed}", "cars", parts, materials, 1, {"body": kind, **numbers})
 
 
 def _slab(side: list[tuple[float, float]], low: float, high: float) -> Primitive:
@@ -154,24 +155,24 @@ def _pane(ring: list[tuple[float, float, float]], out: tuple[float, float, float
     return _flat(corners, np.zeros((2, 3, 2)))
 
 
-def _wheels(length: float, width: float, radius: float) -> list[tuple[Primitive, int]]:
+def _wheels(length: float, width: float, radius: float) -> Worn:
     tyre = lathe([(0.7 * radius, -0.1), (radius, -0.08), (radius, 0.08), (0.7 * radius, 0.1)], sides=24)
     rim = lathe([(0.68 * radius, 0.1), (0.6 * radius, 0.115), (0.15 * radius, 0.105)], sides=16)
     made = []
     for y in (-0.31 * length, 0.3 * length):
         spot = (width / 2 - 0.06, y, radius)
-        made += [(piece, RUBBER) for piece in both([tyre.turned(90, axis=1).moved(spot)])]
-        made += [(piece, RIM) for piece in both([rim.turned(90, axis=1).moved(spot)])]
+        made += wearing(RUBBER, both([tyre.turned(90, axis=1).moved(spot)]))
+        made += wearing(RIM, both([rim.turned(90, axis=1).moved(spot)]))
     return made
 
 
-def _lights(length: float, width: float, nose: float, tail: float) -> list[tuple[Primitive, int]]:
+def _lights(length: float, width: float, nose: float, tail: float) -> Worn:
     front = box((0.36 * width, -length / 2 + 0.02, 0.68 * nose), (0.1 * width, 0.04, 0.07))
     rear = box((0.4 * width, length / 2, 0.78 * tail), (0.07 * width, 0.02, 0.09))
-    return [(piece, LAMP) for piece in both([front])] + [(piece, REAR) for piece in both([rear])]
+    return wearing(LAMP, both([front])) + wearing(REAR, both([rear]))
 
 
-def _trim(length: float, width: float, nose: float, ground: float) -> list[tuple[Primitive, int]]:
+def _trim(length: float, width: float, nose: float, ground: float) -> Worn:
     grille = box((0, -length / 2 + 0.015, 0.62 * nose), (0.2 * width, 0.03, 0.08))
     bumpers = [box((0, s * (length / 2 - 0.01), ground + 0.12), (0.48 * width, 0.06, 0.09)) for s in (-1, 1)]
     sill = box((0, 0, ground + 0.03), (width / 2 + 0.01, 0.22 * length, 0.05))

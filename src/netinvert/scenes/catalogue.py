@@ -1,11 +1,10 @@
-"""Objects by category and seed."""
+"""Objects by category and seed, or from mesh files."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from netinvert.errors import ConfigError
@@ -21,6 +20,7 @@ CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
     "mugs": mug,
     "tables": table,
 }
+"""What makes the object of a seed, for each category."""
 IDENTITIES_A_SEED = 1_000_000
 
 
@@ -29,6 +29,10 @@ def make_object(category: str, seed: int) -> Object3D:
 
     Raises:
         ConfigError: no such category.
+
+    Example:
+        >>> make_object("chairs", 7).parts
+        ('seat', 'back', 'legs', 'arms')
     """
     if category not in CATEGORIES:
         near = difflib.get_close_matches(category, CATEGORIES, n=1)
@@ -46,22 +50,34 @@ def identity_seed(seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class ObjectSource:
-    """``make`` gives the object of a seed and a place in the dataset; ``count`` is how many there are, None
-    without end."""
+    """Where a dataset's objects come from: a ``category``, without end, or the mesh files ``paths``."""
 
-    make: Callable[[int, int], Object3D]
-    count: int | None = None
+    category: str
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def count(self) -> int | None:
+        """How many objects there are; None without end."""
+        return len(self.paths) or None
+
+    def make(self, seed: int, place: int) -> Object3D:
+        """The object of a seed; or the mesh at a place in the dataset, after the last the first again."""
+        if not self.paths:
+            return make_object(self.category, seed)
+        from netinvert.scenes.mesh_files import read_object
+
+        return read_object(self.paths[place % len(self.paths)])
 
 
 def object_source(objects: str) -> ObjectSource:
-    """A category's objects follow from the seed; those of a folder are its meshes in the order of names.
+    """The objects of a category, of a mesh file, or of the meshes in a folder in the order of their names.
 
     Raises:
         ConfigError: neither a category nor a path.
         MeshError: a folder without meshes.
     """
     if objects in CATEGORIES:
-        return ObjectSource(partial(_made, objects))
+        return ObjectSource(objects)
     path = Path(objects)
     if not path.exists():
         raise ConfigError(
@@ -69,15 +85,4 @@ def object_source(objects: str) -> ObjectSource:
         )
     from netinvert.scenes.mesh_files import list_objects
 
-    paths = list_objects(path) if path.is_dir() else [path]
-    return ObjectSource(partial(_read, paths), len(paths))
-
-
-def _made(category: str, seed: int, _place: int) -> Object3D:
-    return make_object(category, seed)
-
-
-def _read(paths: list[Path], _seed: int, place: int) -> Object3D:
-    from netinvert.scenes.mesh_files import read_object
-
-    return read_object(paths[place % len(paths)])
+    return ObjectSource("mesh", tuple(list_objects(path)) if path.is_dir() else (path,))

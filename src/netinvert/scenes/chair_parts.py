@@ -1,44 +1,77 @@
-"""Seats and arms of procedural chairs. Lengths in metres; front towards -y; the floor at z = 0."""
+"""Seats, arms, legs and backs of procedural chairs. Lengths in metres; front towards -y; floor at z = 0."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
-from netinvert.scenes.mesh_builder import Array, Primitive, bar, both, box, cushion, lathe, panel
+from netinvert.scenes.mesh_builder import (
+    Array,
+    Primitive,
+    Worn,
+    bar,
+    both,
+    box,
+    cushion,
+    lathe,
+    panel,
+    wearing,
+)
 
-if TYPE_CHECKING:
-    from netinvert.scenes.chairs import ChairPlan
-
+FRAME, SURFACE = 0, 1
+"""A chair's materials: of what carries it, and of what is soft or flat."""
 SEATS = ("square", "round", "trapezoid", "cushion", "saddle")
 ARMS = ("post", "loop", "pad", "box")
-Made = list[tuple[Primitive, str]]
-"""Closed pieces, and which of a chair's materials each wears."""
+STRETCHERS = ("none", "H", "box", "sides")
 
 
-def make_seat(plan: ChairPlan) -> Made:
+@dataclass(frozen=True)
+class ChairPlan:
+    """What a chair is made of. Lengths in metres: ``width``, ``depth`` and ``height`` of the seat's top,
+    ``thickness`` of the seat, ``tall`` of the back above it, ``lean`` of its top to the back, ``bar`` half
+    the thickness of legs and posts; ``splay`` how far legs stand out at the floor."""
+
+    legs: str
+    back: str
+    seat: str
+    arms: str
+    stretcher: str
+    width: float
+    depth: float
+    height: float
+    thickness: float
+    tall: float
+    lean: float
+    bar: float
+    splay: float
+    slats: int
+    square: bool
+    arm_height: float
+
+
+def make_seat(plan: ChairPlan) -> Worn:
     """The seat; its top is at the plan's height."""
     w, d, t = plan.width / 2, plan.depth / 2, plan.thickness
     middle = plan.height - t / 2
     if plan.seat == "round":
         profile = [(0.9, -0.5), (1, -0.3), (1, 0.3), (0.94, 0.5)]
         disc = lathe([(r * w, z * t) for r, z in profile], sides=28)
-        return [(_stretched(disc, d / w).moved((0, 0, middle)), "surface")]
+        return [(_stretched(disc, d / w).moved((0, 0, middle)), SURFACE)]
     if plan.seat == "trapezoid":
         outline = [(-w, -d), (w, -d), (0.78 * w, d), (-0.78 * w, d)]
         plate = panel([(x, y) for x, y in outline], t).turned(-90, axis=0)
-        return [(_upright(plate).moved((0, 0, middle)), "surface")]
+        return [(_upright(plate).moved((0, 0, middle)), SURFACE)]
     if plan.seat == "cushion":
-        seat = [(cushion((0, 0, middle), (w, d, t / 2)), "surface")]
+        seat = [(cushion((0, 0, middle), (w, d, t / 2)), SURFACE)]
         base = box((0, 0, plan.height - t - 0.008), (0.94 * w, 0.94 * d, 0.012))
-        return [*seat, (base, "frame")]
+        return [*seat, (base, FRAME)]
     if plan.seat == "saddle":
-        return [(cushion((0, -0.01, middle), (w, d, t / 2), (3, 3, 2.2)), "surface")]
-    return [(cushion((0, 0, middle), (w, d, t / 2), (14, 14, 5)), "surface")]
+        return [(cushion((0, -0.01, middle), (w, d, t / 2), (3, 3, 2.2)), SURFACE)]
+    return [(cushion((0, 0, middle), (w, d, t / 2), (14, 14, 5)), SURFACE)]
 
 
-def make_arms(plan: ChairPlan) -> Made:
+def make_arms(plan: ChairPlan) -> Worn:
     """Both arms, or nothing."""
     if plan.arms == "none":
         return []
@@ -50,8 +83,8 @@ def make_arms(plan: ChairPlan) -> Made:
         low = 0.06 if plan.legs == "box" else plan.height - plan.thickness - 0.04
         half = (top - low) / 2
         side = [cushion((w + 0.05, 0, low + half), (0.055, d, half), (8, 8, 8), steps=10)]
-        return [(piece, "surface") for piece in both(side)]
-    rest_kind = "surface" if plan.arms == "pad" else "frame"
+        return wearing(SURFACE, both(side))
+    padding = SURFACE if plan.arms == "pad" else FRAME
     # a bracket, since round and narrowing seats do not reach the post
     bracket_height = plan.height - plan.thickness / 2
     bracket = bar([(0.5 * w, 0.5 * front, bracket_height), (x, front, bracket_height)], (0.7 * b, 0.7 * b))
@@ -59,14 +92,14 @@ def make_arms(plan: ChairPlan) -> Made:
         start = (x, front, plan.height - plan.thickness / 2)
         bend = [(x, front - 0.03, top - 0.05), (x, front, top), (x, 0, top + 0.005), (x, rear, top)]
         tube = bar([start, *bend], (0.9 * b, 0.9 * b))
-        return [(piece, "frame") for piece in both([tube, bracket])]
+        return wearing(FRAME, both([tube, bracket]))
     post = bar([(x, front, plan.height - plan.thickness), (x, front - 0.01, top)], (b, b), square=plan.square)
     wide = 0.035 if plan.arms == "pad" else 0.026
     rest = cushion(
         (x, (front + rear) / 2 - 0.02, top + 0.012), (wide, (rear - front) / 2 + 0.03, 0.016), (5, 8, 4), 8
     )
-    kinds = ["frame", "frame", rest_kind] * 2
-    return list(zip(both([post, bracket, rest]), kinds, strict=True))
+    materials = [FRAME, FRAME, padding] * 2
+    return list(zip(both([post, bracket, rest]), materials, strict=True))
 
 
 def _stretched(piece: Primitive, depth: float) -> Primitive:
@@ -84,28 +117,15 @@ def _upright(piece: Primitive) -> Primitive:
     return piece
 
 
-LEGS = ("straight", "splayed", "swivel", "sled", "pedestal", "cantilever", "cross", "box")
-STRETCHERS = ("none", "H", "box", "sides")
-
-
-def make_legs(plan: ChairPlan) -> Made:
+def make_legs(plan: ChairPlan) -> Worn:
     """Everything that carries the seat."""
     if plan.legs == "box":
         low = plan.height - plan.thickness
         half = (0.48 * plan.width, 0.48 * plan.depth, (low - 0.04) / 2)
         sofa = cushion((0, 0, 0.04 + half[2]), half, (10, 10, 10), steps=10)
         feet = [box((0.42 * plan.width, y * plan.depth, 0.02), (0.025, 0.025, 0.02)) for y in (-0.4, 0.4)]
-        return [(sofa, "surface"), *((foot, "frame") for foot in both(feet))]
-    makers = {
-        "straight": _four,
-        "splayed": _four,
-        "swivel": _swivel,
-        "sled": _sled,
-        "pedestal": _pedestal,
-        "cantilever": _cantilever,
-        "cross": _cross,
-    }
-    return [(piece, "frame") for piece in makers[plan.legs](plan)]
+        return [(sofa, SURFACE), *wearing(FRAME, both(feet))]
+    return wearing(FRAME, LEG_MAKERS[plan.legs](plan))
 
 
 def _corners(plan: ChairPlan) -> tuple[float, float, float, float]:
@@ -218,24 +238,11 @@ def _cross(plan: ChairPlan) -> list[Primitive]:
     return both(side) + rails
 
 
-BACKS = ("solid", "slats", "ladder", "spindles", "cushion", "frame", "round", "splat")
-
-
-def make_back(plan: ChairPlan) -> Made:
+def make_back(plan: ChairPlan) -> Worn:
     """The back; nothing for a stool."""
     if plan.back == "none":
         return []
-    makers = {
-        "solid": _solid,
-        "slats": _slats,
-        "ladder": _ladder,
-        "spindles": _spindles,
-        "cushion": _cushion,
-        "frame": _frame,
-        "round": _round,
-        "splat": _splat,
-    }
-    return makers[plan.back](plan)
+    return BACK_MAKERS[plan.back](plan)
 
 
 def _half(plan: ChairPlan) -> float:
@@ -265,7 +272,7 @@ def _rail(plan: ChairPlan, share: float, tall: float, hollow: float = 0.02) -> P
     return bar(path, (0.55 * plan.bar, tall), square=True)
 
 
-def _slats(plan: ChairPlan) -> Made:
+def _slats(plan: ChairPlan) -> Worn:
     x, wide = _half(plan) - 3 * plan.bar, 0.3 * plan.width / plan.slats
     uprights = [
         bar(
@@ -276,17 +283,17 @@ def _slats(plan: ChairPlan) -> Made:
         for s in np.linspace(-1, 1, plan.slats)
     ]
     rails = [_rail(plan, 0.12, 0.018), _rail(plan, 0.95, 0.035)]
-    return [(piece, "frame") for piece in _posts(plan) + rails] + [(piece, "surface") for piece in uprights]
+    return wearing(FRAME, _posts(plan) + rails) + wearing(SURFACE, uprights)
 
 
-def _ladder(plan: ChairPlan) -> Made:
+def _ladder(plan: ChairPlan) -> Worn:
     count = min(plan.slats, 5)
     tall = 0.28 * plan.tall / count
     rungs = [_rail(plan, share, tall) for share in np.linspace(0.25, 0.94, count)]
-    return [(piece, "frame") for piece in _posts(plan)] + [(piece, "surface") for piece in rungs]
+    return wearing(FRAME, _posts(plan)) + wearing(SURFACE, rungs)
 
 
-def _spindles(plan: ChairPlan) -> Made:
+def _spindles(plan: ChairPlan) -> Worn:
     x = _half(plan) - 2 * plan.bar
     thin = max(0.35 * plan.bar, 0.006)
     rods = [
@@ -294,7 +301,7 @@ def _spindles(plan: ChairPlan) -> Made:
         for s in np.linspace(-1, 1, plan.slats + 2)
     ]
     crest = _rail(plan, 0.96, 0.03, hollow=0.045)
-    return [(piece, "frame") for piece in [*rods, crest]]
+    return wearing(FRAME, [*rods, crest])
 
 
 def _outline(plan: ChairPlan) -> Array:
@@ -314,28 +321,28 @@ def _leant(plan: ChairPlan, piece: Primitive) -> Primitive:
     return piece.turned(angle, axis=0).moved((0, 0.9 * plan.depth / 2, plan.height - plan.thickness / 2))
 
 
-def _solid(plan: ChairPlan) -> Made:
-    return [(_leant(plan, panel(_outline(plan), 0.02 + 0.4 * plan.bar)), "surface")]
+def _solid(plan: ChairPlan) -> Worn:
+    return [(_leant(plan, panel(_outline(plan), 0.02 + 0.4 * plan.bar)), SURFACE)]
 
 
-def _cushion(plan: ChairPlan) -> Made:
+def _cushion(plan: ChairPlan) -> Worn:
     x, low = _half(plan), 0.12
     half = (0.95 * x, 0.03 + plan.bar, (1 - low) * plan.tall / 2)
     pad = cushion((0, 0, plan.tall * (1 + low) / 2), half, (6, 2.6, 5))
     thin = [bar([(0.4 * x, 0, 0), (0.4 * x, 0.01, 0.5 * plan.tall)], (plan.bar, 0.5 * plan.bar), square=True)]
-    return [(_leant(plan, pad), "surface"), *((_leant(plan, piece), "frame") for piece in both(thin))]
+    return [(_leant(plan, pad), SURFACE), *((_leant(plan, piece), FRAME) for piece in both(thin))]
 
 
-def _frame(plan: ChairPlan) -> Made:
+def _frame(plan: ChairPlan) -> Worn:
     """Posts and rails around a panel."""
     x = _half(plan) - 2.5 * plan.bar
     low, high = 0.3 * plan.tall, 0.88 * plan.tall
     plate = panel([(-x, low), (x, low), (x, high), (-x, high)], 0.014)
     rails = [_rail(plan, 0.28, 0.02, 0.0), _rail(plan, 0.95, 0.03, 0.0)]
-    return [(piece, "frame") for piece in _posts(plan) + rails] + [(_leant(plan, plate), "surface")]
+    return [*wearing(FRAME, _posts(plan) + rails), (_leant(plan, plate), SURFACE)]
 
 
-def _round(plan: ChairPlan) -> Made:
+def _round(plan: ChairPlan) -> Worn:
     """A hoop, filled with spindles or a round pad."""
     x, b = _half(plan) - plan.bar, 0.85 * plan.bar
     angle = np.linspace(0, np.pi, 15)
@@ -347,16 +354,16 @@ def _round(plan: ChairPlan) -> Made:
     ring = bar([(px, 0, pz) for px, pz in hoop], (b, b))
     if plan.slats % 2:
         pad = cushion((0, 0, 0.55 * plan.tall), (0.8 * x, 0.025, 0.36 * plan.tall), (2.4, 2.4, 2.4))
-        return [(_leant(plan, ring), "frame"), (_leant(plan, pad), "surface")]
+        return [(_leant(plan, ring), FRAME), (_leant(plan, pad), SURFACE)]
     thin = max(0.35 * plan.bar, 0.006)
     rods = []
     for s in np.linspace(-0.75, 0.75, plan.slats):
         tall = 0.45 * plan.tall + 0.55 * plan.tall * np.sqrt(1 - s**2)
         rods.append(bar([(s * 0.9 * x, 0, 0), (s * x, 0, tall)], (thin, thin), sides=8))
-    return [(_leant(plan, piece), "frame") for piece in [ring, *rods]]
+    return [(_leant(plan, piece), FRAME) for piece in [ring, *rods]]
 
 
-def _splat(plan: ChairPlan) -> Made:
+def _splat(plan: ChairPlan) -> Worn:
     """One broad board in the middle, as in a fiddleback."""
     wide, z = 0.3 * _half(plan), plan.tall
     levels = np.linspace(0.02, 0.92, 9)
@@ -365,4 +372,27 @@ def _splat(plan: ChairPlan) -> Made:
         [(0, 0, level * z) for level in levels], np.stack([widths, np.full(9, 0.006)], -1), square=True
     )
     crest = _rail(plan, 0.96, 0.032, 0.02)
-    return [(piece, "frame") for piece in [*_posts(plan), crest]] + [(_leant(plan, board), "surface")]
+    return [*wearing(FRAME, [*_posts(plan), crest]), (_leant(plan, board), SURFACE)]
+
+
+LEG_MAKERS = {
+    "straight": _four,
+    "splayed": _four,
+    "swivel": _swivel,
+    "sled": _sled,
+    "pedestal": _pedestal,
+    "cantilever": _cantilever,
+    "cross": _cross,
+}
+LEGS = (*LEG_MAKERS, "box")
+BACK_MAKERS = {
+    "solid": _solid,
+    "slats": _slats,
+    "ladder": _ladder,
+    "spindles": _spindles,
+    "cushion": _cushion,
+    "frame": _frame,
+    "round": _round,
+    "splat": _splat,
+}
+BACKS = tuple(BACK_MAKERS)

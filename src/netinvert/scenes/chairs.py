@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from netinvert.scenes import textures
 from netinvert.scenes.chair_parts import (
@@ -14,40 +13,17 @@ from netinvert.scenes.chair_parts import (
     LEGS,
     SEATS,
     STRETCHERS,
+    ChairPlan,
     make_arms,
     make_back,
     make_legs,
     make_seat,
 )
-from netinvert.scenes.mesh_builder import Primitive, joined
+from netinvert.scenes.colours import random_hue, surface_colour
+from netinvert.scenes.mesh_builder import Worn, assemble
 from netinvert.scenes.objects import Material, Object3D
 
-PARTS = ("seat", "back", "legs", "arms")
 WOODS = ((0.47, 0.24, 0.09), (0.17, 0.07, 0.03), (0.6, 0.4, 0.2), (0.32, 0.11, 0.05), (0.68, 0.53, 0.33))
-
-
-@dataclass(frozen=True)
-class ChairPlan:
-    """What a chair is made of. Lengths in metres: ``width``, ``depth`` and ``height`` of the seat's top,
-    ``thickness`` of the seat, ``tall`` of the back above it, ``lean`` of its top to the back, ``bar`` half
-    the thickness of legs and posts; ``tip`` how far arched or hooped outlines rise."""
-
-    legs: str
-    back: str
-    seat: str
-    arms: str
-    stretcher: str
-    width: float
-    depth: float
-    height: float
-    thickness: float
-    tall: float
-    lean: float
-    bar: float
-    splay: float
-    slats: int
-    square: bool
-    arm_height: float
 
 
 def chair(seed: int) -> Object3D:
@@ -57,33 +33,20 @@ def chair(seed: int) -> Object3D:
     """
     rng = np.random.default_rng([7, seed])
     plan = plan_chair(rng)
-    pieces = {
+    frame, surface = _materials(rng, plan)
+    parameters = asdict(plan) | {"frame": frame.kind, "surface": surface.kind}
+    parts = chair_parts(plan)
+    return assemble(f"chair {seed}", "chairs", parts, (frame, surface), symmetry_of(plan), parameters)
+
+
+def chair_parts(plan: ChairPlan) -> dict[str, Worn]:
+    """Closed primitives for each part, in metres; none for a part that the chair lacks."""
+    return {
         "seat": make_seat(plan),
         "back": make_back(plan),
         "legs": make_legs(plan),
         "arms": make_arms(plan),
     }
-    materials, kinds, used = _materials(rng, plan)
-    whole = joined([piece for part in PARTS for piece, _ in pieces[part]])
-    part = [np.full(len(p.corners), index) for index, name in enumerate(PARTS) for p, _ in pieces[name]]
-    own = [np.full(len(p.corners), used[key]) for name in PARTS for p, key in pieces[name]]
-    corners = whole.corners.reshape(-1, 3).astype(np.float32)
-    vertices, inverse = np.unique(corners, axis=0, return_inverse=True)
-    parameters = {name: getattr(plan, name) for name in plan.__dataclass_fields__} | kinds
-    return Object3D(
-        name=f"chair {seed}",
-        category="chairs",
-        vertices=vertices,
-        faces=inverse.reshape(-1, 3).astype(np.int32),
-        normals=whole.normals.astype(np.float32),
-        uv=whole.uv.astype(np.float32),
-        part=np.concatenate(part).astype(np.uint8),
-        material=np.concatenate(own).astype(np.uint8),
-        parts=PARTS,
-        materials=materials,
-        symmetry=symmetry_of(plan),
-        parameters=parameters,
-    ).normalised()
 
 
 def plan_chair(rng: np.random.Generator) -> ChairPlan:
@@ -138,44 +101,27 @@ def symmetry_of(plan: ChairPlan) -> int:
     return 2
 
 
-def _materials(
-    rng: np.random.Generator, plan: ChairPlan
-) -> tuple[tuple[Material, ...], dict[str, str], dict[str, int]]:
-    """A material for the frame and one for the soft or flat surfaces, and which piece wears which."""
+def _materials(rng: np.random.Generator, plan: ChairPlan) -> tuple[Material, Material]:
+    """A material for the frame and one for the soft or flat surfaces."""
     frame = _material(rng, str(rng.choice(["wood", "paint", "metal"], p=[0.5, 0.3, 0.2])))
     soft = plan.seat in ("cushion", "saddle") or plan.back == "cushion"
     kind = (
         rng.choice(["fabric", "leather"], p=[0.7, 0.3]) if soft else rng.choice(["wood", "paint", "fabric"])
     )
-    surface = _material(rng, str(kind)) if soft or rng.random() < 0.6 else frame
-    return (frame, surface), {"frame": frame.kind, "surface": surface.kind}, {"frame": 0, "surface": 1}
+    return frame, _material(rng, str(kind)) if soft or rng.random() < 0.6 else frame
 
 
 def _material(rng: np.random.Generator, kind: str) -> Material:
     if kind == "wood":
         base = np.array(WOODS[int(rng.integers(len(WOODS)))]) * rng.uniform(0.8, 1.2)
-        return Material(kind, _rgb(base), textures.wood(rng), gloss=0.25)
+        return Material(kind, surface_colour(base), textures.wood(rng), gloss=0.25)
     if kind == "metal":
         shade = rng.uniform(0.08, 0.5) * np.array([1, 1, 1 + rng.uniform(-0.1, 0.15)])
-        return Material(kind, _rgb(shade), None, gloss=0.9)
-    hue, saturation, value = rng.random(), rng.beta(2, 2), rng.uniform(0.05, 0.75)
-    wheel = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    colour = value * (1 - saturation + saturation * wheel)
+        return Material(kind, surface_colour(shade), None, gloss=0.9)
+    colour = random_hue(rng, 2)
     if kind == "fabric":
         pattern = str(rng.choice(textures.FABRICS))
-        return Material(f"fabric {pattern}", _rgb(colour), textures.fabric(rng, pattern), gloss=0.0)
+        return Material(f"fabric {pattern}", surface_colour(colour), textures.fabric(rng, pattern), gloss=0.0)
     if kind == "leather":
-        return Material(kind, _rgb(colour * 0.7), textures.leather(rng), gloss=0.4)
-    return Material(kind, _rgb(colour), None, gloss=0.35)
-
-
-def _rgb(colour: NDArray[np.float64]) -> tuple[float, float, float]:
-    r, g, b = (float(value) for value in np.clip(colour, 0.01, 0.78))
-    return r, g, b
-
-
-def pieces_of(seed: int) -> list[Primitive]:
-    """The closed pieces of a chair, in metres, before they are put together."""
-    plan = plan_chair(np.random.default_rng([7, seed]))
-    made = [*make_seat(plan), *make_back(plan), *make_legs(plan), *make_arms(plan)]
-    return [piece for piece, _ in made]
+        return Material(kind, surface_colour(colour * 0.7), textures.leather(rng), gloss=0.4)
+    return Material(kind, surface_colour(colour), None, gloss=0.35)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from netinvert.errors import ConfigError
-from netinvert.scenes.cameras import FOV, Camera, fitting_distance, rotation_from_angles
+from netinvert.scenes.cameras import FOV, Camera, fitting_distance
 from netinvert.scenes.catalogue import identity_seed
 from netinvert.scenes.lights import STUDIO, Light, random_light
 from netinvert.scenes.objects import Array
+from netinvert.scenes.rotations import rotation_from_angles
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
@@ -29,7 +30,7 @@ class DatasetConfig:
     """A dataset of ``identities`` objects seen from ``views`` sides at ``size`` pixels.
 
     ``objects`` is a category, a mesh file or a folder of them. Angles in degrees: ``elevation`` (low, high),
-    ``in_plane`` at most so much either way. ``fill`` (low, high) is how much of the picture the object
+    ``in_plane`` at most so much either way. ``fill`` (low, high) is how much of the image the object
     spans. ``background`` is "none" (transparent) or a kind of ``backgrounds``, or a folder of photographs.
     ``splits`` are the shares of train, validation and test; they share no identity.
     """

@@ -105,7 +105,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
     """All samples of a split; shards are compared with the manifest's hashes where there is one.
 
     Raises:
-        DatasetError: nothing to read; pictures with backgrounds; or a damaged shard, unless these are to be
+        DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
             skipped.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
@@ -121,7 +121,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
             continue
         if samples and "rgba" not in samples[0]:
             raise DatasetError(
-                f"{path} holds pictures with backgrounds already, and training puts its own behind: "
+                f"{path} holds images with backgrounds already, and training puts its own behind: "
                 "render without --background"
             )
         for sample in samples:

@@ -60,7 +60,7 @@ def identity_files(plan: DatasetConfig, identity: int) -> Iterator[tuple[str, by
         rng = plan.generator(identity, view)
         camera = plan.camera(thing.vertices, view, rng)
         light = plan.light(rng)
-        rendering = renderer.picture(camera, light)
+        rendering = renderer.image(camera, light)
         key = f"{identity:06d}_{view:03d}"
         if plan.background == "none":
             yield f"{key}.rgba.png", png(rendering.rgba)
@@ -68,9 +68,9 @@ def identity_files(plan: DatasetConfig, identity: int) -> Iterator[tuple[str, by
         else:
             kind = "photographs" if photographs else plan.background
             behind = random_background(rng, plan.size, kind, photographs)
-            picture = composite(rendering.rgba, behind)
-            picture, mask, parts = occluded(rng, picture, rendering.mask, rendering.parts, plan.occlusion)
-            yield f"{key}.rgb.png", png(picture)
+            image = composite(rendering.rgba, behind)
+            image, mask, parts = occluded(rng, image, rendering.mask, rendering.parts, plan.occlusion)
+            yield f"{key}.rgb.png", png(image)
         yield f"{key}.mask.png", png(mask)
         yield f"{key}.parts.png", png(parts)
         record = _record(plan, thing, identity, camera, light) | {"view": view}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from netinvert.scenes.objects import Material, Object3D, Value
+from netinvert.scenes.rotations import turn_about
 
 Array = NDArray[np.float64]
 EPSILON = 1e-12
@@ -28,11 +29,7 @@ class Primitive:
 
     def turned(self, degrees: float, axis: int = 2) -> Primitive:
         """The piece turned counter-clockwise about a coordinate axis (0 x, 1 y, 2 z)."""
-        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        matrix = np.eye(3)
-        i, j = [(1, 2), (2, 0), (0, 1)][axis]
-        matrix[i, i] = matrix[j, j] = c
-        matrix[i, j], matrix[j, i] = -s, s
+        matrix = turn_about(degrees, axis)
         return replace(self, corners=self.corners @ matrix.T, normals=self.normals @ matrix.T)
 
     def mirrored(self) -> Primitive:
@@ -204,14 +201,19 @@ def _mapped(piece: Primitive) -> Primitive:
     return replace(piece, uv=uv)
 
 
-Parts = Mapping[str, Sequence[tuple[Primitive, int]]]
-"""For every part its pieces, each with the index of its material."""
+Worn = list[tuple[Primitive, int]]
+"""Primitives, each with the index of its material."""
 
 
-def assembled(
+def wearing(material: int, primitives: Sequence[Primitive]) -> Worn:
+    """The primitives, all of one material."""
+    return [(primitive, material) for primitive in primitives]
+
+
+def assemble(
     name: str,
     category: str,
-    parts: Parts,
+    parts: Mapping[str, Worn],
     materials: Sequence[Material],
     symmetry: int,
     parameters: Mapping[str, Value],
@@ -240,11 +242,3 @@ def assembled(
         symmetry=symmetry,
         parameters=parameters,
     ).normalised()
-
-
-def paint(rng: np.random.Generator, darkest: float = 0.05) -> tuple[float, float, float]:
-    """A colour of paint, linear RGB; none so bright that light burns it white."""
-    hue, saturation, value = rng.random(), rng.beta(2, 1.5), rng.uniform(darkest, 0.75)
-    wheel = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    r, g, b = (float(x) for x in np.clip(value * (1 - saturation + saturation * wheel), 0.01, 0.78))
-    return r, g, b

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
+from netinvert.scenes.colours import srgb_to_linear
 from netinvert.scenes.objects import Array, Material, MeshError, Object3D
 
 CREASE = 40.0
@@ -60,7 +61,7 @@ def corner_normals(mesh: Any, spots: NDArray[np.int64]) -> NDArray[np.float64]: 
 
 
 TEXTURE = 512
-"""The greatest side of a texture in pixels; pictures of objects are small."""
+"""The greatest side of a texture in pixels; images of objects are small."""
 GREY = (0.4, 0.4, 0.4)
 MOST_COLOURS = 64
 
@@ -93,7 +94,9 @@ def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa:
         )
         shades, index = _palette(np.asarray(colours)[:, :3])
         return Surface(
-            [Material("coloured", tuple(linear(shade).tolist())) for shade in shades], index, zeros
+            [Material("coloured", tuple(srgb_to_linear(shade / 255).tolist())) for shade in shades],
+            index,
+            zeros,
         )
     return Surface([Material("plain", GREY)], np.zeros(count, np.int64), zeros)
 
@@ -106,7 +109,7 @@ def _textured(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: 
     factor = getattr(material, "baseColorFactor", None)
     if factor is None:
         factor = getattr(material, "diffuse", None)
-    colour = GREY if factor is None else tuple(linear(_bytes(factor)[:3]).tolist())
+    colour = GREY if factor is None else tuple(srgb_to_linear(_bytes(factor)[:3] / 255).tolist())
     kind = str(getattr(material, "name", None) or "material")
     if image is None or uv is None:
         missing = int(image is not None)
@@ -122,12 +125,6 @@ def _textured(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: 
     return Surface([Material(kind, tint, texture)], np.zeros(count, np.int64), finite)
 
 
-def linear(srgb: NDArray[Any]) -> NDArray[np.float64]:
-    """Linear RGB in [0, 1] of 8-bit sRGB."""
-    value = np.asarray(srgb, float) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
 def _bytes(colour: Any) -> NDArray[np.float64]:  # noqa: ANN401
     """A colour as 0 to 255, whether the file has floats or bytes."""
     values = np.asarray(colour)
@@ -135,12 +132,12 @@ def _bytes(colour: Any) -> NDArray[np.float64]:  # noqa: ANN401
 
 
 def _texture(image: Image.Image) -> Array:
-    picture = image.convert("RGB")
-    if max(picture.size) > TEXTURE:
-        scale = TEXTURE / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BOX)
-    return np.asarray(linear(np.asarray(picture)), np.float32)
+    image = image.convert("RGB")
+    if max(image.size) > TEXTURE:
+        scale = TEXTURE / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BOX)
+    return np.asarray(srgb_to_linear(np.asarray(image) / 255), np.float32)
 
 
 def _palette(colours: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from netinvert.scenes.mesh_builder import Primitive, assembled, bar, lathe, paint
+from netinvert.scenes.colours import paint
+from netinvert.scenes.mesh_builder import Primitive, assemble, bar, lathe
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("cup", "handle")
@@ -36,7 +37,7 @@ def mug(seed: int) -> Object3D:
     pieces.append((_shell([(1e-5, 0), (reach[0], 0)]), 0))
     pieces.append((_shell([(reach[0] - wall, 2 * wall), (1e-5, 2 * wall)]), 2))
     grip = [] if handle == "none" else [(_handle(handle, height, reach, rng), 0)]
-    return assembled(
+    return assemble(
         f"mug {seed}",
         "mugs",
         {"cup": pieces, "handle": grip},

@@ -12,7 +12,6 @@ from netinvert.errors import NetinvertError
 
 Array = NDArray[np.float32]
 Value = str | int | float | bool
-TURNS = {1, 2, 4}  # orders of discrete symmetry in use; 0 is a body of revolution
 
 
 class MeshError(NetinvertError):

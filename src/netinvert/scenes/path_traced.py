@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.cameras import Camera
+from netinvert.scenes.colours import linear_to_srgb
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Array, Object3D
-from netinvert.scenes.render import check_camera, check_mesh, srgb
+from netinvert.scenes.render import check_camera, check_mesh
 
 VARIANT = "scalar_rgb"
 BOUNCES = 5
 ROUGHNESS = 0.25
-SKY = (16, 32)  # pixels of the picture of the sky
+SKY = (16, 32)  # pixels of the image of the sky
 
 
 class PathTracer:
@@ -39,7 +40,7 @@ class PathTracer:
         self._shapes = {f"shape{k}": shape for k, shape in enumerate(mitsuba_shapes(self._mitsuba, thing))}
 
     def render(self, camera: Camera, light: Light, seed: int = 0) -> NDArray[np.uint8]:
-        """The picture (H, W, 4), straight sRGB with alpha; the same seed gives the same picture.
+        """The image (H, W, 4), straight sRGB with alpha; the same seed gives the same image.
 
         Raises:
             CameraError: the camera stands inside the object's bounding box.
@@ -57,7 +58,7 @@ class PathTracer:
         sensor = mi.load_dict(mitsuba_sensor(mi, camera, self.samples))
         linear = np.array(mi.render(scene, sensor=sensor, spp=self.samples, seed=seed), np.float64)
         alpha = linear[..., 3:].clip(0, 1)
-        colour = srgb(linear[..., :3] / np.maximum(alpha, 1e-6))
+        colour = linear_to_srgb(linear[..., :3] / np.maximum(alpha, 1e-6))
         return np.asarray(np.rint(np.concatenate([colour * (alpha > 0), alpha], axis=-1) * 255), np.uint8)
 
 
@@ -83,12 +84,7 @@ def mitsuba_shapes(mi: ModuleType, thing: Object3D) -> list[Any]:
             continue
         texture = np.ones((1, 1, 3), np.float32) if material.texture is None else material.texture
         texels = np.ascontiguousarray(texture * np.array(material.colour, np.float32))
-        reflectance = {
-            "type": "bitmap",
-            "bitmap": mi.Bitmap(texels),
-            "raw": True,
-            "filter_type": "nearest",
-        }
+        reflectance = {"type": "bitmap", "bitmap": mi.Bitmap(texels), "raw": True, "filter_type": "nearest"}
         surface = (
             {"type": "roughplastic", "alpha": ROUGHNESS, "diffuse_reflectance": reflectance}
             if material.gloss > 0
@@ -106,7 +102,7 @@ def _mesh(mi: ModuleType, thing: Object3D, corners: Array, own: NDArray[np.bool_
         thing.name, 3 * count, count, properties, has_vertex_normals=True, has_vertex_texcoords=True
     )
     settings = mi.traverse(mesh)
-    # Mitsuba counts a picture's rows from below, as texture coordinates go; here row 0 belongs to v = 0.
+    # Mitsuba counts an image's rows from below, as texture coordinates go; here row 0 belongs to v = 0.
     columns = {"positions": corners, "normals": thing.normals, "texcoords": thing.uv * (1, -1)}
     for name, values in columns.items():
         settings[f"vertex_{name}"] = np.ascontiguousarray(values[own], np.float32).ravel()
@@ -120,7 +116,7 @@ def _lights(mi: ModuleType, light: Light) -> dict[str, Any]:
     rows, columns = SKY
     up = np.cos((np.arange(rows) + 0.5) / rows * np.pi)[:, None, None]
     sky = np.where(up > 0, np.array(light.sky), np.array(light.bounce))
-    picture = np.ascontiguousarray(np.broadcast_to(sky, (rows, columns, 3)), np.float32)
+    image = np.ascontiguousarray(np.broadcast_to(sky, (rows, columns, 3)), np.float32)
     key = [float(np.pi * value) for value in light.key]
     return {
         "key": {
@@ -130,7 +126,7 @@ def _lights(mi: ModuleType, light: Light) -> dict[str, Any]:
         },
         "sky": {
             "type": "envmap",
-            "bitmap": mi.Bitmap(picture),
+            "bitmap": mi.Bitmap(image),
             "to_world": mi.ScalarTransform4f().rotate([1, 0, 0], 90),  # Mitsuba's up is y
         },
     }

@@ -12,7 +12,7 @@ from netinvert.scenes.cameras import Camera
 from netinvert.scenes.objects import Array
 
 Window = tuple[int, int, int, int]
-"""Columns x0 <= x < x1 and rows y0 <= y < y1 of a picture, as (x0, x1, y0, y1)."""
+"""Columns x0 <= x < x1 and rows y0 <= y < y1 of an image, as (x0, x1, y0, y1)."""
 
 
 @dataclass(frozen=True, eq=False)

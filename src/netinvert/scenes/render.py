@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.colours import linear_to_srgb
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Array, MeshError, Object3D
 from netinvert.scenes.rays import Hits, PixelRays, Tracer, Window, box_corners, phase_of, window_of
@@ -48,7 +49,7 @@ class PixelAccumulator:
         winner[seen] = votes.argmax(axis=1)
         return winner
 
-    def picture(
+    def image(
         self, colour: list[Array], covered: NDArray[np.float64], shadow: NDArray[np.float64]
     ) -> NDArray[np.uint8]:
         """Straight sRGB and alpha (size, 4) of linear red, green, blue (N,) over a black ``shadow``."""
@@ -58,7 +59,7 @@ class PixelAccumulator:
         rgba[:, 3] = np.rint(opaque.clip(0, 1) * 255)
         for channel, values in enumerate(colour):
             mean = self.sum(values).take(seen) / share
-            rgba[seen, channel] = np.rint(srgb(mean) * (share / opaque.take(seen)) * 255)
+            rgba[seen, channel] = np.rint(linear_to_srgb(mean) * (share / opaque.take(seen)) * 255)
         return rgba
 
     def mean_direction(self, vector: list[Array], covered: NDArray[np.float64]) -> Array:
@@ -71,13 +72,6 @@ class PixelAccumulator:
         return directions
 
 
-def srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light to sRGB, both in [0, 1] (IEC 61966-2-1); what is brighter is cut."""
-    linear = np.clip(linear, 0, 1)
-    bright = 1.055 * np.maximum(linear, 1e-8) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, bright)
-
-
 COARSE, FINE = 2, 4
 """Samples a pixel's side: COARSE everywhere, FINE where the coarse samples see different things."""
 CREASE = 0.95  # cosine between neighbouring samples' normals below which a pixel gets FINE samples
@@ -88,8 +82,8 @@ Number = TypeVar("Number", np.float32, np.int32)
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture of H x W pixels, and what is seen in each.
+class RenderedImage:
+    """An image of H x W pixels, and what is seen in each.
 
     ``rgba`` (H, W, 4) uint8, straight sRGB, with the ground's shadow as black of partial alpha; ``mask``
     (H, W) uint8, the share that the object covers; ``parts`` (H, W) uint8, 1 + the index of the part that
@@ -102,8 +96,8 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Rendering(Picture):
-    """A picture with its geometry.
+class Rendering(RenderedImage):
+    """An image with its geometry.
 
     ``depth`` (H, W) float32 along the camera's axis, of the nearest sample, inf outside; ``normals``
     (H, W, 3) float32, unit, in camera coordinates, 0 outside.
@@ -128,14 +122,14 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Exposed:
-    """The ``film``, how much of each pixel is ``covered`` (H W,), the samples' distances ``t`` (N,) and
-    ``normal``, x, y and z (N,) in the object's coordinates, and the ``picture`` they make."""
+    """The ``accumulator``, the share of each pixel that is ``covered`` (H W,), the samples' distances
+    ``t`` (N,), ``normal``, x, y and z (N,) in the object's coordinates, and the ``image`` they make."""
 
-    film: PixelAccumulator
+    accumulator: PixelAccumulator
     covered: NDArray[np.float64]
     t: Array
     normal: list[Array]
-    picture: Picture
+    image: RenderedImage
 
 
 class Renderer:
@@ -158,31 +152,31 @@ class Renderer:
         # What is seen at a sample; the last entry is that of face -1, nothing.
         self._label = np.append(1 + thing.part.astype(np.int32) * 256 + thing.material, 0).astype(np.int32)
 
-    def picture(self, camera: Camera, light: Light) -> Picture:
-        """A picture, antialiased.
+    def image(self, camera: Camera, light: Light) -> RenderedImage:
+        """An image, antialiased.
 
         Raises:
             CameraError: the camera stands inside the object's bounding box.
         """
-        return self._exposed(camera, light).picture
+        return self._exposed(camera, light).image
 
     def render(self, camera: Camera, light: Light) -> Rendering:
-        """The same picture with depth and normals.
+        """The same image with depth and normals.
 
         Raises:
             CameraError: the camera stands inside the object's bounding box.
         """
         exposed = self._exposed(camera, light)
         width, height = camera.size
-        film, picture = exposed.film, exposed.picture
+        accumulator, image = exposed.accumulator, exposed.image
         turn, (x, y, z) = camera.rotation.astype(np.float32), exposed.normal
         normal = [turn[axis, 0] * x + turn[axis, 1] * y + turn[axis, 2] * z for axis in range(3)]
         return Rendering(
-            picture.rgba,
-            picture.mask,
-            picture.parts,
-            film.least(exposed.t).reshape(height, width),
-            film.mean_direction(normal, exposed.covered).reshape(height, width, 3),
+            image.rgba,
+            image.mask,
+            image.parts,
+            accumulator.least(exposed.t).reshape(height, width),
+            accumulator.mean_direction(normal, exposed.covered).reshape(height, width, 3),
         )
 
     def _exposed(self, camera: Camera, light: Light) -> _Exposed:
@@ -192,16 +186,16 @@ class Renderer:
         seen = self._see(camera, rays, window)
         colour, normal = self._shader.shade(seen.samples, camera.position.astype(np.float32), light)
         width, height = camera.size
-        film = PixelAccumulator(seen.samples.pixel, seen.weight, width * height)
-        covered = film.sum()
+        accumulator = PixelAccumulator(seen.samples.pixel, seen.weight, width * height)
+        covered = accumulator.sum()
         shadow = self._shadow(camera, rays, light, seen) if light.shadow else np.zeros(covered.shape)
         part = self._part.take(seen.samples.face)
-        picture = Picture(
-            film.picture(colour, covered, shadow).reshape(height, width, 4),
+        image = RenderedImage(
+            accumulator.image(colour, covered, shadow).reshape(height, width, 4),
             np.rint(covered * 255).astype(np.uint8).reshape(height, width),
-            film.vote(part, len(self.thing.parts), covered).reshape(height, width),
+            accumulator.vote(part, len(self.thing.parts), covered).reshape(height, width),
         )
-        return _Exposed(film, covered, seen.samples.t, normal, picture)
+        return _Exposed(accumulator, covered, seen.samples.t, normal, image)
 
     def _see(self, camera: Camera, rays: PixelRays, window: Window) -> _Seen:
         """What the samples in the window meet: COARSE ones, and FINE ones in the pixels that see an edge."""

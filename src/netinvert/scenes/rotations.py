@@ -1,16 +1,23 @@
-"""Rotations and how far apart they are; batched and differentiable. Angles in degrees.
+"""Rotations and how far apart they are. Angles in degrees.
 
 A rotation maps object to camera coordinates (camera: x right, y up, z back) in the PASCAL3D+ frame.
+Functions of tensors are batched and differentiable. Those that the cameras of renders need, ``turn_about``,
+``rotation_from_angles`` and ``angles_from_rotation``, take single numbers and NumPy arrays as well.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar, overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+Array = NDArray[np.float64]
+Angle = TypeVar("Angle", Tensor, float)
 FLIP = 30.0
 """Degrees around 180 within which an azimuth error counts as front taken for back."""
 
@@ -35,17 +42,46 @@ def matrix_to_6d(rotation: Tensor) -> Tensor:
     return torch.cat([rotation[..., 0], rotation[..., 1]], dim=-1)
 
 
-def rotation_from_angles(azimuth: Tensor, elevation: Tensor, in_plane: Tensor) -> Tensor:
-    """R_z(in_plane) R_x(-(90 - elevation)) R_z(-azimuth), (..., 3, 3)."""
-    tip = turn_about(elevation - 90, 0)
-    return turn_about(in_plane, 2) @ tip @ turn_about(-azimuth, 2)
+@overload
+def rotation_from_angles(azimuth: Tensor, elevation: Tensor, in_plane: Tensor) -> Tensor: ...
+@overload
+def rotation_from_angles(azimuth: float, elevation: float, in_plane: float = 0.0) -> Array: ...
+def rotation_from_angles(
+    azimuth: Tensor | float, elevation: Tensor | float, in_plane: Tensor | float = 0.0
+) -> Tensor | Array:
+    """R_z(in_plane) R_x(-(90 - elevation)) R_z(-azimuth), (..., 3, 3).
+
+    Example:
+        >>> rotation_from_angles(90, 0).round().astype(int)  # seen from +x, the object's front is on the left
+        array([[0, 1, 0],
+               [0, 0, 1],
+               [1, 0, 0]])
+    """
+    if isinstance(azimuth, Tensor):
+        assert isinstance(elevation, Tensor)
+        assert isinstance(in_plane, Tensor)
+        return turn_about(in_plane, 2) @ turn_about(elevation - 90, 0) @ turn_about(-azimuth, 2)
+    assert not isinstance(elevation, Tensor)
+    assert not isinstance(in_plane, Tensor)
+    sine, cosine = np.sin(np.radians(elevation)), np.cos(np.radians(elevation))
+    tip = _turn(torch.as_tensor(sine), torch.as_tensor(-cosine), 0).numpy()
+    return np.asarray(turn_about(in_plane, 2) @ tip @ turn_about(-azimuth, 2))
 
 
-def angles_from_rotation(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@overload
+def angles_from_rotation(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+@overload
+def angles_from_rotation(rotation: Array) -> tuple[float, float, float]: ...
+def angles_from_rotation(
+    rotation: Tensor | Array,
+) -> tuple[Tensor, Tensor, Tensor] | tuple[float, float, float]:
     """Azimuth in [0, 360), elevation in [-90, 90], in-plane rotation in [-180, 180).
 
-    Straight above or below, where azimuth and in-plane rotation are one angle, the latter is 0.
+    Of tensors (..., 3, 3) tensors (...,), of an array (3, 3) numbers. Straight above or below, where azimuth
+    and in-plane rotation are one angle, the latter is 0.
     """
+    if not isinstance(rotation, Tensor):
+        return _angles_of_array(rotation)
     r = rotation
     flat = torch.hypot(r[..., 2, 0], r[..., 2, 1])
     elevation = torch.atan2(r[..., 2, 2], flat)
@@ -54,31 +90,31 @@ def angles_from_rotation(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         polar, torch.atan2(r[..., 0, 1], r[..., 0, 0]), torch.atan2(r[..., 2, 0], -r[..., 2, 1])
     )
     in_plane = torch.where(polar, torch.zeros_like(azimuth), torch.atan2(-r[..., 0, 2], r[..., 1, 2]))
-    wrapped = torch.remainder(torch.rad2deg(azimuth), 360)
-    wrapped = torch.where(wrapped >= 360, torch.zeros_like(wrapped), wrapped)
-    return wrapped, torch.rad2deg(elevation), torch.remainder(torch.rad2deg(in_plane) + 180, 360) - 180
-
-
-def quaternion_from_rotation(rotation: Tensor) -> Tensor:
-    """Unit quaternions (..., 4), real part first and not negative, of rotations (..., 3, 3)."""
-    r = rotation
-    # four times the products of the quaternion's numbers; the row of the largest is the best conditioned
-    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
-    wx, wy, wz = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
-    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
-    rows = torch.stack(
-        [
-            torch.stack([1 + xx + yy + zz, wx, wy, wz], -1),
-            torch.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
-            torch.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
-            torch.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
-        ],
-        dim=-2,
+    return (
+        _around(torch.rad2deg(azimuth)),
+        torch.rad2deg(elevation),
+        _around(torch.rad2deg(in_plane) + 180) - 180,
     )
-    best = rows.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    row = rows.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
-    unit = row / row.norm(dim=-1, keepdim=True)
-    return torch.where(unit[..., :1] < 0, -unit, unit)
+
+
+def _angles_of_array(r: Array) -> tuple[float, float, float]:
+    elevation = np.arcsin(np.clip(r[2, 2], -1, 1))
+    azimuth, in_plane = np.arctan2(r[2, 0], -r[2, 1]), np.arctan2(-r[0, 2], r[1, 2])
+    if np.hypot(r[2, 0], r[2, 1]) < 1e-9:
+        azimuth, in_plane = np.arctan2(r[0, 1], r[0, 0]), 0.0
+    turned = _around(float(np.degrees(in_plane)) + 180) - 180
+    return _around(float(np.degrees(azimuth))), float(np.degrees(elevation)), turned
+
+
+def _around(degrees: Angle) -> Angle:
+    """Angles in [0, 360): once more, since a remainder of -1e-15 is rounded to 360."""
+    return degrees % 360 % 360
+
+
+def is_rotation(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
+    """Whether a matrix (3, 3) is a rotation: orthonormal, and no mirror image."""
+    m = np.asarray(matrix, float)
+    return bool(np.abs(m @ m.T - np.eye(3)).max() < tolerance and np.linalg.det(m) > 0)
 
 
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
@@ -92,10 +128,20 @@ def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], dim=-2)
 
 
-def turn_about(degrees: Tensor, axis: int) -> Tensor:
+@overload
+def turn_about(degrees: Tensor, axis: int) -> Tensor: ...
+@overload
+def turn_about(degrees: float, axis: int) -> Array: ...
+def turn_about(degrees: Tensor | float, axis: int) -> Tensor | Array:
     """Counter-clockwise turns (..., 3, 3) about a coordinate axis (0 x, 1 y, 2 z)."""
-    angle = torch.deg2rad(degrees)
-    c, s = torch.cos(angle), torch.sin(angle)
+    if isinstance(degrees, Tensor):
+        angle = torch.deg2rad(degrees)
+        return _turn(torch.cos(angle), torch.sin(angle), axis)
+    radians = np.radians(degrees)
+    return _turn(torch.as_tensor(np.cos(radians)), torch.as_tensor(np.sin(radians)), axis).numpy()
+
+
+def _turn(c: Tensor, s: Tensor, axis: int) -> Tensor:
     one, zero = torch.ones_like(c), torch.zeros_like(c)
     rows = {
         0: (one, zero, zero, zero, c, -s, zero, s, c),
@@ -150,21 +196,14 @@ def azimuth_difference(first: Tensor, second: Tensor) -> Tensor:
     return (torch.remainder(first - second + 180, 360) - 180).abs()
 
 
-def legacy_render_for_cnn_degrees(predicted: Tensor, true: Tensor) -> Tensor:
-    """The error of RenderForCNN's evaluation (compute_vp_acc_mederror.m), for comparison with its tables.
-
-    It divides the spectral norm of log(R1ᵀ R2) by √2 where the definition has the Frobenius norm; that
-    is the true geodesic error over √2, so an accuracy "within 30°" there means within 42.4°.
-    """
-    return geodesic_degrees(predicted, true) / math.sqrt(2)
-
-
 def pose_summary(predicted: Tensor, true: Tensor, symmetry: Tensor) -> dict[str, float]:
     """Metrics of predicted against true rotations (N, 3, 3); ``symmetry`` (N,) as in the objects.
 
     Geodesic errors in degrees, least over the symmetry; ``acc_30`` and so on are shares within so many
     degrees. Azimuth figures are of the objects without symmetry: ``azimuth_flip_rate`` is the share that
-    lies within 30 degrees of 180. ``legacy_`` figures are RenderForCNN's, see there.
+    lies within 30 degrees of 180. ``legacy_`` figures are for comparison with RenderForCNN's tables: its
+    evaluation (compute_vp_acc_mederror.m) divides the spectral norm of log(R1ᵀ R2) by √2 where the definition
+    has the Frobenius norm. That is the geodesic error over √2, so "within 30°" there means within 42.4°.
     """
     error = symmetric_geodesic_degrees(predicted, true, symmetry)
     legacy = error / math.sqrt(2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from netinvert.scenes import textures
-from netinvert.scenes.mesh_builder import Primitive, assembled, bar, both, box, cushion, lathe, paint
+from netinvert.scenes.colours import paint
+from netinvert.scenes.mesh_builder import Primitive, assemble, bar, both, box, cushion, lathe, wearing
 from netinvert.scenes.objects import Material, Object3D
 
 PARTS = ("top", "legs")
@@ -36,10 +37,10 @@ def table(seed: int) -> Object3D:
         symmetry = 2
     if top == "round" and legs == "pedestal":
         symmetry = 0
-    return assembled(
+    return assemble(
         f"table {seed}",
         "tables",
-        {"top": [(board, 0)], "legs": [(piece, 1) for piece in under]},
+        {"top": [(board, 0)], "legs": wearing(1, under)},
         (surface, frame),
         symmetry,
         {"top": top, "legs": legs, "width": width, "depth": depth, "height": height, "thickness": thickness},

@@ -166,7 +166,7 @@ def _wider(camera: Camera) -> Camera:
 
 def _pictures(thing: Object3D, cameras: list[Camera]) -> Tensor:
     renderer = Renderer(thing)
-    rgba = np.stack([renderer.picture(camera, STUDIO).rgba for camera in cameras])
+    rgba = np.stack([renderer.image(camera, STUDIO).rgba for camera in cameras])
     return torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
 
 

@@ -1,4 +1,4 @@
-"""What every loader gives: pictures with their cameras."""
+"""What every loader gives: images with their cameras."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class AnnotationError(NetinvertError):
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """One object in one picture.
+    """One object in one image.
 
-    ``image`` is the picture's file, as far as the annotations tell; ``camera`` sees the object in the
+    ``image`` is the image's file, as far as the annotations tell; ``camera`` sees the object in the
     PASCAL3D+ frame (z up, front towards -y) unless the loader says otherwise. ``calibrated`` is false
     where the file does not tell the intrinsics: then only the rotation, and the position up to scale, mean
     anything. ``box`` is (left, top, right, bottom) in pixels. ``details`` is what else the file says.

@@ -24,7 +24,7 @@ SCHEMA = {
                         "camera": (3, "ARCamera")},
     "Sequence": {"objects": (1, "Object*"), "frame_annotations": (2, "FrameAnnotation*")},
 }  # fmt: skip
-# the phone was held upright: the picture's right is the sensor's up, and its up the sensor's left
+# the phone was held upright: the image's right is the sensor's up, and its up the sensor's left
 UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
@@ -32,7 +32,7 @@ def read_objectron(path: Path) -> Annotations:
     """The boxes of every frame of a .pbdata file, in metres about the box's centre.
 
     The box's +y is up and its +z the front. ``image`` is the frame's number in a folder named as the
-    annotation; the pictures are upright, of the sensor's height by its width.
+    annotation; the images are upright, of the sensor's height by its width.
 
     Raises:
         AnnotationError: no such file, or not such a message.

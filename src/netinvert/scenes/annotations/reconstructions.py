@@ -30,7 +30,7 @@ Lens = tuple[Any, tuple[int, int]]
 
 
 def read_colmap(folder: Path) -> Annotations:
-    """The registered pictures, in the reconstruction's own world and scale.
+    """The registered images, in the reconstruction's own world and scale.
 
     Raises:
         AnnotationError: a missing or broken file, or a distorted lens.
@@ -38,7 +38,7 @@ def read_colmap(folder: Path) -> Annotations:
     lenses = dict(_lenses(folder / "cameras.txt"))
     path = folder / "images.txt"
     found = []
-    # a picture has two lines; the second, its points, may be empty
+    # an image has two lines; the second, its points, may be empty
     lines = [(k, text) for k, text in _lines(path, keep_empty=True)]
     for number, text in lines[0::2]:
         fields = text.split(maxsplit=IMAGE_COLUMNS - 1)
@@ -96,10 +96,10 @@ def read_nerf(path: Path) -> Annotations:
     """The frames of a transforms.json, in the file's own world: z is up, no side is the front.
 
     Its matrices map camera (x right, y up, z back) to world coordinates. The size comes from w and h, or
-    from the pictures.
+    from the images.
 
     Raises:
-        AnnotationError: not such a file, a distorted lens, or neither sizes nor pictures.
+        AnnotationError: not such a file, a distorted lens, or neither sizes nor images.
     """
     try:
         content = json.loads(text_of(path))
@@ -119,7 +119,7 @@ def _annotation(path: Path, content: Mapping[str, Any], frame: Any, index: int) 
         settings = {**content, **frame}
         bent = [key for key in DISTORTIONS if settings.get(key)]
         if bent:
-            raise ValueError(f"the lens is distorted ({', '.join(bent)}): undistort the pictures first")
+            raise ValueError(f"the lens is distorted ({', '.join(bent)}): undistort the images first")
         image = _image(path.parent, name)
         size = _size(settings, image)
         camera = Camera(matrix[:3, :3].T, matrix[:3, 3], _intrinsics(settings, size), size)
@@ -139,10 +139,10 @@ def _size(settings: Mapping[str, Any], image: Path) -> tuple[int, int]:
     if "w" in settings and "h" in settings:
         return int(settings["w"]), int(settings["h"])
     try:
-        with Image.open(image) as picture:
-            return picture.size
+        with Image.open(image) as opened:
+            return opened.size
     except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"no w and h in the file, and the picture {image} cannot be opened") from error
+        raise ValueError(f"no w and h in the file, and the image {image} cannot be opened") from error
 
 
 def _intrinsics(settings: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""PASCAL3D+ (Xiang et al. 2014) and ObjectNet3D (Xiang et al. 2016): a .mat file a picture."""
+"""PASCAL3D+ (Xiang et al. 2014) and ObjectNet3D (Xiang et al. 2016): a .mat file an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.annotations.annotation import Annotation, Annotations, Value, numbers, reject, text_of
-from netinvert.scenes.cameras import Camera, CameraError, rotation_from_angles
+from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.rotations import rotation_from_angles, turn_about
 
 COARSE = "only a coarse viewpoint (distance 0)"
 UNSEEN = "no viewpoint"
@@ -22,7 +23,7 @@ def read_pascal3d(path: Path) -> Annotations:
     """The objects of one .mat file.
 
     The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal
-    in pixels, principal point (px, py), the picture then turned by theta. MATLAB's first pixel has its
+    in pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its
     centre at 1, ours at 0.5.
 
     Raises:
@@ -69,7 +70,7 @@ def _image_size(path: Path, record: Any) -> tuple[int, int]:  # noqa: ANN401
         return int(size.width), int(size.height)
     wide = np.atleast_1d(getattr(record, "imgsize", np.array([])))
     if len(wide) < 2:
-        raise reject(path, "does not tell the picture's size (record.size or record.imgsize)")
+        raise reject(path, "does not tell the image's size (record.size or record.imgsize)")
     return int(wide[0]), int(wide[1])
 
 
@@ -103,28 +104,28 @@ NAME = re.compile(
     r"^(?P<category>[^_]+)_(?P<identity>.+)_a(?P<a>-?\d+)_e(?P<e>-?\d+)_t(?P<t>-?\d+)_d(?P<d>-?\d+)\.(png|jpe?g)$",
     re.IGNORECASE,
 )
-BLENDER_FOV = 49.13  # degrees, of Blender's default camera, before the pictures were cropped
+BLENDER_FOV = 49.13  # degrees, of Blender's default camera, before the images were cropped
 
 
 def read_render_for_cnn(path: Path, negate_tilt: bool = True) -> Annotation:
-    """What the name of one picture tells, such as ``03001627_1a6f_a010_e007_t016_d002.png``.
+    """What the name of one image tells, such as ``03001627_1a6f_a010_e007_t016_d002.png``.
 
-    The pictures of the published package carry the tilt with the wrong sign (their README): -16 degrees
+    The images of the published package carry the tilt with the wrong sign (their README): -16 degrees
     here. Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The
-    distance is rounded and the pictures were cropped, so the camera is not calibrated.
+    distance is rounded and the images were cropped, so the camera is not calibrated.
 
     Raises:
-        AnnotationError: another kind of name, or a picture that cannot be opened.
+        AnnotationError: another kind of name, or an image that cannot be opened.
     """
     match = NAME.match(path.name)
     if match is None:
         raise reject(path, "is not named as in RenderForCNN: <synset>_<model>_a010_e007_t016_d002.png")
     azimuth, elevation, tilt, distance = (float(match[name]) for name in "aetd")
     try:
-        with Image.open(path) as picture:
-            size = picture.size
+        with Image.open(path) as opened:
+            size = opened.size
     except (OSError, UnidentifiedImageError) as error:
-        raise reject(path, f"cannot be opened as a picture ({error})") from error
+        raise reject(path, f"cannot be opened as an image ({error})") from error
     camera = Camera.orbit(
         azimuth, elevation, -tilt if negate_tilt else tilt, max(distance, 1.0), BLENDER_FOV, max(size)
     )
@@ -147,7 +148,7 @@ def read_street_view(path: Path) -> Annotation:
 
     The target is the origin, z is up, and the facade's normal points to -y, so that azimuth 0 sees the
     facade from the front; where it is horizontal ground or sky, -y is south. The field of view is not
-    told, so the camera is not calibrated. Pictures of one target share their ``identity``.
+    told, so the camera is not calibrated. Images of one target share their ``identity``.
 
     Raises:
         AnnotationError: no line "d" of seventeen numbers.
@@ -186,12 +187,12 @@ def read_street_view(path: Path) -> Annotation:
 def _rotation(heading: float, pitch: float, roll: float) -> Any:  # noqa: ANN401
     """World (x east, y north, z up) to camera; heading 0 looks north, 90 east; pitch 90 looks up; a positive
     roll turns the camera clockwise as it looks."""
-    h, p, r = np.radians([heading, pitch, roll])
+    h, p = np.radians([heading, pitch])
     forward = np.array([np.sin(h) * np.cos(p), np.cos(h) * np.cos(p), np.sin(p)])
     right = np.array([np.cos(h), -np.sin(h), 0.0])
     up = np.cross(right, forward)
     level = np.stack([right, up, -forward])
-    return np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]]) @ level
+    return turn_about(roll, 2) @ level
 
 
 def _axes(normal: Any) -> Any:  # noqa: ANN401

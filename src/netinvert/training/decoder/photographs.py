@@ -15,7 +15,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.io.assets import DATA
-from netinvert.io.images import fit, read_image
+from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
 from netinvert.io.seeds import generator_at
 from netinvert.training.decoder.images import Pictures
 
@@ -70,7 +70,6 @@ def reduced(image: Tensor, size: tuple[int, int]) -> Tensor:
     return fit(image, (round(scale * tall), round(scale * wide)), "stretch")
 
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 HELD_OUT = 0.05
 """The share of the files that is held out."""
 WATCHED = 16
@@ -162,7 +161,7 @@ class FolderPictures:
         height, width = self.size
         text = (
             f"{self.folder} holds {usable or 'no'} usable image{'s' * (usable != 1)}, and two are needed, "
-            f"one of them to be held out ({', '.join(ENDINGS)}; {width}×{height} pixels or more)"
+            f"one of them to be held out ({', '.join(IMAGE_SUFFIXES)}; {width}×{height} pixels or more)"
         )
         if not self.reasons:
             return f"{text}: name another folder"
@@ -237,7 +236,7 @@ def image_files(folder: str | Path) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise ImageError(f"{root} is not a folder: name a folder of images")
-    found = [path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()]
+    found = [path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     return sorted(
         path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)
     )

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.io.files import read_json
-from netinvert.io.images import fit
+from netinvert.io.images import LUMA, fit
 from netinvert.models.encoder import Encoder
 from netinvert.scenes.dataset_reader import MANIFEST
 from netinvert.training.decoder.images import Pictures, PictureSource, ScenePictures
 from netinvert.training.decoder.photographs import FolderPictures, image_files, shipped_photographs
 
 PHOTOGRAPHS = "photographs"
-LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as images are read in grey."""
 
 

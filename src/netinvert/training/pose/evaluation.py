@@ -87,7 +87,7 @@ def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
 
 def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
     renderer = Renderer(thing)
-    return lambda camera, light: renderer.picture(camera, light).rgba
+    return lambda camera, light: renderer.image(camera, light).rgba
 
 
 def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetConfig:
