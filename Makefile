@@ -2,26 +2,36 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test quick lint bench clean
 
 help:
-	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
+	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make test    linters, type checker and all tests"
+	@echo "make quick   the tests that are not slow"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
 	@echo "make clean   remove the environment and everything generated"
 
 setup: $(VENV)/ready
 
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/python-ready:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "netinvert needs Python 3.10 or newer: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: setup
+# What the demo needs, and no more.
+$(VENV)/demo-ready: $(VENV)/python-ready pyproject.toml constraints.txt
+	$(PIP) -e '.[scenes]'
+	touch $@
+
+$(VENV)/ready: $(VENV)/python-ready pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	touch $@ $(VENV)/demo-ready
+
+demo: $(VENV)/demo-ready
 	$(BIN)/netinvert demo --out out/demo --overwrite
 
 lint: setup
@@ -31,6 +41,9 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+quick: setup
+	$(BIN)/python -m pytest -m "not slow"
 
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results

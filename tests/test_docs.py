@@ -1,0 +1,61 @@
+"""The README and the docs: their snippets run, their commands parse, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from netinvert.cli.app import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for text in blocks(page, ""):
+            lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+            found += [line for line in lines if line.startswith("netinvert ")]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_parse(line, tmp_path, monkeypatch, capsys):
+    """Up to what they read: a file of the user's that is not here is the only thing that may be missing."""
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line, comments=True)[1:]
+    parse(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links {target}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_snippets_run(page, tmp_path, monkeypatch):
+    """One after another, as a reader would; in a directory with an image ``photo.jpg``."""
+    import netinvert as ni
+
+    monkeypatch.chdir(tmp_path)
+    ni.write_png(ni.read_image(ni.sample("astronaut"))[0], "photo.png")
+    Path("photo.png").rename("photo.jpg")
+    names: dict[str, object] = {"__name__": "__main__"}
+    for text in blocks(page, "python"):
+        exec(compile(text, str(page), "exec"), names)
+
+
+def test_the_readme_fits_on_a_few_screens():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
