@@ -21,7 +21,7 @@ import torch
 import netinvert as ni
 from netinvert.io.files import write_json
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.decoder.images import Pictures, ScenePictures
 from netinvert.training.decoder.model import BETAS, DecoderPlan
 from netinvert.training.decoder.train import CLIP, STATISTICS, new_model, train
@@ -57,7 +57,7 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data, Farm())
+        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         for layer, loss in itertools.product(LAYERS, LOSSES):
             encoder = ni.Encoder(ni.load_network("posenet"), layer)
             plan = DecoderPlan("posenet", layer, loss=loss, samples=64 * (options.steps + WARM_UP))

@@ -23,7 +23,7 @@ from netinvert.io.files import write_json
 from netinvert.scenes.augment import Views
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import load_arrays
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.loop import TrainingRun
 from netinvert.training.pose import train as training
 from netinvert.training.pose.batches import Batch, Batches
@@ -45,7 +45,7 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data, Farm())
+        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         ready = [Batches(Views.of(load_arrays(data, "train")), 64, 0)(step) for step in range(8)]
         for network in TOPOLOGIES:
             plan = TrainingPlan(network=network, samples=64 * (options.steps + WARM_UP))

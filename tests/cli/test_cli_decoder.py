@@ -9,7 +9,7 @@ from netinvert.io.files import load_tensors
 from netinvert.io.images import write_png
 from netinvert.models.decoder_files import load_autoencoder, load_decoder
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 
 POSENET = ["--network", "posenet", "--layer", "fc8"]
 QUICK = ["--samples", 16, "--batch", 8, "--threads", 1, "--every", 1]
@@ -18,7 +18,7 @@ QUICK = ["--samples", 16, "--batch", 8, "--threads", 1, "--every", 1]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes") / "data"
-    render_dataset(DatasetConfig(identities=12, views=2, seed=5, splits=(0.6, 0.3, 0.1)), folder, Farm(1))
+    render_dataset(DatasetConfig(identities=12, views=2, seed=5, splits=(0.6, 0.3, 0.1)), folder)
     return folder
 
 

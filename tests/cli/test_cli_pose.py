@@ -3,7 +3,7 @@ import json
 from PIL import Image
 
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 
 
 def test_evaluate(cli, tmp_path):
@@ -21,7 +21,7 @@ def test_evaluate(cli, tmp_path):
 
 def test_evaluate_weights_that_were_just_trained(cli, tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
-    options = ["--identities", "14", "--views", "2", "--splits", "0.5", "0.3", "0.2", "--processes", "1"]
+    options = ["--identities", "14", "--views", "2", "--splits", "0.5", "0.3", "0.2", "--workers", "1"]
     rendered = cli("scenes", "render", "--out", data, *options)
     assert rendered.exit_code == 0, rendered.output
     options = ["--samples", "8", "--batch", "4", "--threads", "1"]
@@ -46,7 +46,7 @@ def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
     plan = DatasetConfig(
         identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
     )
-    render_dataset(plan, tmp_path / "data", Farm(1))
+    render_dataset(plan, tmp_path / "data")
     shard = tmp_path / "data" / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-4000])
     train = ["pose", "train", "--data", tmp_path / "data", "--out", tmp_path / "out", "--samples", "8"]
@@ -61,7 +61,7 @@ def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
 
 def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
     plan = DatasetConfig(identities=6, views=2, size=64, background="plain", splits=(0.5, 0.5, 0.0))
-    render_dataset(plan, tmp_path / "data", Farm(1))
+    render_dataset(plan, tmp_path / "data")
     said = cli("pose", "train", "--data", tmp_path / "data", "--out", tmp_path / "out")
     assert said.exit_code == 2
     assert "without --background" in said.stderr

@@ -1,11 +1,12 @@
 import json
+import sys
 
 import pytest
 from PIL import Image
 
 from netinvert.scenes.dataset_reader import load_arrays
 
-QUICK = ["--identities", "2", "--views", "2", "--size", "16", "--processes", "1"]
+QUICK = ["--identities", "2", "--views", "2", "--size", "16", "--workers", "1"]
 
 
 def test_render_show_and_go_on(cli, tmp_path):
@@ -18,14 +19,17 @@ def test_render_show_and_go_on(cli, tmp_path):
     assert len(load_arrays(folder, split).rgba) == manifest["shards"][-1]["samples"]
     again = cli("scenes", "render", *QUICK, "--seed", "3", "--out", folder, "--json")
     assert json.loads(again.stdout)["sha256"] == manifest["sha256"]
-    shown = cli("scenes", "show", folder, "--split", split, "--out", tmp_path / "sheet.png")
-    assert shown.exit_code == 0, shown.output
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.height > 200
+    # two objects are both of the split train: without --split, what there is is shown
+    assert not list(folder.glob("validation-*.tar"))
+    for options in (["--split", split], []):
+        shown = cli("scenes", "show", folder, *options, "--out", tmp_path / "sheet.png")
+        assert shown.exit_code == 0, shown.output
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            assert sheet.height > 200
 
 
 def test_62_views_are_the_protocol_of_the_chairs_paper(cli, tmp_path):
-    options = ["--identities", "1", "--views", "62", "--size", "8", "--processes", "1"]
+    options = ["--identities", "1", "--views", "62", "--size", "8", "--workers", "1"]
     said = cli("scenes", "render", *options, "--out", tmp_path / "data", "--json")
     assert json.loads(said.stdout)["plan"]["protocol"] == "chairs62"
 
@@ -52,6 +56,13 @@ def test_bad_renders(cli, tmp_path, options, said):
     done = cli("scenes", "render", *QUICK, *options, "--out", tmp_path / "data")
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+def test_a_missing_extra_is_told_at_once(cli, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "embreex.mesh_construction", None)
+    done = cli("scenes", "render", "--identities", "400", "--workers", "2", "--out", tmp_path / "data")
+    assert done.exit_code == 2
+    assert "pip install 'netinvert[scenes]'" in done.stderr
 
 
 def test_show_nothing(cli, tmp_path):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from netinvert.cli.console import Interrupted, note, show_json
+from netinvert.cli.console import Interrupted, show_json
 
 scenes = typer.Typer(help="Render objects with known cameras, and look at them.", no_args_is_help=True)
-SECONDS_BETWEEN_LINES = 10.0
 
 
 @scenes.command("render")
@@ -48,19 +46,15 @@ def render(  # noqa: PLR0913  (one parameter an option)
         tuple[float, float, float],
         typer.Option(help="Shares of the identities for training, validation and test."),
     ] = (0.9, 0.05, 0.05),
-    processes: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.")] = None,
     ray: Annotated[str | None, typer.Option(help="A Ray cluster's address, or local.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Render a dataset as WebDataset shards. The same command again takes up one that was stopped."""
-    from netinvert.scenes.dataset_config import (
-        CHAIRS62,
-        DatasetConfig,
-    )
-    from netinvert.scenes.dataset_writer import (
-        Farm,
-        render_dataset,
-    )
+    from netinvert.io.interrupts import Interrupted as Stopped
+    from netinvert.io.workers import Workers
+    from netinvert.scenes.dataset_config import CHAIRS62, DatasetConfig
+    from netinvert.scenes.dataset_writer import render_dataset
 
     plan = DatasetConfig(
         objects=objects,
@@ -76,18 +70,10 @@ def render(  # noqa: PLR0913  (one parameter an option)
         occlusion=occlusion,
         splits=splits,
     )
-    said = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal said
-        if sys.stderr.isatty() or done == total or time.monotonic() - said > SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            note(f"{done} of {total} shards")
-
     try:
-        manifest = render_dataset(plan, out, Farm(processes, ray), progress)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; the same command goes on with {out}") from None
+        manifest = render_dataset(plan, out, Workers(workers or os.cpu_count() or 1, ray), "shards")
+    except Stopped as stopped:
+        raise Interrupted(str(stopped)) from None
     if as_json:
         show_json(manifest)
     else:
@@ -106,14 +92,16 @@ def show(  # noqa: PLR0913  (one parameter an option)
     views: Annotated[int, typer.Option(help="Views of each.")] = 6,
     size: Annotated[int, typer.Option(help="Pixels a side of what is rendered.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of what is rendered.")] = 0,
-    split: Annotated[str, typer.Option(help="Of a dataset: train, validation or test.")] = "validation",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a dataset: train, validation or test; validation if there is any, if not given."
+        ),
+    ] = None,
     parts: Annotated[bool, typer.Option(help="Show parts instead of colours.")] = False,
 ) -> None:
     """Write a contact sheet: an object a row, a view a column."""
-    from netinvert.experiments.dataset_sheet import (
-        dataset_sheet,
-        fresh_sheet,
-    )
+    from netinvert.experiments.dataset_sheet import dataset_sheet, fresh_sheet
     from netinvert.scenes.dataset_config import DatasetConfig
 
     if dataset is not None:

@@ -36,9 +36,9 @@ PART_COLOURS = np.array(
 
 
 def dataset_sheet(
-    folder: Path, split: str, identities: int, views: int, out: Path, parts: bool = False
+    folder: Path, split: str | None, identities: int, views: int, out: Path, parts: bool = False
 ) -> None:
-    """Write the first objects and views of a dataset's split.
+    """Write the first objects and views of a dataset's split; of one that there is if None.
 
     Raises:
         DatasetError: no such dataset or split, or a damaged shard.
@@ -58,7 +58,7 @@ def dataset_sheet(
         if len(rows) == identities:
             break
     if not rows:
-        raise DatasetError(f"{folder} has no sample in the split {split!r}")
+        raise DatasetError(f"{folder} has no sample to show: render it again")
     sheet = contact_sheet(
         [Row(name, tuple(cells)) for name, cells in rows.values()], [""] * views, str(folder)
     )

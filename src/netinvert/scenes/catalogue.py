@@ -21,7 +21,6 @@ CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
     "tables": table,
 }
 """What makes the object of a seed, for each category."""
-IDENTITIES_A_SEED = 1_000_000
 
 
 def make_object(category: str, seed: int) -> Object3D:
@@ -39,13 +38,6 @@ def make_object(category: str, seed: int) -> Object3D:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(CATEGORIES)}"
         raise ConfigError(f"no category {category!r}: {hint}")
     return CATEGORIES[category](seed)
-
-
-def identity_seed(seed: int, index: int) -> int:
-    """The object seed of identity ``index`` of a dataset of ``seed``; no two datasets share one."""
-    if not 0 <= index < IDENTITIES_A_SEED:
-        raise ConfigError(f"identity {index}: a dataset has identities 0 to {IDENTITIES_A_SEED - 1}")
-    return seed * IDENTITIES_A_SEED + index
 
 
 @dataclass(frozen=True)

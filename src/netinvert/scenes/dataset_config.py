@@ -1,21 +1,22 @@
-"""What a dataset of renders consists of: every sample follows from the plan and its place in it."""
+"""What a dataset of renders consists of: every sample follows from the plan and its place in it.
+
+Torch is not imported before a camera is asked for.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from netinvert.errors import ConfigError
-from netinvert.scenes.cameras import FOV, Camera, fitting_distance
-from netinvert.scenes.catalogue import identity_seed
 from netinvert.scenes.lights import STUDIO, Light, random_light
 from netinvert.scenes.objects import Array
-from netinvert.scenes.rotations import rotation_from_angles
+
+if TYPE_CHECKING:
+    from netinvert.scenes.cameras import Camera
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
@@ -23,6 +24,7 @@ PROTOCOLS = ("random", CHAIRS62)
 LIGHTS = ("random", "studio")
 SPLITS = ("train", "validation", "test")
 FILL = (0.82, 0.96)
+IDENTITIES_A_SEED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class DatasetConfig:
     protocol: str = "random"
     elevation: tuple[float, float] = (-5.0, 50.0)
     in_plane: float = 15.0
-    fov: float = FOV
+    fov: float = 35.0
     fill: tuple[float, float] = FILL
     lights: str = "random"
     background: str = "none"
@@ -53,7 +55,7 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         checks = {
-            "identities": self.identities >= 1,
+            "identities": 1 <= self.identities <= IDENTITIES_A_SEED,
             "views": self.views >= 1,
             "size": 8 <= self.size <= 4096,
             "seed": self.seed >= 0,
@@ -74,11 +76,6 @@ class DatasetConfig:
         if self.protocol == CHAIRS62 and self.views != 62:
             raise ConfigError(f"the protocol {CHAIRS62} has 62 views, not {self.views}: give --views 62")
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the samples."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
     def split_of(self, identity: int) -> str:
         """The split that an identity belongs to, whatever the number of identities."""
         share = np.random.default_rng([self.seed, identity, 1]).random()
@@ -96,8 +93,8 @@ class DatasetConfig:
         return groups
 
     def object_seed(self, identity: int) -> int:
-        """The seed of an identity's object."""
-        return identity_seed(self.seed, identity)
+        """The seed of an identity's object; no two datasets share one."""
+        return self.seed * IDENTITIES_A_SEED + identity
 
     def generator(self, identity: int, view: int) -> np.random.Generator:
         """All that is random about a view."""
@@ -118,6 +115,9 @@ class DatasetConfig:
         return self._fitted(vertices, (azimuth, elevation, 0.0), sum(self.fill) / 2)
 
     def _fitted(self, vertices: Array, angles: tuple[float, float, float], fill: float) -> Camera:
+        from netinvert.scenes.cameras import Camera, fitting_distance
+        from netinvert.scenes.rotations import rotation_from_angles
+
         distance = fitting_distance(vertices, rotation_from_angles(*angles), self.fov, fill)
         return Camera.orbit(*angles, distance, self.fov, self.size)
 
@@ -127,9 +127,7 @@ class DatasetConfig:
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain values."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetConfig:

@@ -8,7 +8,7 @@ import torch
 from netinvert import Encoder
 from netinvert.models.network import Network, state_sha256
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.decoder import images as pictures
 from netinvert.training.decoder.images import Pictures, ScenePictures
 from netinvert.training.decoder.model import DecoderModel, DecoderPlan
@@ -279,9 +279,7 @@ def test_what_is_trained_on_one_device(encoder, tmp_path, more):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("decode") / "chairs"
-    render_dataset(
-        DatasetConfig(identities=8, views=2, size=64, splits=(0.5, 0.25, 0.25)), folder, Farm(processes=1)
-    )
+    render_dataset(DatasetConfig(identities=8, views=2, size=64, splits=(0.5, 0.25, 0.25)), folder)
     return folder
 
 

@@ -9,7 +9,7 @@ from netinvert import Encoder, Preprocessing
 from netinvert.errors import ConfigError, ImageError
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.decoder import images as pictures
 from netinvert.training.decoder.images import Pictures, ScenePictures
 from netinvert.training.decoder.photographs import FolderPictures
@@ -32,7 +32,7 @@ def encoder():
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources") / "chairs"
-    render_dataset(PLAN, folder, Farm(processes=1))
+    render_dataset(PLAN, folder)
     return folder
 
 
