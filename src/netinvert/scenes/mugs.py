@@ -8,7 +8,6 @@ from netinvert.scenes.colours import paint
 from netinvert.scenes.mesh_builder import Primitive, assemble, bar, lathe
 from netinvert.scenes.objects import Material, Object3D
 
-PARTS = ("cup", "handle")
 HANDLES = ("round", "square", "ear", "none")
 
 
@@ -37,20 +36,11 @@ def mug(seed: int) -> Object3D:
     pieces.append((_shell([(1e-5, 0), (reach[0], 0)]), 0))
     pieces.append((_shell([(reach[0] - wall, 2 * wall), (1e-5, 2 * wall)]), 2))
     grip = [] if handle == "none" else [(_handle(handle, height, reach, rng), 0)]
+    shape = {"height": height, "radius": radius, "belly": belly, "flare": flare, "striped": striped}
+    parts = {"cup": pieces, "handle": grip}
+    symmetry = 0 if handle == "none" else 1
     return assemble(
-        f"mug {seed}",
-        "mugs",
-        {"cup": pieces, "handle": grip},
-        (outside, band, inside),
-        0 if handle == "none" else 1,
-        {
-            "handle": handle,
-            "height": height,
-            "radius": radius,
-            "belly": belly,
-            "flare": flare,
-            "striped": striped,
-        },
+        f"mug {seed}", "mugs", parts, (outside, band, inside), symmetry, {"handle": handle, **shape}
     )
 
 

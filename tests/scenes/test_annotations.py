@@ -16,7 +16,8 @@ from netinvert.scenes.annotations.formats import format_of, load_annotations
 from netinvert.scenes.annotations.objectron import sequence_message
 from netinvert.scenes.annotations.viewpoints import read_render_for_cnn, read_street_view
 from netinvert.scenes.boxes import BOX_FROM_PASCAL
-from netinvert.scenes.cameras import Camera, rotation_from_angles
+from netinvert.scenes.cameras import Camera
+from netinvert.scenes.rotations import rotation_from_angles
 
 UPRIGHT = {"file_path": "a", "transform_matrix": np.eye(4).tolist()}
 CUBE = np.array([[x, y, z] for x in (-0.3, 0.3) for y in (-0.2, 0.2) for z in (-0.4, 0.4)])
