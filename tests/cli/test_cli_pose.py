@@ -21,7 +21,7 @@ def test_evaluate(cli, tmp_path):
 
 def test_evaluate_weights_that_were_just_trained(cli, tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
-    options = ["--identities", "14", "--views", "2", "--splits", "0.5", "0.3", "0.2", "--workers", "1"]
+    options = ["--count", "14", "--views", "2", "--splits", "0.5", "0.3", "0.2", "--workers", "1"]
     rendered = cli("scenes", "render", "--out", data, *options)
     assert rendered.exit_code == 0, rendered.output
     options = ["--samples", "8", "--batch", "4", "--threads", "1"]

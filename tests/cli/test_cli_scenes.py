@@ -6,7 +6,7 @@ from PIL import Image
 
 from netinvert.scenes.dataset_reader import load_arrays
 
-QUICK = ["--identities", "2", "--views", "2", "--size", "16", "--workers", "1"]
+QUICK = ["--count", "2", "--views", "2", "--pixels", "16", "--workers", "1"]
 
 
 def test_render_show_and_go_on(cli, tmp_path):
@@ -36,7 +36,7 @@ def test_62_views_are_the_protocol_of_the_chairs_paper(cli, tmp_path):
 
 @pytest.mark.parametrize("objects", ["chairs", "cars", "mugs", "tables"])
 def test_show_without_a_dataset(cli, tmp_path, objects):
-    options = ["--objects", objects, "--identities", "2", "--views", "2", "--size", "32", "--parts"]
+    options = ["--objects", objects, "--count", "2", "--views", "2", "--pixels", "32", "--parts"]
     said = cli("scenes", "show", *options, "--out", tmp_path / "sheet.png")
     assert said.exit_code == 0, said.output
     assert (tmp_path / "sheet.png").exists()
@@ -46,7 +46,7 @@ def test_show_without_a_dataset(cli, tmp_path, objects):
     ("options", "said"),
     [
         (["--objects", "chirs"], "category"),
-        (["--size", "3"], "size"),
+        (["--pixels", "3"], "--pixels"),
         (["--background", "beach"], "background"),
         (["--protocol", "chairs62"], "62 views"),
         (["--lights", "disco"], "lights"),
@@ -60,7 +60,7 @@ def test_bad_renders(cli, tmp_path, options, said):
 
 def test_a_missing_extra_is_told_at_once(cli, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "embreex.mesh_construction", None)
-    done = cli("scenes", "render", "--identities", "400", "--workers", "2", "--out", tmp_path / "data")
+    done = cli("scenes", "render", "--count", "400", "--workers", "2", "--out", tmp_path / "data")
     assert done.exit_code == 2
     assert "pip install 'netinvert[scenes]'" in done.stderr
 

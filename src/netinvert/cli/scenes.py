@@ -20,9 +20,9 @@ def render(  # noqa: PLR0913  (one parameter an option)
     objects: Annotated[
         str, typer.Option(help="A category (chairs, cars, mugs, tables), a mesh file, or a folder of them.")
     ] = "chairs",
-    identities: Annotated[int, typer.Option(help="How many objects.")] = 100,
+    identities: Annotated[int, typer.Option("--count", "--identities", help="How many objects.")] = 100,
     views: Annotated[int, typer.Option(help="Views of each; 62 means the protocol chairs62.")] = 20,
-    size: Annotated[int, typer.Option(help="Pixels a side.")] = 64,
+    size: Annotated[int, typer.Option("--pixels", "--size", help="Pixels a side.")] = 64,
     seed: Annotated[int, typer.Option(help="Objects, cameras and lights follow from it.")] = 0,
     protocol: Annotated[
         str | None, typer.Option(help="random, or chairs62: 31 azimuths at elevations 20 and 30.")
@@ -88,9 +88,9 @@ def show(  # noqa: PLR0913  (one parameter an option)
     objects: Annotated[
         str, typer.Option(help="Without a dataset: a category, a mesh file or a folder.")
     ] = "chairs",
-    identities: Annotated[int, typer.Option(help="How many objects.")] = 10,
+    identities: Annotated[int, typer.Option("--count", "--identities", help="How many objects.")] = 10,
     views: Annotated[int, typer.Option(help="Views of each.")] = 6,
-    size: Annotated[int, typer.Option(help="Pixels a side of what is rendered.")] = 128,
+    size: Annotated[int, typer.Option("--pixels", "--size", help="Pixels a side of what is rendered.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of what is rendered.")] = 0,
     split: Annotated[
         str | None,
@@ -107,6 +107,6 @@ def show(  # noqa: PLR0913  (one parameter an option)
     if dataset is not None:
         dataset_sheet(dataset, split, identities, views, out, parts)
     else:
-        plan = DatasetConfig(objects, identities, views, size, seed, protocol="random")
+        plan = DatasetConfig(objects=objects, identities=identities, views=views, size=size, seed=seed)
         fresh_sheet(plan, out, parts)
     typer.echo(str(out))
