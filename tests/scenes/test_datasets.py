@@ -118,6 +118,11 @@ def test_plans_that_cannot_be(bad):
         DatasetConfig(**bad)
 
 
+def test_a_plan_needs_no_torch():
+    made = "import sys; from netinvert.scenes.dataset_config import DatasetConfig; DatasetConfig()"
+    subprocess.run([sys.executable, "-c", f"{made}; sys.exit('torch' in sys.modules)"], check=True)
+
+
 def test_a_shard_is_the_same_bytes_and_holds_what_was_rendered():
     content = shard_bytes(SMALL, [2])
     assert content == shard_bytes(SMALL, [2])

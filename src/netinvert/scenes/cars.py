@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes.colours import paint
-from netinvert.scenes.mesh_builder import Primitive, Worn, assemble, both, box, joined, lathe, panel, wearing
+from netinvert.scenes.mesh_builder import (
+    Primitive,
+    Worn,
+    areas,
+    assemble,
+    both,
+    box,
+    joined,
+    lathe,
+    panel,
+    wearing,
+)
 from netinvert.scenes.objects import Material, Object3D
 
 BODY, GLASS, RUBBER, RIM, LAMP, REAR, TRIM = range(7)
@@ -85,19 +96,19 @@ def car(seed: int) -> Object3D:
 def _slab(side: list[tuple[float, float]], low: float, high: float) -> Primitive:
     """A side view (y, z) drawn out to a width that narrows from ``low`` at the bottom to ``high`` on top."""
     outline = np.array(side)
-    piece = panel(outline, 1.0).turned(90, axis=2)  # its plane is now yz
-    return _narrowed(piece, low, high, outline[:, 1].min(), outline[:, 1].max())
+    primitive = panel(outline, 1.0).turned(90, axis=2)  # its plane is now yz
+    return _narrowed(primitive, low, high, outline[:, 1].min(), outline[:, 1].max())
 
 
-def _narrowed(piece: Primitive, low: float, high: float, bottom: float, top: float) -> Primitive:
-    share = ((piece.corners[..., 2] - bottom) / (top - bottom)).clip(0, 1)
-    corners = piece.corners.copy()
+def _narrowed(primitive: Primitive, low: float, high: float, bottom: float, top: float) -> Primitive:
+    share = ((primitive.corners[..., 2] - bottom) / (top - bottom)).clip(0, 1)
+    corners = primitive.corners.copy()
     corners[..., 0] *= low + (high - low) * share
-    return _flat(corners, piece.uv)
+    return _flat(corners, primitive.uv)
 
 
 def _flat(corners: NDArray[np.float64], uv: NDArray[np.float64]) -> Primitive:
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal = areas(corners)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
     return Primitive(corners, np.repeat(normal[:, None], 3, axis=1), uv)
 

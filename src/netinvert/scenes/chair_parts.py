@@ -100,12 +100,12 @@ def make_arms(plan: ChairPlan) -> Worn:
     return list(zip(both([post, bracket, rest]), materials, strict=True))
 
 
-def _stretched(piece: Primitive, depth: float) -> Primitive:
+def _stretched(primitive: Primitive, depth: float) -> Primitive:
     """A round seat made oval: y scaled by ``depth``."""
     scale = np.array([1.0, depth, 1.0])
-    normals = piece.normals / scale
+    normals = primitive.normals / scale
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return Primitive(piece.corners * scale, normals, piece.uv)
+    return Primitive(primitive.corners * scale, normals, primitive.uv)
 
 
 def make_legs(plan: ChairPlan) -> Worn:
@@ -162,13 +162,13 @@ def _swivel(plan: ChairPlan) -> list[Primitive]:
     top = plan.height - plan.thickness
     column = lathe([(0.022, 0.07), (0.022, 0.6 * top), (0.016, 0.6 * top + 0.005), (0.016, top)], sides=12)
     plate = box((0, 0, top - 0.015), (0.3 * plan.width, 0.3 * plan.depth, 0.015))
-    pieces = [column, plate]
+    primitives = [column, plate]
     for k in range(count):
         spoke = bar([(0, 0, 0.1), (0, -reach, 0.065)], [(1.2 * b, b), (0.8 * b, 0.5 * b)], square=True)
         wheel = lathe([(0.006, -0.018), (0.028, -0.016), (0.028, 0.016), (0.006, 0.018)], sides=10)
         turn = 360 * k / count + 360 / count / 2
-        pieces += [spoke.turned(turn), wheel.turned(90, axis=1).moved((0, -reach, 0.03)).turned(turn)]
-    return pieces
+        primitives += [spoke.turned(turn), wheel.turned(90, axis=1).moved((0, -reach, 0.03)).turned(turn)]
+    return primitives
 
 
 def _sled(plan: ChairPlan) -> list[Primitive]:
@@ -288,10 +288,10 @@ def _outline(plan: ChairPlan) -> Array:
     return np.concatenate([[[-x, 0.0], [x, 0.0]], arc])
 
 
-def _leant(plan: ChairPlan, piece: Primitive) -> Primitive:
+def _leant(plan: ChairPlan, primitive: Primitive) -> Primitive:
     """A plate of the xz plane, set up behind the seat and tilted back."""
     angle = -np.degrees(np.arctan2(plan.lean, plan.tall))
-    return piece.turned(angle, axis=0).moved((0, 0.9 * plan.depth / 2, plan.height - plan.thickness / 2))
+    return primitive.turned(angle, axis=0).moved((0, 0.9 * plan.depth / 2, plan.height - plan.thickness / 2))
 
 
 def _solid(plan: ChairPlan) -> Worn:
@@ -303,7 +303,7 @@ def _cushion(plan: ChairPlan) -> Worn:
     half = (0.95 * x, 0.03 + plan.bar, (1 - low) * plan.tall / 2)
     pad = cushion((0, 0, plan.tall * (1 + low) / 2), half, (6, 2.6, 5))
     thin = [bar([(0.4 * x, 0, 0), (0.4 * x, 0.01, 0.5 * plan.tall)], (plan.bar, 0.5 * plan.bar), square=True)]
-    return [(_leant(plan, pad), SURFACE), *((_leant(plan, piece), FRAME) for piece in both(thin))]
+    return [(_leant(plan, pad), SURFACE), *((_leant(plan, primitive), FRAME) for primitive in both(thin))]
 
 
 def _frame(plan: ChairPlan) -> Worn:
@@ -329,7 +329,7 @@ def _round(plan: ChairPlan) -> Worn:
     for s in np.linspace(-0.75, 0.75, plan.slats):
         tall = 0.45 * plan.tall + 0.55 * plan.tall * np.sqrt(1 - s**2)
         rods.append(bar([(s * 0.9 * x, 0, 0), (s * x, 0, tall)], (thin, thin), sides=8))
-    return [(_leant(plan, piece), FRAME) for piece in [ring, *rods]]
+    return [(_leant(plan, primitive), FRAME) for primitive in [ring, *rods]]
 
 
 def _splat(plan: ChairPlan) -> Worn:
