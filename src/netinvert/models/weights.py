@@ -15,6 +15,10 @@ from netinvert.errors import NetworkError
 
 SHOWN = 3  # names that an error lists before it only counts them
 PICKLED = (".pt", ".pth")
+GIVE_WEIGHTS = (
+    "give weights of this architecture (weights=FILE.safetensors, or --weights FILE.safetensors) or random "
+    'ones (weights="random", or --weights random)'
+)
 Module = TypeVar("Module", bound=nn.Module)
 
 
