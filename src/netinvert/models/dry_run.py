@@ -1,22 +1,18 @@
-"""Dry runs: what a network does on its way to a layer, and rewriting it to do the same faster."""
+"""Dry runs: what a network does on its way to a layer."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from netinvert.errors import LayerError, NetworkError
-from netinvert.models.layer_output import LayerCut, LayerName
+from netinvert.models.layer_output import LayerName
 
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 
 
@@ -112,33 +108,6 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     before = {part for _, part in order[:ran]}
     behind = frozenset(name for name, part in order[ran:] if part not in before)
     return Trace(replace(layer, call=call), stride, ran / leaves, behind)
-
-
-@torch.no_grad()
-def fold_batchnorm(cut: LayerCut, x: Tensor) -> None:
-    """Fold every BatchNorm that follows a convolution on the way to the cut into it, in place."""
-    module = cut.module
-    names = {part: name for name, part in module.named_modules()}
-    runs: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[Convolution, Tensor]] = {}  # the tensor is kept, so that its id stays its own
-    pairs: list[tuple[Convolution, _BatchNorm]] = []
-    codes: set[int] = set()  # outputs that are codes themselves, from before any BatchNorm
-
-    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        runs[part] += 1
-        if isinstance(part, Convolution) and isinstance(output, Tensor):
-            made_by[id(output)] = (part, output)
-        if isinstance(part, _BatchNorm) and first is not None and id(first) in made_by.keys() - codes:
-            pairs.append((made_by[id(first)][0], part))
-        if part in cut.targets:
-            codes.add(id(output))
-
-    with observed(module, observe):
-        cut.outputs(x)
-    for conv, norm in pairs:
-        if runs[conv] == runs[norm] == 1:
-            put(module, names[conv], fuse_conv_bn_eval(conv, norm))
-            put(module, names[norm], nn.Identity())
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, cast, overload
@@ -14,13 +14,11 @@ from typing_extensions import TypeVar
 
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
-from netinvert.models.dry_run import Trace, fold_batchnorm, put, trace
-from netinvert.models.fused_conv import fuse_convolutions
+from netinvert.models.dry_run import Trace, trace
 from netinvert.models.layer_output import LayerCut, LayerName, leaky_relu_gradients
 from netinvert.models.network import Network, Preprocessing, as_network, weights_sha256
+from netinvert.models.rewrite import shortened
 
-EXACT = 1e-5
-"""How far (relative L2) the code may move when the network is rewritten for speed."""
 FIXED = 1e-3
 """How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
 
@@ -104,7 +102,8 @@ class Encoder(Generic[C, S]):
         probe = self.network_input(self._probe(1))
         traces = [trace(frozen, name, probe) for name in names]
         self.trace: Trace = max(traces, key=lambda one: one.depth)
-        self._cut, self._plain_cut = self._cuts(frozen, [one.layer for one in traces], probe)
+        cut = LayerCut(frozen, *(one.layer for one in traces))
+        self._cut, self._plain_cut = shortened(cut, self.trace.behind, probe, fast)
         shapes = self._validate()
         self.code_shape = cast(S, shapes if self.several else shapes[self.layer])
         self._sha256: str | None = None
@@ -262,39 +261,6 @@ class Encoder(Generic[C, S]):
         noise = torch.rand(count, self.preprocessing.channels, *self.size, generator=source, dtype=self.dtype)
         return noise.to(self.device)
 
-    @torch.no_grad()
-    def _cuts(
-        self, frozen: nn.Module, layers: Sequence[LayerName], probe: Tensor
-    ) -> tuple[LayerCut, LayerCut]:
-        """The cut without what runs behind, with BatchNorm folded, channels last and ReLUs fused where the
-        codes stay the same; and without the last."""
-        cut = unfused = LayerCut(frozen, *layers)
-        exact = cut.outputs(probe)
-        _drop_behind(cut, self.trace.behind, exact, probe)
-        if not self.fast:
-            return cut, cut
-        rewrites: list[Callable[[LayerCut, Tensor], None]] = [
-            fold_batchnorm,
-            _channels_last,
-            fuse_convolutions,
-        ]
-        for rewrite in rewrites:
-            if rewrite is fuse_convolutions:
-                unfused = cut
-                if not cut.channels_last:
-                    break
-            try:
-                last = cut.channels_last or rewrite is _channels_last
-                candidate = copy.deepcopy(cut.module)
-                rewrite(LayerCut(candidate, *layers, channels_last=cut.channels_last), probe)
-                rewritten = LayerCut(candidate, *layers, channels_last=last)
-                found = rewritten.outputs(probe)
-            except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
-                continue
-            if all(_relative(one, other) <= EXACT for one, other in zip(found, exact, strict=True)):
-                cut = rewritten
-        return cut, unfused
-
     @torch.enable_grad()
     def _validate(self) -> dict[str, Shape]:
         """One dry run with a gradient; gives the codes' shapes."""
@@ -412,27 +378,3 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
         raise NetworkError(
             f"the network cannot be copied ({error}); netinvert works on a copy so that yours stays as it is"
         ) from error
-
-
-def _drop_behind(cut: LayerCut, names: Iterable[str], exact: Sequence[Tensor], probe: Tensor) -> None:
-    """Take modules out of the copy that run behind the cut alone, to save their memory; leave them where the
-    code needs them all the same (weights that are used without their module, say)."""
-    parts = {name: cut.module.get_submodule(name) for name in names}
-    for name in parts:
-        put(cut.module, name, nn.Identity())
-    try:
-        if all(map(torch.equal, cut.outputs(probe), exact)):
-            return
-    except Exception:  # whatever the user's code raises
-        pass
-    for name, part in parts.items():
-        put(cut.module, name, part)
-
-
-def _channels_last(cut: LayerCut, probe: Tensor) -> None:
-    cut.module.to(memory_format=torch.channels_last)
-
-
-def _relative(found: Tensor, exact: Tensor) -> float:
-    scale = exact.double().norm().item()
-    return (found.double() - exact.double()).norm().item() / scale if scale > 0 else float("inf")
