@@ -280,7 +280,7 @@ def test_a_run_is_repeated_and_compared(painting, capsys):
 def test_a_difference_is_named(painting, capsys):
     call("scenes paint colour.txt --out first")
     facts = read_json("first/manifest.json")
-    facts["files"]["image.png"]["content"] = "0" * 64
+    facts["contents"]["image.png"] = "0" * 64
     write_json("first/manifest.json", facts)
     assert call("rerun first -o again") == 0
     assert "not bit-identical to the first run: image.png" in capsys.readouterr().out

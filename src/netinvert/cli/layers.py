@@ -17,10 +17,10 @@ def layers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List a network's layers: their codes' shapes, strides and receptive fields in pixels."""
-    from netinvert.models.layers import list_layers
+    from netinvert.models.layers import architecture, list_layers
     from netinvert.models.registry import load_network
 
-    loaded = load_network(network, weights)
+    loaded = load_network(network, weights) if weights else architecture(network)
     found = list_layers(loaded)
     if as_json:
         size = list(loaded.preprocessing.size)

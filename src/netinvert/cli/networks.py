@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ def networks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
 
     cards = list_networks()
     if as_json:
-        show_json(cards)
+        show_json([{**asdict(card), "installed": card.installed} for card in cards])
         return
     rows = [
         (
@@ -24,7 +25,7 @@ def networks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
             by(card.size) if card.size else "–",
             f"{card.parameters / 1e6:.1f} M" if card.parameters else "–",
             card.licence,
-            f"netinvert[{card.extra}]" if card.extra else "–",
+            (f"netinvert[{card.extra}]" + ("" if card.installed else ", missing")) if card.extra else "–",
             " ".join(card.layers) or "–",
         )
         for card in cards

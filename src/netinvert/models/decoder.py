@@ -21,6 +21,11 @@ class Decoder:
 
     ``module`` gives images and, where ``has_mask``, mask logits as one more channel; it is frozen and in eval
     mode. ``network_sha256`` is of the weights whose codes it learned; ``facts`` are of its training.
+
+    >>> from netinvert.models.decoder_files import load_decoder
+    >>> decoder = load_decoder("posenet-fc6")
+    >>> decoder(torch.rand(2, 512)).shape
+    torch.Size([2, 3, 64, 64])
     """
 
     name: str
@@ -35,6 +40,14 @@ class Decoder:
     licence: str = "unknown"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        codes, images = (
+            ", ".join(map(str, self.code_shape)),
+            f"(N, {self.channels}, {self.size[0]}, {self.size[1]})",
+        )
+        where = f"{self.layer} of {self.network}"
+        return f"<Decoder {self.name} of {where}: codes (N, {codes}) to images {images}, on {self.device}>"
+
     def __post_init__(self) -> None:
         self.module.requires_grad_(False).eval()
 
@@ -48,7 +61,7 @@ class Decoder:
     def mask(self, code: Tensor) -> Tensor:
         """Where the object is: (N, 1, *size) in [0, 1]. Raises NetworkError for a decoder without a mask."""
         if not self.has_mask:
-            raise NetworkError(f"{self.name} has no mask: train one on pictures with masks")
+            raise NetworkError(f"{self.name} has no mask: train one on images with masks")
         return torch.sigmoid(self._run(code)[:, self.channels :])
 
     def check_code(self, code: Tensor) -> Tensor:

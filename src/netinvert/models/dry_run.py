@@ -1,22 +1,18 @@
-"""Dry runs: what a network does on its way to a layer, and rewriting it to do the same faster."""
+"""Dry runs: what a network does on its way to a layer."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from netinvert.errors import LayerError, NetworkError
-from netinvert.models.layer_output import LayerCut, LayerName
+from netinvert.models.layer_output import LayerName
 
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 
 
@@ -24,12 +20,14 @@ Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 class Trace:
     """The cut as a dry run found it: ``stride`` in pixels, ``depth`` as a share of the leaf modules.
 
-    ``layer`` has its call made definite.
+    ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
+    not before.
     """
 
     layer: LayerName
     stride: int
     depth: float
+    behind: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
@@ -54,7 +52,7 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
 
 
 def is_map(output: Tensor, image: Tensor) -> bool:
-    """Whether an output has the picture's rows and columns: a tensor (N, heads, tokens, numbers) of a
+    """Whether an output has the image's rows and columns: a tensor (N, heads, tokens, numbers) of a
     transformer, say, shrinks one of them only."""
     if output.ndim != 4 or output.shape[0] != image.shape[0] or min(output.shape[-2:]) < 2:
         return False
@@ -71,12 +69,14 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     calls = 0
     leaves = 0
     strides = [1]
+    order: list[tuple[str, nn.Module]] = []  # of the leaf modules' calls
     at_call: list[tuple[int, int]] = []  # of each call of the target: leaves run so far, stride so far
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
         nonlocal calls, leaves
         if not any(True for _ in part.children()):
             leaves += 1
+            order.append((name, part))
             if isinstance(output, Tensor) and is_map(output, x):
                 strides.append(max(1, round(x.shape[-2] / output.shape[-2])))
         if part is target:
@@ -105,31 +105,9 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
             f"layer '{layer.name}' runs {calls} times, so the last call is '{layer.name}:{calls - 1}'"
         )
     ran, stride = at_call[call]
-    return Trace(replace(layer, call=call), stride, ran / leaves)
-
-
-@torch.no_grad()
-def fold_batchnorm(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Module:
-    """Fold every BatchNorm that follows a convolution on the way to ``layer`` into it, in place."""
-    names = {part: name for name, part in module.named_modules()}
-    runs: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[Convolution, Tensor]] = {}  # the tensor is kept, so that its id stays its own
-    pairs: list[tuple[Convolution, _BatchNorm]] = []
-
-    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        runs[part] += 1
-        if isinstance(part, Convolution) and isinstance(output, Tensor):
-            made_by[id(output)] = (part, output)
-        if isinstance(part, _BatchNorm) and first is not None and id(first) in made_by:
-            pairs.append((made_by[id(first)][0], part))
-
-    with observed(module, observe):
-        LayerCut(module, layer)(x)
-    for conv, norm in pairs:
-        if runs[conv] == runs[norm] == 1:
-            put(module, names[conv], fuse_conv_bn_eval(conv, norm))
-            put(module, names[norm], nn.Identity())
-    return module
+    before = {part for _, part in order[:ran]}
+    behind = frozenset(name for name, part in order[ran:] if part not in before)
+    return Trace(replace(layer, call=call), stride, ran / leaves, behind)
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from netinvert.models.dry_run import observed, put
-from netinvert.models.layer_output import LayerCut, LayerName
+from netinvert.models.layer_output import LayerCut
 from netinvert.models.zoo.blocks import SameConv2d, pad_same
 
 NHWC = torch.channels_last
@@ -112,16 +112,18 @@ def _two(value: Any) -> tuple[int, int]:  # noqa: ANN401  (torch's own union of 
 
 
 @torch.no_grad()
-def fuse_convolutions(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Module:
-    """Put fused convolutions in the place of those that run once on the way to ``layer``, in place."""
+def fuse_convolutions(cut: LayerCut, x: Tensor) -> None:
+    """Put fused convolutions in the place of those that run once on the way to the cut, in place."""
+    module = cut.module
     names = {part: name for name, part in module.named_modules()}
     runs: dict[nn.Module, int] = {}
     made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that its id stays its own
     act_of: dict[nn.Conv2d, tuple[nn.Module, Tensor, int]] = {}  # with its output, as it was then
+    codes: set[int] = set()  # outputs that are codes themselves, from before any ReLU
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: object) -> None:
         runs[part] = runs.get(part, 0) + 1
-        maker = None if first is None else made_by.get(id(first))
+        maker = None if first is None or id(first) in codes else made_by.get(id(first))
         if type(part) in (nn.Conv2d, SameConv2d) and isinstance(output, Tensor) and _fits(part):
             assert isinstance(part, nn.Conv2d)
             made_by[id(output)] = (part, output)
@@ -129,9 +131,11 @@ def fuse_convolutions(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Modu
             made_by[id(output)] = maker  # where a BatchNorm was
         elif maker is not None and type(part) in (nn.ReLU, nn.ReLU6) and isinstance(output, Tensor):
             act_of[maker[0]] = (part, output, output._version)
+        if part in cut.targets:
+            codes.add(id(output))
 
     with observed(module, observe):
-        LayerCut(module, layer)(x)
+        cut.outputs(x)
     for conv in {conv for conv, _ in made_by.values()}:
         if runs[conv] > 1:
             continue
@@ -142,7 +146,6 @@ def fuse_convolutions(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Modu
         put(module, names[conv], FusedConvolution(conv, act))
         if act is not None:
             put(module, names[act], nn.Identity())
-    return module
 
 
 def _fits(part: nn.Module) -> bool:

@@ -125,7 +125,7 @@ def as_features(code: Tensor, architecture: Architecture) -> Tensor:
 
 
 class Standardise(nn.Module):
-    """(code - mean) / std, a unit or a channel; units that never speak give nothing."""
+    """(code - mean) / std, a unit or a channel; dead units (constant ones) give nothing."""
 
     mean: Tensor
     std: Tensor

@@ -2,7 +2,7 @@
 a name on the hub.
 
 An ``AutoencoderRAE`` holds a frozen encoder (DINOv2 with registers, MAE or SigLIP2) and a ViT that turns its
-patch tokens back into an image. Here is the encoder's half; ``decoders.published`` has the other.
+patch tokens back into an image. Here is the encoder's half; ``rae_decoder`` has the other.
 """
 
 from __future__ import annotations

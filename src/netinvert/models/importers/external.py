@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from netinvert.errors import MissingExtraError, NetinvertError, NetworkError
 from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
-from netinvert.models.weights import built, load_weights
+from netinvert.models.weights import GIVE_WEIGHTS, built, load_weights
 
 SIZE = 224
 
@@ -87,16 +88,12 @@ def load_timm(name: str, weights: str | None = None) -> Network:
         lambda: timm.create_model(name, pretrained=False),
         weights,
     )
-    config: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}
-    _, height, width = config.get("input_size", (3, SIZE, SIZE))
+    config = {"input_size": (3, SIZE, SIZE), "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    config |= getattr(module, "pretrained_cfg", None) or {}
     return Network(
         name=f"timm:{name}",
         module=module.eval(),
-        preprocessing=Preprocessing(
-            size=(height, width),
-            mean=tuple(config.get("mean", IMAGENET_MEAN)),
-            std=tuple(config.get("std", IMAGENET_STD)),
-        ),
+        preprocessing=Preprocessing.of(config),
         licence=str(config.get("license") or "unknown"),
         source=f"timm {timm.__version__}",
     )
@@ -116,16 +113,13 @@ def _with_weights(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         # without `from error`: a page of urllib's traceback helps nobody
         raise NetworkError(
-            f"the pretrained weights of {name} cannot be had ({reason}): give weights=FILE.safetensors "
-            'of this architecture, or weights="random"'
+            f"the pretrained weights of {name} cannot be had ({reason}): {GIVE_WEIGHTS}"
         ) from None
 
 
-def load_factory(name: str, weights: str | None = None) -> Network:
-    """``package.module:factory`` or ``path/file.py:factory``; this runs the code it names.
-
-    The factory takes no arguments and gives an ``nn.Module`` (kept as it is, also in training mode) or a
-    ``Network``.
+def load_factory(name: str, weights: str | None = None) -> Network | nn.Module:
+    """What ``package.module:factory`` or ``path/file.py:factory`` makes; this runs the code it names. Modules
+    are looked for in the current folder too.
 
     Raises:
         NetworkError: nothing to import there, the factory fails, or it gives something else.
@@ -133,28 +127,47 @@ def load_factory(name: str, weights: str | None = None) -> Network:
     where, separator, attribute = name.rpartition(":")
     if not separator or not where or not attribute:
         raise NetworkError(f"module:{name} names no factory: write module:package.module:factory")
-    factory = getattr(_import(where), attribute, None)
-    if not callable(factory):
-        raise NetworkError(f"{where} has no function {attribute!r}: check the name behind the last colon")
+    with _current_folder():
+        factory = getattr(_import(where), attribute, None)
+        if not callable(factory):
+            raise NetworkError(f"{where} has no function {attribute!r}: check the name behind the last colon")
+        return call_factory(factory, f"module:{name}", weights)
+
+
+def call_factory(factory: Callable[[], object], name: str, weights: str | None) -> Network | nn.Module:
+    """The ``nn.Module`` (as it is, also in training mode) or ``Network`` that a function without arguments
+    gives, with weights from a file if one is given.
+
+    Raises:
+        NetworkError: the function fails or gives something else, or the weights do not fit.
+    """
+    if weights == "random":
+        raise NetworkError(
+            f"the factory {name} makes its own weights: leave weights out, or let the factory draw them"
+        )
     try:
         made = factory()
     except NetinvertError:
         raise
     except Exception as error:
-        raise NetworkError(f"the factory module:{name} failed: {type(error).__name__}: {error}") from error
-    if isinstance(made, nn.Module):
-        made = Network(
-            f"module:{name}", made, Preprocessing((SIZE, SIZE), IMAGENET_MEAN, IMAGENET_STD), source=where
-        )
-    if not isinstance(made, Network):
+        raise NetworkError(f"the factory {name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Network | nn.Module):
         raise NetworkError(
-            f"the factory module:{name} gave a {type(made).__name__}: it must give an nn.Module or a Network"
+            f"the factory {name} gave a {type(made).__name__}: it must give an nn.Module or a Network"
         )
-    if weights == "random":
-        raise NetworkError("a factory makes its own weights: leave weights out, or let the factory draw them")
     if weights is not None:
-        load_weights(made.module, weights)
+        load_weights(made.module if isinstance(made, Network) else made, weights)
     return made
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Within, modules of the current folder can be imported, if none installed has their name."""
+    sys.path.append(str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path.pop()
 
 
 def _import(where: str) -> ModuleType:
@@ -165,7 +178,10 @@ def _import(where: str) -> ModuleType:
     except NetinvertError:
         raise
     except Exception as error:  # whatever the user's code raises
-        raise NetworkError(f"cannot import {where}: {type(error).__name__}: {error}") from error
+        raise NetworkError(
+            f"cannot import {where}: {type(error).__name__}: {error}. Run in the folder that holds it, or "
+            "give the file: module:PATH/FILE.py:FACTORY"
+        ) from error
 
 
 def _import_file(path: Path) -> ModuleType:

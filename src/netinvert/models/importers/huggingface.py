@@ -13,7 +13,7 @@ from torch import nn
 
 from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
-from netinvert.models.weights import built, read_weights
+from netinvert.models.weights import GIVE_WEIGHTS, built, read_weights
 
 PIXELS = "pixel_values"
 SIZE = 224
@@ -38,8 +38,8 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
     kind = name in transformers.CONFIG_MAPPING and not Path(name).is_dir()
     if kind and weights is None:
         raise NetworkError(
-            f"transformers:{name} is a kind of network, without weights: give weights=FILE.safetensors or "
-            'weights="random", or the name of a model on the hub, or a folder with config.json'
+            f"transformers:{name} is a kind of network, without weights: {GIVE_WEIGHTS}; or name a model on "
+            "the hub, or a folder with config.json"
         )
     with quiet(transformers.logging):
         config = transformers.CONFIG_MAPPING[name]() if kind else _config(transformers, name)
@@ -78,7 +78,8 @@ def _config(transformers: ModuleType, name: str) -> Any:  # noqa: ANN401  (one c
         raise NetworkError(
             f"the configuration of transformers:{name} cannot be had ({_reason(error)}): give a folder "
             "with config.json and model.safetensors, a model's name on the hub (which needs the internet the "
-            'first time), or a kind such as transformers:vit with weights="random"'
+            'first time), or a kind such as transformers:vit with random weights (weights="random", or '
+            "--weights random)"
         ) from None
 
 
@@ -106,8 +107,7 @@ def _module(factory: Any, name: str, config: Any, weights: str | None) -> nn.Mod
         )
     except Exception as error:  # as above
         raise NetworkError(
-            f"the weights of transformers:{name} cannot be had ({_reason(error)}): give "
-            'weights=FILE.safetensors of this architecture, or weights="random"'
+            f"the weights of transformers:{name} cannot be had ({_reason(error)}): {GIVE_WEIGHTS}"
         ) from None
     missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
     if missing:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetworkError
-from netinvert.models.network import Network, Preprocessing
+from netinvert.models.network import Network, Preprocessing, sidecar
 from netinvert.models.weights import load_weights
 
 
@@ -57,7 +57,8 @@ DEFAULT_SIZE = (224, 224)
 
 
 def load_onnx(path: str, weights: str | None = None) -> Network:
-    """The network in an .onnx file, with images in [0, 1] as they are.
+    """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``), or
+    images in [0, 1] as they are.
 
     Raises:
         MissingExtraError: onnx or onnx2torch is not installed.
@@ -73,7 +74,7 @@ def load_onnx(path: str, weights: str | None = None) -> Network:
     return Network(
         name=f"onnx:{path}",
         module=module.eval(),
-        preprocessing=Preprocessing(size, mean=(0.0,) * channels, std=(1.0,) * channels),
+        preprocessing=sidecar(path) or Preprocessing(size, mean=(0.0,) * channels),
         source=path,
     )
 

@@ -21,7 +21,7 @@ from netinvert.models.importers.tflite_file import (
     read_tflite,
 )
 from netinvert.models.importers.tflite_ops import to_nhwc
-from netinvert.models.network import Network, Preprocessing
+from netinvert.models.network import Network, Preprocessing, sidecar
 from netinvert.models.weights import load_weights
 from netinvert.models.zoo.blocks import SameConv2d
 
@@ -333,7 +333,8 @@ def tflite_module(path: str | Path) -> tuple[TFLiteModule, tuple[int, int, int]]
 
 
 def load_tflite(path: str, weights: str | None = None) -> Network:
-    """The network in a .tflite file, with images in [0, 1] as they are.
+    """The network in a .tflite file, with the preprocessing of a JSON file beside it (``sidecar``), or
+    images in [0, 1] as they are.
 
     Raises:
         MissingExtraError: the package ``tflite`` is not installed.
@@ -347,7 +348,7 @@ def load_tflite(path: str, weights: str | None = None) -> Network:
     return Network(
         name=f"tflite:{path}",
         module=module.eval(),
-        preprocessing=Preprocessing((height, width), mean=(0.0,) * channels, std=(1.0,) * channels),
+        preprocessing=sidecar(path) or Preprocessing((height, width), mean=(0.0,) * channels),
         source=str(path),
     )
 

@@ -18,32 +18,13 @@ Array = NDArray[Any]
 Option = int | float | bool
 
 # Options of each operator that decide what it computes, by the flatbuffer's own names.
+_WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
+_DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
 OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "Conv2DOptions": (
-        "Padding",
-        "StrideH",
-        "StrideW",
-        "DilationHFactor",
-        "DilationWFactor",
-        "FusedActivationFunction",
-    ),
-    "DepthwiseConv2DOptions": (
-        "Padding",
-        "StrideH",
-        "StrideW",
-        "DilationHFactor",
-        "DilationWFactor",
-        "FusedActivationFunction",
-    ),
-    "TransposeConvOptions": ("Padding", "StrideH", "StrideW", "FusedActivationFunction"),
-    "Pool2DOptions": (
-        "Padding",
-        "StrideH",
-        "StrideW",
-        "FilterHeight",
-        "FilterWidth",
-        "FusedActivationFunction",
-    ),
+    "Conv2DOptions": _DILATED,
+    "DepthwiseConv2DOptions": _DILATED,
+    "TransposeConvOptions": _WINDOW,
+    "Pool2DOptions": (*_WINDOW, "FilterHeight", "FilterWidth"),
     "FullyConnectedOptions": ("FusedActivationFunction",),
     "AddOptions": ("FusedActivationFunction",),
     "SubOptions": ("FusedActivationFunction",),

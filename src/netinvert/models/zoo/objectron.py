@@ -6,12 +6,10 @@ files; ``data/weights/objectron.md`` says how.
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
-
 from torch import Tensor, nn
 
 from netinvert.models.network import Network, Preprocessing
-from netinvert.models.weights import apply_weights, built
+from netinvert.models.weights import apply_weights, built, shipped
 from netinvert.models.zoo.blocks import BlockShape, Family, GlobalPool, InvertedResidual
 from netinvert.scenes.boxes import read_pose
 
@@ -73,8 +71,7 @@ def load_objectron(name: str, weights: str | None = None) -> Network:
     """
     module = built(Objectron)
     if weights is None:
-        resource = files("netinvert") / "data" / "weights" / f"{name}.safetensors"
-        with as_file(resource) as path:
+        with shipped("weights", name) as path:
             apply_weights(module, str(path))
     else:
         apply_weights(module, weights)

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from netinvert.io.files import write_atomic
-from netinvert.models.zoo import pose_resnet as judge
 from netinvert.models.zoo import posenet
 from netinvert.models.zoo.pose_files import PoseFile, read_pose_network, save_pose_network
-from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.training.loop import data_command, figures_table
 from netinvert.training.pose.model import PoseModel
 
@@ -22,8 +20,7 @@ TESTED = "test"
 def pose_file(model: PoseModel, facts: Mapping[str, Any]) -> PoseFile:
     """The averaged network of a training, its BatchNorm folded into the layers before."""
     network, pairs = model.average.network, model.average.pairs
-    bare = judge.folded(network) if isinstance(network, PoseResNet) else posenet.folded(network)
-    return PoseFile(bare, pairs, model.plan.network, model.head, facts)
+    return PoseFile(posenet.folded(network), pairs, model.plan.network, model.head, facts)
 
 
 def export(model: PoseModel, folder: Path, facts: Mapping[str, Any]) -> Path:
