@@ -22,8 +22,8 @@ import netinvert as ni
 from netinvert.io.files import write_json
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
-from netinvert.training.decoder.images import Pictures, ScenePictures
-from netinvert.training.decoder.model import BETAS, DecoderPlan
+from netinvert.training.decoder.images import ImageBatch, SceneImages
+from netinvert.training.decoder.model import BETAS, DecoderConfig
 from netinvert.training.decoder.train import CLIP, STATISTICS, new_model, train
 from netinvert.training.loop import TrainingRun
 
@@ -32,7 +32,7 @@ LOSSES = ("pixel=1", "pixel=1+feature:relu3=0.05")
 LAYERS = ("relu5", "relu7")
 
 
-class Timed(ScenePictures):
+class Timed(SceneImages):
     """Notes when each batch is asked for."""
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ def main() -> None:
         render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         for layer, loss in itertools.product(LAYERS, LOSSES):
             encoder = ni.Encoder(ni.load_network("posenet"), layer)
-            plan = DecoderPlan("posenet", layer, loss=loss, samples=64 * (options.steps + WARM_UP))
+            plan = DecoderConfig("posenet", layer, loss=loss, samples=64 * (options.steps + WARM_UP))
             bare, ours = [], []
             for round_ in range(options.rounds):
                 source = Timed(data)
@@ -80,7 +80,7 @@ def main() -> None:
         write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
 
 
-def bare_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed) -> float:
+def bare_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed) -> float:
     """Seconds of a step of the bare loop."""
     ready = [source.batch(step, plan.batch) for step in range(8)]
     model = new_model(plan, encoder, source).train()
@@ -99,7 +99,7 @@ def bare_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed) -> float:
     return statistics.median(times[WARM_UP:])
 
 
-def training_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed, folder: Path) -> float:
+def training_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed, folder: Path) -> float:
     """Seconds from one batch to the next of the very training that ``netinvert decoder train`` runs."""
     source.asked.clear()
     train(plan, encoder, source, TrainingRun(folder, every=plan.steps, progress=False))

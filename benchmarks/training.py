@@ -27,7 +27,7 @@ from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.loop import TrainingRun
 from netinvert.training.pose import train as training
 from netinvert.training.pose.batches import Batch, Batches
-from netinvert.training.pose.model import TOPOLOGIES, PoseModel, TrainingPlan
+from netinvert.training.pose.model import TOPOLOGIES, PoseModel, PoseConfig
 
 WARM_UP = 5
 
@@ -48,7 +48,7 @@ def main() -> None:
         render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         ready = [Batches(Views.of(load_arrays(data, "train")), 64, 0)(step) for step in range(8)]
         for network in TOPOLOGIES:
-            plan = TrainingPlan(network=network, samples=64 * (options.steps + WARM_UP))
+            plan = PoseConfig(network=network, samples=64 * (options.steps + WARM_UP))
             bare, ours = [], []
             for round_ in range(options.rounds):
                 bare.append(bare_step(plan, ready))
@@ -66,7 +66,7 @@ def main() -> None:
         write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
 
 
-def bare_step(plan: TrainingPlan, ready: list[Batch]) -> float:
+def bare_step(plan: PoseConfig, ready: list[Batch]) -> float:
     """Seconds of a step of the bare loop."""
     model = PoseModel(plan).train()
     parameters = [parameter for group in model.parameter_groups() for parameter in group["params"]]
@@ -83,7 +83,7 @@ def bare_step(plan: TrainingPlan, ready: list[Batch]) -> float:
     return statistics.median(times[WARM_UP:])
 
 
-def training_step(plan: TrainingPlan, data: Path, folder: Path) -> float:
+def training_step(plan: PoseConfig, data: Path, folder: Path) -> float:
     """Seconds from one batch to the next of the very training that ``netinvert pose train`` runs."""
     asked: list[float] = []
 

@@ -58,7 +58,14 @@ def train(  # noqa: PLR0913  (one parameter an option)
     threads: Annotated[
         int | None, typer.Option(help="Threads of torch; torch's own choice if not given.")
     ] = None,
-    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    every: Annotated[
+        int, typer.Option(help="Steps between checkpoints, if ten minutes are not less.")
+    ] = 1000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that make batches; by default some for a GPU, none for a CPU."),
+    ] = None,
     devices: Annotated[int, typer.Option(help="Devices of each machine.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -71,21 +78,19 @@ def train(  # noqa: PLR0913  (one parameter an option)
 
     from netinvert.models.encoder import Encoder
     from netinvert.models.registry import load_network
+    from netinvert.training.card import export
+    from netinvert.training.config import TrainingRun
     from netinvert.training.decoder.evaluation import figures_of
-    from netinvert.training.decoder.export import export
-    from netinvert.training.decoder.model import DecoderPlan
+    from netinvert.training.decoder.model import DecoderConfig
     from netinvert.training.decoder.sources import (
         described,
         open_source,
     )
     from netinvert.training.decoder.train import held_out
     from netinvert.training.decoder.train import train as run_training
-    from netinvert.training.loop import (
-        TrainingRun,
-        is_main_process,
-    )
+    from netinvert.training.parallel import is_main_process
 
-    plan = DecoderPlan(
+    config = DecoderConfig(
         network=network,
         layer=layer,
         loss=loss,
@@ -104,14 +109,21 @@ def train(  # noqa: PLR0913  (one parameter an option)
     encoder = Encoder(load_network(network, weights), layer)
     source = open_source(data, None if size is None else (size, size), encoder, seed)
     run = TrainingRun(
-        out, every, threads=threads, devices=devices, nodes=nodes, progress=sys.stderr.isatty(), tell=note
+        out,
+        every,
+        device=device,
+        devices=devices,
+        nodes=nodes,
+        threads=threads,
+        workers=workers,
+        tell=note,
     )
     if cache is not None:
         from netinvert.training.decoder.cache import cached
 
-        source = cached(source, encoder, cache, out / "cache")
+        source = cached(source, encoder, cache, out / "cache", note)
     try:
-        model = run_training(plan, encoder, source, run)
+        model = run_training(config, encoder, source, run)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on with {out}") from None
     if not is_main_process():
@@ -124,7 +136,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
         "threads": threads or torch.get_num_threads(),
         "figures": {key: round(value, 4) for key, value in figures.items()},
     }
-    path = export(model, out / name, facts)
+    path = export(out / name, model.file(facts))
     if as_json:
         show_json({"weights": str(path), **facts})
     else:
@@ -174,9 +186,11 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
     if sheet is not None:
         evaluation_sheet(loaded, encoder, originals).save(sheet)
     if card:
-        from netinvert.training.decoder.export import add_test_figures
+        from netinvert.models.decoder_files import read_decoder
+        from netinvert.training.card import add_test_figures
 
-        add_test_figures(Path(name), f"netinvert decoder evaluate {Path(name).name} {how}", figures)
+        command = f"netinvert decoder evaluate {Path(name).name} {how}"
+        add_test_figures(Path(name), read_decoder(name), command, figures)
     if as_json:
         show_json({"decoder": name, **figures})
     else:

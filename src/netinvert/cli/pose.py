@@ -29,7 +29,14 @@ def train(  # noqa: PLR0913  (one parameter an option)
     threads: Annotated[
         int | None, typer.Option(help="Threads of torch; torch's own choice if not given.")
     ] = None,
-    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    every: Annotated[
+        int, typer.Option(help="Steps between checkpoints, if ten minutes are not less.")
+    ] = 1000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that make batches; by default some for a GPU, none for a CPU."),
+    ] = None,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Go on without damaged shards; they are named and counted.")
     ] = False,
@@ -42,28 +49,27 @@ def train(  # noqa: PLR0913  (one parameter an option)
     While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
     """
     from netinvert.io.files import read_json
-    from netinvert.training.loop import (
-        TrainingRun,
-        is_main_process,
-    )
-    from netinvert.training.pose.export import export
-    from netinvert.training.pose.model import TrainingPlan
+    from netinvert.training.card import export
+    from netinvert.training.config import TrainingRun
+    from netinvert.training.parallel import is_main_process
+    from netinvert.training.pose.model import PoseConfig
     from netinvert.training.pose.train import final_figures
     from netinvert.training.pose.train import train as run_training
 
-    plan = TrainingPlan(network, head, samples, batch, seed, rate)
+    config = PoseConfig(network=network, head=head, samples=samples, batch=batch, seed=seed, rate=rate)
     run = TrainingRun(
         out,
         every,
-        threads=threads,
+        device=device,
         devices=devices,
         nodes=nodes,
-        progress=sys.stderr.isatty(),
+        threads=threads,
+        workers=workers,
         damaged="skip" if skip_damaged else "refuse",
         tell=note,
     )
     try:
-        model = run_training(plan, data, run)
+        model = run_training(config, data, run)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on with {out}") from None
     if not is_main_process():
@@ -76,7 +82,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
         "hours": round(model.seconds / 3600, 2),
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
-    path = export(model, out, facts)
+    path = export(out / network, model.file(facts))
     if as_json:
         show_json({"weights": str(path), **facts})
     else:
@@ -110,6 +116,8 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
 ) -> None:
     """Render fresh chairs and compare the poses that a network reads with the cameras'."""
     from netinvert.models.registry import load_network
+    from netinvert.models.zoo.pose_files import read_pose_network
+    from netinvert.training.card import add_test_figures
     from netinvert.training.pose.evaluation import (
         TRAINED_SEEDS,
         evaluation_plan,
@@ -130,10 +138,9 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
 
         evaluation_sheet(loaded, test, sheet)
     if card and weights is not None:
-        from netinvert.training.pose.export import add_test_figures
-
         how = f"--identities {identities} --views {views} --seed {seed}{' --path-traced' * path_traced}"
-        add_test_figures(weights, f"netinvert pose evaluate --network {network} {how}", figures)
+        command = f"netinvert pose evaluate --network {network} {how}"
+        add_test_figures(weights, read_pose_network(weights), command, figures)
     if as_json:
         show_json({"network": network, "plan": plan.to_json(), **figures})
         return

@@ -23,7 +23,7 @@ from netinvert.models.zoo.rotation_heads import Bins
 from netinvert.scenes.pose_reading import PoseReading
 from netinvert.scenes.rotations import symmetric_geodesic_degrees
 from netinvert.training.decoder.evaluation import in_chunks
-from netinvert.training.decoder.images import ScenePictures
+from netinvert.training.decoder.images import SceneImages
 
 JUDGE = "posenet-judge"
 OTHERS = 100_000
@@ -183,7 +183,7 @@ def subjects_of(
     encoders = [decoder.encoder() for decoder in decoders]
     judge_network = load_network(JUDGE)
     judge = Encoder(judge_network, judge_network.layers[-1])
-    pictures = None if data is None else ScenePictures(data, seed).batch(0, MANY).images
+    pictures = None if data is None else SceneImages(data, seed).batch(0, MANY).images
     sides = {max(decoder.size) for decoder in decoders}
     chairs = {side: fresh_chairs(count, seed, side) for side in sides}
     others = {side: chairs[side].images if pictures is None else pictures for side in sides}
