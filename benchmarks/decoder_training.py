@@ -22,10 +22,11 @@ import netinvert as ni
 from netinvert.io.files import write_json
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
+from netinvert.training.config import TrainingRun
 from netinvert.training.decoder.images import ImageBatch, SceneImages
-from netinvert.training.decoder.model import BETAS, DecoderConfig
-from netinvert.training.decoder.train import CLIP, STATISTICS, new_model, train
-from netinvert.training.loop import TrainingRun
+from netinvert.training.decoder.model import DecoderConfig
+from netinvert.training.decoder.train import STATISTICS, new_model, train
+from netinvert.training.loop import CLIP
 
 WARM_UP = 5
 LOSSES = ("pixel=1", "pixel=1+feature:relu3=0.05")
@@ -39,7 +40,7 @@ class Timed(SceneImages):
         super().__init__(folder, 0)
         self.asked: list[float] = []
 
-    def batch(self, step: int, count: int) -> Pictures:
+    def batch(self, step: int, count: int) -> ImageBatch:
         self.asked.append(time.process_time())
         return super().batch(step, count)
 
@@ -60,7 +61,9 @@ def main() -> None:
         render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         for layer, loss in itertools.product(LAYERS, LOSSES):
             encoder = ni.Encoder(ni.load_network("posenet"), layer)
-            plan = DecoderConfig("posenet", layer, loss=loss, samples=64 * (options.steps + WARM_UP))
+            plan = DecoderConfig(
+                network="posenet", layer=layer, loss=loss, samples=64 * (options.steps + WARM_UP)
+            )
             bare, ours = [], []
             for round_ in range(options.rounds):
                 source = Timed(data)
@@ -84,14 +87,14 @@ def bare_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed) -> float:
     """Seconds of a step of the bare loop."""
     ready = [source.batch(step, plan.batch) for step in range(8)]
     model = new_model(plan, encoder, source).train()
-    parameters = [parameter for group in model.parameter_groups() for parameter in group["params"]]
-    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=plan.rate, betas=BETAS, fused=True)
+    (optimizer,) = model.optimizers()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     times = []
     for step in range(plan.steps):
         began = time.process_time()
         optimizer.zero_grad()
-        pictures = ready[step % len(ready)]
-        loss, _, _ = model.loss(pictures, model.codes(pictures), step)
+        batch = ready[step % len(ready)]
+        loss, _, _ = model.loss(batch, model.codes(batch), step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()

@@ -184,7 +184,7 @@ def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path,
     assert torch.allclose(said, outputs, **close)
     assert torch.allclose(paired[1], model.average.pairs(codes, codes.flip(0))[1], **close)
     loaded = load_pose_network(network, str(path))
-    assert (loaded.name, loaded.judge) == (
+    assert (loaded.name, loaded.held_out_pose_estimator) == (
         network,
         "posenet-judge" if network == "posenet" else "posenet",
     )
