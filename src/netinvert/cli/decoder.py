@@ -37,7 +37,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
             "such as pixel=1+feature:relu3=0.05; deepsim:LAYER has the weights of that paper."
         ),
     ] = "pixel=1",
-    size: Annotated[int | None, typer.Option(help="Side of the pictures, if not the data's own.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images, if not the data's own.")] = None,
     widths: Annotated[str, typer.Option(help="small, or paper: as Dosovitskiy & Brox have it.")] = "small",
     upsampling: Annotated[
         str, typer.Option(help="nearest (then a convolution: no checkerboards) or transposed (the paper's).")
@@ -49,10 +49,10 @@ def train(  # noqa: PLR0913  (one parameter an option)
         str | None, typer.Option(help="A decoder, a name or a file, whose weights to begin with.")
     ] = None,
     cache: Annotated[
-        int | None, typer.Option(help="Encode so many pictures once, beforehand, and train on those.")
+        int | None, typer.Option(help="Encode so many images once, beforehand, and train on those.")
     ] = None,
-    samples: Annotated[int, typer.Option(help="How many pictures to train on.")] = 500_000,
-    batch: Annotated[int, typer.Option(help="Pictures a batch.")] = 64,
+    samples: Annotated[int, typer.Option(help="How many images to train on.")] = 500_000,
+    batch: Annotated[int, typer.Option(help="Images a batch.")] = 64,
     seed: Annotated[int, typer.Option(help="Weights, batches and backgrounds follow from it.")] = 0,
     rate: Annotated[float, typer.Option(help="The peak learning rate of AdamW.")] = 1e-3,
     threads: Annotated[
@@ -140,7 +140,7 @@ def train(  # noqa: PLR0913  (one parameter an option)
     if as_json:
         show_json({"weights": str(path), **facts})
     else:
-        typer.echo(f"{path}: image error {figures['image_error']:.3f} on held-out pictures")
+        typer.echo(f"{path}: image error {figures['image_error']:.3f} on held-out images")
 
 
 @decoder.command("evaluate")
@@ -156,14 +156,14 @@ def evaluate(  # noqa: PLR0913  (one parameter an option)
         int, typer.Option(help="Which chairs; the shipped decoders were trained on those of 0.")
     ] = 404,
     sheet: Annotated[
-        Path | None, typer.Option(help="Also write a contact sheet of the first pictures.", metavar="FILE")
+        Path | None, typer.Option(help="Also write a contact sheet of the first images.", metavar="FILE")
     ] = None,
     card: Annotated[
         bool, typer.Option("--card", help="Also write the figures into the decoder's file and its card.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Decode the codes of pictures that the decoder never saw, and compare."""
+    """Decode the codes of images that the decoder never saw, and compare."""
     from netinvert.experiments.decoder_evaluation import (
         evaluate_on_chairs,
         evaluate_on_images,

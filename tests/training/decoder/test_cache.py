@@ -84,7 +84,7 @@ def rows(images):
     return sorted(tuple(row) for row in as_bytes(images).flatten(1).tolist())
 
 
-def test_an_epoch_holds_every_picture_of_the_source_once(encoder, folder):
+def test_an_epoch_holds_every_image_of_the_source_once(encoder, folder):
     source = Noise()
     found = cached(source, encoder, COUNT, folder)
     epoch = torch.cat([found.batch(step, 50).images for step in range(6)])
@@ -97,10 +97,10 @@ def test_an_epoch_holds_every_picture_of_the_source_once(encoder, folder):
 
 def test_codes_and_masks_are_of_the_images_they_come_with(encoder, folder):
     found = cached(Noise(), encoder, COUNT, folder)
-    for pictures in (found.batch(4, 64), found.held_out(512)):  # the first lies in two epochs
-        assert torch.allclose(pictures.codes, encoder(pictures.images), rtol=2**-10, atol=1e-5)
-        assert torch.equal(pictures.masks, pictures.images[:, :1].round())
-        assert pictures.codes.dtype == pictures.images.dtype == torch.float32
+    for batch in (found.batch(4, 64), found.held_out(512)):  # the first lies in two epochs
+        assert torch.allclose(batch.codes, encoder(batch.images), rtol=2**-10, atol=1e-5)
+        assert torch.equal(batch.masks, batch.images[:, :1].round())
+        assert batch.codes.dtype == batch.images.dtype == torch.float32
 
 
 def test_batches_follow_from_seed_and_step(encoder, folder):
@@ -113,7 +113,7 @@ def test_batches_follow_from_seed_and_step(encoder, folder):
     assert not torch.equal(first.images, CachedImages(folder, encoder, 4).batch(2, 64).images)
 
 
-def test_held_out_pictures_are_the_sources_own_and_the_same_whatever_the_count(encoder, folder):
+def test_held_out_images_are_the_sources_own_and_the_same_whatever_the_count(encoder, folder):
     source = Noise(masks=False)
     found = cached(source, encoder, COUNT, folder)
     held = found.held_out(512)
@@ -181,7 +181,7 @@ def test_a_cache_of_something_else_is_refused_and_left_as_it_is(encoder, folder,
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_rounding_of_pictures_made_again_is_no_difference(encoder, folder):
+def test_rounding_of_images_made_again_is_no_difference(encoder, folder):
     class Rounding(Noise):
         def batch(self, step, count):
             found = super().batch(step, count)
@@ -307,5 +307,5 @@ def test_a_training_on_cached_codes_does_not_run_the_encoder(encoder, folder):
     found = cached(Noise(), encoder, COUNT, folder)
     config = DecoderConfig(network="tiny", layer="2")
     model = DecoderModel(config, encoder, Architecture(encoder.code_shape, (8, 8)))
-    pictures = found.batch(0, 4)
-    assert model.codes(pictures) is pictures.codes
+    batch = found.batch(0, 4)
+    assert model.codes(batch) is batch.codes

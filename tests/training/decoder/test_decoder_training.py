@@ -13,7 +13,7 @@ from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.checkpoints import LAST
 from netinvert.training.config import TrainingError, TrainingRun
-from netinvert.training.decoder import images as pictures
+from netinvert.training.decoder import images as sources
 from netinvert.training.decoder.images import ImageBatch, SceneImages
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.decoder.train import STATISTICS, held_out, new_model, scope, train
@@ -255,7 +255,7 @@ def test_images_that_cannot_be_learnt_from(encoder, tmp_path, source, words):
     assert not any(tmp_path.iterdir())
 
 
-def test_held_out_pictures_bring_their_codes(encoder):
+def test_held_out_images_bring_their_codes(encoder):
     found = held_out(Squares(), encoder)
     assert torch.equal(found.codes, encoder(found.images))
     assert len(found.images) == 24
@@ -296,7 +296,7 @@ def dataset(tmp_path_factory):
 
 
 def test_renders_are_a_function_of_seed_and_step(dataset, monkeypatch):
-    monkeypatch.setattr(pictures, "POOL", 20)
+    monkeypatch.setattr(sources, "POOL", 20)
     first, again, other = (SceneImages(dataset, seed) for seed in (3, 3, 4))
     for step in (0, 5):
         batch = first.batch(step, 6)

@@ -50,7 +50,7 @@ def test_a_batch_follows_from_seed_and_step_alone(folder):
     assert 0 <= first.min() <= first.max() <= 1
 
 
-def test_batches_show_every_picture_but_those_held_out(folder):
+def test_batches_show_every_image_but_those_held_out(folder):
     source = FolderImages(folder, SIZE, 3, seed=0)
     held = shown(source.held_out(100).images)
     trained = shown(source.batch(0, 400).images)
@@ -77,7 +77,7 @@ def test_names_with_accents_have_one_hash_however_they_are_spelt():
     assert folder_images._hash_of("é.png") == folder_images._hash_of("e\u0301.png")
 
 
-def test_few_held_out_pictures_are_shown_in_several_crops_always_the_same(tmp_path):
+def test_few_held_out_images_are_shown_in_several_crops_always_the_same(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint8)
     for k, picture in enumerate(noise):
         Image.fromarray(picture).save(tmp_path / f"{k}.png")
@@ -119,7 +119,7 @@ def test_crops_keep_proportions_and_are_never_enlarged(tmp_path):
             assert abs(rows - columns) <= 1
 
 
-def test_large_pictures_are_kept_small_and_crops_of_them_are_antialiased(tmp_path):
+def test_large_images_are_kept_small_and_crops_of_them_are_antialiased(tmp_path):
     stripes = np.tile(np.arange(640) % 2 * 255, (480, 1)).astype(np.uint8)
     for k in range(3):
         Image.fromarray(stripes).save(tmp_path / f"{k}.png")
@@ -137,7 +137,7 @@ def test_what_is_kept_in_memory_is_bounded_and_makes_no_difference(folder, monke
     assert 0 < sum(picture.numel() for picture in source._kept.values()) <= 10_000
 
 
-def test_pictures_are_read_when_they_are_shown(folder, monkeypatch):
+def test_images_are_read_when_they_are_shown(folder, monkeypatch):
     read = []
     monkeypatch.setattr(
         folder_images, "read_for", lambda path, n, _: read.append(path) or torch.rand(1, n, 40, 40)

@@ -28,11 +28,11 @@ def model(mask=False, layer="5", own=None, **more):
     made = DecoderModel(
         DecoderConfig(**(PLAN | more)), own, Architecture(own.code_shape, (16, 16), mask=mask)
     )
-    made.set_statistics([made.codes(pictures(16)).detach()])
+    made.set_statistics([made.codes(image_batch(16)).detach()])
     return made
 
 
-def pictures(count=4, seed=0):
+def image_batch(count=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return ImageBatch(
         torch.rand(count, 3, 16, 16, generator=generator),
@@ -69,7 +69,7 @@ def test_a_plan_is_written_as_plain_values():
 
 @pytest.mark.parametrize("layer", ["5", "8"])
 def test_a_decoder_can_learn_a_batch_by_heart(layer):
-    made, batch = model(True, layer, loss="pixel=1+feature:2=0.1"), pictures()
+    made, batch = model(True, layer, loss="pixel=1+feature:2=0.1"), image_batch()
     optimizer = torch.optim.AdamW(made.optimizers()[0].param_groups, lr=5e-4)
     for group in optimizer.param_groups:
         group["lr"] = 5e-4
@@ -85,7 +85,7 @@ def test_a_decoder_can_learn_a_batch_by_heart(layer):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts_on_rolled_images():
-    made, batch = model(True, loss="pixel=2+feature:2=0.5"), pictures()
+    made, batch = model(True, loss="pixel=2+feature:2=0.5"), image_batch()
     codes = made.codes(batch)
     loss, parts, images = made.loss(batch, codes, 3)
     wanted = 2 * parts["pixel"] + 0.5 * parts["feature:2"] + parts["mask"]
@@ -99,7 +99,7 @@ def test_rolls_change_with_step_and_seed_and_nothing_else():
     def seen(step, seed):
         made, shown = model(seed=seed), []
         made.compare = {"spy": (1.0, lambda a, b: shown.append(b) or (a - b).flatten(1).sum(1))}
-        batch = pictures()
+        batch = image_batch()
         made.loss(batch, made.codes(batch), step)
         return next(
             (y, x)
@@ -113,8 +113,8 @@ def test_rolls_change_with_step_and_seed_and_nothing_else():
     assert len({seen(3, seed) for seed in range(8)}) > 3
 
 
-def test_codes_that_pictures_bring_are_taken():
-    made, batch = model(), pictures()
+def test_codes_that_images_bring_are_taken():
+    made, batch = model(), image_batch()
     own = made.codes(batch)
     assert torch.equal(own, made.encoder(batch.images))
     assert torch.equal(made.codes(ImageBatch(batch.images, codes=own + 1)), own + 1)
@@ -171,7 +171,7 @@ def test_every_parameter_is_trained_once(autoencoder):
 def test_an_autoencoder_trains_a_copy():
     own = encoder()
     before = state_sha256(own.network.module.state_dict())
-    made, batch = model(own=own, autoencoder=True), pictures()
+    made, batch = model(own=own, autoencoder=True), image_batch()
     made.train()
     assert made.network.training
     assert not any(part.training for part in (made.trained_encoder, made.average, made.average_encoder))
@@ -208,21 +208,21 @@ def test_the_discriminator_rests_while_it_is_far_ahead():
 
 
 def test_gradients_of_the_adversarial_losses_go_where_they_should():
-    made, batch = model(loss="pixel+adversarial=0.1"), pictures()
+    made, batch = model(loss="pixel+adversarial=0.1"), image_batch()
     codes = made.codes(batch)
     _, _, images = made.loss(batch, codes, 0)
-    judge = list(made.discriminator.parameters())
+    critic = list(made.discriminator.parameters())
     own = list(made.network.parameters())
     found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), own, allow_unused=True)
     assert all(gradient is None for gradient in found)
-    found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), judge)
+    found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), critic)
     assert all(bool((gradient != 0).any()) for gradient in found)
     found = torch.autograd.grad(made.adversarial_loss(images, codes), own)
     assert all(bool((gradient != 0).any()) for gradient in found)
 
 
 def test_figures_are_of_the_average():
-    made, watched = model(), pictures(6)
+    made, watched = model(), image_batch(6)
     with torch.no_grad():
         codes = made.encoder(watched.images)
         wanted = made.average(codes)

@@ -10,7 +10,7 @@ from netinvert.errors import ConfigError, ImageError
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError
 from netinvert.scenes.dataset_writer import render_dataset
-from netinvert.training.decoder import images as pictures
+from netinvert.training.decoder import images as sources
 from netinvert.training.decoder.folder_images import FolderImages
 from netinvert.training.decoder.images import FittedImages, ImageBatch, SceneImages
 from netinvert.training.decoder.sources import described, open_source
@@ -38,7 +38,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_backgrounds(monkeypatch):
-    monkeypatch.setattr(pictures, "POOL", 8)
+    monkeypatch.setattr(sources, "POOL", 8)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_dataset_in_grey(dataset):
     assert torch.equal(grey.masks, colour.masks)
 
 
-def test_codes_of_pictures_that_were_changed_are_not_kept():
+def test_codes_of_images_that_were_changed_are_not_kept():
     class Coded:
         has_masks, size, count = False, (8, 8), 1
 

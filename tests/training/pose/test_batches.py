@@ -73,7 +73,7 @@ def _closest(views, rotation):
     return int(errors.argmin())
 
 
-def test_a_mirrored_picture_shows_the_mirrored_object_in_the_pose_m_r_m():
+def test_a_mirrored_image_shows_the_mirrored_object_in_the_pose_m_r_m():
     camera = Camera.orbit(40, 20, 10, 2.0, size=64)
     points = np.random.default_rng(0).uniform(-0.4, 0.4, (6, 3))
     seen, _ = camera.project(points)

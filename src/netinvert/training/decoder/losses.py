@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,11 +79,8 @@ class LossChoice:
         return next((term for term in self.terms if term.kind == "adversarial"), None)
 
 
-class Comparison(Protocol):
-    """One value a sample (N,) of how far images are from the originals, both (N, C, H, W) in [0, 1]."""
-
-    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
-        """Zero for the same images."""
+Comparison = Callable[[Tensor, Tensor], Tensor]
+"""One value a sample (N,) of how far images are from the originals, both (N, C, H, W) in [0, 1]."""
 
 
 def comparisons(choice: LossChoice, encoder: Encoder) -> dict[str, tuple[float, Comparison]]:

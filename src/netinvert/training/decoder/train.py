@@ -16,6 +16,7 @@ from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.decoder.cache import CachedImages
 from netinvert.training.decoder.evaluation import figures_of, sample_rows
 from netinvert.training.decoder.images import ImageBatch, ImageSource
+from netinvert.training.decoder.losses import LossChoice
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.loop import Watched, fit
 from netinvert.training.parallel import relaunch
@@ -42,15 +43,14 @@ def train(config: DecoderConfig, encoder: Encoder, source: ImageSource, run: Tra
     part = config.batch // processes
     if part < 2:
         raise TrainingError(f"a batch of {config.batch} is too small for the devices: give a larger one")
-    model = new_model(config, encoder, source)
-    if processes > 1 and (config.autoencoder or model.discriminator is not None):
+    if processes > 1 and (config.autoencoder or LossChoice.parse(config.loss).adversarial is not None):
         raise TrainingError(
             "an adversarial loss and an autoencoder are trained on one device: leave out the others"
         )
     relaunch(run.devices, run.nodes)
     if run.threads:
         torch.set_num_threads(run.threads)
-    batch = held_out(source, encoder)
+    model, batch = new_model(config, encoder, source), held_out(source, encoder)
 
     def watch() -> Watched:
         found, made = figures_of(model, batch.to(model.encoder.device))

@@ -43,7 +43,7 @@ TRAINED_SEEDS = (0, 2)
 
 @dataclass(frozen=True, eq=False)
 class TestViews:
-    """N pictures (N, 3, H, W) in [0, 1] with what is known of them."""
+    """N images (N, 3, H, W) in [0, 1] with what is known of them."""
 
     __test__ = False  # pytest: no test case
     images: Tensor
@@ -55,7 +55,7 @@ class TestViews:
 
 
 def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
-    """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none).
+    """Render a plan's views in memory, on random backgrounds (all kinds if the plan names none).
 
     Raises:
         MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
@@ -94,13 +94,13 @@ def evaluation_plan(network: Network, identities: int, views: int, seed: int) ->
     """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
     Raises:
-        ConfigError: the network reads no poses, or takes pictures that are not square.
+        ConfigError: the network reads no poses, or takes images that are not square.
     """
     if network.read_pose is None:
         raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
     height, width = network.preprocessing.size
     if height != width:
-        raise ConfigError(f"{network.name} takes {height}×{width} pictures: only square ones are rendered")
+        raise ConfigError(f"{network.name} takes {height}×{width} images: only square ones are rendered")
     return DatasetConfig(identities=identities, views=views, size=height, seed=seed)
 
 
