@@ -83,7 +83,7 @@ def _cells(name: str, how: Recipe, encoder: ni.Encoder, arguments: argparse.Name
     if not path.exists():
         wanted = torch.cat([directions.channel(encoder, index) for index in arguments.classes])
         began = time.process_time()
-        result = maximise(encoder, Activate(wanted), how, seed=[0] * len(arguments.classes))
+        result = maximise(encoder, Activate(wanted), preset=how, seed=[0] * len(arguments.classes))
         seconds = time.process_time() - began
         activations = (result.code * wanted).flatten(1).sum(1)
         shares = torch.softmax(result.code, 1)[range(len(arguments.classes)), arguments.classes]

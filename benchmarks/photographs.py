@@ -76,7 +76,7 @@ def measure(
     figures: dict[str, list[float]] = {"ijcv16": [], "psnr": [], "ssim": [], "seconds": [], "diverged": []}
     images = []
     for index in range(len(originals)):
-        result = ni.invert(encoder, codes[index : index + 1], preset, seed=seed)
+        result = ni.invert(encoder, codes[index : index + 1], preset=preset, seed=seed)
         original = originals[index : index + 1]
         figures["ijcv16"] += result.error.tolist()
         figures["psnr"] += psnr(result.image, original).tolist()

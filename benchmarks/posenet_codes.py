@@ -133,7 +133,7 @@ def inversions(
     images, seconds = [], 0.0
     for k in range(restarts):
         run = ni.Run(seed=[RESTART * k + index for index in range(count)])
-        result = ni.prepare(encoder, code, how, run=run).run(run)
+        result = ni.prepare(encoder, code, how).run(run)
         images.append(result.image)
         seconds += result.seconds
     return torch.stack(images), {"steps": how.steps, "seconds_an_image": seconds / (restarts * count)}

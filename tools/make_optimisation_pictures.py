@@ -51,10 +51,10 @@ def priors() -> None:
         recipes["tv + batchnorm"] = ni.recipe("default", encoder, "tv-isotropic+batchnorm")
         for name in CANVASES:
             prior = "none" if name == "deep-prior" else None
-            recipes[f"{name} canvas"] = with_canvas(ni.recipe("default", encoder, prior), encoder, name)
+            recipes[f"{name} canvas"] = with_canvas(ni.recipe("default", encoder, prior), name)
         cells = [Cell(original)]
         for name, how in recipes.items():
-            result = ni.invert(encoder, code, how.with_steps(STEPS))
+            result = ni.invert(encoder, code, preset=how.with_steps(STEPS))
             likeness = ssim(result.image, original).item()
             figures[f"{layer} {name}"] = {"error": round(result.error.item(), 4), "ssim": round(likeness, 4)}
             print(layer, name, figures[f"{layer} {name}"], f"{result.seconds:.0f} s", flush=True)
@@ -74,7 +74,7 @@ def classes() -> None:
         encoder = ni.Encoder(network, layer)
         cells = []
         for preset in PRESETS:
-            result = ni.maximise(encoder, Activate(channel(encoder, index)), preset)
+            result = ni.maximise(encoder, Activate(channel(encoder, index)), preset=preset)
             best = result.losses[:, 0].nan_to_num(torch.inf).min().item()
             print(title, preset, f"{-best:.2f}", f"{result.seconds:.0f} s", flush=True)
             image = result.image
@@ -123,7 +123,7 @@ def diverse() -> None:
     code = encoder(original)
     rows = []
     for weight in (0.0, 0.1):
-        found = diversify(encoder, code, 4, weight)
+        found = diversify(encoder, code, 4, weight=weight)
         errors = found.result.error.tolist()
         print(weight, found.distance, found.ssim, errors, flush=True)
         cells = [Cell(found.result.image[k], (f"error {error:.3f}",)) for k, error in enumerate(errors)]

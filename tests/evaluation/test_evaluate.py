@@ -52,7 +52,7 @@ def images():
 
 @pytest.fixture
 def result(encoder, images):
-    return invert(encoder, encoder(images), PRESETS["default"](encoder, None).with_steps(4))
+    return invert(encoder, encoder(images), preset=PRESETS["default"](encoder, None).with_steps(4))
 
 
 def test_figures_are_those_of_the_metrics(encoder, images, result):

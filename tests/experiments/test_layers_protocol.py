@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, Run, TotalVariation, recipe
-from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, error_ijcv16, spread, ssim
+from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
+from netinvert.inversion.codes import code_error
 from netinvert.evaluation.naturalness import naturalness
 from netinvert.experiments import inversions
 from netinvert.experiments import layers_report as layer_report
@@ -97,7 +98,7 @@ def test_every_figure_is_that_of_its_image(whole):
     for cell in found.row("4"):
         assert cell.outcome.images.shape == (6, *SHOWN.images.shape[1:])
         codes = encoder(cell.outcome.images)
-        assert cell.outcome.measured["ijcv16"] == pytest.approx(error_ijcv16(codes, targets[twice]).tolist())
+        assert cell.outcome.measured["ijcv16"] == pytest.approx(code_error(codes, targets[twice]).tolist())
         # the pairs are those of the photographs, each once, however many restarts there are
         assert cell.outcome.measured["cvpr15"] == pytest.approx(
             error_cvpr15(codes, targets[twice], targets).tolist()

@@ -79,7 +79,7 @@ def test_a_weighted_prior_stays_and_of_several_the_first_is_varied():
 def test_the_recipe_is_what_the_options_say():
     how = recipe_of(GRID, Draw("tv-anisotropic", 0.07, "pixels"), encoder())
     assert how.priors[0] == recipe("default", encoder(), "tv-anisotropic=0.07").priors[0]
-    assert type(how.canvas((0,), None)).__name__ == "Pixels"
+    assert type(how.canvas(encoder(), (0,), None)).__name__ == "Pixels"
     assert how.steps == 12
     assert Draw("tv-anisotropic", 0.07, "pixels").options == "--prior tv-anisotropic=0.07 --canvas pixels"
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_tried_is_refused_if_named_and_left_out_if_not(monkeypatc
         raise ConfigError("not for this network")
 
     kind = replace(PRIORS["tv-isotropic"], make=refuse)
-    monkeypatch.setitem(PRIORS, "choosy", kind)
+    monkeypatch.setitem(PRIORS._things, "choosy", kind)
     found = plan(Settings(steps=12), [subject("5")])
     assert any("choosy" in text and "not for this network" in text for text in found.left_out)
     assert "choosy" not in {draw.prior for _, pairs in found.rows for draw, _ in pairs}

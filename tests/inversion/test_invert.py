@@ -30,17 +30,17 @@ def test_one_code_or_several_arrays_and_lists():
     cut = encoder()
     code = cut(images(1)).detach()
     how = short(cut)
-    expected = invert(cut, code, how)
+    expected = invert(cut, code, preset=how)
     for same in (code[0], code.numpy(), code[None, 0]):
-        assert torch.equal(invert(cut, same, how).image, expected.image)
-    float32 = invert(cut, code.float(), how)
+        assert torch.equal(invert(cut, same, preset=how).image, expected.image)
+    float32 = invert(cut, code.float(), preset=how)
     assert float32.image.dtype == torch.float64
 
 
 def test_seed():
     cut = encoder()
     code = cut(images(1)).detach()
-    one, two, three = (invert(cut, code, short(cut, steps=6), seed=seed).image for seed in (1, 1, 2))
+    one, two, three = (invert(cut, code, preset=short(cut, steps=6), seed=seed).image for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
 
@@ -49,7 +49,7 @@ def test_an_encoder_s_caller_may_still_hold_a_graph():
     cut = encoder()
     x = images(1).requires_grad_(True)
     code = cut(x)
-    result = invert(cut, code, short(cut, steps=3))
+    result = invert(cut, code, preset=short(cut, steps=3))
     assert not result.image.requires_grad
     code.sum().backward()
     assert x.grad is not None
@@ -62,14 +62,14 @@ def test_start_images():
     how = short(cut, steps=8)
     first = []
     run = Run(callback=lambda snapshot: first.append(snapshot.image.clone()))
-    prepare(cut, code, how, start=x, run=run).run(run)
+    prepare(cut, code, how, start=x).run(run)
     torch.testing.assert_close(first[0], x)
     for start in (x[:1], x[0], x[0].float()):
         first.clear()
-        prepare(cut, code, how, start=start, run=run).run(run)
+        prepare(cut, code, how, start=start).run(run)
         torch.testing.assert_close(first[0], x[:1].expand(2, -1, -1, -1), atol=1e-6, rtol=0)
     first.clear()
-    prepare(cut, code, how, start=images(1, (32, 48)), run=run).run(run)
+    prepare(cut, code, how, start=images(1, (32, 48))).run(run)
     assert first[0].shape == x.shape
     with pytest.raises(ConfigError, match="3 start images for 2 codes"):
         prepare(cut, code, how, start=images(3))
@@ -107,15 +107,15 @@ def test_codes_are_checked_before_any_work():
 def test_a_recipe_brings_its_own_priors():
     cut = encoder()
     with pytest.raises(ConfigError, match="a Recipe brings its priors"):
-        invert(cut, cut(images(1)), short(cut), prior="none")
+        invert(cut, cut(images(1)), preset=short(cut), prior="none")
     with pytest.raises(ConfigError, match="no preset"):
-        invert(cut, cut(images(1)), "nonesuch")
+        invert(cut, cut(images(1)), preset="nonesuch")
 
 
 def test_a_zero_code_in_front_of_a_relu_can_be_inverted_elsewhere():
     network = tiny.seeded(tiny.plain)
     cut = Encoder(network, "3", tiny.PLAIN)
-    assert invert(cut, cut(images(1)), short(cut, steps=3)).losses.isfinite().all()
+    assert invert(cut, cut(images(1)), preset=short(cut, steps=3)).losses.isfinite().all()
 
 
 # --- importing ----------------------------------------------------------------------------------------

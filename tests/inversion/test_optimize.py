@@ -14,16 +14,12 @@ import tiny
 from netinvert import (
     LBFGS,
     Adam,
-    Ball,
-    Box,
     ConfigError,
-    DecayingAdaGrad,
     EarlyStopping,
     Encoder,
     Energy,
     Fourier,
     Match,
-    Momentum,
     NetworkError,
     Pixels,
     Run,
@@ -31,6 +27,8 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
+from netinvert.inversion.constraints import Ball, Box
+from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from tiny import encoder, images, seeded
 
 OPTIMIZERS = {
@@ -596,7 +594,7 @@ def test_jitter_shows_the_network_crops_of_a_larger_canvas_and_then_the_middle(t
 
     def callback(snapshot):
         views.append(snapshot.image.clone())
-        sizes.append(tuple(canvas.parameters()[0].shape[-2:]))
+        sizes.append(tuple(canvas.optimised()[0].shape[-2:]))
 
     stages = [Stage(6, Adam(1e-9), jitter=5), Stage(3, Adam(1e-9))]
     optimize(canvas, energy_of(cut, target), cut, stages, Run(seed=[1, 2, 3], callback=callback))

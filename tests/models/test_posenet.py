@@ -227,6 +227,6 @@ def test_other_files_are_refused(tmp_path):
 def test_a_pose_networks_code_can_be_inverted():
     encoder = Encoder(load_network("posenet", "random"), "pool2")
     image = torch.rand(1, 3, 64, 64)
-    result = invert(encoder, encoder(image), recipe("default", encoder).with_steps(40), seed=0)
+    result = invert(encoder, encoder(image), preset=recipe("default", encoder).with_steps(40), seed=0)
     assert result.image.shape == (1, 3, 64, 64)
     assert result.error.item() < 0.5

@@ -16,7 +16,7 @@ from netinvert.cli.loading import load_encoder
 from netinvert.errors import CodeError
 from netinvert.evaluation.evaluate import judge, shipped_reference
 from netinvert.evaluation.save_results import Record, Sample, save_run
-from netinvert.inversion.history import Result
+from netinvert.inversion.result import Result
 from netinvert.io.folders import OutputFolder
 from netinvert.io.images import fit
 from netinvert.models.decoder_files import load_decoder

@@ -26,9 +26,9 @@ from netinvert.evaluation.save_results import (
     versions,
 )
 from netinvert.inversion.constraints import stretched
-from netinvert.inversion.history import Result
 from netinvert.inversion.maximise import prepare_maximising
 from netinvert.inversion.objectives import Term
+from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import plain_json
 from netinvert.io.folders import OutputFolder
@@ -68,7 +68,7 @@ class DrawingJob:
                     result = run_chunks(chunks, self.encoder, folder, reporter.of_chunk)
                 record = self._record(result)
                 manifest = save_run(folder.staging, record)
-                if self.recipe.raw:
+                if self.recipe.unnormalised:
                     self._save_stretched(record, folder.staging)
                 folder.commit()
                 return Finished(folder.path, manifest, result)
@@ -78,7 +78,9 @@ class DrawingJob:
     def _chunk(self, drawing: Drawing) -> Chunk:
         return Chunk(
             drawing.seeds,
-            lambda run: prepare_maximising(self.encoder, drawing.objective, self.recipe, drawing.start, run),
+            lambda: prepare_maximising(
+                self.encoder, drawing.objective, self.recipe, drawing.start, len(drawing.seeds)
+            ),
         )
 
     def _record(self, result: Result) -> Record:
@@ -115,7 +117,7 @@ class DrawingJob:
 
     def _described(self) -> dict[str, object]:
         first = self.drawings[0]
-        return describe_recipe(self.recipe, self.recipe.canvas(first.seeds[:1], first.start))
+        return describe_recipe(self.recipe, self.recipe.canvas(self.encoder, first.seeds[:1], first.start))
 
     def _run_id(self) -> str:
         """What has to agree for a stopped run to be gone on with."""

@@ -30,9 +30,9 @@ from netinvert.evaluation.save_results import (
     versions,
 )
 from netinvert.inversion.canvases import with_canvas
-from netinvert.inversion.history import Result
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.inversion.units import parse_mask
 from netinvert.io.files import plain_json
@@ -190,7 +190,7 @@ def recipe_of(settings: Settings, encoder: Encoder) -> Recipe:
     if settings.mask is not None:
         how = dataclasses.replace(how, mask=parse_mask(encoder, settings.mask))
     if settings.canvas not in (None, DECODER):
-        how = with_canvas(how, encoder, settings.canvas)
+        how = with_canvas(how, settings.canvas)
     if settings.data_weight is not None:
         how = dataclasses.replace(how, data_weight=settings.data_weight)
     return how if settings.steps is None else how.with_steps(settings.steps)
@@ -199,7 +199,7 @@ def recipe_of(settings: Settings, encoder: Encoder) -> Recipe:
 def _described(plan: Plan) -> dict[str, object]:
     some = plan.codes[:1]
     how = plan.recipe_of(some)
-    return describe_recipe(how, how.canvas(plan.seeds[:1], plan.start_of(some)))
+    return describe_recipe(how, how.canvas(plan.encoder, plan.seeds[:1], plan.start_of(some)))
 
 
 def read_start(text: str, encoder: Encoder) -> Start:

@@ -6,16 +6,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from netinvert.errors import ConfigError
 from netinvert.evaluation.save_results import unique_stems
-from netinvert.inversion.objectives import Activate, PoseTowards, Term
-from netinvert.inversion.units import channel, channel_axis, neuron
+from netinvert.inversion.objective_spec import class_index, pose_objective
+from netinvert.inversion.objectives import Activate, Term
+from netinvert.inversion.units import channel, neuron
 from netinvert.io.files import read_code
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.mobilenets import class_names
-from netinvert.scenes.rotations import rotation_from_angles
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,10 @@ class Wishes:
         if self.direction is not None:
             return _directions(encoder, Path(self.direction))
         if self.azimuths:
-            return [_pose(encoder, azimuth, self.elevation) for azimuth in self.azimuths]
+            return [
+                Wish(f"azimuth-{azimuth:g}", pose_objective(encoder, azimuth, self.elevation))
+                for azimuth in self.azimuths
+            ]
         if self.place is None:
             return [Wish(f"channel-{k}", Activate(channel(encoder, k))) for k in self.channels]
         place = None if self.place == "centre" else _numbers(self.place)
@@ -76,21 +77,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _class(encoder: Encoder, text: str) -> Wish:
-    count = encoder.code_shape[channel_axis(encoder.code_shape)]
-    if text.isdecimal():
-        return Wish(f"class-{text}", Activate(channel(encoder, int(text))))
-    if count != 1000:
-        raise ConfigError(
-            f"layer '{encoder.layer}' has {count} channels, not the 1000 ImageNet classes whose names are "
-            "known; give the class by its number"
-        )
-    names = class_names()
-    found = [k for k, name in enumerate(names) if text.casefold() == name.casefold()]
-    found = found or [k for k, name in enumerate(names) if text.casefold() in name.casefold()]
-    if len(found) != 1:
-        some = ", ".join(f"{names[k]} ({k})" for k in found[:6])
-        raise ConfigError(f"'{text}' names {some or 'no class'}; name one, or give its number")
-    return Wish(names[found[0]].replace(" ", "-").replace("/", "-"), Activate(channel(encoder, found[0])))
+    index = class_index(encoder, text)
+    name = f"class-{text}" if text.isdecimal() else class_names()[index].replace(" ", "-").replace("/", "-")
+    return Wish(name, Activate(channel(encoder, index)))
 
 
 def _directions(encoder: Encoder, path: Path) -> list[Wish]:
@@ -98,14 +87,3 @@ def _directions(encoder: Encoder, path: Path) -> list[Wish]:
     stems = [path.stem] if len(codes) == 1 else [f"{path.stem}-{k + 1}" for k in range(len(codes))]
     names = unique_stems([path.with_name(f"{stem}.code") for stem in stems])
     return [Wish(name, Activate(row[None])) for name, row in zip(names, codes, strict=True)]
-
-
-def _pose(encoder: Encoder, azimuth: float, elevation: float) -> Wish:
-    error = encoder.network.pose_error
-    if error is None:
-        raise ConfigError(f"{encoder.network.name} does not read rotations; try posenet or posenet-judge")
-    if encoder.layer not in (encoder.network.layers[-1], "output"):
-        raise ConfigError(f"a pose is said by the network's output; use --layer {encoder.network.layers[-1]}")
-    angles = (torch.tensor([value], dtype=encoder.dtype) for value in (azimuth, elevation, 0.0))
-    rotation = rotation_from_angles(*angles).to(encoder.device)
-    return Wish(f"azimuth-{azimuth:g}", PoseTowards(rotation, error))

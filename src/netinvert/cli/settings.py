@@ -15,7 +15,7 @@ import torch
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.presets.by_name import PRESETS
-from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.prior_spec import parse_prior
 
 COMMAND = "invert"
 DECODER = "decoder"
@@ -50,7 +50,7 @@ class Settings:
         if self.preset not in PRESETS:
             raise ConfigError(f"there is no preset '{self.preset}'; choose from {', '.join(PRESETS)}")
         if self.prior is not None:
-            PriorChoice.parse(self.prior)
+            parse_prior(self.prior)
         if self.canvas is not None and self.canvas not in (*CANVASES, DECODER):
             raise ConfigError(
                 f"there is no canvas '{self.canvas}'; choose from {', '.join((*CANVASES, DECODER))}"

@@ -16,7 +16,7 @@ from netinvert.cli.objective import Wishes
 from netinvert.errors import ConfigError, ImageError
 from netinvert.inversion.objectives import Caricature
 from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
-from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.prior_spec import parse_prior
 from netinvert.inversion.schedule import Recipe
 from netinvert.models.encoder import Encoder
 
@@ -134,7 +134,7 @@ def _check(settings: MaximiseSettings | CaricatureSettings) -> None:
     if settings.preset not in MAXIMISING:
         raise ConfigError(f"there is no preset '{settings.preset}'; choose from {', '.join(MAXIMISING)}")
     if settings.prior is not None:
-        PriorChoice.parse(settings.prior)
+        parse_prior(settings.prior)
     for name, value in (("steps", settings.steps), ("threads", settings.threads)):
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is at least 1, got {value}")

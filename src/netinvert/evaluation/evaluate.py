@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
 from netinvert.evaluation.metrics import code_errors, psnr, ssim
-from netinvert.inversion.history import Result
+from netinvert.inversion.result import Result
 from netinvert.io.assets import photographs
 from netinvert.io.images import read_image
 from netinvert.models.encoder import Encoder

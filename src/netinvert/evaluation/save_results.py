@@ -20,7 +20,8 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet, loss_curve, png_of
 from netinvert.evaluation.evaluate import ERROR_NAMES, Metrics, Pose, judge, mean_of, shipped_reference
-from netinvert.inversion.history import Result
+from netinvert.inversion.codes import Code, layers_of
+from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import save_tensors, write_atomic, write_json
 from netinvert.io.folders import MANIFEST, OutputFolder
@@ -63,7 +64,7 @@ def manifest_of(record: Record) -> dict[str, object]:
         "format": FORMAT,
         "network": None if encoder is None else encoder.network.name,
         "layer": None if encoder is None else encoder.layer,
-        "code_shape": list(result.code.shape[1:]),
+        "code_shape": _code_shape(result),
         "image_shape": list(result.image.shape[1:]),
         "errors": {name: mean_of([one.errors[name] for one in figures]) for name in ERROR_NAMES},
         "psnr": mean_of([one.psnr for one in figures]),
@@ -88,6 +89,15 @@ def manifest_of(record: Record) -> dict[str, object]:
     return manifest
 
 
+def _code_shape(result: Result) -> object:
+    shapes = {layer: list(code.shape[1:]) for layer, code in layers_of(result.code).items()}
+    return shapes.get("", shapes)
+
+
+def _by_layer(name: str, code: Code) -> dict[str, Tensor]:
+    return {f"{name}/{layer}".rstrip("/"): one for layer, one in layers_of(code).items()}
+
+
 def versions() -> dict[str, str]:
     """What the numbers of a run may depend on."""
     return {
@@ -110,10 +120,10 @@ def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
             {
                 "steps": stage.steps,
                 "jitter": stage.jitter,
-                "optimizer": _settings_of(stage.optimizer),
+                "optimizer": _settings_of(stage.method),
                 "projections": [_settings_of(projection) for projection in stage.projections],
                 "transforms": [_settings_of(transform) for transform in stage.transforms],
-                "detail": stage.detail,
+                "detail": stage.resolution,
                 "averaged": stage.averaged,
             }
             for stage in recipe.stages
@@ -142,9 +152,9 @@ def save_run(folder: Path, record: Record) -> dict[str, object]:
         for stem, indices in groups.items():
             write_png(record.originals[indices[0]], folder / f"original-{stem}.png")
     manifest = manifest_of(record)
-    tensors = {"image": result.image, "image_code": result.code, **record.tensors}
+    tensors = {"image": result.image, **_by_layer("image_code", result.code), **record.tensors}
     if result.target is not None:
-        tensors["code"] = result.target
+        tensors |= _by_layer("code", result.target)
     if record.originals is not None:
         tensors["original"] = record.originals[[indices[0] for indices in groups.values()]]
     names = [sample.name for sample in record.samples]
@@ -164,7 +174,11 @@ def save_result(
     original: Tensor | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """What :meth:`Result.save` does."""
+    """Write a result's PNGs, float tensors, losses and ``manifest.json`` into a new folder; gives its path.
+
+    With the ``encoder`` all errors are known, with the ``original`` (1 or N, C, h, w) the likeness too.
+    Raises OutputError.
+    """
     count = result.image.shape[0]
     names = ["reconstruction"] if count == 1 else [f"reconstruction-{k + 1}" for k in range(count)]
     with OutputFolder(folder, "result", overwrite) as output:
@@ -275,7 +289,9 @@ def _sheet(record: Record, groups: Mapping[str, list[int]]) -> Image.Image:
     )
     title = ""
     if record.encoder is not None:
-        shape = " × ".join(map(str, record.result.code.shape[1:]))
+        shape = ", ".join(
+            " × ".join(map(str, one.shape[1:])) for one in layers_of(record.result.code).values()
+        )
         title = f"{record.encoder.network.name}, layer {record.encoder.layer} ({shape})"
     return contact_sheet(rows, ["original", *many] if compared else many, title)
 

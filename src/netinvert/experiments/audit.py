@@ -13,10 +13,11 @@ from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError, NetworkError
 from netinvert.evaluation.attributes import Attribute
-from netinvert.evaluation.metrics import error_cvpr16, error_ijcv16
+from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.probes import Question, Reading, probe, question_of
 from netinvert.evaluation.retrieval import METRICS, Retrieval, duplicates, retrieve
 from netinvert.experiments.inversions import Task, perform
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import PRESETS, recipe
 from netinvert.io.images import fit
@@ -265,7 +266,7 @@ def _reconstruction(
         originals = fit(subject.originals, size).to(images)
         if not bool((originals == originals[0]).all()):
             error = error_cvpr16(images, originals[chosen], originals)
-    return Reconstruction(*method, images, error_ijcv16(again, target), error, seconds)
+    return Reconstruction(*method, images, code_error(again, target), error, seconds)
 
 
 def _readers(subject: Subject) -> list[tuple[Reader, Callable[[Tensor], Tensor], Tensor]]:

@@ -19,6 +19,7 @@ from netinvert.evaluation.naturalness import gradient_histogram, histogram_inter
 from netinvert.evaluation.save_results import versions
 from netinvert.experiments.deepvis_draws import RANGES, Search, Trial, Tried, trials
 from netinvert.experiments.deepvis_report import report
+from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.maximise import prepare_maximising
 from netinvert.inversion.objectives import Activate
@@ -111,7 +112,7 @@ def _tried(
 ) -> dict[str, Tensor]:
     run = Run(seed=[seed] * len(direction))
     how = deepvis(encoder, trial.settings, None, trial.name)
-    result = prepare_maximising(encoder, Activate(direction), how, None, run).run(run)
+    result = prepare_maximising(encoder, Activate(direction), how, None, len(direction)).run(run)
     if result.interrupted:
         raise KeyboardInterrupt
     image = result.image
@@ -121,7 +122,7 @@ def _tried(
         natural = histogram_intersection(gradient_histogram(shown), photographed)
     return {
         "pictures": (255 * shown).round().to(torch.uint8).cpu(),
-        "activation": (result.code * direction).flatten(1).sum(1).double().cpu(),
+        "activation": (one_layer(result.code, "deepvis") * direction).flatten(1).sum(1).double().cpu(),
         "naturalness": natural.cpu(),
         "roughness": roughness(image).cpu(),
         "spread": 255 * image.double().flatten(1).std(1).cpu(),

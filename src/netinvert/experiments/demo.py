@@ -15,9 +15,9 @@ from netinvert.evaluation.evaluate import Metrics, Pose, judge, read_poses, ship
 from netinvert.evaluation.save_results import versions
 from netinvert.experiments import unseen_chairs
 from netinvert.experiments.unseen_chairs import LayerCodes, Views
-from netinvert.inversion.history import Result
 from netinvert.inversion.invert import invert
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import Result
 from netinvert.io.assets import chair, photographs
 from netinvert.io.files import write_atomic, write_json
 from netinvert.io.folders import OutputFolder
@@ -118,7 +118,7 @@ def run(out: Path, overwrite: bool = False, progress: Progress = print) -> Path:
 def _invert(network: Network, layer: str, prior: str, image: Tensor, progress: Progress) -> Reconstruction:
     encoder = Encoder(network, layer)
     how = recipe("default", encoder, prior).with_steps(STEPS)
-    result = invert(encoder, encoder(image), how, seed=SEED)
+    result = invert(encoder, encoder(image), preset=how, seed=SEED)
     figures = judge(result, encoder, image, shipped_reference(encoder))
     progress(
         f"{network.name} {layer:10} {prior:14} code error {result.error.item():.3f}  "

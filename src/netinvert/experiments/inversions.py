@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -18,15 +17,15 @@ from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import Reference, judge
 from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
 from netinvert.evaluation.save_results import describe_recipe, versions
-from netinvert.inversion.history import STATUS, Result
+from netinvert.inversion.history import STATUS
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.optimize import Run
+from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import FileError, load_tensors, plain_json, save_tensors
 from netinvert.models.encoder import Encoder
 
 DIVERGED = STATUS[3]
-TENSORS = ("image", "code", "target", "losses", "best_step")
 MEASURES = ("cvpr15", "ijcv16", "cvpr16", "naturalness", "gradients", "ssim", "psnr", "pose", "judged")
 """The code errors by name; the intersections of histograms of gradients, by direction and by strength and
 direction; likeness to the original; the geodesic
@@ -51,13 +50,13 @@ class Task:
         facts = {
             "versions": [found["netinvert"], found["torch"]],
             "network": [self.encoder.weights_sha256(), self.encoder.layer, self.encoder.size],
-            "recipe": describe_recipe(self.how, self.how.canvas(self.seeds[:1], None)),
+            "recipe": describe_recipe(self.how, self.how.canvas(self.encoder, self.seeds[:1], None)),
             "stages": repr(self.how.stages),
             "seeds": self.seeds,
         }
         digest = hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode())
         for tensor in (self.codes, self.how.mask):
-            if tensor is not None:
+            if isinstance(tensor, Tensor):
                 digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
@@ -85,7 +84,7 @@ def perform(task: Task, kept: Path) -> Done:
     run = Run(seed=task.seeds, checkpoint=at_work)
     began = time.process_time()
     try:
-        result = prepare(task.encoder, task.codes, task.how, None, run).run(run)
+        result = prepare(task.encoder, task.codes, task.how).run(run)
     except NetworkError as error:  # no gradient at the start, which only the run can tell
         done = Done(None, time.process_time() - began, str(error))
     else:
@@ -173,21 +172,13 @@ def mean_and_deviation(values: Sequence[float | None]) -> tuple[float, float] | 
 
 
 def _save(done: Done, path: Path) -> None:
-    rest: dict[str, object] = {"cpu_seconds": done.cpu_seconds, "failure": done.failure}
-    tensors: dict[str, Tensor] = {}
-    if done.result is not None:
-        found = {field.name: getattr(done.result, field.name) for field in dataclasses.fields(done.result)}
-        tensors = {name: found[name] for name in TENSORS}
-        rest |= {name: found[name] for name in ("terms", "status", "seconds")}
-    save_tensors(path, tensors, {"rest": json.dumps(rest)})
+    tensors, texts = ({}, {}) if done.result is None else done.result.to_tensors()
+    rest = {"cpu_seconds": done.cpu_seconds, "failure": done.failure}
+    save_tensors(path, tensors, {**texts, "rest": json.dumps(rest)})
 
 
 def _load(path: Path, encoder: Encoder) -> Done:
     tensors, texts = load_tensors(path)
     rest = json.loads(texts["rest"])
-    if not tensors:
-        return Done(None, rest["cpu_seconds"], rest["failure"])
-    image, code, target, losses, best_step = (tensors[name].to(encoder.device) for name in TENSORS)
-    terms, status = tuple(rest["terms"]), tuple(rest["status"])
-    result = Result(image, code, target, losses, terms, best_step, status, rest["seconds"])
-    return Done(result, rest["cpu_seconds"])
+    result = Result.from_tensors(tensors, texts, encoder.device) if tensors else None
+    return Done(result, rest["cpu_seconds"], rest["failure"])

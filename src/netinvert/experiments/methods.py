@@ -15,9 +15,10 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.evaluate import judge_of
-from netinvert.evaluation.metrics import error_cvpr16, error_ijcv16
+from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.experiments.held_out_chairs import FreshChairs
 from netinvert.inversion.canvases import decoded_start, on_decoder
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
@@ -119,7 +120,7 @@ class _Study:
             method=method,
             image_error=pixels["image_error"],
             code_error=error_cvpr16(again, target, target).mean().item(),
-            code_error_own=error_ijcv16(again, target).mean().item(),
+            code_error_own=code_error(again, target).mean().item(),
             ssim=pixels["ssim"],
             judge=judged,
             own=own,
@@ -135,4 +136,4 @@ class _Study:
 
 def _optimised(encoder: Encoder, code: Tensor, how: Recipe, start: Tensor | None = None) -> Tensor:
     run = Run(seed=list(range(len(code))))
-    return prepare(encoder, code, how, start, run).run(run).image
+    return prepare(encoder, code, how, start).run(run).image

@@ -130,7 +130,7 @@ def recipe_of(settings: Settings, draw: Draw, encoder: Encoder) -> Recipe:
     """The preset with this setting. Raises NetinvertError."""
     how = recipe(settings.preset, encoder, draw.text)
     if draw.canvas is not None:
-        how = with_canvas(how, encoder, draw.canvas)
+        how = with_canvas(how, draw.canvas)
     return how if settings.steps is None else how.with_steps(settings.steps)
 
 

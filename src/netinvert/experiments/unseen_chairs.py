@@ -14,9 +14,9 @@ from torch import Tensor
 
 from netinvert.evaluation import page
 from netinvert.evaluation.evaluate import Metrics, judge, judge_of, read_poses, shipped_reference
-from netinvert.inversion.history import Result
 from netinvert.inversion.invert import invert
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import Result
 from netinvert.models.decoder_files import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
@@ -128,7 +128,7 @@ def _invert(encoder: Encoder, views: Views, steps: int, seed: int, progress: Pro
     how = recipe("default", encoder)
     if encoder.layer not in FULLY_CONNECTED:  # those average many random views, and need all their steps
         how = how.with_steps(steps)
-    result = invert(encoder, encoder(views.images), how, seed=seed)
+    result = invert(encoder, encoder(views.images), preset=how, seed=seed)
     figures = judge(result, encoder, views.images, shipped_reference(encoder))
     other = judge_of(encoder)
     assert other is not None

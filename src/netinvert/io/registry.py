@@ -35,6 +35,10 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ConfigError(f"'{name}' is no name for a {self.kind}: leave out '=', '+', ',' and spaces")
         self._things[name] = thing
 
+    def remove(self, name: str) -> None:
+        """Forget a name: in notebooks that define a thing again, and in tests."""
+        self._things.pop(name, None)
+
     def register(self, name: str, thing: T | None = None) -> Callable[[T], T]:
         """Add a thing, or give the decorator that does."""
 
