@@ -3,12 +3,16 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 import netinvert
 import tiny
-from netinvert import CodeError, ConfigError, Encoder, ImageError, Run, invert, prepare, recipe
+from netinvert import CodeError, ConfigError, Encoder, ImageError, Run, caricature, invert, prepare, recipe
+from netinvert.inversion.canvases import decoded_start, on_decoder
+from netinvert.io.assets import chair
+from netinvert.io.images import write_png
 from tiny import encoder, images
 
 
@@ -156,3 +160,68 @@ def test_import_is_light_and_changes_nothing():
 def test_everything_that_is_promised_is_there():
     assert all(hasattr(netinvert, name) for name in netinvert.__all__)
     assert len(set(netinvert.__all__)) == len(netinvert.__all__)
+
+
+# --- values, words and files --------------------------------------------------------------------------
+
+
+def test_a_prepared_inversion_is_a_value():
+    """Twice the same result, and the seed is that of the run."""
+    cut = encoder()
+    ready = prepare(cut, cut(images(1)), short(cut, steps=5))
+    first, again, other = (ready.run(Run(seed=seed)) for seed in (5, 5, 77))
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.losses, again.losses)
+    assert not torch.equal(first.image, other.image)
+    assert torch.equal(first.image, invert(cut, cut(images(1)), preset=short(cut, steps=5), seed=5).image)
+
+
+def test_words_for_how_to_run(tmp_path, capsys):
+    cut = encoder()
+    code = cut(images(2)).detach()
+    seen = []
+    result = invert(
+        cut,
+        code,
+        preset="fourier-adam",
+        steps=20,
+        stop=netinvert.EarlyStopping(below=1e9),
+        callback=lambda info: seen.append(info.step),
+        seed=(3, 4),
+    )
+    assert result.steps == 1
+    assert seen == [1]
+    path = str(tmp_path / "checkpoint")
+    stopped = invert(cut, code, steps=6, callback=lambda info: info.step == 3, checkpoint=path)
+    assert stopped.steps == 3
+    assert invert(cut, code, steps=6, progress=True).steps == 6
+
+
+@pytest.mark.parametrize("answer", [True, np.bool_(True), torch.tensor(True), 1])
+def test_any_truth_stops_a_run(answer):
+    cut = encoder()
+    assert invert(cut, cut(images(1)), steps=6, callback=lambda info: answer).steps == 1
+    assert invert(cut, cut(images(1)), steps=6, callback=lambda info: np.bool_(False)).steps == 6
+
+
+def test_files_stand_for_images_and_codes(tmp_path):
+    cut = encoder()
+    x = (images(1) * 255).round() / 255
+    write_png(x[0], tmp_path / "x.png")
+    np.save(tmp_path / "code.npy", cut(x)[0].numpy().astype(np.float32))
+    by_file = invert(cut, tmp_path / "code.npy", preset="quick", start=tmp_path / "x.png", steps=1)
+    by_tensor = invert(cut, cut(x).float(), preset="quick", start=x.float(), steps=1)
+    torch.testing.assert_close(by_file.image, by_tensor.image, rtol=0, atol=1e-6)
+    more = caricature(Encoder(tiny.seeded(tiny.plain), "5", tiny.PLAIN), tmp_path / "x.png")
+    assert more.image.shape == x.shape
+
+
+def test_a_decoder_as_canvas_and_as_start():
+    decoder = netinvert.load_decoder("posenet-fc7")
+    cut = decoder.encoder()
+    code = cut(chair((64, 64)).image)
+    how = recipe("default", cut).with_steps(3)
+    start = invert(cut, code, start=decoder, steps=3)
+    assert torch.equal(start.image, invert(cut, code, start=decoded_start(decoder, cut, code), steps=3).image)
+    canvas = invert(cut, code, canvas=decoder, steps=3)
+    assert torch.equal(canvas.image, invert(cut, code, preset=on_decoder(how, decoder, cut, code)).image)

@@ -49,7 +49,13 @@ class Inversion:
 
     def canvas(self, run: Run | None = None) -> Canvas:
         """The canvas that a run begins at."""
-        return self.recipe.canvas(self.encoder, (run or Run()).seeds(self.count), self.start)
+        canvas = self.recipe.canvas(self.encoder, (run or Run()).seeds(self.count), self.start)
+        if not isinstance(canvas, Canvas):
+            raise ConfigError(f"the canvas makes a {type(canvas).__name__}, which is no netinvert.Canvas")
+        made = {parameter.shape[:1].numel() for parameter in canvas.optimised()[:1]}
+        if made - {self.count}:
+            raise ConfigError(f"the canvas makes {made.pop()} images, but {self.count} are wanted")
+        return canvas
 
     def run(self, run: Run | None = None) -> Result:
         """Do it."""
@@ -143,6 +149,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
 
     Raises CodeError, ConfigError, ImageError, NetworkError.
 
+    >>> from netinvert import Preprocessing
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
     >>> encoder = Encoder(network, "output", Preprocessing(size=(16, 16)))
     >>> code = encoder(torch.rand(1, 3, 16, 16))

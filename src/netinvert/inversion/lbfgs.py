@@ -89,7 +89,7 @@ class Search:
             return self.low.step + 0.1 * (self.high.step - self.low.step)
         near, far = sorted((self.low.step, self.high.step))
         margin = 0.1 * (far - near)
-        guess = _cubic_minimum(self.low, self.high)
+        guess = cubic_minimum(self.low, self.high)
         if not math.isfinite(guess):  # losses so large that their squares overflow
             return self.low.step + 0.1 * (self.high.step - self.low.step)
         return min(max(guess, near + margin), far - margin)
@@ -113,7 +113,7 @@ class Search:
         return search
 
 
-def _cubic_minimum(a: Point, b: Point) -> float:
+def cubic_minimum(a: Point, b: Point) -> float:
     """Where the cubic through two points with their slopes is least; their middle if it has no minimum."""
     width = b.step - a.step
     d1 = a.slope + b.slope - 3 * (b.loss - a.loss) / width

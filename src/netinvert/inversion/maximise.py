@@ -53,6 +53,7 @@ def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
     weights mean the same for every unit; not so by ``unnormalised`` recipes. Raises ConfigError, CodeError,
     ImageError, NetworkError.
 
+    >>> from netinvert import Preprocessing
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
     >>> encoder = Encoder(network, "output", Preprocessing(size=(16, 16)))
     >>> maximise(encoder, "channel:2", steps=10, seed=(0, 1)).image.shape
