@@ -199,27 +199,9 @@ def test_what_an_own_canvas_cannot_do():
 # -- objectives over several layers --------------------------------------------------------------------
 
 
-class Layers:
-    """An encoder of several layers: what ``Encoder(network, layers=[…])`` is for inversion."""
-
-    def __init__(self, network, layers):
-        self.parts = {layer: ni.Encoder(network, layer, tiny.PLAIN) for layer in layers}
-        self.last = self.parts[layers[-1]]
-        self.code_shape = {layer: part.code_shape for layer, part in self.parts.items()}
-
-    def __call__(self, image):
-        return {layer: part(image) for layer, part in self.parts.items()}
-
-    def check_code(self, code):
-        return {layer: part.check_code(code[layer]) for layer, part in self.parts.items()}
-
-    def __getattr__(self, name):
-        return getattr(self.last, name)
-
-
 @pytest.fixture(scope="module")
 def both():
-    return Layers(seeded(tiny.plain), ["1", "5"])
+    return ni.Encoder(seeded(tiny.plain), preprocessing=tiny.PLAIN, layers=["1", "5"])
 
 
 def test_an_objective_of_two_layers(both):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvas import Canvas, Fourier, Phase, Pixels
+from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.network_canvas import DecoderPrior, DeepPrior
 from netinvert.inversion.optimizers import Adam, DecayingAdaGrad, Momentum
 from netinvert.inversion.schedule import MakeCanvas, Recipe, Stage
@@ -18,7 +19,6 @@ from netinvert.io.images import fit
 from netinvert.io.registry import Registry
 from netinvert.io.seeds import draw
 from netinvert.models.decoder import Decoder
-from netinvert.models.encoder import Encoder
 
 PIXEL = 1 / 255
 """The papers measure images in 0..255 around the mean; their pixel canvas keeps that as its unit."""
@@ -46,13 +46,13 @@ def register_canvas(name: str, make: MakeCanvas | None = None) -> Callable[[Make
 
 
 @register_canvas("fourier")
-def fourier_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+def fourier_canvas(encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
     """A spectrum, of nearly grey noise or of start images."""
     return Fourier.noise(_shape(encoder), seeds, _like(encoder)) if start is None else Fourier(start)
 
 
 @register_canvas("pixels")
-def pixel_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+def pixel_canvas(encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
     """Pixels in units of [0, 1] without a bound, around the network's grey."""
     if start is None:
         start = around_centre(encoder, START_NOISE / PIXEL * normal_noise(encoder, seeds))
@@ -60,20 +60,20 @@ def pixel_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -
 
 
 @register_canvas("phase")
-def phase_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+def phase_canvas(encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
     """A spectrum of natural magnitude, with random phases or those of start images."""
     return Phase.noise(_shape(encoder), seeds, _like(encoder)) if start is None else Phase.of(start)
 
 
 @register_canvas("deep-prior")
-def deep_prior_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+def deep_prior_canvas(encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
     """An untrained network. Raises ConfigError for start images."""
     if start is not None:
         raise ConfigError("the deep-prior canvas cannot start from an image; use another canvas for that")
     return DeepPrior(_shape(encoder), seeds, _like(encoder))
 
 
-def paper_canvas(encoder: Encoder, start: Tensor | None, noise: Callable[[], Tensor]) -> Canvas:
+def paper_canvas(encoder: AnyEncoder, start: Tensor | None, noise: Callable[[], Tensor]) -> Canvas:
     """The papers' pixels, in 0..255 around the mean: of ``noise`` (N, C, H, W) where no start is given."""
     return Pixels(
         around_centre(encoder, noise()) if start is None else start, encoder.centre, PIXEL, encoder.size
@@ -114,7 +114,7 @@ def _copies_of(canvas: Canvas) -> MakeCanvas:
     """Every run begins from the canvas as it was given."""
     kept = copy.deepcopy(canvas)
 
-    def make(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    def make(encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
         fresh = copy.deepcopy(kept)
         if start is not None:
             fresh.replace(start)
@@ -123,23 +123,23 @@ def _copies_of(canvas: Canvas) -> MakeCanvas:
     return make
 
 
-def around_centre(encoder: Encoder, noise: Tensor) -> Tensor:
+def around_centre(encoder: AnyEncoder, noise: Tensor) -> Tensor:
     """The network's grey with noise given in 0..255."""
     centre = torch.tensor(encoder.centre, dtype=encoder.dtype, device=encoder.device).view(-1, 1, 1)
     return centre + PIXEL * noise.to(encoder.device, encoder.dtype)
 
 
-def normal_noise(encoder: Encoder, seeds: Sequence[int]) -> Tensor:
+def normal_noise(encoder: AnyEncoder, seeds: Sequence[int]) -> Tensor:
     """(N, C, H, W) of standard normal numbers, one seed a sample."""
     shape = _shape(encoder)
     return draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
 
 
-def _shape(encoder: Encoder) -> tuple[int, int, int]:
+def _shape(encoder: AnyEncoder) -> tuple[int, int, int]:
     return (encoder.preprocessing.channels, *encoder.size)
 
 
-def _like(encoder: Encoder) -> Tensor:
+def _like(encoder: AnyEncoder) -> Tensor:
     return torch.empty(0, dtype=encoder.dtype, device=encoder.device)
 
 
@@ -148,7 +148,7 @@ RATE, HALVING = 0.03, 50
 STEPS = 200
 
 
-def decoded_start(decoder: Decoder, encoder: Encoder, code: Tensor) -> Tensor:
+def decoded_start(decoder: Decoder, encoder: AnyEncoder, code: Tensor) -> Tensor:
     """The decoder's images (N, C, *encoder.size) of codes, to start an optimisation from.
 
     Raises CodeError for an encoder that the decoder does not belong to.
@@ -159,7 +159,7 @@ def decoded_start(decoder: Decoder, encoder: Encoder, code: Tensor) -> Tensor:
     return fit(images, encoder.size).to(encoder.device, encoder.dtype)
 
 
-def on_decoder(how: Recipe, decoder: Decoder, encoder: Encoder, code: Tensor) -> Recipe:
+def on_decoder(how: Recipe, decoder: Decoder, encoder: AnyEncoder, code: Tensor) -> Recipe:
     """The recipe with the decoder's input as its canvas, starting from the codes (Nguyen et al. 2016).
 
     The decoder's own images are all that can be found, so priors are left out; Adam moves its input, in
@@ -172,7 +172,7 @@ def on_decoder(how: Recipe, decoder: Decoder, encoder: Encoder, code: Tensor) ->
     if not bool((unit > 0).all()):
         raise ConfigError("a code of nothing but zeros gives the decoder's input no scale: leave it out")
 
-    def canvas(encoder: Encoder, seeds: Sequence[int], image: Tensor | None) -> Canvas:
+    def canvas(encoder: AnyEncoder, seeds: Sequence[int], image: Tensor | None) -> Canvas:
         if image is not None:
             raise ConfigError("a decoder's canvas starts from the code, not from an image")
         return DecoderPrior(lambda offset: decoder(start + unit * offset), torch.zeros_like(start))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from netinvert.errors import CodeError, ConfigError
 from netinvert.models.encoder import Encoder
 
 Code = Tensor | dict[str, Tensor]
+AnyEncoder = Encoder[Any, Any]
+"""Of one layer or of several."""
 
 
 def layers_of(code: Code) -> dict[str, Tensor]:
@@ -28,7 +31,7 @@ def count_of(code: Code) -> int:
     return next(iter(layers_of(code).values())).shape[0]
 
 
-def shapes_of(encoder: Encoder) -> list[tuple[int, ...]]:
+def shapes_of(encoder: AnyEncoder) -> list[tuple[int, ...]]:
     """The shape of each layer's codes, without the sample."""
     shape = encoder.code_shape
     return list(shape.values()) if isinstance(shape, dict) else [shape]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from netinvert.errors import ConfigError
-from netinvert.inversion.codes import Code, map_code
+from netinvert.inversion.codes import AnyEncoder, Code, map_code
 from netinvert.inversion.invert import Inversion, prepare, read_codes
 from netinvert.inversion.objectives import Energy, PairwiseDiversity
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
-from netinvert.models.encoder import Encoder
 
 PRESET = "fourier-adam"
 WEIGHT = 0.1
@@ -20,7 +19,7 @@ WEIGHT = 0.1
 
 
 def diversify(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     code: Code,
     count: int = 4,
     *,
@@ -39,7 +38,7 @@ def diversify(
     return inversion.run(Run(seed=[seed + k for _ in range(inversion.count // count) for k in range(count)]))
 
 
-def prepare_diverse(encoder: Encoder, codes: Code, how: Recipe, apart: tuple[int, float]) -> Inversion:
+def prepare_diverse(encoder: AnyEncoder, codes: Code, how: Recipe, apart: tuple[int, float]) -> Inversion:
     """``codes`` (M, *code_shape), checked; ``apart``: how many images of each, and the weight of likeness."""
     count, weight = apart
     if count < 2 or not 0 <= weight < float("inf"):

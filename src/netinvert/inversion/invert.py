@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.inversion.canvas import Canvas
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
-from netinvert.inversion.codes import Code, count_of, map_code, one_layer
+from netinvert.inversion.codes import AnyEncoder, Code, count_of, map_code, one_layer
 from netinvert.inversion.history import EarlyStopping, StepInfo
 from netinvert.inversion.objective_spec import parse_objective
 from netinvert.inversion.objectives import Energy, Match, Term, Terms, parts_of
@@ -26,7 +26,6 @@ from netinvert.inversion.schedule import MakeCanvas, Recipe
 from netinvert.io.files import read_code
 from netinvert.io.images import ImageLike, as_images
 from netinvert.models.decoder import Decoder
-from netinvert.models.encoder import Encoder
 
 CodeLike = Code | str | Path | npt.NDArray[Any]
 MATCH = "match"
@@ -40,7 +39,7 @@ class Inversion:
     noise, and ``target`` the codes that the result is held against, if any.
     """
 
-    encoder: Encoder
+    encoder: AnyEncoder
     recipe: Recipe
     energy: Energy
     count: int
@@ -64,7 +63,7 @@ class Inversion:
         return dataclasses.replace(result, target=self.target)
 
 
-def prepare(encoder: Encoder, code: CodeLike, how: Recipe, start: ImageLike | None = None) -> Inversion:
+def prepare(encoder: AnyEncoder, code: CodeLike, how: Recipe, start: ImageLike | None = None) -> Inversion:
     """Check a code (N, *code_shape) or (*code_shape) and make its inversion by the recipe ready.
 
     ``start`` (N or 1, C, H, W): images to start from instead of noise. Raises CodeError, ImageError,
@@ -79,16 +78,16 @@ def prepare(encoder: Encoder, code: CodeLike, how: Recipe, start: ImageLike | No
     return Inversion(encoder, how, energy, count, start, target)
 
 
-def read_codes(encoder: Encoder, code: CodeLike) -> Code:
+def read_codes(encoder: AnyEncoder, code: CodeLike) -> Code:
     """Codes (N, *code_shape), of a file too, checked, where the network is. Raises CodeError."""
     if isinstance(code, str | Path):
-        code = read_code(code).to(encoder.device)
+        code = read_code(code)
     tensors = map_code(torch.as_tensor, code if isinstance(code, dict) else torch.as_tensor(code))
-    checked: Code = encoder.check_code(cast("Any", tensors))
+    checked: Code = encoder.check_code(tensors)
     return checked
 
 
-def start_images(encoder: Encoder, start: ImageLike, count: int) -> Tensor:
+def start_images(encoder: AnyEncoder, start: ImageLike, count: int) -> Tensor:
     """Images (N or 1, C, h, w), or a file, as ``count`` start images. Raises ImageError, ConfigError."""
     channels = encoder.preprocessing.channels
     # What is a tensor already keeps its precision.
@@ -118,7 +117,7 @@ def own_recipe(preset: Recipe, prior: Terms | None) -> Recipe:
 
 
 def invert(  # noqa: PLR0913  # the words that users need, all by keyword
-    encoder: Encoder,
+    encoder: AnyEncoder,
     code: CodeLike,
     *,
     preset: str | Recipe = "default",
@@ -149,7 +148,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
 
     Raises CodeError, ConfigError, ImageError, NetworkError.
 
-    >>> from netinvert import Preprocessing
+    >>> from netinvert import Encoder, Preprocessing
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
     >>> encoder = Encoder(network, "output", Preprocessing(size=(16, 16)))
     >>> code = encoder(torch.rand(1, 3, 16, 16))

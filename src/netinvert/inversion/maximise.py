@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvas import Canvas
-from netinvert.inversion.codes import one_layer
+from netinvert.inversion.codes import AnyEncoder, one_layer
 from netinvert.inversion.history import EarlyStopping, StepInfo
 from netinvert.inversion.invert import Inversion, adapted, own_recipe, start_images
 from netinvert.inversion.objective_spec import parse_objective
@@ -22,13 +22,12 @@ from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import MakeCanvas, Recipe
 from netinvert.io.assets import photographs
 from netinvert.io.images import ImageLike, as_images
-from netinvert.models.encoder import Encoder
 
 CARICATURE_POWER = 4.0
 
 
 def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
-    encoder: Encoder,
+    encoder: AnyEncoder,
     objective: Terms,
     *,
     preset: str | Recipe = "default",
@@ -53,7 +52,7 @@ def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
     weights mean the same for every unit; not so by ``unnormalised`` recipes. Raises ConfigError, CodeError,
     ImageError, NetworkError.
 
-    >>> from netinvert import Preprocessing
+    >>> from netinvert import Encoder, Preprocessing
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
     >>> encoder = Encoder(network, "output", Preprocessing(size=(16, 16)))
     >>> maximise(encoder, "channel:2", steps=10, seed=(0, 1)).image.shape
@@ -68,7 +67,7 @@ def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
 
 
 def prepare_maximising(
-    encoder: Encoder, objective: Terms, how: Recipe, start: ImageLike | None = None, count: int = 1
+    encoder: AnyEncoder, objective: Terms, how: Recipe, start: ImageLike | None = None, count: int = 1
 ) -> Inversion:
     """Make a maximisation ready: ``count`` images, one for each seed of the run."""
     if start is not None:
@@ -80,7 +79,7 @@ def prepare_maximising(
     return Inversion(encoder, how, Energy((*terms, *how.priors)), count, start)
 
 
-def _scaled(encoder: Encoder, term: Term, how: Recipe, count: int) -> Term:
+def _scaled(encoder: AnyEncoder, term: Term, how: Recipe, count: int) -> Term:
     if isinstance(term, Activate):
         direction = one_layer(encoder.check_code(term.direction), "a direction")
         if direction.shape[0] not in (1, count):
@@ -96,7 +95,7 @@ def _scaled(encoder: Encoder, term: Term, how: Recipe, count: int) -> Term:
 
 
 def caricature(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     image: ImageLike,
     *,
     preset: str | Recipe = "default",
@@ -122,7 +121,7 @@ def caricature(
     return ready.run(Run(seed=seed))
 
 
-def in_units_of_photographs(encoder: Encoder, objective: Activate) -> Activate:
+def in_units_of_photographs(encoder: AnyEncoder, objective: Activate) -> Activate:
     """The same direction, scaled so that the photograph which responds most has 1.
 
     Where none responds (dead units, images of other channels), by the direction's response to noise, or not.
@@ -137,7 +136,7 @@ def in_units_of_photographs(encoder: Encoder, objective: Activate) -> Activate:
     return replace(objective, direction=objective.direction / scale.view(shape))
 
 
-def _images(encoder: Encoder) -> Tensor:
+def _images(encoder: AnyEncoder) -> Tensor:
     channels = encoder.preprocessing.channels
     if channels == 3:
         return photographs(encoder.size)[1].to(encoder.device, encoder.dtype)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.augmentations import Transform
 from netinvert.inversion.canvas import Canvas, Shifts
+from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.history import (
     CONVERGED,
     DIVERGED,
@@ -35,7 +36,6 @@ from netinvert.io.checkpoint import Checkpoint
 from netinvert.io.interrupts import Interrupt, deferred_interrupt
 from netinvert.io.progress import Progress
 from netinvert.io.seeds import generators, shifts
-from netinvert.models.encoder import Encoder
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
@@ -67,7 +67,7 @@ class Run:
 
 
 def optimize(
-    canvas: Canvas, energy: Energy, encoder: Encoder, stages: Sequence[Stage], run: Run | None = None
+    canvas: Canvas, energy: Energy, encoder: AnyEncoder, stages: Sequence[Stage], run: Run | None = None
 ) -> Result:
     """Minimise the energy of every sample of the canvas, independently of the others.
 
@@ -96,7 +96,7 @@ class _Optimization:
     """The loop's state: canvas, optimiser, history, generators; all of it goes into a checkpoint."""
 
     def __init__(
-        self, canvas: Canvas, energy: Energy, encoder: Encoder, stages: tuple[Stage, ...], run: Run
+        self, canvas: Canvas, energy: Energy, encoder: AnyEncoder, stages: tuple[Stage, ...], run: Run
     ) -> None:
         self.canvas, self.energy, self.encoder, self.stages, self.run = canvas, energy, encoder, stages, run
         view = canvas.view(canvas.checked(), None)

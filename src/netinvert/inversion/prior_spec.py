@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netinvert.errors import ConfigError
+from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.objectives import Term, Terms, parts_of, term_name
 from netinvert.inversion.priors import (
     BatchNormStatistics,
@@ -15,7 +16,6 @@ from netinvert.inversion.priors import (
     TotalVariation,
 )
 from netinvert.io.registry import Registry
-from netinvert.models.encoder import Encoder
 
 NONE = "none"
 
@@ -24,7 +24,7 @@ NONE = "none"
 class Prior:
     """``make`` gives the term for an encoder."""
 
-    make: Callable[[Encoder], Term]
+    make: Callable[[AnyEncoder], Term]
     weight: float
 
 
@@ -89,7 +89,7 @@ def parse_prior(given: Terms) -> list[tuple[str, float | None, Prior]]:
 
 def weigh_priors(
     given: Terms,
-    encoder: Encoder,
+    encoder: AnyEncoder,
     data_weight: float = 1.0,
     tv_weight: Callable[[TotalVariation], float] | None = None,
 ) -> tuple[tuple[tuple[float, Term], ...], str]:

@@ -11,11 +11,10 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.inversion.augmentations import Transform
 from netinvert.inversion.canvas import Canvas
-from netinvert.inversion.codes import Code
+from netinvert.inversion.codes import AnyEncoder, Code
 from netinvert.inversion.constraints import Projection
 from netinvert.inversion.objectives import Term
 from netinvert.inversion.optimizers import Adam, Optimizer, as_optimizer
-from netinvert.models.encoder import Encoder
 
 if TYPE_CHECKING:
     from netinvert.inversion.optimizers import TorchFactory
@@ -77,7 +76,7 @@ class Stage:
         return replace(self, steps=steps, optimizer=optimizer, averaged=averaged)
 
 
-MakeCanvas = Callable[[Encoder, Sequence[int], Tensor | None], Canvas]
+MakeCanvas = Callable[[AnyEncoder, Sequence[int], Tensor | None], Canvas]
 """Makes N start canvases for an encoder from N seeds, or shows start images (N, C, H, W)."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.objectives import Terms
 from netinvert.inversion.presets.default import coarse_to_fine, default, fourier_adam, quick, robust
 from netinvert.inversion.presets.mahendran15 import cvpr15
@@ -13,9 +14,8 @@ from netinvert.inversion.presets.shallow import cvpr15_shallow, shallow
 from netinvert.inversion.presets.yosinski15 import DEEPVIS, deepvis_preset
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.registry import Registry
-from netinvert.models.encoder import Encoder
 
-Preset = Callable[[Encoder, Terms | None], Recipe]
+Preset = Callable[[AnyEncoder, Terms | None], Recipe]
 """Makes the recipe for an encoder; with the user's priors in place of its own, where they are not None."""
 PRESETS: Registry[Preset] = Registry("preset", "netinvert.presets")
 MAXIMISING: Registry[Preset] = Registry("preset", "netinvert.maximising_presets")
@@ -55,7 +55,7 @@ for _name in DEEPVIS:
     register_preset(_name, deepvis_preset(_name), maximising=True)
 
 
-def recipe(preset: str, encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def recipe(preset: str, encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """A preset's recipe for this encoder; ``prior`` replaces its own (``name``, ``name=weight``, a function).
 
     Raises ConfigError.
@@ -63,6 +63,6 @@ def recipe(preset: str, encoder: Encoder, prior: Terms | None = None) -> Recipe:
     return PRESETS.find(preset)(encoder, prior)
 
 
-def maximising_recipe(preset: str, encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def maximising_recipe(preset: str, encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """The same of the presets for activation maximisation and caricatures."""
     return MAXIMISING.find(preset)(encoder, prior)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from netinvert.inversion.augmentations import RandomAffine, RandomDownsample, RandomErasing, RandomNoise
 from netinvert.inversion.canvases import fourier_canvas
-from netinvert.inversion.codes import shapes_of
+from netinvert.inversion.codes import AnyEncoder, shapes_of
 from netinvert.inversion.lbfgs import LBFGS, WarmUp
 from netinvert.inversion.objectives import Term, Terms
 from netinvert.inversion.optimizers import Adam
@@ -15,7 +15,6 @@ from netinvert.inversion.presets.shallow import knows_contrast, shallow
 from netinvert.inversion.prior_spec import weigh_priors
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.schedule import Recipe, Stage
-from netinvert.models.encoder import Encoder
 
 DEFAULT_STEPS = 300
 DEFAULT_PRIOR = "tv-isotropic"
@@ -31,7 +30,7 @@ QUICK_BETAS = (0.8, 0.99)
 FIRST = WarmUp(rate=0.05, until=0.25, steps=150, betas=QUICK_BETAS)
 
 
-def default(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """L-BFGS on a Fourier canvas with isotropic total variation; what looked and measured best here.
 
     Plain vectors get the recipe ``robust``, and codes that know nothing of contrast (HOG, SIFT) ``shallow``.
@@ -50,7 +49,7 @@ def default(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     return _on_fourier("default", encoder, prior, stages)
 
 
-def quick(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def quick(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """The shortest way to a small code error that we know, at every layer: L-BFGS behind a warm-up by Adam.
 
     On fine maps it is the default but for the warm-up; on coarse ones and vectors its images are fainter.
@@ -59,7 +58,7 @@ def quick(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     return _on_fourier("quick", encoder, prior, stages)
 
 
-def coarse_to_fine(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def coarse_to_fine(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """L-BFGS on a tenth of the spectrum, then on a third, then on all of it: calmer, and a little slower."""
     shares = ((40, 0.1), (60, 0.3), (DEFAULT_STEPS - 103, 1.0))
     stages = (
@@ -69,7 +68,7 @@ def coarse_to_fine(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     return _on_fourier("coarse-to-fine", encoder, prior, stages)
 
 
-def fourier_adam(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def fourier_adam(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """Adam on a Fourier canvas with jitter."""
     stages = (Stage(200, Adam(0.05), jitter=jitter_of(encoder)), Stage(100, Adam(0.02)))
     return _on_fourier("fourier-adam", encoder, prior, stages)
@@ -85,7 +84,7 @@ SEEN = (
 ROBUST_STEPS, HALVING, AVERAGED = 300, 90, 100
 
 
-def robust(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def robust(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """Adam on a Fourier canvas while views, noise and covers change: for codes that are plain vectors.
 
     What fools only this network does not survive that: a pattern has to be as large, as strong and as widely
@@ -101,12 +100,12 @@ def robust(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     return _on_fourier("robust", encoder, ROBUST_PRIOR if prior is None else prior, stages)
 
 
-def _on_fourier(name: str, encoder: Encoder, prior: Terms | None, stages: tuple[Stage, ...]) -> Recipe:
+def _on_fourier(name: str, encoder: AnyEncoder, prior: Terms | None, stages: tuple[Stage, ...]) -> Recipe:
     priors, text = with_range(encoder, DEFAULT_PRIOR if prior is None else prior)
     return Recipe(name, fourier_canvas, 1.0, priors, stages, text)
 
 
-def with_range(encoder: Encoder, prior: Terms) -> tuple[tuple[tuple[float, Term], ...], str]:
+def with_range(encoder: AnyEncoder, prior: Terms) -> tuple[tuple[tuple[float, Term], ...], str]:
     """The priors chosen, and an α-norm unless none is wanted; and their text."""
     priors, text = weigh_priors(prior, encoder)
     if priors:

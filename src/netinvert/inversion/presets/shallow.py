@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from netinvert.inversion.canvases import fourier_canvas
-from netinvert.inversion.codes import paired
+from netinvert.inversion.codes import AnyEncoder, paired
 from netinvert.inversion.lbfgs import LBFGS
 from netinvert.inversion.objectives import Terms
 from netinvert.inversion.optimizers import Adam, Momentum
@@ -15,7 +15,6 @@ from netinvert.inversion.presets.mahendran15 import CVPR15_RATE, CVPR15_SIGMA, c
 from netinvert.inversion.prior_spec import weigh_priors
 from netinvert.inversion.priors import Exposure
 from netinvert.inversion.schedule import Recipe, Stage
-from netinvert.models.encoder import Encoder
 
 SHALLOW_PRIOR = "tv-isotropic=0.1"
 SHALLOW_EXPOSURE = 0.1
@@ -25,7 +24,7 @@ INDIFFERENT = 0.02
 """How far (relative L2) a code may move when contrast is halved, and still say nothing of it."""
 
 
-def shallow(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def shallow(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """L-BFGS on a Fourier canvas, exposed like a photograph: for codes that do not know contrast."""
     priors, text = weigh_priors(SHALLOW_PRIOR if prior is None else prior, encoder)
     if priors:
@@ -40,7 +39,7 @@ def shallow(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     )
 
 
-def cvpr15_shallow(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+def cvpr15_shallow(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """Mahendran & Vedaldi 2015 as for CNNs, but the weakest TV² whatever the depth, and 800 steps.
 
     ``experiment_shallow_quantitative`` of their released code.
@@ -59,7 +58,7 @@ def cvpr15_shallow(encoder: Encoder, prior: Terms | None = None) -> Recipe:
 
 
 @torch.no_grad()
-def knows_contrast(encoder: Encoder) -> bool:
+def knows_contrast(encoder: AnyEncoder) -> bool:
     """Whether the code of noise changes when its contrast is halved and its brightness raised."""
     shape = (1, encoder.preprocessing.channels, *encoder.size)
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=encoder.dtype)
