@@ -124,11 +124,12 @@ def diverse() -> None:
     rows = []
     for weight in (0.0, 0.1):
         found = diversify(encoder, code, 4, weight=weight)
-        errors = found.result.error.tolist()
-        print(weight, found.distance, found.ssim, errors, flush=True)
-        cells = [Cell(found.result.image[k], (f"error {error:.3f}",)) for k, error in enumerate(errors)]
+        errors = found.error.tolist()
+        apart = ni.spread(found.image[None])
+        print(weight, apart, errors, flush=True)
+        cells = [Cell(found.image[k], (f"error {error:.3f}",)) for k, error in enumerate(errors)]
         title = "plain restarts" if weight == 0 else f"diverse, weight {weight}"
-        spread = f"mean distance of two {found.distance[0]:.3f}, SSIM {found.ssim[0]:.2f}"
+        spread = f"mean distance of two {apart['distance'][0]:.3f}, SSIM {apart['ssim'][0]:.2f}"
         rows.append(Row(f"{title}: {spread}", (Cell(original), *cells)))
     save(rows, ["original", "", "", "", ""], "diverse", 0.7)
 
