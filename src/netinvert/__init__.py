@@ -53,7 +53,11 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.models.encoder import Encoder as Encoder
     from netinvert.models.layers import list_layers
     from netinvert.models.network import Network as Network, Preprocessing as Preprocessing
-    from netinvert.models.registry import list_networks as list_networks, load_network as load_network
+    from netinvert.models.registry import (
+        list_networks as list_networks,
+        load_network as load_network,
+        register_network as register_network,
+    )
 
     layers, save = list_layers, save_result
 
@@ -91,7 +95,7 @@ _MODULES = {
     "models.encoder": "Encoder",
     "models.layers": "layers=list_layers",
     "models.network": "Network Preprocessing",
-    "models.registry": "list_networks load_network",
+    "models.registry": "list_networks load_network register_network",
 }
 # Public name: (module, its name there). Each is imported on its first use, so that the import is quick.
 _NAMES = {

@@ -8,7 +8,6 @@ import torch
 
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, Run, TotalVariation, recipe
 from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
-from netinvert.inversion.codes import code_error
 from netinvert.evaluation.naturalness import naturalness
 from netinvert.experiments import inversions
 from netinvert.experiments import layers_report as layer_report
@@ -23,6 +22,7 @@ from netinvert.experiments.layers import (
     ijcv16_recipe,
     run,
 )
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.presets.mahendran15 import CVPR15_LAMBDA_TV
 from netinvert.io.files import plain_json
 from tiny import PLAIN, images, plain, seeded, smooth
