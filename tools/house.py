@@ -103,7 +103,7 @@ def walks() -> dict[str, list[str]]:
 def extension_lines() -> dict[str, int]:
     """Lines between ``# begin`` and ``# end`` of the exercises that tests run and the docs show."""
     found = {}
-    for path in sorted((ROOT / "tests").rglob("test_extending.py")):
+    for path in sorted((ROOT / "tests").rglob("test_extending*.py")):
         name, count = "", 0
         for line in path.read_text().splitlines():
             if line.strip().startswith("# begin "):

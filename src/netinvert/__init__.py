@@ -44,8 +44,9 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.inversion.priors import TotalVariation as TotalVariation
     from netinvert.inversion.result import Result as Result
     from netinvert.inversion.schedule import Recipe as Recipe, Stage as Stage
-    from netinvert.inversion.show import show as show
+    from netinvert.inversion.result import show as show
     from netinvert.inversion.units import channel as channel, neuron as neuron
+    from netinvert.io.assets import sample as sample
     from netinvert.io.files import read_code as read_code
     from netinvert.io.images import fit as fit, read_image as read_image, write_png as write_png
     from netinvert.models.decoder import Decoder as Decoder
@@ -84,10 +85,10 @@ _MODULES = {
     "inversion.presets.by_name": "MAXIMISING PRESETS maximising_recipe recipe register_preset",
     "inversion.prior_spec": "PRIORS register_prior",
     "inversion.priors": "TotalVariation",
-    "inversion.result": "Result",
+    "inversion.result": "Result show",
     "inversion.schedule": "Recipe Stage",
-    "inversion.show": "show",
     "inversion.units": "channel neuron",
+    "io.assets": "sample",
     "io.files": "read_code",
     "io.images": "fit read_image write_png",
     "models.decoder": "Decoder",

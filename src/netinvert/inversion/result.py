@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from netinvert.errors import ConfigError
 from netinvert.inversion.codes import Code, code_error, layers_of
-from netinvert.inversion.show import show
+from netinvert.io.images import ImageLike, as_images
+from netinvert.io.shown import Shown
 
 _FACTS = "result"
 
@@ -147,3 +150,35 @@ def _joined(codes: list[Code]) -> Code:
     if isinstance(first, dict):
         return {layer: torch.cat([layers_of(code)[layer] for code in codes]) for layer in first}
     return torch.cat([layers_of(code)[""] for code in codes])
+
+
+def show(
+    images: ImageLike | Result | Sequence[ImageLike], captions: str | Sequence[str] | None = None
+) -> Shown:
+    """Show images in a notebook: tensors, files, Pillow images, a Result, or a list of images of one size.
+
+    ``captions``: one each, or one for all. Values outside [0, 1] are clipped. Raises ImageError, ConfigError.
+
+    >>> show(torch.zeros(2, 3, 8, 8), ["first", "second"]).pil(columns=2).size
+    (20, 8)
+    """
+    if isinstance(images, Result) and captions is None:
+        captions = images._values()
+    several: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
+    tensors = [one.image if isinstance(one, Result) else _clipped(one) for one in several]
+    if len({tensor.shape[1:] for tensor in tensors}) != 1:
+        raise ConfigError("images shown together have one size: use netinvert.fit, or show them one by one")
+    together = torch.cat([tensor.detach().cpu().float() for tensor in tensors])
+    if captions is None or isinstance(captions, str):
+        captions = [captions or ""] * len(together)
+    if len(captions) != len(together):
+        raise ConfigError(
+            f"{len(captions)} captions for {len(together)} images; give one each, or one for all"
+        )
+    return Shown(together, tuple(captions))
+
+
+def _clipped(images: ImageLike) -> Tensor:
+    if isinstance(images, Tensor) and images.is_floating_point():
+        images = images.detach().clamp(0, 1)
+    return as_images(images)

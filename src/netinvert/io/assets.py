@@ -1,17 +1,36 @@
-"""The pictures that come with netinvert: a chair with its camera, and photographs in the public domain."""
+"""The images that come with netinvert: a chair with its camera, and photographs in the public domain."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from netinvert.errors import ConfigError
 from netinvert.io.images import fit, read_image
 
 DATA = files("netinvert") / "data"
+
+
+def sample(name: str = "chair") -> Path:
+    """The file of an image that comes with netinvert: ``chair``, or one of its photographs.
+
+    Raises ConfigError, which lists the names.
+
+    >>> sample("chair").name
+    'chair.png'
+    """
+    known = {
+        Path(path.name).stem: path for path in (DATA / "photographs").iterdir() if path.name.endswith(".jpg")
+    }
+    known["chair"] = DATA / "chair.png"
+    if name not in known:
+        raise ConfigError(f"there is no sample '{name}'; choose from {', '.join(sorted(known))}")
+    return Path(str(known[name]))
 
 
 @dataclass(frozen=True, eq=False)
