@@ -4,6 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from netinvert.experiments.codes.findings import Findings, Line, grid
+from netinvert.experiments.codes.interpolated import STEPS, interpolated, pairs, path_figures
+from netinvert.experiments.codes.iterated import iterated
+from netinvert.experiments.codes.perturbed import EDITS, perturbed
+from netinvert.experiments.codes.subjects import Subject, sureness
 from typer.testing import CliRunner
 
 from netinvert import Encoder, load_network
@@ -11,12 +16,7 @@ from netinvert.cli.app import app
 from netinvert.errors import CodeError, ConfigError, NetworkError
 from netinvert.experiments.codes import perturbed as perturbed_codes
 from netinvert.experiments.codes import subjects as code_subjects
-from netinvert.experiments.codes.findings import Findings, Line, grid
-from netinvert.experiments.codes.interpolated import STEPS, interpolated, pairs, path_figures
-from netinvert.experiments.codes.iterated import iterated
-from netinvert.experiments.codes.perturbed import EDITS, perturbed
 from netinvert.experiments.codes.random import random_codes
-from netinvert.experiments.codes.subjects import Subject, sureness
 from netinvert.experiments.held_out_chairs import FreshChairs
 from netinvert.io.files import read_json
 from netinvert.io.images import read_image

@@ -2,12 +2,9 @@
 
 import math
 
+import netinvert.experiments.kept.measure as kept_module
 import pytest
 import torch
-
-import netinvert.experiments.kept.measure as kept_module
-from netinvert import Network, Preprocessing
-from netinvert.errors import CodeError, ConfigError, OutputError
 from netinvert.experiments.kept.changes import chroma, contrasted, hue_rotated, moved, painted, resized
 from netinvert.experiments.kept.measure import Settings, checked_decoders, measure_kept
 from netinvert.experiments.kept.measures import (
@@ -23,6 +20,9 @@ from netinvert.experiments.kept.measures import (
 )
 from netinvert.experiments.kept.run import run_kept
 from netinvert.experiments.kept.scenes import ATTRIBUTES, SETTINGS, SIZE, render, series
+
+from netinvert import Network, Preprocessing
+from netinvert.errors import CodeError, ConfigError, OutputError
 from netinvert.io.files import read_json
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder

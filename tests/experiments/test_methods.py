@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from netinvert.experiments.methods_report import markdown
+from netinvert.experiments.methods_run import MethodsPlan, run
 from PIL import Image
 
 import netinvert as ni
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.methods import study_layer
-from netinvert.experiments.methods_report import markdown
-from netinvert.experiments.methods_run import MethodsPlan, run
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from netinvert.cli.decoder import decoder
 from netinvert.cli.maximise import caricature, maximise
 from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
-from netinvert.cli.study import study
 from netinvert.cli.sweep import ListsCommand, sweep
 from netinvert.errors import NetinvertError
 
@@ -82,7 +81,6 @@ app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
 app.add_typer(decoder, name="decoder")
-app.add_typer(study, name="study")
 
 
 def main() -> None:

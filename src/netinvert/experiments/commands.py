@@ -54,11 +54,54 @@ COMMANDS: dict[str, Command] = {
         "netinvert sweep photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none "
         "--prior-weights 0.03 0.3 3 --canvases fourier pixels --out out/sweep",
     ),
-    "study kept": Command(
-        f"{_CONFIGS}.study_kept:StudyKept",
-        "netinvert.experiments.kept.run:run",
+    "study attributes": Command(
+        f"{_CONFIGS}.study_attributes:StudyAttributes",
+        "netinvert.experiments.attributes.study:study_attributes",
         "Understand",
-        "netinvert study kept --network posenet --decoders posenet-fc6 --chairs 50 --out out/kept",
+        "netinvert study attributes --network posenet --decoders posenet-fc6 --chairs 50 "
+        "--out out/attributes",
+    ),
+    "study methods": Command(
+        f"{_CONFIGS}.study_methods:StudyMethods",
+        "netinvert.experiments.methods:study_methods",
+        "Understand",
+        "netinvert study methods --decoders posenet-fc6 --chairs 8 --out out/methods",
+    ),
+    "study perturb": Command(
+        f"{_CONFIGS}.study_codes:StudyPerturb",
+        "netinvert.experiments.codes.study:study_codes",
+        "Understand",
+        "netinvert study perturb --decoders posenet-fc6 posenet-pose --chairs 20 --out out/perturb",
+    ),
+    "study interpolate": Command(
+        f"{_CONFIGS}.study_codes:StudyInterpolate",
+        "netinvert.experiments.codes.study:study_codes",
+        "Understand",
+        "netinvert study interpolate --decoders posenet-fc6 posenet-pose --chairs 20 --out out/interpolate",
+    ),
+    "study random": Command(
+        f"{_CONFIGS}.study_codes:StudyRandom",
+        "netinvert.experiments.codes.study:study_codes",
+        "Understand",
+        "netinvert study random --decoders posenet-fc6 posenet-pose --chairs 20 --out out/random",
+    ),
+    "study iterate": Command(
+        f"{_CONFIGS}.study_codes:StudyIterate",
+        "netinvert.experiments.codes.study:study_codes",
+        "Understand",
+        "netinvert study iterate --decoders posenet-fc6 posenet-pose --chairs 20 --out out/iterate",
+    ),
+    "decoder evaluate": Command(
+        f"{_CONFIGS}.evaluations:DecoderEvaluate",
+        "netinvert.experiments.evaluate_decoder:evaluate_decoder",
+        "Train",
+        "netinvert decoder evaluate posenet-fc6 --chairs 50 --out out/posenet-fc6",
+    ),
+    "pose evaluate": Command(
+        f"{_CONFIGS}.evaluations:PoseEvaluate",
+        "netinvert.experiments.evaluate_pose:evaluate_pose",
+        "Train",
+        "netinvert pose evaluate --network posenet --chairs 20 --out out/posenet",
     ),
     "rerun": Command(
         f"{_CONFIGS}.rerun:Rerun",

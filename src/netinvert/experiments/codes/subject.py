@@ -1,11 +1,12 @@
-"""What the experiments on codes are made with: a decoder, its encoder, chairs with known cameras, a judge."""
+"""What the experiments on codes are made with: a decoder, its encoder, chairs with known cameras, and a pose
+estimator that took no part."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,32 +15,53 @@ from netinvert.errors import ConfigError, NetworkError
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.experiments.codes.statistics import CodeStatistics
-from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
+from netinvert.experiments.held_out_chairs import FreshChairs
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.registry import load_network
 from netinvert.models.zoo.rotation_heads import Bins
 from netinvert.scenes.pose_reading import PoseReading
 from netinvert.scenes.rotations import symmetric_geodesic_degrees
 from netinvert.training.decoder.evaluation import in_chunks
-from netinvert.training.decoder.images import SceneImages
 
-JUDGE = "posenet-judge"
-OTHERS = 100_000
-"""Between the seed of the chairs to test on and that of those for statistics, where no data are given."""
-FEW, MANY = 300, 3000
-"""Codes for statistics: of chairs rendered for them, of pictures of a dataset."""
+FigureRow: TypeAlias = Mapping[str, Any]
+"""Figures and texts by the keys of an experiment's columns."""
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class CodeFindings:
+    """What was found of one decoder: rows of the table, and rows of images (K, 3, H, W) with their names."""
+
+    rows: Sequence[FigureRow]
+    images: Sequence[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class CodeExperiment:
+    """An experiment on codes. ``columns`` of its table, and what they are where ``study.ABOUT`` does not say
+    it. ``measure`` takes a decoder with its chairs, and the config. ``sentence`` says what the rows of one
+    decoder show. Rows whose value in the second column is among ``baselines`` are floors or ceilings.
+    ``headings`` of the images; ``statistics``: whether it needs those of codes."""
+
+    title: str
+    lead: str
+    columns: Mapping[str, str]
+    measure: Callable[[CodeSubject, Any], CodeFindings]
+    sentence: Callable[[Sequence[FigureRow]], str]
+    headings: Callable[[Any], Sequence[str]]
+    baselines: Sequence[object] = ()
+    statistics: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CodeSubject:
     """A decoder, and N chairs (N, 3, *decoder.size) as ``originals``, their ``codes``, and what it makes of
-    these: ``decoded``. ``bank`` (B, ...) are codes of other pictures, ``statistics`` theirs."""
+    these: ``decoded``. ``bank`` (B, ...) are codes of other images, ``statistics`` theirs. ``estimator``
+    reads the poses. Raises ConfigError for fewer than two chairs, CodeError for another decoder's encoder."""
 
     decoder: Decoder
     encoder: Encoder
-    judge: Encoder
+    estimator: Encoder
     chairs: FreshChairs
     bank: Tensor
     statistics: CodeStatistics = field(init=False)
@@ -50,7 +72,7 @@ class Subject:
     def __post_init__(self) -> None:
         self.decoder.check_encoder(self.encoder)
         if len(self.chairs.images) < 2:
-            raise ConfigError("errors over pairs of pictures need two chairs or more")
+            raise ConfigError("errors over pairs of images need two chairs or more")
         codes = self.encode(self.chairs.images)
         found = {
             "statistics": CodeStatistics.of(self.bank),
@@ -72,44 +94,39 @@ class Subject:
         return in_chunks(self.decoder, codes)
 
     @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes of images."""
+        return in_chunks(self.encoder, images)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """The chairs' true masks (N, 1, *size)."""
+        return fit(self.chairs.masks, self.decoder.size)
+
+    @torch.no_grad()
     def overlap(self, codes: Tensor) -> float | None:
         """Mean intersection over union of the masks that the decoder makes of the chairs' changed codes with
         their true masks; None for a decoder that makes none."""
         if not self.decoder.has_mask:
             return None
-        found = in_chunks(self.decoder.mask, codes) > 0.5
-        true = fit(self.chairs.masks, self.decoder.size) > 0.5
-        both, either = (masks.flatten(1).sum(1) for masks in (found & true, found | true))
-        return (both / either.clamp_min(1)).mean().item()
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Codes of images."""
-        return in_chunks(self.encoder, images)
+        return mask_overlap(in_chunks(self.decoder.mask, codes), self.masks)
 
     def image_errors(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (N,) over the mean distance of two originals (Dosovitskiy & Brox 2016)."""
         return error_cvpr16(images, others, self.originals)
 
-    def chair_errors(self, images: Tensor) -> Tensor:
-        """Distances (N,) from the originals in the pixels of each chair alone, over the mean distance of the
-        other originals there: a code that leaves the background open is not blamed for that."""
-        here = self.chairs_pixels
-        away = torch.stack([((self.originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
-        mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
-        found = torch.stack(
-            [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
-        )
-        return found / mean.clamp_min(1e-9)
-
     def code_errors(self, codes: Tensor, others: Tensor) -> Tensor:
         """Distances (N,) over the mean distance of the codes of two originals."""
         return error_cvpr16(codes, others, self.codes)
 
-    @property
-    def chairs_pixels(self) -> list[tuple[Tensor, Tensor]]:
-        """Of each chair the original, and its mask (1, H, W)."""
-        return list(zip(self.originals, fit(self.chairs.masks, self.decoder.size), strict=True))
+    def chair_errors(self, images: Tensor) -> Tensor:
+        """Distances (N,) from the originals in the pixels of each chair alone, over the mean distance of the
+        other originals there: a code that leaves the background open is not blamed for that."""
+        here = list(zip(self.originals, self.masks, strict=True))
+        away = torch.stack([((self.originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
+        mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
+        found = [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
+        return torch.stack(found) / mean.clamp_min(1e-9)
 
     @property
     def code_distance(self) -> Tensor:
@@ -122,18 +139,16 @@ class Subject:
         return (made / real).item()
 
     def poses(self, images: Tensor) -> PoseReading:
-        """As the judge reads them."""
-        reading = read_poses(self.judge, images)
+        """As the held-out pose estimator reads them."""
+        reading = read_poses(self.estimator, images)
         if reading is None:
-            raise NetworkError(
-                f"{self.judge.network.name} reads no poses: choose a pose network as the judge"
-            )
+            raise NetworkError(f"{self.estimator.network.name} reads no poses: choose a pose network")
         return reading
 
     def pose_figures(self, images: Tensor) -> dict[str, float]:
-        """``pose``: the median angle in degrees between each chair's true pose and that which the judge reads
-        from the image; ``within 30°``, their share; ``turned``: the median angle between the poses read from
-        the image and from what is decoded of the chair's own code. For symmetric chairs the least angles."""
+        """``pose``: the median angle in degrees between each chair's true pose and that which is read from
+        the image; ``within 30°``, their share; ``turned``: the median angle between the poses read from it
+        and from what is decoded of the chair's own code. For symmetric chairs the least angles."""
         found, symmetry = self.poses(images).rotation, self.chairs.symmetry
         error = symmetric_geodesic_degrees(found, self.chairs.rotation, symmetry)
         return {
@@ -147,12 +162,20 @@ class Subject:
         return self.poses(self.decoded).rotation
 
     def sureness(self, images: Tensor) -> Tensor:
-        """How sure the judge is of the azimuth, (N,) in [0, 1]: see ``sureness``."""
+        """How sure the pose estimator is of the azimuth, (N,) in [0, 1]: see ``azimuth_sureness``."""
         with torch.no_grad():
-            return sureness(in_chunks(self.judge, images))
+            return azimuth_sureness(in_chunks(self.estimator, images))
 
 
-def sureness(outputs: Tensor) -> Tensor:
+def chair_rows(subject: CodeSubject, made: Sequence[Tensor], count: int) -> list[tuple[str, Tensor]]:
+    """Of each of the first chairs a row of what was made of it, images of each batch of ``made``."""
+    return [
+        (f"{subject.name}, chair {k + 1}", torch.stack([images[k] for images in made]))
+        for k in range(min(count, len(made[0])))
+    ]
+
+
+def azimuth_sureness(outputs: Tensor) -> Tensor:
     """The probability (N,) of the most likely bin of azimuth and its two neighbours, from the outputs
     (N, 50) of a network with the head ``Bins``; a sure network gives three of 24 bins nearly all.
 
@@ -166,33 +189,8 @@ def sureness(outputs: Tensor) -> Tensor:
     return probability.gather(1, around).sum(1)
 
 
-def subjects_of(
-    decoders: Sequence[Decoder], count: int, seed: int, bank: bool = True, data: Path | None = None
-) -> list[Subject]:
-    """So many fresh chairs of a seed for each decoder. The ``bank`` holds codes of pictures of the scenes
-    dataset ``data``, else of other fresh chairs; without one, where statistics of codes are not needed, it is
-    the chairs' own codes.
-
-    Raises:
-        ConfigError: no decoder, or fewer than two chairs.
-        NetworkError, CodeError: a decoder whose network cannot be loaded or has other codes.
-        DatasetError: a dataset that is missing or damaged.
-    """
-    if not decoders or count < 2:
-        raise ConfigError("give a decoder, and two chairs or more")
-    encoders = [decoder.encoder() for decoder in decoders]
-    judge_network = load_network(JUDGE)
-    judge = Encoder(judge_network, judge_network.layers[-1])
-    pictures = None if data is None else SceneImages(data, seed).batch(0, MANY).images
-    sides = {max(decoder.size) for decoder in decoders}
-    chairs = {side: fresh_chairs(count, seed, side) for side in sides}
-    others = {side: chairs[side].images if pictures is None else pictures for side in sides}
-    if bank and pictures is None:
-        others = {side: fresh_chairs(FEW, seed + OTHERS, side).images for side in sides}
-    subjects = []
-    for decoder, encoder in zip(decoders, encoders, strict=True):
-        side = max(decoder.size)
-        with torch.no_grad():
-            codes = in_chunks(encoder, others[side])
-        subjects.append(Subject(decoder, encoder, judge, chairs[side], codes))
-    return subjects
+def mask_overlap(found: Tensor, truth: Tensor) -> float:
+    """Mean intersection over union of masks (N, 1, H, W), each cut at one half."""
+    one, other = found > 0.5, truth > 0.5
+    both, either = (masks.flatten(1).sum(1) for masks in (one & other, one | other))
+    return (both / either.clamp_min(1)).mean().item()

@@ -1,6 +1,6 @@
-"""Changes to pictures of objects, each of one attribute by a known amount; all else stays as it is.
+"""Changes to images of objects, each of one attribute by a known amount; all else stays as it is.
 
-Pictures are RGBA (N, 4, H, W) in [0, 1], straight alpha. Hues are angles in the plane of colours across grey,
+Images are RGBA (N, 4, H, W) in [0, 1], straight alpha. Hues are angles in the plane of colours across grey,
 0 degrees at red, in which a turn by any angle is linear and leaves the mean of red, green and blue as it is.
 """
 
@@ -56,7 +56,7 @@ def painted(rgba: Tensor, lightness: Tensor, hue: Tensor | None = None, saturati
 
 
 def moved(rgba: Tensor, pixels: Tensor, side: int) -> Tensor:
-    """Windows (N, 4, ``side``, ``side``) of the middle of larger pictures, in which these have moved by whole
+    """Windows (N, 4, ``side``, ``side``) of the middle of larger images, in which these have moved by whole
     pixels (N, 2), right and down; transparent where nothing is known."""
     reach = int(pixels.abs().max())
     padded = F.pad(rgba, (reach,) * 4)
@@ -70,7 +70,7 @@ def moved(rgba: Tensor, pixels: Tensor, side: int) -> Tensor:
 
 
 def resized(rgba: Tensor, sides: Tensor, side: int) -> Tensor:
-    """Windows (N, 4, ``side``, ``side``) of the middle of square pictures resampled to ``sides`` (N,);
+    """Windows (N, 4, ``side``, ``side``) of the middle of square images resampled to ``sides`` (N,);
     transparent where nothing is known.
 
     Raises ConfigError for sides that differ from ``side`` by odd numbers, which would move the centre.

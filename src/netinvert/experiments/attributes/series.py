@@ -1,4 +1,4 @@
-"""Pictures of unseen chairs in which one attribute varies by known amounts and nothing else does."""
+"""Images of held-out chairs in which one attribute varies by known amounts and nothing else does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.experiments.attributes.changes import contrasted, moved, painted, resized
 from netinvert.experiments.held_out_chairs import ELEVATION, PAPER, before_colour
-from netinvert.experiments.kept.changes import contrasted, moved, painted, resized
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.chair_parts import BACKS
@@ -35,7 +35,7 @@ Kind = Literal["value", "angle", "class"]
 
 
 @dataclass(frozen=True)
-class Attribute:
+class VariedAttribute:
     """``values`` are compared about each chair's mean, ``angle``s and ``class``es as they are."""
 
     label: str
@@ -44,27 +44,27 @@ class Attribute:
     step: str
 
 
-ATTRIBUTES: Mapping[str, Attribute] = {
-    "hue": Attribute("object hue", "angle", "°", "90°"),
-    "lightness": Attribute("object lightness", "value", "", "0.40 to 0.25"),
-    "background": Attribute("background colour", "value", "", "paper to any colour"),
-    "contrast": Attribute("contrast (log)", "value", "", "× 0.7"),
-    "position": Attribute("position, ±3 px", "value", " px", "3 px"),
-    "far": Attribute("position, ±8 px", "value", " px", "8 px"),
-    "scale": Attribute("scale (log)", "value", "", "× 0.84"),
-    "azimuth": Attribute("azimuth", "angle", "°", "20°"),
-    "elevation": Attribute("elevation", "value", "°", "10°"),
-    "arms": Attribute("arms or none", "class", "", "arms taken off"),
-    "back": Attribute("kind of back", "class", "", "another chair, same view"),
+ATTRIBUTES: Mapping[str, VariedAttribute] = {
+    "hue": VariedAttribute("object hue", "angle", "°", "90°"),
+    "lightness": VariedAttribute("object lightness", "value", "", "0.40 to 0.25"),
+    "background": VariedAttribute("background colour", "value", "", "paper to any colour"),
+    "contrast": VariedAttribute("contrast (log)", "value", "", "× 0.7"),
+    "position": VariedAttribute("position, ±3 px", "value", " px", "3 px"),
+    "far": VariedAttribute("position, ±8 px", "value", " px", "8 px"),
+    "scale": VariedAttribute("scale (log)", "value", "", "× 0.84"),
+    "azimuth": VariedAttribute("azimuth", "angle", "°", "20°"),
+    "elevation": VariedAttribute("elevation", "value", "°", "10°"),
+    "arms": VariedAttribute("arms or none", "class", "", "arms taken off"),
+    "back": VariedAttribute("kind of back", "class", "", "another chair, same view"),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class AttributeSeries:
     """N chairs at K settings of one attribute (of kinds of backs: at their own).
 
     ``images`` (N, K, 3, H, W) in [0, 1], ``alpha`` (N, K, 1, H, W) with shadows, ``truth`` (N, K, T): of
-    angles the cosine and sine times a constant, of classes one column each. ``pair``: pictures (M, 3, H, W),
+    angles the cosine and sine times a constant, of classes one column each. ``pair``: images (M, 3, H, W),
     and the same a step away, if these are not the first and second setting.
     """
 
@@ -76,18 +76,18 @@ class Series:
 
     @property
     def steps(self) -> tuple[Tensor, Tensor]:
-        """Pictures (M, 3, H, W), and the same a step away."""
+        """Images (M, 3, H, W), and the same a step away."""
         return (self.images[:, 0], self.images[:, 1]) if self.pair is None else self.pair
 
     @property
     def chairs(self) -> Tensor:
-        """Which chair each of the N K pictures shows."""
+        """Which chair each of the N K images shows."""
         count, settings = self.truth.shape[:2]
         return torch.arange(count).repeat_interleave(settings)
 
 
 @dataclass(frozen=True, eq=False)
-class Renders:
+class ChairRenders:
     """RGBA of chairs with a back: of N ``front`` (N, 4, H, W), and with as much again on all sides ``wide``
     (N, 4, 2 H, 2 W); ``turned`` and ``tipped`` (N, K, 4, H, W) at
     ``azimuth`` and ``elevation`` (N, K) in degrees; of those with arms ``armed`` (M, K, 4, H, W), by turns
@@ -106,7 +106,7 @@ class Renders:
     back: Tensor
 
 
-def render(count: int, seed: int) -> Renders:
+def render_chairs(count: int, seed: int) -> ChairRenders:
     """So many chairs of a seed that look alike from no two sides.
 
     Raises:
@@ -117,7 +117,7 @@ def render(count: int, seed: int) -> Renders:
         raise ConfigError(f"{count} chairs are too few to measure on: give 10 or more")
     plan = DatasetConfig(views=1, size=SIZE, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio")
     things = _chairs(plan)
-    found: dict[str, list[Tensor]] = {name: [] for name in Renders.__dataclass_fields__}
+    found: dict[str, list[Tensor]] = {name: [] for name in ChairRenders.__dataclass_fields__}
     views = []
     for _ in range(count):
         thing, rng = next(things)
@@ -126,27 +126,27 @@ def render(count: int, seed: int) -> Renders:
         views.append((float(azimuth[0]), float(elevation[0])))
         turned = [plan.camera_at(thing.vertices, float(a), elevation[0]) for a in azimuth]
         tipped = [plan.camera_at(thing.vertices, azimuth[0], float(e)) for e in elevation]
-        pictures = _pictures(thing, turned + tipped)
-        found["front"].append(pictures[0])
-        found["wide"].append(_pictures(thing, [_wider(turned[0])])[0])
-        found["turned"].append(pictures[:SETTINGS])
-        found["tipped"].append(pictures[SETTINGS:])
+        images = _rendered(thing, turned + tipped)
+        found["front"].append(images[0])
+        found["wide"].append(_rendered(thing, [_wider(turned[0])])[0])
+        found["turned"].append(images[:SETTINGS])
+        found["tipped"].append(images[SETTINGS:])
         found["azimuth"].append(torch.from_numpy(azimuth).float())
         found["elevation"].append(torch.from_numpy(elevation).float())
         if thing.parameters["arms"] != "none":
             some = [turned[0], *turned[2 : 1 + SETTINGS // 2]]
-            bare = _pictures(thing.without("arms"), some)
-            found["armed"].append(torch.stack([_pictures(thing, some), bare], 1).flatten(0, 1))
+            bare = _rendered(thing.without("arms"), some)
+            found["armed"].append(torch.stack([_rendered(thing, some), bare], 1).flatten(0, 1))
     for index in range(SETTINGS * count):
         thing, rng = next(things)
         cameras = [plan.camera_at(thing.vertices, rng.uniform(0, 360), rng.uniform(*ELEVATION))]
         if index < count:
             cameras.append(plan.camera_at(thing.vertices, *views[index]))
-        pictures = _pictures(thing, cameras)
-        found["kinds"].append(pictures[0])
-        found["next"] += pictures[1:]
+        images = _rendered(thing, cameras)
+        found["kinds"].append(images[0])
+        found["next"] += images[1:]
         found["back"].append(torch.tensor(BACKS.index(str(thing.parameters["back"]))))
-    return Renders(**{name: torch.stack(values) for name, values in found.items()})
+    return ChairRenders(**{name: torch.stack(values) for name, values in found.items()})
 
 
 def _chairs(plan: DatasetConfig) -> Iterator[tuple[Object3D, np.random.Generator]]:
@@ -164,14 +164,14 @@ def _wider(camera: Camera) -> Camera:
     return replace(camera, intrinsics=camera.intrinsics + more, size=(2 * width, 2 * height))
 
 
-def _pictures(thing: Object3D, cameras: list[Camera]) -> Tensor:
+def _rendered(thing: Object3D, cameras: list[Camera]) -> Tensor:
     renderer = Renderer(thing)
     rgba = np.stack([renderer.image(camera, STUDIO).rgba for camera in cameras])
     return torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
 
 
-def series(renders: Renders, name: str, seed: int) -> Series:
-    """The pictures of an attribute in ATTRIBUTES."""
+def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSeries:
+    """The images of an attribute in ATTRIBUTES."""
     generator = torch.Generator().manual_seed(seed)
     return _MAKERS[name](renders, generator)
 
@@ -179,7 +179,7 @@ def series(renders: Renders, name: str, seed: int) -> Series:
 # -- one maker an attribute ----------------------------------------------------------------------------
 
 
-def _hue(renders: Renders, generator: torch.Generator) -> Series:
+def _hue(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     degrees = _drawn(renders, generator, 0, 360)
     degrees[:, 1] = degrees[:, 0] + 90
     lightness = torch.full((degrees.numel(),), LIGHTNESS)
@@ -187,38 +187,38 @@ def _hue(renders: Renders, generator: torch.Generator) -> Series:
     return _series("hue", rgba, LIGHTNESS * 0.6 * _on_circle(degrees))
 
 
-def _lightness(renders: Renders, generator: torch.Generator) -> Series:
+def _lightness(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     values = _drawn(renders, generator, 0.15, 0.5)
     values[:, 0], values[:, 1] = 0.4, 0.25
     return _series("lightness", painted(_repeated(renders.front), values.flatten()), values[..., None])
 
 
-def _background(renders: Renders, generator: torch.Generator) -> Series:
+def _background(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     colours = torch.rand(len(renders.front), SETTINGS, 3, generator=generator)
     colours[:, 0] = torch.tensor(PAPER) / 255
     rgba = _repeated(renders.front)
     images = before_colour(rgba, colours.flatten(0, 1))
-    return Series("background", _by_chair(images), _by_chair(rgba[:, 3:]), colours)
+    return AttributeSeries("background", _by_chair(images), _by_chair(rgba[:, 3:]), colours)
 
 
-def _contrast(renders: Renders, generator: torch.Generator) -> Series:
+def _contrast(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     factor = _drawn(renders, generator, 0.4, 1.0)
     factor[:, 0], factor[:, 1] = 1.0, 0.7
     plain = _series("contrast", _repeated(renders.front), factor[..., None].log())
     images = contrasted(plain.images.flatten(0, 1), factor.flatten())
-    return Series("contrast", _by_chair(images), plain.alpha, plain.truth)
+    return AttributeSeries("contrast", _by_chair(images), plain.alpha, plain.truth)
 
 
-def _position(renders: Renders, generator: torch.Generator) -> Series:
+def _position(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     return _shifted("position", _repeated(renders.wide), 3, generator)
 
 
-def _far(renders: Renders, generator: torch.Generator) -> Series:
+def _far(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     rgba, side = _repeated(renders.wide), 2 * SMALL_SIDE
     return _shifted("far", resized(rgba, torch.full((len(rgba),), side), side), 8, generator)
 
 
-def _shifted(name: str, rgba: Tensor, reach: int, generator: torch.Generator) -> Series:
+def _shifted(name: str, rgba: Tensor, reach: int, generator: torch.Generator) -> AttributeSeries:
     pixels = torch.randint(-reach, reach + 1, (len(rgba) // SETTINGS, SETTINGS, 2), generator=generator)
     sign = 2 * torch.randint(0, 2, (len(pixels),), generator=generator) - 1
     pixels[:, :2] = 0
@@ -226,33 +226,33 @@ def _shifted(name: str, rgba: Tensor, reach: int, generator: torch.Generator) ->
     return _series(name, moved(rgba, pixels.flatten(0, 1), SIZE), pixels.float())
 
 
-def _scale(renders: Renders, generator: torch.Generator) -> Series:
+def _scale(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     sides = 2 * torch.randint(22, 37, (len(renders.front), SETTINGS), generator=generator)
     sides[:, 0], sides[:, 1] = SIZE, 54
     rgba = resized(_repeated(renders.wide), 2 * sides.flatten(), SIZE)
     return _series("scale", rgba, (sides[..., None] / SIZE).log())
 
 
-def _azimuth(renders: Renders, generator: torch.Generator) -> Series:
+def _azimuth(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     return _series("azimuth", renders.turned.flatten(0, 1), _on_circle(renders.azimuth))
 
 
-def _elevation(renders: Renders, generator: torch.Generator) -> Series:
+def _elevation(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     return _series("elevation", renders.tipped.flatten(0, 1), renders.elevation[..., None])
 
 
-def _arms(renders: Renders, generator: torch.Generator) -> Series:
+def _arms(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     truth = torch.eye(2).repeat(SETTINGS // 2, 1).expand(len(renders.armed), SETTINGS, 2)
     return _series("arms", renders.armed.flatten(0, 1), truth)
 
 
-def _back(renders: Renders, generator: torch.Generator) -> Series:
+def _back(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     truth = torch.eye(len(BACKS))[renders.back][:, None]
     images, alpha = _on_paper(renders.kinds)[:, None], renders.kinds[:, None, 3:]
-    return Series("back", images, alpha, truth, (_on_paper(renders.front), _on_paper(renders.next)))
+    return AttributeSeries("back", images, alpha, truth, (_on_paper(renders.front), _on_paper(renders.next)))
 
 
-_MAKERS: Mapping[str, Callable[[Renders, torch.Generator], Series]] = {
+_MAKERS: Mapping[str, Callable[[ChairRenders, torch.Generator], AttributeSeries]] = {
     "hue": _hue,
     "lightness": _lightness,
     "background": _background,
@@ -267,8 +267,8 @@ _MAKERS: Mapping[str, Callable[[Renders, torch.Generator], Series]] = {
 }
 
 
-def _series(name: str, rgba: Tensor, truth: Tensor) -> Series:
-    return Series(name, _by_chair(_on_paper(rgba)), _by_chair(rgba[:, 3:]), truth)
+def _series(name: str, rgba: Tensor, truth: Tensor) -> AttributeSeries:
+    return AttributeSeries(name, _by_chair(_on_paper(rgba)), _by_chair(rgba[:, 3:]), truth)
 
 
 def _on_paper(rgba: Tensor) -> Tensor:
@@ -283,7 +283,7 @@ def _by_chair(batch: Tensor) -> Tensor:
     return batch.reshape(-1, SETTINGS, *batch.shape[1:])
 
 
-def _drawn(renders: Renders, generator: torch.Generator, low: float, high: float) -> Tensor:
+def _drawn(renders: ChairRenders, generator: torch.Generator, low: float, high: float) -> Tensor:
     return low + (high - low) * torch.rand(len(renders.front), SETTINGS, generator=generator)
 
 

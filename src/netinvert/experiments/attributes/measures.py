@@ -1,4 +1,4 @@
-"""What a picture shows of an attribute, and how well that agrees with what is true."""
+"""What a image shows of an attribute, and how well that agrees with what is true."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.evaluate import read_poses
-from netinvert.experiments.kept.changes import chroma, object_weights
-from netinvert.experiments.kept.scenes import Kind
+from netinvert.experiments.attributes.changes import chroma, object_weights
+from netinvert.experiments.attributes.series import Kind
 from netinvert.models.encoder import Encoder
 
 OUTSIDE = 0.2
@@ -25,16 +25,16 @@ counts whole, where there is no mask."""
 class Agreement:
     """``r2``: the share of the truth's variance that the measured values, as they are, explain. ``line``: the
     same of a straight line of measured over true values, and its ``slope``: 1 is as true, 0 not at all.
-    ``error`` is the median distance, ``chance`` the same with true values of other chairs and settings;
-    angles in degrees. ``right`` and ``right_by_chance`` are the shares of classes that are right."""
+    ``error`` is the median distance, ``error_baseline`` the same with true values of other chairs and
+    settings; angles in degrees. ``accuracy`` and ``accuracy_baseline`` are the same two for classes."""
 
     r2: float
     line: float
     slope: float
     error: float | None = None
-    chance: float | None = None
-    right: float | None = None
-    right_by_chance: float | None = None
+    error_baseline: float | None = None
+    accuracy: float | None = None
+    accuracy_baseline: float | None = None
 
 
 def agreement(measured: Tensor, truth: Tensor, kind: Kind, generator: torch.Generator) -> Agreement:
@@ -52,7 +52,7 @@ def agreement(measured: Tensor, truth: Tensor, kind: Kind, generator: torch.Gene
     if kind == "class":
         found = measured.argmax(-1)
         right, by_chance = (float((found == each.argmax(-1)).double().mean()) for each in (truth, others))
-        return Agreement(r2, line, slope, right=right, right_by_chance=by_chance)
+        return Agreement(r2, line, slope, accuracy=right, accuracy_baseline=by_chance)
     error, chance = (float(_distance(measured, each, kind).median()) for each in (truth, others))
     return Agreement(r2, line, slope, error, chance)
 
@@ -102,12 +102,12 @@ def background_colour(images: Tensor, alpha: Tensor) -> Tensor:
 
 
 def log_contrast(images: Tensor, alpha: Tensor) -> Tensor:
-    """The logarithm (M, 1) of the standard deviation of the grey picture."""
+    """The logarithm (M, 1) of the standard deviation of the grey image."""
     return images.mean(1).flatten(1).std(1, keepdim=True).clamp_min(1e-4).log()
 
 
 def centroid(images: Tensor, alpha: Tensor) -> Tensor:
-    """The object's centre of mass (M, 2): pixels to the right and down from the picture's centre."""
+    """The object's centre of mass (M, 2): pixels to the right and down from the image's centre."""
     weights = object_weights(alpha)[:, 0]
     height, width = weights.shape[-2:]
     down, right = (torch.arange(side) - (side - 1) / 2 for side in (height, width))
@@ -152,7 +152,7 @@ def pose_read(name: str, reader: Encoder, images: Tensor) -> Tensor | None:
 
 
 def found_alpha(images: Tensor) -> Tensor:
-    """An alpha (M, 1, H, W) for pictures before one colour: how much pixels differ from the border."""
+    """An alpha (M, 1, H, W) for images before one colour: how much pixels differ from the border."""
     border = torch.cat([images[..., 0, :], images[..., -1, :], images[..., :, 0], images[..., :, -1]], -1)
     behind = border.median(-1).values[:, :, None, None]
     distance: Tensor = (images - behind).norm(dim=1, keepdim=True)
