@@ -15,6 +15,7 @@ from netinvert.errors import NetinvertError
 from netinvert.experiments.commands import COMMANDS, perform
 from netinvert.io.config import PROGRAM, Config
 from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import FinishedError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 REPORT = "report.html"
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = parse(words)
         if config is not None:
             show(perform(config, note), as_json=getattr(config, "json", False))
+        return 0
+    except FinishedError as nothing_to_do:
+        note(str(nothing_to_do))
         return 0
     except NetinvertError as error:
         note(str(error))

@@ -26,8 +26,8 @@ SHIFTS = (-8, -5, -3, 0, 3, 5, 8)
 SIDES = (44, 48, 52, 58, 64, 68, 72)
 HUES = (0, 60, 120, 180, 240, 300)
 BEHIND = ((206, 212, 218), (245, 245, 245), (40, 40, 44), (200, 60, 50), (60, 140, 70), (50, 90, 180))
-AMONG = 60
-"""The first so many chairs, of which the most colourful are shown."""
+AMONG = 20
+"""Of the first so many chairs the most colourful are shown."""
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def decoded_blocks(
 ) -> list[report.ImageGrid]:
     """Four chairs, in other hues, before other backgrounds, moved and resized: originals, and a row for what
     is decoded of each layer."""
-    grids = []
-    for title, images, words in _blocks(renders):
+    grids: list[report.ImageGrid] = []
+    for title, images, words in _blocks(renders) if decoders else []:
         rows = {"original": list(images)}
         for layer, decoder in decoders.items():
             with torch.no_grad():

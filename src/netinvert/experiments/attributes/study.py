@@ -45,8 +45,6 @@ from netinvert.models.registry import load_network
 
 ORIGINALS = "the originals"
 """The key of their cell; those of the others are layers."""
-SHOWN = 20
-"""Chairs rendered for the images of the report, of which the most colourful are shown."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
             {layer: one.facts["distance"] for layer, one in zip(layers, measured, strict=True)},
             originals.facts["counts"],
         )
-        shown = decoded_blocks(render_chairs(SHOWN, config.seed), encoders, decoders) if decoders else []
+        shown = decoded_blocks(ChairRenders(**renders.tensors), encoders, decoders)
         report = attributes_report(findings, shown, config)
         return publish(run, config, report, {**known, "layers": list(layers)}, probe_table(findings).text())
 

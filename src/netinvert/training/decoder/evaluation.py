@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.metrics import error_cvpr16, psnr, ssim
-from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
-from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.model import DecoderModel
 
@@ -57,21 +55,6 @@ def sample_rows(originals: Tensor, made: Tensor, columns: int = 8) -> Tensor:
             rows.append(torch.cat(list(images[start : start + columns].clamp(0, 1)), -1))
     width = max(row.shape[-1] for row in rows)
     return torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[-1])) for row in rows], -2)
-
-
-@torch.no_grad()
-def decoder_figures(decoder: Decoder, encoder: Encoder, images: Tensor) -> dict[str, float]:
-    """Mean figures of what a decoder makes of the codes of images (N, C, H, W): as ``image_figures``, and
-    ``code_error`` of the decoded images encoded again.
-
-    Raises CodeError for an encoder that the decoder does not belong to.
-    """
-    decoder.check_encoder(encoder)
-    originals = fit(images, decoder.size)
-    codes = in_chunks(encoder, images)
-    made = in_chunks(decoder, codes)
-    again = in_chunks(encoder, made)
-    return image_figures(made, originals) | {"code_error": error_cvpr16(again, codes, codes).mean().item()}
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

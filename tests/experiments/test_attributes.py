@@ -2,12 +2,20 @@
 
 import math
 
-import netinvert.experiments.kept.measure as kept_module
 import pytest
 import torch
-from netinvert.experiments.kept.changes import chroma, contrasted, hue_rotated, moved, painted, resized
-from netinvert.experiments.kept.measure import Settings, checked_decoders, measure_kept
-from netinvert.experiments.kept.measures import (
+
+from netinvert import Network, Preprocessing
+from netinvert.cli.app2 import main
+from netinvert.errors import CodeError, ConfigError
+from netinvert.experiments.attributes.changes import chroma, contrasted, hue_rotated, moved, painted, resized
+from netinvert.experiments.attributes.measure import (
+    AttributeReader,
+    checked_decoders,
+    mean_code_distance,
+    score_attribute,
+)
+from netinvert.experiments.attributes.measures import (
     MEASURES,
     agreement,
     background_colour,
@@ -18,12 +26,15 @@ from netinvert.experiments.kept.measures import (
     object_lightness,
     shuffled,
 )
-from netinvert.experiments.kept.run import run_kept
-from netinvert.experiments.kept.scenes import ATTRIBUTES, SETTINGS, SIZE, render, series
-
-from netinvert import Network, Preprocessing
-from netinvert.errors import CodeError, ConfigError, OutputError
-from netinvert.io.files import read_json
+from netinvert.experiments.attributes.report import AttributeFindings, attributes_report, probe_table
+from netinvert.experiments.attributes.series import (
+    ATTRIBUTES,
+    SETTINGS,
+    SIZE,
+    attribute_series,
+    render_chairs,
+)
+from netinvert.experiments.configs.study_attributes import StudyAttributes
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 
@@ -55,8 +66,8 @@ def test_hues_come_back_after_a_whole_turn_and_turn_by_what_is_asked():
     half = hue_rotated(hue_rotated(rgba, torch.full((3,), 20.0)), torch.full((3,), 340.0))
     assert torch.allclose(half, rgba, atol=1e-5)
     red = torch.tensor([0.6, 0.3, 0.3])
-    picture = torch.cat([red, torch.ones(1)])[None, :, None, None].expand(1, 4, 2, 2)
-    turned = hue_rotated(picture, torch.tensor([120.0]))[0, :3, 0, 0]
+    image = torch.cat([red, torch.ones(1)])[None, :, None, None].expand(1, 4, 2, 2)
+    turned = hue_rotated(image, torch.tensor([120.0]))[0, :3, 0, 0]
     assert torch.allclose(turned, red[[1, 0, 2]], atol=1e-6)  # red to green
     assert torch.allclose(turned.mean(), red.mean())
 
@@ -80,7 +91,7 @@ def test_shadows_stay_black_when_objects_are_painted():
     assert rgba[:, :3].movedim(1, -1)[shadow].abs().max() == 0
 
 
-def test_the_centroid_moves_by_exactly_as_much_as_the_picture():
+def test_the_centroid_moves_by_exactly_as_much_as_the_image():
     rgba = things(4)
     pixels = torch.tensor([[0, 0], [3, -2], [-8, 5], [8, 8]])
     after = moved(rgba, pixels, 64)
@@ -89,7 +100,7 @@ def test_the_centroid_moves_by_exactly_as_much_as_the_picture():
     assert torch.allclose(shift, pixels.float(), atol=1e-4)
 
 
-def test_a_window_of_a_larger_picture_shows_what_was_outside():
+def test_a_window_of_a_larger_image_shows_what_was_outside():
     wide = torch.rand(2, 4, 32, 32, generator=source())
     assert torch.equal(moved(wide, torch.zeros(2, 2), 16), wide[:, :, 8:24, 8:24])
     there = moved(wide, torch.tensor([[3, 0], [0, -2]]), 16)
@@ -103,7 +114,7 @@ def test_sizes_are_measured_as_they_were_made():
     rgba = resized(wide, sides, 64)
     assert torch.allclose(rgba[0], wide[0, :, 32:96, 32:96] * (wide[0, 3:, 32:96, 32:96] > 0), atol=1e-5)
     measured = log_size(rgba[:, :3], rgba[:, 3:])[:, 0]
-    # soft borders count less where the picture is small
+    # soft borders count less where the image is small
     assert torch.allclose(measured - measured[0], (sides / 128).log(), atol=0.06)
     with pytest.raises(ConfigError, match="even"):
         resized(wide, torch.tensor([127, 96, 128]), 64)
@@ -143,14 +154,14 @@ def test_agreement_of_the_truth_of_half_of_it_and_of_noise():
     truth = torch.randn(50, 4, 2, generator=source())
     same = agreement(truth, truth, "value", source(1))
     assert (same.r2, same.line, same.slope, same.error) == pytest.approx((1, 1, 1, 0))
-    assert same.chance > 1
+    assert same.error_baseline > 1
     of_chair = 5 * torch.randn(50, 1, 2, generator=source(3))
     faint = agreement(0.5 * truth + of_chair, truth, "value", source(1))
     assert (faint.r2, faint.line, faint.slope) == pytest.approx((0.75, 1, 0.5), abs=1e-4)
     noise = agreement(torch.randn(50, 4, 2, generator=source(2)), truth, "value", source(1))
     assert noise.r2 < -0.5
     assert noise.line < 0.05
-    assert noise.error == pytest.approx(noise.chance, rel=0.2)
+    assert noise.error == pytest.approx(noise.error_baseline, rel=0.2)
 
 
 def test_agreement_of_angles_and_classes():
@@ -159,11 +170,11 @@ def test_agreement_of_angles_and_classes():
     off = torch.deg2rad(degrees + 10)
     found = agreement(0.3 * torch.stack([off.cos(), off.sin()], -1), circle, "angle", source(1))
     assert found.error == pytest.approx(10, abs=1e-3)
-    assert 70 < found.chance < 110
+    assert 70 < found.error_baseline < 110
     classes = torch.eye(4)[torch.randint(0, 4, (200, 1), generator=source())]
     right = agreement(classes, classes, "class", source(1))
-    assert right.right == 1
-    assert right.right_by_chance == pytest.approx(0.25, abs=0.12)
+    assert right.accuracy == 1
+    assert right.accuracy_baseline == pytest.approx(0.25, abs=0.12)
 
 
 def test_shuffled_labels_are_the_same_labels():
@@ -183,12 +194,12 @@ COUNT = 10
 @pytest.fixture(scope="module")
 def renders():
     pytest.importorskip("embreex")
-    return render(COUNT, 404)
+    return render_chairs(COUNT, 404)
 
 
 def test_every_attribute_varies_as_it_says_and_alone(renders):
     for name, attribute in ATTRIBUTES.items():
-        one = series(renders, name, 0)
+        one = attribute_series(renders, name, 0)
         count, settings = one.truth.shape[:2]
         assert one.images.shape == (count, settings, 3, SIZE, SIZE), name
         assert one.alpha.shape == (count, settings, 1, SIZE, SIZE), name
@@ -197,7 +208,7 @@ def test_every_attribute_varies_as_it_says_and_alone(renders):
             measured = MEASURES[name](one.images.flatten(0, 1), one.alpha.flatten(0, 1))
             found = agreement(measured.reshape(count, settings, -1), one.truth, attribute.kind, source())
             assert found.r2 > 0.95, name
-            # thin legs lose more than their share of a small picture
+            # thin legs lose more than their share of a small image
             assert found.slope == pytest.approx(1, abs=0.15 if name == "scale" else 0.06), name
         if name in ("hue", "lightness", "background", "contrast"):
             assert torch.equal(one.alpha[:, 0], one.alpha[:, 1]), name
@@ -206,7 +217,7 @@ def test_every_attribute_varies_as_it_says_and_alone(renders):
             assert bool(((before - after).abs().amax((1, 2, 3)) > 0.02).all()), name
 
 
-def test_the_wide_picture_is_the_same_view(renders):
+def test_the_wide_image_is_the_same_view(renders):
     middle = renders.wide[:, :, SIZE // 2 : 3 * SIZE // 2, SIZE // 2 : 3 * SIZE // 2]
     assert (middle - renders.front).abs().mean() < 1e-3
     assert renders.azimuth.shape == (COUNT, SETTINGS)
@@ -231,52 +242,80 @@ def blurred(layer: str = "1", mask: bool = False) -> Decoder:
     return Decoder("blurred", "tiny", layer, shape, (SIZE, SIZE), module, has_mask=mask)
 
 
-def test_what_a_pooled_picture_keeps(renders, monkeypatch):
-    monkeypatch.setattr(kept_module, "render", lambda count, seed: renders)
-    settings = Settings(COUNT, 0, ("hue", "background", "position", "arms"))
-    lines: list[str] = []
-    found = measure_kept(tiny(), ("1", "2"), [blurred()], settings, lines.append)
-    first = found.layers["1"]
+def measured(encoder, renders, names, decoder=None):
+    made = {name: attribute_series(renders, name, 0) for name in names}
+    reader = AttributeReader.of(encoder, made)
+    distance = mean_code_distance(encoder, made)
+    scores = {name: score_attribute(encoder, one, decoder, reader, distance, 0) for name, one in made.items()}
+    return scores, {name: reader.of_originals(one, 0) for name, one in made.items()}
+
+
+def test_what_a_pooled_image_keeps(renders):
+    names = ("hue", "background", "position", "arms")
+    first, originals = measured(Encoder(tiny(), "1"), renders, names, blurred())
     assert first["background"].probe > 0.8
-    assert first["background"].shown.r2 > 0.95
-    assert first["hue"].shown.line > 0.8
-    assert first["hue"].shown.error < 20 < first["hue"].shown.chance
-    assert first["position"].shown.line > 0.5
-    assert first["background"].probe_by_chance < 0.2
-    assert 0 < first["position"].change < first["background"].change
-    assert 0 <= first["arms"].right <= 1
-    assert found.layers["2"]["hue"].shown is None
-    assert found.originals["position"].r2 == pytest.approx(1, abs=1e-4)
-    assert found.decoders == {"1": "blurred"}
-    assert len(lines) == 3
+    assert first["background"].decoded.r2 > 0.95
+    assert first["hue"].decoded.line > 0.8
+    assert first["hue"].decoded.error < 20 < first["hue"].decoded.error_baseline
+    assert first["position"].decoded.line > 0.5
+    assert first["background"].permutation_baseline < 0.2
+    assert 0 < first["position"].sensitivity < first["background"].sensitivity
+    assert 0 <= first["arms"].accuracy <= 1
+    assert originals["position"].r2 == pytest.approx(1, abs=1e-4)
+    assert measured(Encoder(tiny(), "2"), renders, ("hue",))[0]["hue"].decoded is None
 
 
-def test_the_folder(renders, monkeypatch, tmp_path):
-    monkeypatch.setattr(kept_module, "render", lambda count, seed: renders)
-    monkeypatch.setattr("netinvert.experiments.kept.run.render", lambda count, seed: renders)
-    settings, out = Settings(COUNT, 0, ("hue", "back")), tmp_path / "out"
-    subject = (tiny(), ("1",), [blurred()])
-    run_kept(subject, settings, out, "netinvert study kept")
-    assert {path.name for path in out.iterdir()} == {
-        "kept.md", "kept.json", "kept.png", "kept-sheet.png", "manifest.json",
-    }  # fmt: skip
-    record = read_json(out / "kept.json")
-    assert record["findings"]["layers"]["1"]["hue"]["shown"]["r2"] > 0.5
-    page = (out / "kept.md").read_text()
-    assert "| `1` |" in page
-    assert "40 for kind of back" in " ".join(page.split())
-    assert max(len(line) for line in page.splitlines() if not line.startswith("|")) <= 110
-    with pytest.raises(OutputError, match="overwrite"):
-        run_kept(subject, settings, out, "netinvert study kept")
+def test_the_report_says_what_the_figures_say(renders):
+    layers, originals = {}, {}
+    for layer, decoder in (("1", blurred()), ("2", None)):
+        layers[layer], originals = measured(Encoder(tiny(), layer), renders, ("hue", "back"), decoder)
+    distances, counts = {"1": 1.5, "2": 2.5}, {"hue": COUNT, "back": 4 * COUNT}
+    found = AttributeFindings("tiny", layers, originals, {"1": "blurred"}, distances, counts)
+    config = StudyAttributes(network="tiny", out="out", chairs=COUNT)
+    page = attributes_report(found, [], config)
+    text = page.markdown()
+    assert "40 for kind of back" in text
+    assert f"R² {min(layers['2'][name].probe for name in ('hue', 'back')):.2f}" in text
+    tables = page.data()["data"]
+    rows = tables["figures"]["rows"]
+    assert [row["layer"] for row in rows] == ["1", "1", "2", "2", "originals", "originals"]
+    assert rows[0]["quadratic_kernel"] == layers["1"]["hue"].quadratic_kernel
+    assert rows[0]["decoded slope"] == layers["1"]["hue"].decoded.slope
+    floor = probe_table(found).plain()["rows"][-1]
+    assert floor["layer"] == "shuffled labels"
+    assert floor["hue"] == max(scores["hue"].permutation_baseline for scores in layers.values())
+    assert floor["back"] == max(scores["back"].accuracy_baseline for scores in layers.values())
+    assert tables["decoded"]["rows"][-1]["hue"] == originals["hue"].r2
 
 
-def test_bad_input():
-    with pytest.raises(ConfigError, match="there are hue"):
-        Settings(attributes=("smell",))
-    with pytest.raises(ConfigError, match="10 chairs"):
-        Settings(chairs=3)
+@pytest.mark.slow
+def test_the_command_leaves_a_report_and_is_repeated_to_the_bit(tmp_path, capsys):
+    pytest.importorskip("embreex")
+    out = tmp_path / "out"
+    words = ["study", "attributes", "--network", "posenet", "--layers", "fc8", "--decoders", "posenet-pose"]
+    words += ["--attributes", "hue", "--attributes", "azimuth", "--chairs", str(COUNT), "--out", str(out)]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "shuffled labels" in said.out
+    assert {"report.html", "report.json", "figures.csv", "curves.png", "sheet-hue.png", "manifest.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert main(["rerun", str(out), "--out", str(tmp_path / "again")]) == 0
+    assert "\nbit-identical" in capsys.readouterr().out
+
+
+def test_bad_input(tmp_path, capsys):
+    with pytest.raises(ConfigError, match="there is no 'smell'"):
+        StudyAttributes(network="posenet", out=tmp_path / "out", attributes=("smell",))
+    with pytest.raises(ConfigError, match="--chairs is at least 10"):
+        StudyAttributes(network="posenet", out=tmp_path / "out", chairs=3)
+    words = ["study", "attributes", "-n", "posenet", "-l", "fc8", "-D", "posenet-fc6", "-o"]
+    words.append(str(tmp_path / "out"))
+    assert main(words) == 2
+    assert "name that among the --layers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     encoders = {"1": Encoder(tiny(), "1")}
-    with pytest.raises(ConfigError, match="among the layers"):
+    with pytest.raises(ConfigError, match="among the --layers"):
         checked_decoders(encoders, [blurred("2")])
     with pytest.raises(ConfigError, match="two decoders"):
         checked_decoders(encoders, [blurred(), blurred()])
