@@ -14,7 +14,6 @@ def test_the_card_of_weights_that_were_just_trained(cli, tmp_path):
     assert trained.exit_code == 0, trained.output
     facts = json.loads(trained.stdout)
     assert facts["data"]["sha256"] == json.loads((data / "manifest.json").read_text())["sha256"]
-    weights = out / "posenet.safetensors"
     card = (out / "posenet.md").read_text()
     assert "--splits 0.5 0.3 0.2" in card
 
