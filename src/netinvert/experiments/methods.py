@@ -17,13 +17,14 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import judge_of
-from netinvert.evaluation.metrics import error_cvpr16, error_ijcv16
+from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.study_methods import POSENET, StudyMethods
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.inversion.canvases import decoded_start, on_decoder
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.history import StepInfo
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.optimize import Run
@@ -120,7 +121,7 @@ class LayerProblem:
                 piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}")
 
         run = Run(seed=list(range(len(codes))), callback=callback)
-        result = prepare(self.encoder, codes, how, start, run).run(run)
+        result = prepare(self.encoder, codes, how, start).run(run)
         if result.interrupted:
             raise KeyboardInterrupt
         return result.image
@@ -141,7 +142,7 @@ class LayerProblem:
             method=method,
             image_error=pixels["image_error"],
             code_error=error_cvpr16(again, target, target).mean().item(),
-            code_error_own=error_ijcv16(again, target).mean().item(),
+            code_error_own=code_error(again, target).mean().item(),
             ssim=pixels["ssim"],
             judge=judged,
             own=own,
