@@ -42,12 +42,12 @@ def size() -> dict[str, object]:
 
 def repeated_names() -> dict[str, list[str]]:
     """Public functions and classes that more than one file defines."""
-    where = collections.defaultdict(list)
+    where = collections.defaultdict(set)
     for path in sorted(SRC.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                where[node.name].append(str(path.relative_to(SRC)))
-    return {name: places for name, places in sorted(where.items()) if len(places) > 1}
+                where[node.name].add(str(path.relative_to(SRC)))
+    return {name: sorted(places) for name, places in sorted(where.items()) if len(places) > 1}
 
 
 def files_entered(call: Callable[[], object]) -> list[str]:
