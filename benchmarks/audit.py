@@ -28,12 +28,12 @@ from netinvert import read_image
 from netinvert.cli.audit_job import AuditJob, Sources
 from netinvert.cli.coding import CodeFile, write_codes
 from netinvert.cli.loading import load_encoder
-from netinvert.evaluation.save_results import versions
 from netinvert.experiments.audit import Settings
 from netinvert.experiments.audit_report import markdown, sheet
 from netinvert.io.assets import DATA
 from netinvert.io.files import write_atomic, write_json
 from netinvert.io.images import fit, write_png
+from netinvert.io.manifest import versions
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 PHOTOGRAPHS = {

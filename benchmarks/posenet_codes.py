@@ -26,7 +26,7 @@ from torch import Tensor
 
 import netinvert as ni
 from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
-from netinvert.evaluation.evaluate import judge_of, read_poses
+from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import ssim
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
@@ -152,7 +152,7 @@ def figures(encoder: ni.Encoder, chairs: Chairs, images: Tensor) -> dict[str, An
     flat, many = images.flatten(0, 1), chairs.repeated(restarts)
     target = encoder(many.images)
     error = (encoder(flat) - target).norm(dim=1) / target.norm(dim=1)
-    judge = judge_of(encoder)
+    judge = held_out_estimator(encoder)
     assert judge is not None
     own = pose_errors(ni.Encoder(encoder.network, "fc8"), flat, many).view(restarts, count)
     judged = pose_errors(judge, flat, many).view(restarts, count)
@@ -194,7 +194,7 @@ def mean(values: list[float]) -> float:
 
 def baselines(encoder: ni.Encoder, chairs: Chairs) -> dict[str, Any]:
     """What both networks read from the originals, and from pictures that say nothing of the chair."""
-    judge = judge_of(encoder)
+    judge = held_out_estimator(encoder)
     assert judge is not None
     pictures = {
         "originals": chairs.images,

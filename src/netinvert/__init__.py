@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
         NetworkError as NetworkError,
         OutputError as OutputError,
     )
-    from netinvert.evaluation.evaluate import judge as judge
+    from netinvert.evaluation.evaluate import evaluate_result as evaluate_result
     from netinvert.evaluation.metrics import spread as spread
     from netinvert.evaluation.save_results import save_result
     from netinvert.inversion.canvas import Canvas as Canvas, Fourier as Fourier, Pixels as Pixels
@@ -69,7 +69,7 @@ _MODULES = {
         "CodeError ConfigError ImageError LayerError MissingExtraError NetinvertError NetworkError "
         "OutputError"
     ),
-    "evaluation.evaluate": "judge",
+    "evaluation.evaluate": "evaluate_result",
     "evaluation.metrics": "spread",
     "evaluation.save_results": "save=save_result",
     "inversion.canvas": "Canvas Fourier Pixels",

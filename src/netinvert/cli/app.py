@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from netinvert.cli import decode, deepvis, demo, encode, invert, layers, networks, rerun
+from netinvert.cli import deepvis, demo, layers, networks
 from netinvert.cli.audit import audit
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
-from netinvert.cli.maximise import caricature, maximise
 from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
 from netinvert.cli.sweep import ListsCommand, sweep
@@ -66,14 +65,8 @@ def _options(
     pass
 
 
-app.command("invert")(invert.invert)
-app.command("decode")(decode.decode)
-app.command("maximise")(maximise)
-app.command("caricature")(caricature)
-app.command("encode")(encode.encode)
 app.command("layers")(layers.layers)
 app.command("networks")(networks.networks)
-app.command("rerun")(rerun.rerun)
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
 app.command("audit")(audit)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from netinvert.errors import ImageError
 from netinvert.evaluation.evaluate import encode_images
-from netinvert.evaluation.save_results import LABELS, unique_stems
+from netinvert.evaluation.save_results import LABELS
+from netinvert.experiments.inputs import unique_stems
 from netinvert.io.files import load_tensors, read_code, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, read_image
 from netinvert.models.encoder import Encoder

@@ -15,7 +15,6 @@ import torch
 
 from netinvert.cli.inputs import Inputs, read_inputs
 from netinvert.cli.loading import load_encoder
-from netinvert.evaluation.save_results import versions
 from netinvert.experiments.sweep import (
     Plan,
     Settings,
@@ -30,6 +29,7 @@ from netinvert.experiments.sweep_report import Report, html, tradeoff
 from netinvert.io.files import plain_json, write_atomic, write_json
 from netinvert.io.folders import MANIFEST, OutputFolder
 from netinvert.io.images import write_png
+from netinvert.io.manifest import versions
 from netinvert.models.encoder import Encoder
 
 REPORT = "report.html"

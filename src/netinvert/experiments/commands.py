@@ -47,6 +47,30 @@ COMMANDS: dict[str, Command] = {
         "Invert",
         "netinvert invert photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/photo",
     ),
+    "decode": Command(
+        f"{_CONFIGS}.decode:Decode",
+        "netinvert.experiments.decode:run",
+        "Decode",
+        "netinvert decode chairs/ --decoder posenet-fc7 --out out/decoded",
+    ),
+    "encode": Command(
+        f"{_CONFIGS}.encode:Encode",
+        "netinvert.experiments.encode:run",
+        "Decode",
+        "netinvert encode photos/ --network mobilenet-v2 --layer blocks.9 --out codes.safetensors",
+    ),
+    "maximise": Command(
+        f"{_CONFIGS}.maximise:Maximise",
+        "netinvert.experiments.maximise:run",
+        "Invert",
+        "netinvert maximise --network efficientnet-lite0 --layer logits --class flamingo --out out/flamingo",
+    ),
+    "caricature": Command(
+        f"{_CONFIGS}.maximise:Caricature",
+        "netinvert.experiments.maximise:run",
+        "Invert",
+        "netinvert caricature photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/caricature",
+    ),
     "sweep": Command(
         f"{_CONFIGS}.sweep:Sweep",
         "netinvert.experiments.sweep:run",

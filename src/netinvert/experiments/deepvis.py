@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
-from netinvert.evaluation.save_results import versions
 from netinvert.experiments.deepvis_draws import RANGES, Search, Trial, Tried, trials
 from netinvert.experiments.deepvis_report import report
 from netinvert.inversion.codes import one_layer
@@ -30,6 +29,7 @@ from netinvert.io.assets import photographs
 from netinvert.io.files import FileError, load_tensors, plain_json, save_tensors, write_atomic, write_json
 from netinvert.io.folders import OutputFolder
 from netinvert.io.images import write_png
+from netinvert.io.manifest import versions
 from netinvert.models.encoder import Encoder
 
 Progress = Callable[[int, int, float], None]

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import page
-from netinvert.evaluation.evaluate import Metrics, Pose, judge, read_poses, shipped_reference
-from netinvert.evaluation.save_results import versions
+from netinvert.evaluation.evaluate import Metrics, Pose, evaluate_result, read_poses, shipped_reference
 from netinvert.experiments import unseen_chairs
 from netinvert.experiments.unseen_chairs import LayerCodes, Views
 from netinvert.inversion.invert import invert
@@ -22,6 +21,7 @@ from netinvert.io.assets import chair, photographs
 from netinvert.io.files import write_atomic, write_json
 from netinvert.io.folders import OutputFolder
 from netinvert.io.images import write_png
+from netinvert.io.manifest import versions
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network
 from netinvert.models.registry import load_network
@@ -119,7 +119,7 @@ def _invert(network: Network, layer: str, prior: str, image: Tensor, progress: P
     encoder = Encoder(network, layer)
     how = recipe("default", encoder, prior).with_steps(STEPS)
     result = invert(encoder, encoder(image), preset=how, seed=SEED)
-    figures = judge(result, encoder, image, shipped_reference(encoder))
+    figures = evaluate_result(result, encoder, image, shipped_reference(encoder))
     progress(
         f"{network.name} {layer:10} {prior:14} code error {result.error.item():.3f}  "
         f"SSIM {figures[0].ssim:.2f}  {result.seconds:.1f} s"

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import NetworkError
-from netinvert.evaluation.evaluate import Reference, judge
+from netinvert.evaluation.evaluate import Reference, evaluate_result
 from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
-from netinvert.evaluation.save_results import describe_recipe, versions
+from netinvert.evaluation.save_results import describe_recipe
 from netinvert.inversion.history import STATUS
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import FileError, load_tensors, plain_json, save_tensors
+from netinvert.io.manifest import versions
 from netinvert.models.encoder import Encoder
 
 DIVERGED = STATUS[3]
@@ -142,12 +143,12 @@ def outcome(task: Task, scale: Scale, batch: int, place: Callable[[str], Path]) 
 def _measure(result: Result, encoder: Encoder, scale: Scale, rows: slice) -> Measured:
     measured: Measured = {name: [] for name in MEASURES}
     originals = None if scale.originals is None else scale.originals[rows]
-    for figures in judge(result, encoder, originals, scale.reference):
+    for figures in evaluate_result(result, encoder, originals, scale.reference):
         for name, value in figures.errors.items():
             measured[name].append(value)
         measured["ssim"].append(figures.ssim)
         measured["psnr"].append(figures.psnr)
-        for name, pose in (("pose", figures.pose), ("judged", figures.judged)):
+        for name, pose in (("pose", figures.pose), ("judged", figures.held_out_pose)):
             measured[name].append(None if pose is None else pose.rotation_difference)
     for name, histogram in histograms_of(result.image).items():
         shared = histogram_intersection(histogram, scale.histograms[name][rows])

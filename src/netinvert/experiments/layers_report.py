@@ -11,9 +11,9 @@ from PIL import Image
 
 from netinvert.evaluation.contact_sheet import Cell as Picture
 from netinvert.evaluation.contact_sheet import Row, contact_sheet
-from netinvert.evaluation.save_results import versions
 from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import PROTOCOLS, Cell, LayerTable
+from netinvert.io.manifest import versions
 
 ERRORS = {
     "cvpr15": "‖Φ - Φ0‖² over the mean squared distance of all pairs of codes, per cent",

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import page
-from netinvert.evaluation.evaluate import Metrics, judge, judge_of, read_poses, shipped_reference
+from netinvert.evaluation.evaluate import (
+    Metrics,
+    evaluate_result,
+    held_out_estimator,
+    read_poses,
+    shipped_reference,
+)
 from netinvert.inversion.invert import invert
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.result import Result
@@ -129,8 +135,8 @@ def _invert(encoder: Encoder, views: Views, steps: int, seed: int, progress: Pro
     if encoder.layer not in FULLY_CONNECTED:  # those average many random views, and need all their steps
         how = how.with_steps(steps)
     result = invert(encoder, encoder(views.images), preset=how, seed=seed)
-    figures = judge(result, encoder, views.images, shipped_reference(encoder))
-    other = judge_of(encoder)
+    figures = evaluate_result(result, encoder, views.images, shipped_reference(encoder))
+    other = held_out_estimator(encoder)
     assert other is not None
     own, judged = (_errors(reader, result.image, views.rotation) for reader in (encoder, other))
     progress(
