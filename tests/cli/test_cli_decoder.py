@@ -74,16 +74,14 @@ def test_what_is_refused_before_any_work(cli, data, tmp_path):
 def test_decode_codes_alone(cli, picture, tmp_path):
     code = tmp_path / "code.safetensors"
     assert cli("encode", picture, "--network", "posenet", "--layer", "relu7", "--out", code).exit_code == 0
-    assert cli("decode", code, "-d", "posenet-fc7", "--out", tmp_path / "bare").exit_code == 0
-    assert cli("decode", picture, "-d", "posenet-fc7", "--out", tmp_path / "seen").exit_code == 0
-    bare, seen = (
-        load_tensors(tmp_path / name / "reconstructions.safetensors")[0] for name in ("bare", "seen")
-    )
+    assert cli("decode", code, "-D", "posenet-fc7", "--out", tmp_path / "bare").exit_code == 0
+    assert cli("decode", picture, "-D", "posenet-fc7", "--out", tmp_path / "seen").exit_code == 0
+    bare, seen = (load_tensors(tmp_path / name / "tensors.safetensors")[0] for name in ("bare", "seen"))
     assert (bare["image"] == seen["image"]).all()
-    wrong = cli("decode", code, "-d", "posenet-fc6", "--out", tmp_path / "wrong")
+    wrong = cli("decode", code, "-D", "posenet-fc6", "--out", tmp_path / "wrong")
     assert wrong.exit_code == 2  # of the same shape, but the file says of which layer it is
     assert "relu7" in wrong.stderr
-    said = cli("decode", code, "-d", "posenet-conv5", "--out", tmp_path / "refused")
+    said = cli("decode", code, "-D", "posenet-conv5", "--out", tmp_path / "refused")
     assert said.exit_code == 2
     assert not (tmp_path / "refused").exists()
 

@@ -20,12 +20,14 @@ from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.contact_sheet import png_of
 from netinvert.evaluation.evaluate import encode_images
 from netinvert.evaluation.retrieval import duplicates
-from netinvert.evaluation.save_results import labels, unique_stems, versions
+from netinvert.evaluation.save_results import labels
 from netinvert.experiments.audit import Audit, Settings, Subject, audit
 from netinvert.experiments.audit_report import html, sheet, table
+from netinvert.experiments.inputs import unique_stems
 from netinvert.io.files import plain_json, save_tensors, write_atomic, write_json
 from netinvert.io.folders import MANIFEST, OutputFolder
 from netinvert.io.images import read_image, write_png
+from netinvert.io.manifest import versions
 from netinvert.models.decoder import Decoder
 from netinvert.models.decoder_files import SHIPPED, load_decoder
 from netinvert.models.encoder import Encoder

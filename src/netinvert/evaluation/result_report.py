@@ -175,11 +175,13 @@ def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = Fals
         likeness = [floor.psnr for floor in floors], [floor.ssim for floor in floors]
         add("PSNR", [one.psnr for one in metrics], likeness[0], unit="dB", digits=1, best="max")
         add("SSIM", [one.ssim for one in metrics], likeness[1], digits=3, best="max")
+    # Of an image that is of nothing, a network says any pose.
+    told = record.what != "image" or (attained is not None and not attained.more)
     poses: dict[str, list[PoseFigures | None]] = {
         "azimuth": [one.pose for one in metrics],
         "held-out azimuth": [one.held_out_pose for one in metrics],
     }
-    for name, read in poses.items():
+    for name, read in poses.items() if told else ():
         compared = any(pose is not None and pose.original is not None for pose in read)
         about = ABOUT[name] + "; in brackets the original's" * compared
         add(name, [_azimuths(pose) for pose in read], align="right", about=about)

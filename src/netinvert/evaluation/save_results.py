@@ -37,6 +37,10 @@ from netinvert.models.encoder import Encoder
 TENSORS = "tensors.safetensors"
 LABELS = "netinvert"
 """The text in a file of codes that says what they are."""
+RERUN = (
+    "In the folder of this page, the same again, compared to the last bit:",
+    "netinvert rerun . --out ../again",
+)
 
 
 @dataclass(frozen=True)

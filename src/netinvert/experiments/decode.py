@@ -11,7 +11,7 @@ import torch
 
 from netinvert.errors import CodeError
 from netinvert.evaluation.evaluate import evaluate_result, shipped_reference
-from netinvert.evaluation.save_results import Record, Sample, save_run
+from netinvert.evaluation.save_results import RERUN, Record, Sample, save_run
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.decode import Decode
 from netinvert.experiments.inputs import on_device, preprocessing_of, read_inputs, sources_of
@@ -97,10 +97,9 @@ def run(config: Decode, tell: Tell) -> Outcome:
 def _steps_to_take(config: Decode, decoder: Decoder) -> tuple[tuple[str, str], ...]:
     words = ["netinvert", "invert", config.input, "--network", decoder.network, "--layer", decoder.layer]
     closer = shlex.join([*words, "--decoder", config.decoder, "--out", "out/closer"])
-    again = shlex.join(["netinvert", "rerun", str(config.out), "--out", "out/again"])
     return (
         ("Images that match the codes more closely, optimised from these:", closer),
-        ("The same again, compared to the last bit:", again),
+        RERUN,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.evaluation.evaluate import evaluate_result
 from netinvert.evaluation.metrics import spread
-from netinvert.evaluation.save_results import Record, Sample, describe_recipe, save_run
+from netinvert.evaluation.save_results import RERUN, Record, Sample, describe_recipe, save_run
 from netinvert.experiments.batches import Batch, Measure, joined, optimised, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.invert import DECODER, Invert
@@ -171,9 +171,8 @@ def _steps_to_take(config: Invert) -> tuple[tuple[str, str], ...]:
         more = dataclasses.replace(config, restarts=4, out=Path("out/restarts"), overwrite=False)
         found.append(("What the code leaves open, by images from other noise:", more.command_line()))
     layers = shlex.join(["netinvert", "layers", config.network])
-    again = shlex.join(["netinvert", "rerun", str(config.out), "--out", "out/again"])
     found.append(("Other layers of the network:", layers))
-    return (*found, ("The same again, compared to the last bit:", again))
+    return (*found, RERUN)
 
 
 def _batches(config: Invert, count: int) -> list[Batch]:

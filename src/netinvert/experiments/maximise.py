@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import encode_images, evaluate_result, grey_image
-from netinvert.evaluation.save_results import Attained, Record, Sample, describe_recipe, save_run
+from netinvert.evaluation.save_results import RERUN, Attained, Record, Sample, describe_recipe, save_run
 from netinvert.experiments.batches import Batch, Measure, joined, optimised, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.maximise import Caricature as CaricatureConfig
@@ -170,9 +169,10 @@ def opened(config: Asked) -> tuple[Maximiser, tuple[Source, ...]]:
         goals = [Goal(stem, Caricature(code, config.power), image) for stem, code, image in rows]
         return Maximiser(config, encoder, how, goals), inputs.sources
     start = None if config.start is None else read_start(config.start, encoder)
+    goals = goals_of(config, encoder)
     named = {"direction": config.direction, "start": config.start}
     sources = tuple(one for option, path in named.items() if path for one in sources_of(option, [path]))
-    return Maximiser(config, encoder, how, goals_of(config, encoder), start), sources
+    return Maximiser(config, encoder, how, goals, start), sources
 
 
 def run(config: Asked, tell: Tell) -> Outcome:
@@ -263,10 +263,9 @@ def _steps_to_take(config: Asked) -> tuple[tuple[str, str], ...]:
     changed = dataclasses.replace(
         config, preset=other, prior=None, steps=None, out=Path(f"out/{other}"), overwrite=False
     )
-    again = shlex.join(["netinvert", "rerun", str(config.out), "--out", "out/again"])
     return (
         (f"Another method, the preset {other}:", changed.command_line()),
-        ("The same again, compared to the last bit:", again),
+        RERUN,
     )
 
 
