@@ -216,7 +216,7 @@ def originals_of(text: str, encoder: Encoder, inputs: Inputs) -> tuple[tuple[str
     Raises ImageError; ConfigError if there are more or fewer images than codes, or most are of other codes.
     """
     paths = image_paths(text)
-    stems = unique_stems(paths)
+    stems = list(unique_stems(paths))
     count = len(inputs.stems)
     if len(paths) != count:
         raise ConfigError(f"{text} holds {len(paths)} images for {count} codes: give one a code")
