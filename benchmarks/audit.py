@@ -26,10 +26,10 @@ from torch import Tensor
 
 from netinvert import read_image
 from netinvert.cli.audit_job import AuditJob, Sources
-from netinvert.cli.coding import CodeFile, write_codes
-from netinvert.cli.loading import load_encoder
 from netinvert.experiments.audit import Settings
 from netinvert.experiments.audit_report import markdown, sheet
+from netinvert.experiments.commands import perform
+from netinvert.experiments.configs.encode import Encode
 from netinvert.io.assets import DATA
 from netinvert.io.files import write_atomic, write_json
 from netinvert.io.images import fit, write_png
@@ -71,7 +71,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     images, attributes = write_crops(options.work)
     codes = options.work / "codes.safetensors"
-    write_codes(str(images), load_encoder(options.network, options.layer, None, "cpu"), CodeFile(codes, True))
+    perform(
+        Encode(input=str(images), network=options.network, layer=options.layer, out=codes, overwrite=True)
+    )
     sources = Sources(
         codes=str(codes),
         network=options.network,

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert.cli.inputs import image_paths
 from netinvert.experiments import layers_report as layer_report
 from netinvert.experiments import unseen_chairs
+from netinvert.experiments.inputs import image_paths
 from netinvert.experiments.layers import PROTOCOLS, Photographs, Settings, run
 from netinvert.io.assets import photographs
 from netinvert.io.files import write_atomic, write_json

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import nn
 
 from netinvert import PRESETS, PRIORS, ConfigError, Encoder, OutputError, Preprocessing, invert, recipe
-from netinvert.evaluation.save_results import describe_recipe, save_result, unique_stems
+from netinvert.evaluation.save_results import describe_recipe, save_result
+from netinvert.experiments.inputs import unique_stems
 from netinvert.inversion.canvases import with_canvas
 from netinvert.io.files import load_tensors, plain_json
 
@@ -35,14 +37,30 @@ def test_save_needs_nothing_else(result, tmp_path):
     assert manifest["errors"]["ijcv16"] == pytest.approx(result.error.mean().item())
     assert manifest["network"] is None
     assert manifest["samples"][0]["seed"] is None
-    tensors, _ = load_tensors(folder / "reconstructions.safetensors")
+    tensors, _ = load_tensors(folder / "tensors.safetensors")
     assert torch.equal(tensors["image"], result.image)
     assert torch.equal(tensors["code"], result.target)
     assert (folder / "reconstruction-2.png").exists()
     assert (folder / "loss.png").exists()
+    assert "<img" in (folder / "report.html").read_text()
+    assert save_result(result, folder) == folder  # which is there already
+    other = replace(result, image=1 - result.image)
     with pytest.raises(OutputError, match="another run"):
-        save_result(result, tmp_path / "out")
-    save_result(result, tmp_path / "out", overwrite=True)
+        save_result(other, folder)
+    save_result(other, folder, overwrite=True)
+    assert torch.equal(load_tensors(folder / "tensors.safetensors")[0]["image"], other.image)
+
+
+def test_results_of_several_layers_are_saved(tmp_path, images):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Tanh(), nn.Conv2d(4, 2, 3)).eval()
+    encoder = Encoder(network, layers=["1", "2"], preprocessing=Preprocessing((16, 18)))
+    folder = save_result(invert(encoder, encoder(images), steps=3), tmp_path / "out", encoder, images)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["code_shape"] == {"1": [4, 7, 8], "2": [2, 5, 6]}
+    assert manifest["code_error"] > 0
+    tensors, _ = load_tensors(folder / "tensors.safetensors")
+    assert tensors["code/2"].shape == tensors["image_code/2"].shape == (2, 2, 5, 6)
 
 
 def test_save_with_encoder_and_original(encoder, images, result, tmp_path):
@@ -59,7 +77,7 @@ def test_save_with_encoder_and_original(encoder, images, result, tmp_path):
 
 
 def stems(*names, restarts=1):
-    return unique_stems([Path(name) for name in names], restarts)
+    return list(unique_stems([Path(name) for name in names], restarts))
 
 
 def test_names():
