@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from netinvert.evaluation.evaluate import Baseline, Pose, PoseFigures, baselines
 from netinvert.evaluation.report import (
     Block,
@@ -13,8 +15,11 @@ from netinvert.evaluation.report import (
     GridRow,
     Heading,
     ImageGrid,
+    Panel,
+    Plot,
     Prose,
     Report,
+    Series,
     Table,
     Tile,
     code,
@@ -29,6 +34,13 @@ if TYPE_CHECKING:
     from netinvert.evaluation.save_results import Record
 
 Cell = str | float | None
+MOST_CURVES = 8
+IN_WORDS = {
+    "grey image": "a grey image",
+    "best photograph": "the best of netinvert's photographs",
+    "other images": "other images, on average,",
+}
+"""The floors in a sentence."""
 ABOUT = {
     "code error": "‖Φ−Φ₀‖ / ‖Φ₀‖, where Φ is the image's code and Φ₀ the one that was given: 0 is a perfect "
     "match, 1 what a code of zeros has",
@@ -50,7 +62,7 @@ def report_of(record: Record) -> Report:
         floors = baselines(result.target, encoder, record.originals, record.reference)
     blocks: list[Block] = [Heading("Images"), grid_of(record), Heading("Figures"), table_of(record, floors)]
     if result.steps:
-        blocks += [Heading("Losses"), loss_plot(result.losses, result.terms)]
+        blocks += [Heading("Losses"), *_losses(record)]
     if record.steps_to_take:
         blocks.append(Heading("Next"))
         for words, command in record.steps_to_take:
@@ -61,30 +73,40 @@ def report_of(record: Record) -> Report:
     )
 
 
+def _losses(record: Record) -> list[Block]:
+    """By step; what is made large is no loss, and has no logarithm."""
+    losses, terms, attained = record.result.losses, record.result.terms, record.attained
+    if attained is None or not attained.more:
+        return [loss_plot(losses, terms)]
+    steps = range(1, len(losses) + 1)
+    rows = zip(record.samples, torch.unbind(-losses[:, 0].double().cpu(), 1), strict=True)
+    shown = [Series(sample.name, steps, row.tolist()) for sample, row in list(rows)[:MOST_CURVES]]
+    large = Plot([Panel(shown, x_label="step", y_label=f"weighted {attained.name}")], name="objective")
+    return [large, loss_plot(losses[:, 1:], terms[1:])] if len(terms) > 1 else [large]
+
+
 def _title(record: Record) -> str:
     stems = list(record.groups)
     names = listed([code(stem) for stem in stems]) if len(stems) < 4 else counted(len(stems), "input")
     what = record.what + "s" * (len(record.samples) > 1)
-    of = names if record.what == "image" else f"{what[:1].upper()}{what[1:]} of {names}"
+    of = f"{what[:1].upper()}{what[1:]} {'for' if record.what == 'image' else 'of'} {names}"
     encoder = record.encoder
     return of if encoder is None else f"{of}, layer {code(encoder.layer)} of {encoder.network.name}"
 
 
 def _found(record: Record, floors: Sequence[Baseline]) -> str:
     """What came out, in sentences made from the figures."""
-    if record.attained is not None:
-        attained = record.attained
-        said = [
-            f"**{_range(attained.values)}**",
-            *(f"{_range(row)} ({name})" for name, row in attained.floors.items()),
-        ]
-        return f"The {attained.name} is {listed(said, 'against')}."
+    attained = record.attained
+    if attained is not None:
+        have = [f"{IN_WORDS[name]} has {_range(row)}" for name, row in attained.floors.items()]
+        return f"The {attained.name} is **{_range(attained.values)}**; {listed(have)}."
     errors = [one.code_error for one in record.metrics if one.code_error is not None]
     if not errors:
         return ""
     said = [f"The code error is **{_range(errors)}**"]
     if floors:
-        said[0] += f"; {listed([f'{number(one.code_error)} for {one.name}' for one in floors])}"
+        have = [f"{IN_WORDS[one.name]} would have {number(one.code_error)}" for one in floors]
+        said[0] += f"; {listed(have)}"
         poor = sum(error >= min(one.code_error for one in floors) for error in errors)
         if poor:
             which = (
@@ -137,11 +159,17 @@ def _caption(record: Record, index: int) -> list[str]:
         lines.append(f"code error {number(metrics.code_error)}")
     if metrics.psnr is not None and attained is None:
         lines.append(f"PSNR {number(metrics.psnr, 1)} dB, SSIM {number(metrics.ssim, 2)}")
-    if metrics.pose is not None:
+    if metrics.pose is not None and _has_a_pose(record):
         lines.append(_pose_line(metrics.pose.reconstruction))
-    if metrics.held_out_pose is not None:
-        lines.append("held-out: " + _pose_line(metrics.held_out_pose.reconstruction))
+    if metrics.held_out_pose is not None and _has_a_pose(record):
+        pose = metrics.held_out_pose.reconstruction
+        lines.append(f"held-out {pose.azimuth:.0f}°, {pose.elevation:.0f}°")
     return lines
+
+
+def _has_a_pose(record: Record) -> bool:
+    """Of an image that was made for a unit, a pose network says any pose."""
+    return record.what != "image" or (record.attained is not None and not record.attained.more)
 
 
 def _pose_line(pose: Pose) -> str:
@@ -152,6 +180,8 @@ def _pose_line(pose: Pose) -> str:
 def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = False) -> Table:
     """A row an image, then the floors; ``short`` for a terminal. What is not known has no column."""
     metrics, attained = record.metrics, record.attained
+    alone = len(record.groups) == 1  # those of several inputs cannot be compared
+    least, most = ("min", "max") if alone else ("", "")
     columns: list[Column] = []
     values: list[list[Cell]] = []
 
@@ -163,25 +193,23 @@ def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = Fals
 
     add("image", [sample.name for sample in record.samples], [floor.name for floor in floors])
     if attained is not None:
-        add(attained.name, attained.values, about=attained.about, best="max" if attained.more else "min")
+        add(attained.name, attained.values, about=attained.about, best=most if attained.more else least)
         for name, row in attained.floors.items():
             add(name, row)
     errors = [floor.code_error for floor in floors]
-    add("code error", [one.code_error for one in metrics], errors, digits=3, best="min")
+    add("code error", [one.code_error for one in metrics], errors, digits=3, best=least)
     if not short:
         for paper in ("cvpr15", "cvpr16"):
             add(paper, [one.errors[paper] for one in metrics], digits=3)
     if attained is None:
         likeness = [floor.psnr for floor in floors], [floor.ssim for floor in floors]
-        add("PSNR", [one.psnr for one in metrics], likeness[0], unit="dB", digits=1, best="max")
-        add("SSIM", [one.ssim for one in metrics], likeness[1], digits=3, best="max")
-    # Of an image that is of nothing, a network says any pose.
-    told = record.what != "image" or (attained is not None and not attained.more)
+        add("PSNR", [one.psnr for one in metrics], likeness[0], unit="dB", digits=1, best=most)
+        add("SSIM", [one.ssim for one in metrics], likeness[1], digits=3, best=most)
     poses: dict[str, list[PoseFigures | None]] = {
         "azimuth": [one.pose for one in metrics],
         "held-out azimuth": [one.held_out_pose for one in metrics],
     }
-    for name, read in poses.items() if told else ():
+    for name, read in poses.items() if _has_a_pose(record) else ():
         compared = any(pose is not None and pose.original is not None for pose in read)
         about = ABOUT[name] + "; in brackets the original's" * compared
         add(name, [_azimuths(pose) for pose in read], align="right", about=about)
