@@ -15,9 +15,10 @@ from netinvert.evaluation.save_results import RERUN, Record, Sample, save_run
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.decode import Decode
 from netinvert.experiments.inputs import on_device, preprocessing_of, read_inputs, sources_of
+from netinvert.experiments.runs import run_facts
 from netinvert.inversion.result import Result
 from netinvert.io.images import fit
-from netinvert.io.manifest import Outcome, manifest, versions
+from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
 from netinvert.models.decoder_files import load_decoder
@@ -40,21 +41,19 @@ def run(config: Decode, tell: Tell) -> Outcome:
     inputs = read_inputs(config.input, encoder)
     if inputs.remark is not None:
         raise CodeError(f"{inputs.remark}: use a decoder that was trained for them")
-    sources, sha256, found = inputs.sources, weights_sha256(decoder.module), versions()
+    sources, sha256 = inputs.sources, weights_sha256(decoder.module)
     if Path(config.decoder).is_file():
         sources += sources_of("decoder", [Path(config.decoder)])
-    identity = {
-        "command": config.identity(),
+    known = {
         "inputs": [(source["option"], source["sha256"]) for source in sources],
         "names": inputs.stems,
         "weights": encoder.weights_sha256(),
         "decoder": sha256,
-        "versions": [found["netinvert"], found["torch"]],
     }
     knows = knowledge_of(decoder)
     if knows:
         tell(knows)
-    with RunDir(config.out, identity, config.overwrite) as folder:
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
         began = time.perf_counter()
         with torch.no_grad():
             images = torch.cat([decoder(part) for part in torch.split(inputs.codes, CHUNK)])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
-from netinvert.evaluation.evaluate import judge_of, read_poses
+from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, number
 from netinvert.experiments.codes.subject import mask_overlap
@@ -133,7 +133,7 @@ def decoder_rows(
 
 def _pose_figures(encoder: Encoder, chairs: FreshChairs, images: Tensor) -> dict[str, float]:
     found = {}
-    for name, reader in (("own", encoder), ("judge", judge_of(encoder))):
+    for name, reader in (("own", encoder), ("judge", held_out_estimator(encoder))):
         if reader is not None and read_poses(reader, images[:1]) is not None:
             errors = chairs.pose_errors(reader, images)
             found[f"{name}_median_deg"] = errors.median().item()

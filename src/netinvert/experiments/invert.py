@@ -26,6 +26,7 @@ from netinvert.experiments.inputs import (
     restart_name,
     sources_of,
 )
+from netinvert.experiments.runs import run_facts
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.diversify import prepare_diverse
@@ -35,7 +36,7 @@ from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.units import parse_mask
 from netinvert.io.cells import Cell, Piece
-from netinvert.io.manifest import Outcome, manifest, versions
+from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
 from netinvert.models.decoder_files import load_decoder
@@ -113,18 +114,16 @@ def run(config: Invert, tell: Tell) -> Outcome:
     sources = (*inputs.sources, *sources)
     if config.start is not None:
         sources += sources_of("start", [config.start])
-    found, decoder = versions(), inverter.decoder
-    identity = {
-        "command": config.identity(),
+    decoder = inverter.decoder
+    known = {
         "inputs": [(source["option"], source["sha256"]) for source in sources],
         "names": inputs.stems,
         "weights": encoder.weights_sha256(),
         "decoder": None if decoder is None else weights_sha256(decoder.module),
-        "versions": [found["netinvert"], found["torch"]],
     }
     if inputs.remark is not None:
         tell(f"note: {inputs.remark}")
-    with RunDir(config.out, identity, config.overwrite) as folder:
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
         resumed = folder.resumes
         if resumed:
             tell("resuming the run that was stopped")
@@ -154,7 +153,7 @@ def run(config: Invert, tell: Tell) -> Outcome:
             "prior": inverter.recipe.prior,
             "recipe": describe_recipe(first.recipe, canvas),
             "inputs": sources,
-            "decoder_sha256": identity["decoder"],
+            "decoder_sha256": known["decoder"],
             "threads": torch.get_num_threads(),
             "device": str(encoder.device),
             "resumed": resumed,

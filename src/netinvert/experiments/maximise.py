@@ -30,6 +30,7 @@ from netinvert.experiments.inputs import (
     sources_of,
     unique_stems,
 )
+from netinvert.experiments.runs import run_facts
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.invert import Inversion
@@ -43,7 +44,7 @@ from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import read_code
 from netinvert.io.images import write_png
-from netinvert.io.manifest import Outcome, manifest, versions
+from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.pieces import Unit
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
@@ -182,15 +183,12 @@ def run(config: Asked, tell: Tell) -> Outcome:
     restarts = config.restarts if isinstance(config, Maximise) else 1
     seeds = tuple(range(config.seed, config.seed + restarts))
     canvas = how.prepare(how.goals[0], restarts).canvas(Run(seed=seeds))  # refuses what cannot be done
-    found = versions()
-    identity = {
-        "command": config.identity(),
+    known = {
         "inputs": [(source["option"], source["sha256"]) for source in sources],
         "names": [goal.name for goal in how.goals],
         "weights": encoder.weights_sha256(),
-        "versions": [found["netinvert"], found["torch"]],
     }
-    with RunDir(config.out, identity, config.overwrite) as folder:
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
         if folder.resumes:
             tell("resuming the run that was stopped")
         batches = [Batch(k, seeds) for k in range(len(how.goals))]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
-from netinvert.evaluation.evaluate import judge_of
+from netinvert.evaluation.evaluate import held_out_estimator
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.experiments.commands import Tell
@@ -135,7 +135,7 @@ class LayerProblem:
         pixels = image_figures(images, self.chairs.images)
         own, judged = (
             self.chairs.pose_errors(reader, images).median().item() if reader else None
-            for reader in (self.encoder, judge_of(self.encoder))
+            for reader in (self.encoder, held_out_estimator(self.encoder))
         )
         return MethodFigures(
             layer=self.encoder.layer,

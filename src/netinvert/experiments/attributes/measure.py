@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.evaluate import judge_of
+from netinvert.evaluation.evaluate import held_out_estimator
 from netinvert.evaluation.probes import (
     Standard,
     held_out,
@@ -93,7 +93,7 @@ class AttributeReader:
     @classmethod
     def of(cls, encoder: Encoder, made: Mapping[str, AttributeSeries]) -> AttributeReader:
         """The network's held-out pose estimator, if it has one, or itself."""
-        judge = judge_of(encoder)
+        judge = held_out_estimator(encoder)
         poses = judge if judge is not None else encoder if encoder.network.read_pose else None
         network = encoder.network if judge is None else judge.network
         middle = network.layers[len(network.layers) // 2] if network.layers else encoder.layer
