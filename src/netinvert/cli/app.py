@@ -7,13 +7,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from netinvert.cli import deepvis, demo, layers, networks
-from netinvert.cli.audit import audit
+from netinvert.cli import demo, layers, networks
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
 from netinvert.cli.pose import pose
 from netinvert.cli.scenes import scenes
-from netinvert.cli.sweep import ListsCommand, sweep
 from netinvert.errors import NetinvertError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -67,9 +65,6 @@ def _options(
 
 app.command("layers")(layers.layers)
 app.command("networks")(networks.networks)
-app.command("deepvis")(deepvis.deepvis)
-app.command("sweep", cls=ListsCommand)(sweep)
-app.command("audit")(audit)
 app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")

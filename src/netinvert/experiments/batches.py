@@ -14,7 +14,7 @@ from netinvert.inversion.invert import Inversion
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.result import Result
 from netinvert.io.cells import Cell, Piece
-from netinvert.io.pieces import Compute
+from netinvert.io.pieces import Device, Parallel
 from netinvert.io.workers import Workers
 
 SECONDS_BETWEEN_MEASURES = 2.0
@@ -42,11 +42,10 @@ class Measure:
     of: Callable[[Tensor], Tensor]
 
 
-def workers_of(config: Compute) -> Workers:
+def workers_of(config: Parallel) -> Workers:
     """Who makes the batches."""
-    return Workers(
-        config.workers, config.ray, config.threads, gpus=1.0 if config.device.startswith("cuda") else 0.0
-    )
+    on_gpu = isinstance(config, Device) and config.device.startswith("cuda")
+    return Workers(config.workers, config.ray, config.threads, gpus=1.0 if on_gpu else 0.0)
 
 
 def optimised(ready: Inversion, seeds: tuple[int, ...], piece: Piece, told: Measure) -> Cell:

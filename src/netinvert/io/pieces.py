@@ -183,6 +183,11 @@ class Compute(Device, Processes):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnNetwork(OfNetwork, Seed, Output, Compute):
+    """What every run has that inverts a network's codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unit(Config):
     """What of a layer to look for."""
 
