@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from netinvert.experiments.deepvis_draws import RANGES, Search, drawn, trials
 
 import tiny
 from netinvert import ConfigError, Encoder, Preprocessing
 from netinvert.experiments import deepvis as deepvis_search
 from netinvert.experiments.deepvis import roughness, run
-from netinvert.experiments.deepvis_draws import RANGES, Search, drawn, trials
 from netinvert.inversion.optimizers import ProgressRate
 from netinvert.inversion.presets.yosinski15 import DEEPVIS
 from netinvert.io.files import read_json

@@ -22,14 +22,14 @@ from netinvert.experiments.configs.audit import Audit
 from netinvert.experiments.inversions import (
     PresetChoice,
     Wanted,
+    finish,
     invert_all,
     run_facts,
-    threads_of,
 )
 from netinvert.inversion.codes import code_error
 from netinvert.io.files import save_tensors, write_json
 from netinvert.io.images import fit, write_png
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
@@ -157,17 +157,12 @@ def run_audit(config: Audit, tell: Tell) -> Outcome:
         folder.path("contact-sheet.png").write_bytes(sheet(found).png())
         write_json(folder.path("audit.json"), found.facts())
         entries = {
-            "network": subject.encoder.network.name,
             "code_shape": subject.encoder.code_shape,
-            "weights_sha256": subject.encoder.weights_sha256(),
             "inputs": sources,
             "cpu_seconds": {one.method: round(one.cpu_seconds, 3) for one in found.reconstructions},
-            "threads": threads_of(config),
             **found.facts(),
         }
-        written = manifest(config, entries)
-        folder.commit(written)
-    return Outcome(written, told(found), folder.out)
+        return finish(folder, config, subject.encoder, entries, told(found))
 
 
 def _told(subject: Audited, decoder: Decoder | None) -> dict[str, object]:

@@ -14,7 +14,7 @@ from netinvert.inversion.invert import Inversion
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.result import Result
 from netinvert.io.cells import Cell, Piece
-from netinvert.io.pieces import Device, Parallel
+from netinvert.io.pieces import Device, Processes
 from netinvert.io.workers import Workers
 
 SECONDS_BETWEEN_MEASURES = 2.0
@@ -42,7 +42,7 @@ class Measure:
     of: Callable[[Tensor], Tensor]
 
 
-def workers_of(config: Parallel) -> Workers:
+def workers_of(config: Processes) -> Workers:
     """Who makes the batches."""
     on_gpu = isinstance(config, Device) and config.device.startswith("cuda")
     return Workers(config.workers, config.ray, config.threads, gpus=1.0 if on_gpu else 0.0)

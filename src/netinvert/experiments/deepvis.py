@@ -17,7 +17,7 @@ from netinvert.experiments.batches import workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.deepvis import Deepvis
 from netinvert.experiments.inputs import open_network
-from netinvert.experiments.inversions import run_facts, threads_of
+from netinvert.experiments.inversions import finish, run_facts
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.history import StepInfo
@@ -30,7 +30,7 @@ from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.images import write_png
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.seeds import generators
 from netinvert.io.workers import run_cells
@@ -145,18 +145,14 @@ def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
         page = deepvis_page(config, encoder, found)
         page.save(lambda name, data: folder.path(name).write_bytes(data))
         entries = {
-            "network": encoder.network.name,
             "code_shape": encoder.code_shape,
             "image_size": encoder.size,
-            "weights_sha256": encoder.weights_sha256(),
             "ranges": RANGES,
-            "threads": threads_of(config),
             "results": [_row(tried, config.channel) for tried in found],
         }
-        facts = manifest(config, entries)
-        folder.commit(facts)
-    draws = len(wanted) - sum(one.published for one in wanted)
-    return Outcome(facts, f"{draws} draws and {len(wanted) - draws} published settings", folder.out)
+        draws = len(wanted) - sum(one.published for one in wanted)
+        text = f"{draws} draws and {len(wanted) - draws} published settings"
+        return finish(folder, config, encoder, entries, text)
 
 
 def _encoder(config: Deepvis) -> Encoder:

@@ -24,9 +24,9 @@ from netinvert.experiments.inversions import (
     Inverted,
     Targets,
     Wanted,
+    finish,
     invert_all,
     run_facts,
-    threads_of,
 )
 from netinvert.experiments.look import codes_of, encoders_of
 from netinvert.inversion.objectives import Match
@@ -37,7 +37,7 @@ from netinvert.inversion.schedule import Recipe
 from netinvert.io.assets import photographs
 from netinvert.io.files import write_json
 from netinvert.io.images import fit, read_image
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import list_layers
@@ -219,20 +219,14 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         }
         write_json(folder.path("layers.json"), kept)
         entries = {
-            "network": network.name,
             "names": names,
             "reference": name,
             "inputs": sources,
-            "threads": threads_of(config),
-            "weights_sha256": encoders[0].weights_sha256(),
             "floors": {layer: [asdict(one) for one in some] for layer, some in low.items()},
             "cells": [cell.facts() for cell in cells],
         }
-        written = manifest(config, entries)
-        folder.commit(written)
-    return Outcome(
-        written, f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}", folder.out
-    )
+        text = f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}"
+        return finish(folder, config, encoders[0], entries, text)
 
 
 def values_of(config: StudyLayers) -> tuple[float | None, ...]:

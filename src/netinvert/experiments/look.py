@@ -40,13 +40,13 @@ from netinvert.experiments.inversions import (
     PresetChoice,
     Targets,
     Wanted,
+    finish,
     invert_all,
     run_facts,
-    threads_of,
 )
 from netinvert.inversion.objectives import Match
 from netinvert.io.images import fit, read_image, write_png
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import LayerInfo, list_layers
@@ -106,16 +106,11 @@ def run_look(config: Look, tell: Tell) -> Outcome:
                 layer = re.sub(r"[^\w.=+-]", "_", view.info.name)
                 write_png(image, folder.path(f"images/{name}-{layer}.png"))
         entries = {
-            "network": network.name,
             "names": names,
             "inputs": sources_of("images", paths),
-            "threads": threads_of(config),
-            "weights_sha256": encoders[0].weights_sha256(),
             "layers": [view.facts() for view in views],
         }
-        facts = manifest(config, entries)
-        folder.commit(facts)
-    return Outcome(facts, layer_table(views, short=True).text(), folder.out)
+        return finish(folder, config, encoders[0], entries, layer_table(views, short=True).text())
 
 
 def encoders_of(network: Network, layers: Sequence[str], tell: Tell) -> list[Encoder]:

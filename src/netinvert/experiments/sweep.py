@@ -21,15 +21,15 @@ from netinvert.experiments.inversions import (
     PresetChoice,
     Targets,
     Wanted,
+    finish,
     invert_all,
     run_facts,
-    threads_of,
 )
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
 from netinvert.io.images import write_png
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 
@@ -263,26 +263,21 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
         everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
         entries = {
-            "network": network.name,
             "layers": {encoder.layer: encoder.code_shape for encoder in encoders},
             "recommended": {layer: one and one.setting.options for layer, one in best.items()},
             "recommended_everywhere": everywhere and everywhere[0].options,
             "left_out": list(left_out),
             "inputs": inputs[0].sources,
             "codes": names,
-            "threads": threads_of(config),
-            "weights_sha256": encoders[0].weights_sha256(),
             "trials": [{**one.facts(), "images": files} for one, files in zip(trials, images, strict=True)],
         }
-        facts = manifest(config, entries)
-        folder.commit(facts)
-    lines = [
-        f"{layer}: every setting failed"
-        if one is None
-        else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
-        for layer, one in best.items()
-    ]
-    return Outcome(facts, "\n".join(lines), folder.out)
+        lines = [
+            f"{layer}: every setting failed"
+            if one is None
+            else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
+            for layer, one in best.items()
+        ]
+        return finish(folder, config, encoders[0], entries, "\n".join(lines))
 
 
 def _planned(config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]) -> list[Setting]:

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Device, OfLayer, Output, Parallel, Seed
+from netinvert.io.pieces import Device, OfLayer, Output, Processes, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deepvis(OfLayer, Seed, Output, Parallel, Device):
+class Deepvis(OfLayer, Seed, Output, Processes, Device):
     """Search the regularisers of Yosinski et al. 2015 at random, and leave a page to look through.
 
     Every setting is kept when it is done: a stopped search is resumed by the same command.
