@@ -42,7 +42,6 @@ from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import list_layers
 from netinvert.models.network import Network
-from netinvert.models.suggested import suggested_layers
 
 NONE = "none"
 """The value that stands for no regulariser at all."""
@@ -177,9 +176,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
     choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]
     encoders, targets, reference = [], [], None
-    for encoder in encoders_of(
-        network, config.layers or suggested_layers(network, list_layers(network)), tell
-    ):
+    for encoder in encoders_of(network, config.layers, tell):
         codes = codes_of(encoder, images, config.batch)
         Match(codes)  # refuses codes that cannot be matched
         for choice in choices:

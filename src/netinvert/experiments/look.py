@@ -113,15 +113,15 @@ def run_look(config: Look, tell: Tell) -> Outcome:
         return finish(folder, config, encoders[0], entries, layer_table(views, short=True).text())
 
 
-def encoders_of(network: Network, layers: Sequence[str], tell: Tell) -> list[Encoder]:
-    """Of these layers; those of them that the network does not name itself may be impossible to invert, and
-    are left out then. Raises NetworkError if none is left, LayerError."""
+def encoders_of(network: Network, named: Sequence[str], tell: Tell) -> list[Encoder]:
+    """Of the layers that the user has named, else of those that are worth inverting; of these, what cannot be
+    inverted is left out. Raises LayerError, NetworkError."""
     found = []
-    for layer in layers:
+    for layer in named or suggested_layers(network, list_layers(network)):
         try:
             found.append(Encoder(network, layer))
         except NetworkError as error:
-            if layer in network.layers:
+            if named:
                 raise
             tell(f"left out: {error}")
     if not found:
