@@ -79,9 +79,7 @@ def run_look(config: Look, tell: Tell) -> Outcome:
     images = torch.cat([fit(read_image(path, form.channels), form.size) for path in paths])
     choice = PresetChoice(config.preset, config.prior, None, config.steps)
     encoders, targets = [], []
-    for encoder in encoders_of(
-        network, config.layers or suggested_layers(network, list(infos.values())), tell
-    ):
+    for encoder in encoders_of(network, config.layers, tell):
         codes = codes_of(encoder, images, config.batch)
         Match(codes)  # refuses codes that cannot be matched
         choice.recipe(encoder)
