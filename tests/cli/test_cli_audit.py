@@ -69,6 +69,7 @@ def test_an_audit_leaves_a_page_and_every_figure(cli, codes, originals, net, jud
     assert names == {
         "manifest.json",
         "report.html",
+        "report.md",
         "contact-sheet.png",
         "audit.json",
         "images",

@@ -153,7 +153,8 @@ def run_audit(config: Audit, tell: Tell) -> Outcome:
                 write_png(image, folder.path(f"images/{name}-{one.method}.png"))
             labelled = labels(subject.encoder, found.names)
             save_tensors(folder.path(f"{one.method}.safetensors"), {"image": one.images}, labelled)
-        audit_page(config, found).save(lambda name, data: folder.path(name).write_bytes(data))
+        page = audit_page(config, found)
+        page.save(lambda name, data: folder.path(name).write_bytes(data), ("html", "md"))
         folder.path("contact-sheet.png").write_bytes(sheet(found).png())
         write_json(folder.path("audit.json"), found.facts())
         entries = {
