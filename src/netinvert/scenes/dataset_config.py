@@ -33,8 +33,7 @@ class DatasetConfig(Config):
 
     Every sample follows from these settings and its place in the dataset; splits share no object.
 
-    Raises:
-        ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
+    Raises ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
     """
 
     command: ClassVar[str] = "scenes render"

@@ -57,11 +57,9 @@ def cached(
     What is there already is taken, once it is known to be whole and of this encoder, source and count; what
     is missing or damaged is made, so that a stop costs one block. ``tell`` hears of the progress.
 
-    Raises:
-        OutputError: the folder holds codes of another network, layer or source, or something else; it cannot
-            be written; the disk is too small; or another process is at it.
-        CacheError: the folder holds other images, or codes are not finite.
-        ConfigError: fewer than two images.
+    Raises OutputError: the folder holds codes of another network, layer or source, or something else; it
+    cannot be written; the disk is too small; or another process is at it; CacheError: the folder holds other
+    images, or codes are not finite; ConfigError: fewer than two images.
     """
     if count < 2:
         raise ConfigError(f"a cache of {count} images: give two or more")
@@ -91,8 +89,7 @@ class CachedImages:
     Each epoch shows every image once, in an order that follows from the seed and the epoch; batch ``step``
     is the ``step``-th piece of that row, so all batches of a training should be of one size.
 
-    Raises:
-        CacheError: the cache is not complete, or of other facts.
+    Raises CacheError: the cache is not complete, or of other facts.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any], dtype: torch.dtype) -> None:
