@@ -23,8 +23,7 @@ def random_background(
 
     ``photographs`` (H, W, 3) each give a random square crop.
 
-    Raises:
-        ConfigError: an unknown kind, or no photographs to choose from.
+    Raises ConfigError: an unknown kind, or no photographs to choose from.
     """
     if kind == "mixed":
         kind = str(rng.choice([*KINDS, *(["photographs"] if len(photographs) else [])]))
@@ -39,8 +38,7 @@ def random_background(
 def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
     """The images of a folder, in the order of their names.
 
-    Raises:
-        ConfigError: no such folder, or no image in it.
+    Raises ConfigError: no such folder, or no image in it.
     """
     root = Path(folder)
     paths = sorted(path for path in root.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -105,8 +105,7 @@ def read_pose(
 
     The angles carry no gradient; ``keypoints`` and ``presence`` do.
 
-    Raises:
-        NetworkError: a keypoint is NaN or infinite, or the output is of another network.
+    Raises NetworkError: a keypoint is NaN or infinite, or the output is of another network.
     """
     if "keypoints" not in output or "presence" not in output:
         raise NetworkError(

@@ -26,12 +26,8 @@ CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
 def make_object(category: str, seed: int) -> Object3D:
     """The object of a category and a seed, the same every time.
 
-    Raises:
-        ConfigError: no such category.
-
-    Example:
-        >>> make_object("chairs", 7).parts
-        ('seat', 'back', 'legs', 'arms')
+    Raises ConfigError: no such category. Example:; >>> make_object("chairs", 7).parts; ('seat', 'back',
+    'legs', 'arms').
     """
     if category not in CATEGORIES:
         near = difflib.get_close_matches(category, CATEGORIES, n=1)
@@ -64,9 +60,7 @@ class ObjectSource:
 def object_source(objects: str) -> ObjectSource:
     """The objects of a category, of a mesh file, or of the meshes in a folder in the order of their names.
 
-    Raises:
-        ConfigError: neither a category nor a path.
-        MeshError: a folder without meshes.
+    Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes.
     """
     if objects in CATEGORIES:
         return ObjectSource(objects)

@@ -33,8 +33,7 @@ class DatasetConfig(Config):
 
     Every sample follows from these settings and its place in the dataset; splits share no object.
 
-    Raises:
-        ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
+    Raises ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
     """
 
     command: ClassVar[str] = "scenes render"
@@ -49,8 +48,7 @@ class DatasetConfig(Config):
     size: Annotated[int, Option("Pixels a side.", name="pixels", also=("size",), min=8, max=4096)] = 64
     seed: Annotated[int, Option("Objects, cameras and lights follow from it.", short="s", min=0)] = 0
     protocol: Annotated[
-        str,
-        Option("Random views, or 31 azimuths at elevations of 20 and 30 degrees.", choices=PROTOCOLS),
+        str, Option("Random views, or 31 azimuths at elevations of 20 and 30 degrees.", choices=PROTOCOLS)
     ] = "random"
     elevation: Annotated[tuple[float, float], Option("Lowest and highest, in degrees.", min=-90, max=90)] = (
         -5.0,

@@ -60,8 +60,7 @@ class DatasetStream(IterableDataset[dict[str, Tensor]]):
     of a ``DataLoader`` share the shards. With a seed to ``shuffle`` by, shards and the samples within each
     come in another order in every ``epoch`` (an attribute to set).
 
-    Raises:
-        DatasetError: nothing to read; while iterating, a damaged shard, unless these are to be skipped.
+    Raises DatasetError: nothing to read; while iterating, a damaged shard, unless these are to be skipped.
     """
 
     def __init__(
@@ -87,8 +86,7 @@ class DatasetStream(IterableDataset[dict[str, Tensor]]):
 def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
     """The shards of a split, in order; of the first of SHOWN_FIRST that there is if None.
 
-    Raises:
-        DatasetError: no such folder, or no shard of this split in it.
+    Raises DatasetError: no such folder, or no shard of this split in it.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -106,8 +104,7 @@ def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
 def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
     """The samples of a shard: ``rgba`` or ``rgb``, ``mask``, ``parts`` (uint8 arrays), ``json`` and ``key``.
 
-    Raises:
-        DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
+    Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
     """
     try:
         content = Path(path).read_bytes()
@@ -138,9 +135,8 @@ def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
 def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> Arrays:
     """All samples of a split; shards are compared with the manifest's hashes where there is one.
 
-    Raises:
-        DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
-            skipped.
+    Raises DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
+    skipped.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
     skipped = []
@@ -175,8 +171,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
 def shard_hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of each shard by name, as far as the folder has a manifest.
 
-    Raises:
-        DatasetError: the manifest is damaged.
+    Raises DatasetError: the manifest is damaged.
     """
     manifest = folder / MANIFEST
     content: Any = read_json(manifest) if manifest.exists() else {}

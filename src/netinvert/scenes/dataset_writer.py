@@ -45,11 +45,9 @@ def render_dataset(
     that was stopped in any way is finished by the same call. Shards that are no longer what the manifest
     says are rendered anew. ``workers`` is this process if None; ``progress`` as in ``run_cells``.
 
-    Raises:
-        MissingExtraError: the extra scenes is not installed; told before any work.
-        ConfigError, MeshError: no such objects or background; told before any work.
-        OutputError: the directory holds something else, is being written, or the disk is full.
-        WorkerError: a worker was killed again and again over the same shard.
+    Raises MissingExtraError: the extra scenes is not installed; told before any work; ConfigError, MeshError:
+    no such objects or background; told before any work; OutputError: the directory holds something else, is
+    being written, or the disk is full; WorkerError: a worker was killed again and again over the same shard.
     """
     source = object_source(plan.objects)
     Renderer(source.make(plan.object_seed(0), 0))

@@ -20,8 +20,7 @@ TESTED = "test"
 def export(path: Path, content: PoseFile | DecoderFile) -> Path:
     """Write what was trained (float16) and its card, ``.safetensors`` and ``.md``; gives the first's path.
 
-    Raises:
-        OutputError: a file cannot be written.
+    Raises OutputError: a file cannot be written.
     """
     target = path.with_suffix(SUFFIX)
     if isinstance(content, PoseFile):

@@ -40,8 +40,7 @@ class Checkpoints:
     def load(self) -> tuple[int, float]:
         """Take up the newest whole state: how many steps it has made, in how many seconds.
 
-        Raises:
-            TrainingError: no state is whole, or it is of another training.
+        Raises TrainingError: no state is whole, or it is of another training.
         """
         damage = ""
         for path in (self._last, self._before):
@@ -70,8 +69,7 @@ class Checkpoints:
     def save(self, step: int, seconds: float) -> None:
         """Keep the state after ``step`` steps, and the one that was the last.
 
-        Raises:
-            OutputError: the file cannot be written; the last state is kept.
+        Raises OutputError: the file cannot be written; the last state is kept.
         """
         facts = {"step": step, "seconds": seconds, "identity": self._identity}
         if self._last.exists():

@@ -31,8 +31,7 @@ class TrainingConfig:
     ``rate`` is AdamW's peak; ``average`` is the share that the running average keeps at each step;
     ``precision`` is that of the trained network's own layers.
 
-    Raises:
-        ConfigError: settings that cannot be.
+    Raises ConfigError: settings that cannot be.
     """
 
     samples: int = 500_000

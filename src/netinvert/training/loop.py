@@ -94,10 +94,9 @@ def fit(
     ``batch_at`` makes batches, which have a method ``to(device)``; ``watch`` is called every ``run.every``
     steps. Checkpoints and TensorBoard logs go to the folder.
 
-    Raises:
-        TrainingError: the checkpoint is damaged or of another training, or the loss is not finite.
-        OutputError: the folder cannot be written, or another process trains there.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
+    Raises TrainingError: the checkpoint is damaged or of another training, or the loss is not finite;
+    OutputError: the folder cannot be written, or another process trains there; KeyboardInterrupt: Ctrl-C or
+    SIGTERM, after a checkpoint.
     """
     try:
         run.folder.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,7 @@ def relaunch(devices: int, nodes: int) -> None:
 
     On several machines, MASTER_ADDR, MASTER_PORT and NODE_RANK in the environment say which is which.
 
-    Raises:
-        ConfigError: these are missing, this is a notebook, or torchrun was given another number.
+    Raises ConfigError: these are missing, this is a notebook, or torchrun was given another number.
     """
     if devices * nodes == 1:
         return

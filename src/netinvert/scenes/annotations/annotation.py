@@ -70,11 +70,7 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def numbers(path: Path, texts: list[str], line: int) -> list[float]:
-    """Numbers of a line of text.
-
-    Raises:
-        AnnotationError: something that is no number, or NaN.
-    """
+    """Numbers of a line of text. Raises AnnotationError: something that is no number, or NaN."""
     with reading(path, f"line {line} should hold numbers", ValueError):
         values = [float(text) for text in texts]
     if not all(abs(value) < float("inf") for value in values):
@@ -83,11 +79,7 @@ def numbers(path: Path, texts: list[str], line: int) -> list[float]:
 
 
 def text_of(path: Path) -> str:
-    """A text file.
-
-    Raises:
-        AnnotationError: it cannot be read as text.
-    """
+    """A text file. Raises AnnotationError: it cannot be read as text."""
     with reading(path, "cannot be read as text", OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
 
@@ -95,8 +87,7 @@ def text_of(path: Path) -> str:
 def image_size(path: Path, image: Path, since: str = "") -> tuple[int, int]:
     """Width and height of the ``image`` of the annotations at ``path``; ``since`` says why it is looked at.
 
-    Raises:
-        AnnotationError: it cannot be opened.
+    Raises AnnotationError: it cannot be opened.
     """
     with (
         reading(path, f"{since}the image {image.name} cannot be opened", OSError, UnidentifiedImageError),

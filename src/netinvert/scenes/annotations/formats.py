@@ -52,11 +52,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def format_of(path: Path) -> str:
-    """The format of the annotations in a file or folder.
-
-    Raises:
-        AnnotationError: none is known.
-    """
+    """The format of the annotations in a file or folder. Raises AnnotationError: none is known."""
     if not path.exists():
         raise reject(path, "does not exist")
     for name, each in FORMATS.items():
@@ -68,10 +64,8 @@ def format_of(path: Path) -> str:
 def load_annotations(path: str | Path, kind: str | None = None) -> Annotations:
     """All annotations in a file or folder; ``kind`` is one of FORMATS, told from the files if None.
 
-    Raises:
-        AnnotationError: nothing to read, or a broken file, which is named.
-        ConfigError: an unknown kind.
-        MissingExtraError: the format needs a library that is not installed.
+    Raises AnnotationError: nothing to read, or a broken file, which is named; ConfigError: an unknown kind;
+    MissingExtraError: the format needs a library that is not installed.
     """
     place = Path(path)
     if kind is not None and kind not in FORMATS:

@@ -34,9 +34,7 @@ def read_objectron(path: Path) -> Annotations:
     The box's +y is up and its +z the front. ``image`` is the frame's number in a folder named as the
     annotation; the images are upright, of the sensor's height by its width.
 
-    Raises:
-        AnnotationError: no such file, or not such a message.
-        MissingExtraError: protobuf is not installed.
+    Raises AnnotationError: no such file, or not such a message; MissingExtraError: protobuf is not installed.
     """
     sequence = sequence_message()()
     from google.protobuf.message import DecodeError
@@ -85,11 +83,7 @@ def _annotation(path: Path, frame: Any, annotated: Any, thing: Any) -> Annotatio
 
 @lru_cache(maxsize=1)
 def sequence_message() -> Any:  # noqa: ANN401
-    """The class of the messages in .pbdata files.
-
-    Raises:
-        MissingExtraError: protobuf is not installed.
-    """
+    """The class of the messages in .pbdata files. Raises MissingExtraError: protobuf is not installed."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:

@@ -41,8 +41,7 @@ def read_colmap(path: Path) -> Annotations:
     """The images registered in an images.txt, with the cameras.txt beside it; in the reconstruction's own
     world and scale.
 
-    Raises:
-        AnnotationError: a missing or broken file, or a distorted lens.
+    Raises AnnotationError: a missing or broken file, or a distorted lens.
     """
     lenses = dict(_lenses(path.with_name("cameras.txt")))
     found = []
@@ -104,8 +103,7 @@ def read_nerf(path: Path) -> Annotations:
     Its matrices map camera (x right, y up, z back) to world coordinates. The size comes from w and h, or
     from the images.
 
-    Raises:
-        AnnotationError: not such a file, a distorted lens, or neither sizes nor images.
+    Raises AnnotationError: not such a file, a distorted lens, or neither sizes nor images.
     """
     what = "is no transforms.json, which should hold a list of 'frames'"
     with reading(path, what, ValueError, KeyError, TypeError):

@@ -34,9 +34,8 @@ def read_pascal3d(path: Path) -> Annotations:
     in pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its
     centre at 1, ours at 0.5.
 
-    Raises:
-        AnnotationError: no such file, or no record of PASCAL3D+ in it.
-        MissingExtraError: scipy is not installed.
+    Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError: scipy is not
+    installed.
     """
     record = _record(path)
     objects = np.atleast_1d(getattr(record, "objects", np.array([])))
@@ -121,8 +120,7 @@ def read_render_for_cnn(path: Path, negate_tilt: bool = True) -> Annotation:
     here. Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The
     distance is rounded and the images were cropped, so the camera is not calibrated.
 
-    Raises:
-        AnnotationError: another kind of name, or an image that cannot be opened.
+    Raises AnnotationError: another kind of name, or an image that cannot be opened.
     """
     match = NAME.match(path.name)
     if match is None:
@@ -153,8 +151,7 @@ def read_street_view(path: Path) -> Annotation:
     facade from the front; where it is horizontal ground or sky, -y is south. The field of view is not
     told, so the camera is not calibrated. Images of one target share their ``identity``.
 
-    Raises:
-        AnnotationError: no line "d" of seventeen numbers.
+    Raises AnnotationError: no line "d" of seventeen numbers.
     """
     lines = text_of(path).splitlines()
     place = next((k for k, line in enumerate(lines) if line.split()[:1] == ["d"]), None)

@@ -33,10 +33,7 @@ class Discriminator(nn.Module):
             before = width
         self.convolutions = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.of_code = nn.Sequential(
-            nn.Linear(numbers, HIDDEN),
-            nn.LeakyReLU(SLOPE),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.LeakyReLU(SLOPE),
+            nn.Linear(numbers, HIDDEN), nn.LeakyReLU(SLOPE), nn.Linear(HIDDEN, HIDDEN), nn.LeakyReLU(SLOPE)
         )
         self.classify = nn.Sequential(
             nn.Dropout(0.5),

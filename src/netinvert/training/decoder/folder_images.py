@@ -41,9 +41,7 @@ class FolderImages:
     A file is held out by the hash of its path in the folder, whatever else the folder holds: about one in
     twenty. Where no file falls among those, the one with the smallest hash is held out.
 
-    Raises:
-        ConfigError: other than 1 or 3 channels.
-        ImageError: fewer than two files can be used.
+    Raises ConfigError: other than 1 or 3 channels; ImageError: fewer than two files can be used.
     """
 
     has_masks = False

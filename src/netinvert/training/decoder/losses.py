@@ -51,8 +51,7 @@ class LossChoice:
 
         ``deepsim:relu3`` stands for the three losses of DeePSiM with their published weights.
 
-        Raises:
-            ConfigError: an unknown kind, a weight that is not positive, or features of no layer.
+        Raises ConfigError: an unknown kind, a weight that is not positive, or features of no layer.
         """
         terms: list[LossTerm] = []
         for part in text.split("+"):
@@ -87,8 +86,7 @@ def comparisons(choice: LossChoice, encoder: Encoder) -> dict[str, tuple[float, 
     """The weights and functions of all terms but the adversarial, by name. ``encoder`` is the one whose codes
     are decoded: features of a layer without a network's name are its network's.
 
-    Raises:
-        LayerError, NetworkError, MissingExtraError: of networks to compare features by.
+    Raises LayerError, NetworkError, MissingExtraError: of networks to compare features by.
     """
     found: dict[str, tuple[float, Comparison]] = {}
     for term in choice.terms:

@@ -21,10 +21,8 @@ def open_source(text: str, size: tuple[int, int] | None, encoder: Encoder, seed:
     Images have ``size`` (H, W), by default a dataset's own and the encoder's for photographs, and the
     encoder's channels.
 
-    Raises:
-        ConfigError: no such folder, or channels other than 1 or 3.
-        ImageError: a folder with fewer than two usable images.
-        DatasetError: a dataset that is not complete.
+    Raises ConfigError: no such folder, or channels other than 1 or 3; ImageError: a folder with fewer than
+    two usable images; DatasetError: a dataset that is not complete.
     """
     channels = encoder.preprocessing.channels
     if channels not in (1, 3):

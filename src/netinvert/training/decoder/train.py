@@ -34,10 +34,9 @@ FEW, ENOUGH = 20_000, 100_000
 def train(config: DecoderConfig, encoder: Encoder, source: ImageSource, run: TrainingRun) -> DecoderModel:
     """Train on the images of a source, watching held-out ones; take up what ``run`` left.
 
-    Raises:
-        TrainingError: the loss is not finite, and the last checkpoint is kept; or the checkpoint to go on
-            from is damaged or of another training.
-        OutputError: the folder cannot be written, or another process trains there.
+    Raises TrainingError: the loss is not finite, and the last checkpoint is kept; or the checkpoint to go on
+    from is damaged or of another training; OutputError: the folder cannot be written, or another process
+    trains there.
     """
     processes = run.devices * run.nodes
     part = config.batch // processes
@@ -75,9 +74,8 @@ def new_model(config: DecoderConfig, encoder: Encoder, source: ImageSource) -> D
     """The model before its first step, with the statistics of the codes of a source, or those of
     ``config.start``.
 
-    Raises:
-        NetworkError, CodeError, TrainingError: a decoder to start from that is none, or of other codes or
-            another architecture.
+    Raises NetworkError, CodeError, TrainingError: a decoder to start from that is none, or of other codes or
+    another architecture.
     """
     architecture = Architecture(
         code_shape=encoder.code_shape,

@@ -54,8 +54,7 @@ class TestViews:
 def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
     """Render a plan's views in memory, on random backgrounds (all kinds if the plan names none).
 
-    Raises:
-        MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
+    Raises MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
     """
     kind = "mixed" if plan.background == "none" else plan.background
     images, rotations, symmetries, identities, elevations, parameters = [], [], [], [], [], []
@@ -90,8 +89,7 @@ def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
 def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetConfig:
     """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
-    Raises:
-        ConfigError: the network reads no poses, or takes images that are not square.
+    Raises ConfigError: the network reads no poses, or takes images that are not square.
     """
     if network.read_pose is None:
         raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
