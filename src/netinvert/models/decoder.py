@@ -54,8 +54,7 @@ class Decoder:
     def __call__(self, code: Tensor) -> Tensor:
         """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one.
 
-        Raises CodeError for a code of another shape, or with NaN.
-        """
+        Raises CodeError for a code of another shape, or with NaN."""
         return self._run(code)[:, : self.channels].clamp(0, 1)
 
     def mask(self, code: Tensor) -> Tensor:

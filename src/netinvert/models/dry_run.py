@@ -21,8 +21,7 @@ class Trace:
     """The cut as a dry run found it: ``stride`` in pixels, ``depth`` as a share of the leaf modules.
 
     ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
-    not before.
-    """
+    not before."""
 
     layer: LayerName
     stride: int

@@ -30,11 +30,11 @@ S = TypeVar("S", default=Shape)
 class Encoder(Generic[C, S]):
     """Maps images (N, C, H, W) in [0, 1] to the codes of one layer, or of several by one forward pass.
 
-    Works on a private, frozen copy: the network it is given is never changed, hooked or run in part.
-    Nothing behind the layer runs. ``layer`` is a dotted module name, ``input`` or ``output``; ``name:k``
-    takes the k-th call of a module that runs several times, ``name[k]`` an item of a tuple or dict. With
-    ``layers`` in its place, codes and ``code_shape`` are dicts by these names; ``trace``, ``stride`` and
-    ``depth`` are then of the layer that runs last.
+    Works on a private, frozen copy: the network it is given is never changed, hooked or run in part. Nothing
+    behind the layer runs. ``layer`` is a dotted module name, ``input`` or ``output``; ``name:k`` takes the
+    k-th call of a module that runs several times, ``name[k]`` an item of a tuple or dict. With ``layers`` in
+    its place, codes and ``code_shape`` are dicts by these names; ``trace``, ``stride`` and ``depth`` are then
+    of the layer that runs last.
 
     Images of another size than ``size`` (by default the preprocessing's) are scaled and cropped. The copy is
     rewritten so that gradients come faster (BatchNorm folded, ReLUs fused) where the codes stay the same;

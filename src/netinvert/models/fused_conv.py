@@ -2,8 +2,7 @@
 
 Only the gradient of the image is ever wanted, never that of the weights. So the ReLU can be done in place, a
 1 x 1 convolution is one product of matrices, and the gradient of a convolution is a transposed one, for which
-torch has quicker code than for its own backward pass. Function and gradient stay the same.
-"""
+torch has quicker code than for its own backward pass. Function and gradient stay the same."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ class Preprocessing:
     @classmethod
     def of(cls, source: Any) -> Preprocessing:  # noqa: ANN401  (of torchvision, timm or a file)
         """The preprocessing that another library's object tells: the ``transforms()`` of torchvision's
-        weights or a ``Compose`` of transforms, timm's ``pretrained_cfg``; or facts as ``to_json`` gives
-        them, or the path of a JSON file of those.
+        weights or a ``Compose`` of transforms, timm's ``pretrained_cfg``; or facts as ``to_json`` gives them,
+        or the path of a JSON file of those.
 
         Raises ConfigError for anything else, FileError for no JSON file.
 
@@ -187,8 +187,7 @@ def as_network(
 ) -> Network:
     """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network.
 
-    Raises NetworkError for something else, or for a module without preprocessing.
-    """
+    Raises NetworkError for something else, or for a module without preprocessing."""
     if isinstance(made, Network):
         return made if preprocessing is None else replace(made, preprocessing=preprocessing)
     if not isinstance(made, nn.Module):

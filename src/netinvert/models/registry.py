@@ -36,8 +36,7 @@ class NetworkCard:
 
     ``layers`` are suggestions, early to late; ``extra`` is the extra of netinvert that it needs, if any, and
     ``packages`` are those that have to be importable. A family's card has the ``name`` ``prefix:WHAT`` and
-    neither size nor layers.
-    """
+    neither size nor layers."""
 
     name: str
     task: str
@@ -113,11 +112,8 @@ def load_network(
 
     ``weights`` is a ``.safetensors`` or ``.pt`` file, or ``"random"`` (the same random numbers each time);
     without it, the network's own. ``preprocessing`` is for networks that do not say how they want their
-    images, and replaces that of those that do.
-
-    Raises:
-        MissingExtraError: the network needs an optional package.
-        NetworkError: no such network, it cannot be loaded, or nothing says how it wants its images.
+    images, and replaces that of those that do. Raises MissingExtraError: the network needs an optional
+    package; NetworkError: no such network, it cannot be loaded, or nothing says how it wants its images.
 
     >>> load_network("posenet").preprocessing.size
     (64, 64)

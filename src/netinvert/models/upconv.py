@@ -50,8 +50,8 @@ WIDTHS = {"small": SMALL, "paper": PAPER}
 @dataclass(frozen=True)
 class Architecture:
     """What decoder to build: for codes (``*code_shape``), images (``channels``, *``size``), and a mask if
-    wished. A code of one number after the other is a vector, one of three dimensions a feature map (C, H,
-    W) unless it has one place only, one of two a row of tokens (T, D)."""
+    wished. A code of one number after the other is a vector, one of three dimensions a feature map (C, H, W)
+    unless it has one place only, one of two a row of tokens (T, D)."""
 
     code_shape: tuple[int, ...]
     size: tuple[int, int]
@@ -108,8 +108,7 @@ class Architecture:
 def as_features(code: Tensor, architecture: Architecture) -> Tensor:
     """Codes (N, *code_shape) as vectors (N, F) or maps (N, F, h, w).
 
-    Tokens that stand before the grid (a class token) become channels of every place.
-    """
+    Tokens that stand before the grid (a class token) become channels of every place."""
     grid = architecture.grid
     if grid is None:
         return code.flatten(1)
@@ -147,8 +146,7 @@ class UpConvolution(nn.Module):
     """Each pixel four times, then a 3×3 convolution: no checkerboards (Odena et al. 2016).
 
     Computed as the transposed convolution 4×4 of stride 2 that it equals, which needs 16 products where the
-    other way needs 36.
-    """
+    other way needs 36."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

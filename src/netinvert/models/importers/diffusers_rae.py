@@ -1,9 +1,8 @@
-"""Representation autoencoders of diffusers (Zheng et al. 2025) as networks: ``diffusers:`` and a folder, or
-a name on the hub.
+"""Representation autoencoders of diffusers (Zheng et al. 2025) as networks: ``diffusers:`` and a folder, or a
+name on the hub.
 
 An ``AutoencoderRAE`` holds a frozen encoder (DINOv2 with registers, MAE or SigLIP2) and a ViT that turns its
-patch tokens back into an image. Here is the encoder's half; ``rae_decoder`` has the other.
-"""
+patch tokens back into an image. Here is the encoder's half; ``rae_decoder`` has the other."""
 
 from __future__ import annotations
 
@@ -34,8 +33,7 @@ class RaeEncoder(nn.Module):
     ``reshape_to_2d``.
 
     Patch tokens behind the last normalisation (without its scale and shift), less the autoencoder's mean of
-    them and over its deviation; neither class nor register tokens.
-    """
+    them and over its deviation; neither class nor register tokens."""
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401  (diffusers is optional)
         super().__init__()
@@ -51,12 +49,8 @@ class RaeEncoder(nn.Module):
 
 def load_diffusers(name: str, weights: str | None = None) -> Network:
     """The encoder of an AutoencoderRAE. Its layer ``output`` has the codes that ``load_decoder`` of the same
-    name decodes.
-
-    Raises:
-        MissingExtraError: diffusers or transformers is not installed, or too old.
-        NetworkError: nothing there, another kind of model, damaged weights; or ``weights`` are given.
-    """
+    name decodes. Raises MissingExtraError: diffusers or transformers is not installed, or too old;
+    NetworkError: nothing there, another kind of model, damaged weights; or ``weights`` are given."""
     if weights is not None:
         raise NetworkError(
             f"diffusers:{name} brings its weights, which its decoder has learned: leave weights out, or "
@@ -83,11 +77,8 @@ def network_of(model: Any, name: str) -> Network:  # noqa: ANN401
 
 
 def load_rae(name: str) -> Any:  # noqa: ANN401
-    """The whole AutoencoderRAE of a folder or of a name on the hub, as float32 in eval mode.
-
-    Raises:
-        MissingExtraError, NetworkError: as ``load_diffusers``.
-    """
+    """The whole AutoencoderRAE of a folder or of a name on the hub, as float32 in eval mode. Raises
+    MissingExtraError, NetworkError: as ``load_diffusers``."""
     factory, logs = _factory(name)
     with quiet(logs[0]), quiet(logs[1]):
         config = _had(name, "configuration", lambda: factory.load_config(name))

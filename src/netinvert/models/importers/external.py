@@ -21,12 +21,9 @@ SIZE = 224
 
 
 def load_torchvision(name: str, weights: str | None = None) -> Network:
-    """``NAME`` or ``NAME@WEIGHTS`` of torchvision, with the preprocessing that those weights ask for.
-
-    Raises:
-        MissingExtraError: torchvision is not installed.
-        NetworkError: unknown names, or the weights cannot be had.
-    """
+    """``NAME`` or ``NAME@WEIGHTS`` of torchvision, with the preprocessing that those weights ask for. Raises
+    MissingExtraError: torchvision is not installed; NetworkError: unknown names, or the weights cannot be
+    had."""
     try:
         from torchvision import models
     except ImportError as error:
@@ -70,12 +67,8 @@ def _torchvision_preprocessing(entry: Any) -> Preprocessing:  # noqa: ANN401  (t
 
 
 def load_timm(name: str, weights: str | None = None) -> Network:
-    """``NAME`` or ``NAME.TAG`` of timm, with the preprocessing of its ``pretrained_cfg``.
-
-    Raises:
-        MissingExtraError: timm is not installed.
-        NetworkError: unknown names, or the weights cannot be had.
-    """
+    """``NAME`` or ``NAME.TAG`` of timm, with the preprocessing of its ``pretrained_cfg``. Raises
+    MissingExtraError: timm is not installed; NetworkError: unknown names, or the weights cannot be had."""
     try:
         import timm
     except ImportError as error:
@@ -119,11 +112,8 @@ def _with_weights(
 
 def load_factory(name: str, weights: str | None = None) -> Network | nn.Module:
     """What ``package.module:factory`` or ``path/file.py:factory`` makes; this runs the code it names. Modules
-    are looked for in the current folder too.
-
-    Raises:
-        NetworkError: nothing to import there, the factory fails, or it gives something else.
-    """
+    are looked for in the current folder too. Raises NetworkError: nothing to import there, the factory fails,
+    or it gives something else."""
     where, separator, attribute = name.rpartition(":")
     if not separator or not where or not attribute:
         raise NetworkError(f"module:{name} names no factory: write module:package.module:factory")
@@ -136,11 +126,8 @@ def load_factory(name: str, weights: str | None = None) -> Network | nn.Module:
 
 def call_factory(factory: Callable[[], object], name: str, weights: str | None) -> Network | nn.Module:
     """The ``nn.Module`` (as it is, also in training mode) or ``Network`` that a function without arguments
-    gives, with weights from a file if one is given.
-
-    Raises:
-        NetworkError: the function fails or gives something else, or the weights do not fit.
-    """
+    gives, with weights from a file if one is given. Raises NetworkError: the function fails or gives
+    something else, or the weights do not fit."""
     if weights == "random":
         raise NetworkError(
             f"the factory {name} makes its own weights: leave weights out, or let the factory draw them"

@@ -26,11 +26,8 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
 
     Of models of images and text (CLIP, SigLIP) the part that sees. Preprocessing is that of
     ``preprocessor_config.json``; without one, the configuration's size and ImageNet's mean and deviation.
-
-    Raises:
-        MissingExtraError: transformers is not installed.
-        NetworkError: nothing there, not a model of images, or the weights cannot be had or do not fit.
-    """
+    Raises MissingExtraError: transformers is not installed; NetworkError: nothing there, not a model of
+    images, or the weights cannot be had or do not fit."""
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:

@@ -57,13 +57,9 @@ DEFAULT_SIZE = (224, 224)
 
 
 def load_onnx(path: str, weights: str | None = None) -> Network:
-    """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``), or
-    images in [0, 1] as they are.
-
-    Raises:
-        MissingExtraError: onnx or onnx2torch is not installed.
-        NetworkError: the file is damaged, or has operators that onnx2torch cannot convert.
-    """
+    """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``), or images
+    in [0, 1] as they are. Raises MissingExtraError: onnx or onnx2torch is not installed; NetworkError: the
+    file is damaged, or has operators that onnx2torch cannot convert."""
     if weights == "random":
         raise NetworkError("an .onnx file brings its own weights: leave weights out")
     model = _read(Path(path))

@@ -260,8 +260,7 @@ class TFLiteModule(nn.Module):
     """The operators of a file in their order, each a submodule (``conv_0``, ``depthwise_0``, ``add_0``, …).
 
     Image (N, C, H, W) to the file's output, or to a dict of outputs by name if it has several. Layers are
-    NCHW; outputs have the file's order of axes (NHWC), with any batch size.
-    """
+    NCHW; outputs have the file's order of axes (NHWC), with any batch size."""
 
     def __init__(self, file: TFLiteFile) -> None:
         """Every operator of ``file`` has to have a builder."""
@@ -294,12 +293,9 @@ class TFLiteModule(nn.Module):
 
 
 def tflite_module(path: str | Path) -> tuple[TFLiteModule, tuple[int, int, int]]:
-    """The module of a file and its input's (channels, height, width).
-
-    Raises:
-        MissingExtraError: the package ``tflite`` is not installed.
-        NetworkError: not a usable file: damaged, quantised, or with operators unknown here.
-    """
+    """The module of a file and its input's (channels, height, width). Raises MissingExtraError: the package
+    ``tflite`` is not installed; NetworkError: not a usable file: damaged, quantised, or with operators
+    unknown here."""
     file = read_tflite(path)
     missing = unsupported(file)
     if missing:
@@ -333,13 +329,9 @@ def tflite_module(path: str | Path) -> tuple[TFLiteModule, tuple[int, int, int]]
 
 
 def load_tflite(path: str, weights: str | None = None) -> Network:
-    """The network in a .tflite file, with the preprocessing of a JSON file beside it (``sidecar``), or
-    images in [0, 1] as they are.
-
-    Raises:
-        MissingExtraError: the package ``tflite`` is not installed.
-        NetworkError: the file or the weights cannot be used.
-    """
+    """The network in a .tflite file, with the preprocessing of a JSON file beside it (``sidecar``), or images
+    in [0, 1] as they are. Raises MissingExtraError: the package ``tflite`` is not installed; NetworkError:
+    the file or the weights cannot be used."""
     if weights == "random":
         raise NetworkError("a .tflite file brings its own weights: leave weights out")
     module, (channels, height, width) = tflite_module(path)

@@ -69,12 +69,8 @@ class TFLiteFile:
 
 
 def read_tflite(path: str | Path) -> TFLiteFile:
-    """Read a .tflite file.
-
-    Raises:
-        MissingExtraError: the package ``tflite`` is not installed.
-        NetworkError: no such file, not a .tflite file, or a damaged one.
-    """
+    """Read a .tflite file. Raises MissingExtraError: the package ``tflite`` is not installed; NetworkError:
+    no such file, not a .tflite file, or a damaged one."""
     try:
         import tflite
     except ImportError as error:

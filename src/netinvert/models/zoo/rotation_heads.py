@@ -61,9 +61,8 @@ class SixD:
 class Bins:
     """24 bins of azimuth with an offset in each; elevation and in-plane rotation as one number each.
 
-    Outputs: 24 logits; 24 offsets from the bins' centres, in bins; elevation and in-plane rotation in
-    units of 30 degrees. After the mixed heads of Mousavian et al. 2017 and Mahendran et al. 2018.
-    """
+    Outputs: 24 logits; 24 offsets from the bins' centres, in bins; elevation and in-plane rotation in units
+    of 30 degrees. After the mixed heads of Mousavian et al. 2017 and Mahendran et al. 2018."""
 
     name, count, outputs = "bins", 24, 50
     width = 360 / 24
@@ -93,22 +92,14 @@ HEADS = {head.name: head for head in (SixD(), Bins())}
 
 
 def rotation_head(name: str) -> RotationHead:
-    """A head by name: "6d" or "bins".
-
-    Raises:
-        ConfigError: no such head.
-    """
+    """A head by name: "6d" or "bins". Raises ConfigError: no such head."""
     if name not in HEADS:
         raise ConfigError(f"no rotation head {name!r}: there are {', '.join(HEADS)}")
     return HEADS[name]
 
 
 def head_of(outputs: int) -> RotationHead:
-    """The head that takes so many outputs.
-
-    Raises:
-        ConfigError: no head does.
-    """
+    """The head that takes so many outputs. Raises ConfigError: no head does."""
     for head in HEADS.values():
         if head.outputs == outputs:
             return head
@@ -118,8 +109,7 @@ def head_of(outputs: int) -> RotationHead:
 def rotation_loss(head: RotationHead, output: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
     """The head's error (N,), for symmetric objects the least over all poses that look the same.
 
-    ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn.
-    """
+    ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn."""
     error = head.error(output, rotation)
     for turns in set(symmetry.tolist()):
         if turns == 1:
