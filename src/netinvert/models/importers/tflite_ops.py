@@ -22,7 +22,11 @@ FUSED: Mapping[int, Callable[[], nn.Module]] = {
     3: nn.ReLU6,
     4: nn.Tanh,
 }
-ARITHMETIC = {"ADD": torch.add, "SUB": torch.sub, "MUL": torch.mul}
+ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ADD": torch.add,
+    "SUB": torch.sub,
+    "MUL": torch.mul,
+}
 
 
 @dataclass
@@ -329,8 +333,8 @@ def _slice(operator: Operator) -> nn.Module:
 def _resize(operator: Operator) -> nn.Module:
     size, aligned = operator.shape[1:3], bool(operator.option("AlignCorners"))
     if aligned or operator.option("HalfPixelCenters"):
-        return Plain(lambda values: F.interpolate(*values, size, mode="bilinear", align_corners=aligned))
-    return Plain(lambda values: _stretched(_stretched(*values, 2, size[0]), 3, size[1]))
+        return Plain(lambda values: F.interpolate(values[0], size, mode="bilinear", align_corners=aligned))
+    return Plain(lambda values: _stretched(_stretched(values[0], 2, size[0]), 3, size[1]))
 
 
 def _stretched(features: Tensor, axis: int, size: int) -> Tensor:

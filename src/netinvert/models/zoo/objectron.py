@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.weights import apply_weights, built, shipped
-from netinvert.models.zoo.blocks import BlockShape, Family, GlobalPool, InvertedResidual
+from netinvert.models.zoo.blocks import Family, GlobalPool, InvertedResidual
 from netinvert.scenes.boxes import read_pose
 
 OBJECTS = ("chair", "camera", "cup", "sneakers")
@@ -44,11 +44,10 @@ class Objectron(nn.Module):
     and that of z fastest; in the box, +y is up and +z is the front."""
 
     def __init__(self) -> None:
-        """Random weights; ``load_objectron`` gives the trained ones."""
         super().__init__()
         family = Family(padding="same")
         self.stem = family.unit((3, 24), 3, stride=2)
-        self.blocks = nn.Sequential(*(InvertedResidual(family, BlockShape(*row)) for row in BLOCKS))
+        self.blocks = nn.Sequential(*(InvertedResidual(family, shape) for shape in BLOCKS))
         # A block that lost its projection: the pooled features are non-negative.
         self.head = nn.Sequential(family.unit((192, 1152), 1), family.depthwise(1152, 3, 1))
         self.pool = GlobalPool()
@@ -70,12 +69,5 @@ def load_objectron(name: str, weights: str | None = None) -> Network:
             apply_weights(module, str(path))
     else:
         apply_weights(module, weights)
-    return Network(
-        name=name,
-        module=module.eval(),
-        preprocessing=Preprocessing(size=(224, 224)),
-        licence=LICENCE,
-        source=SOURCE,
-        layers=LAYERS,
-        read_pose=read_pose,
-    )
+    form = Preprocessing((224, 224))
+    return Network(name, module.eval(), form, LICENCE, SOURCE, LAYERS, read_pose=read_pose)
