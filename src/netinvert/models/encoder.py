@@ -141,21 +141,10 @@ class Encoder(Generic[C, S]):
         return self._as_codes(checked)
 
     def _check_one(self, layer: str, code: Tensor, shape: Shape) -> Tensor:
-        if tuple(code.shape) == shape:
-            code = code[None]
-        if tuple(code.shape[1:]) != shape or code.ndim != len(shape) + 1:
-            raise CodeError(
-                f"layer '{layer}' of {self.network.name} has codes of shape {shape} "
-                f"(or (N, {', '.join(map(str, shape))})), got {tuple(code.shape)}"
-            )
-        if code.shape[0] == 0:
-            raise CodeError("there is no code: the first dimension is empty")
         if code.is_meta:
             raise CodeError("the code is on meta, without values; compute or load it")
-        code = code.detach().to(self.device, self.dtype)
-        if not bool(torch.isfinite(code).all()):
-            raise CodeError("the code holds NaN or infinite values; compute or load it again")
-        return code
+        code = as_batch(code, shape, f"layer '{layer}' of {self.network.name} has codes of shape").detach()
+        return finite(code.to(self.device, self.dtype))
 
     def _as_codes(self, codes: Sequence[Tensor]) -> C:
         return cast(C, dict(zip(self.layers, codes, strict=True)) if self.several else codes[0])
@@ -271,6 +260,23 @@ def _named(layer: str | None, layers: Sequence[str] | None) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names):
         raise LayerError(f"layers are named once each, and one at least; got {', '.join(names) or 'none'}")
     return names
+
+
+def as_batch(code: Tensor, shape: Shape, what: str) -> Tensor:
+    """Codes (N, *shape), or (*shape), as (N, *shape). Raises CodeError, of ``what``."""
+    if tuple(code.shape) == shape:
+        code = code[None]
+    if tuple(code.shape[1:]) != shape or code.ndim != len(shape) + 1 or not len(code):
+        many = f"(N, {', '.join(map(str, shape))})"
+        raise CodeError(f"{what} {shape} or {many}; got {tuple(code.shape)}")
+    return code
+
+
+def finite(code: Tensor) -> Tensor:
+    """The code itself. Raises CodeError."""
+    if not bool(torch.isfinite(code).all()):
+        raise CodeError(f"the code holds NaN or infinite values as {code.dtype}; compute or load it again")
+    return code
 
 
 def _refuse(wrong: bool, message: str) -> None:

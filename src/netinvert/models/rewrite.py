@@ -71,6 +71,8 @@ def fold_batchnorm(cut: LayerCut, x: Tensor) -> None:
     )
     for conv, norm, *_ in found.pairs:
         if found.runs[conv] == found.runs[norm] == 1:
+            assert isinstance(conv, Convolution)
+            assert isinstance(norm, _BatchNorm)
             put(cut.module, names[conv], fuse_conv_bn_eval(conv, norm))
             put(cut.module, names[norm], nn.Identity())
 
