@@ -13,7 +13,7 @@ from netinvert.models.zoo import posenet
 from netinvert.models.zoo.pose_files import PoseFile, read_pose_network, save_pose_network
 from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.models.zoo.posenet import LAYERS, PoseNet
-from netinvert.models.zoo.rotation_heads import HEADS, head_of, rotation_head, rotation_loss
+from netinvert.models.zoo.rotation_heads import HEADS, rotation_head, rotation_loss
 from netinvert.models.zoo.siamese_head import SiameseHead, relative_loss, relative_rotation, rotation_of
 from netinvert.scenes.rotations import (
     angles_from_rotation,
@@ -133,13 +133,10 @@ def test_gradients_are_finite_at_a_perfect_answer(head):
     assert torch.isfinite(output.grad).all()
 
 
-def test_heads_are_found_by_name_and_by_size():
-    assert head_of(6) is rotation_head("6d")
-    assert head_of(50) is rotation_head("bins")
+def test_heads_are_found_by_name():
+    assert rotation_head("6d").outputs == 6
     with pytest.raises(ConfigError, match="there are 6d, bins"):
         rotation_head("euler")
-    with pytest.raises(ConfigError, match="7 outputs"):
-        head_of(7)
 
 
 # -- pairs ---------------------------------------------------------------------------------------------

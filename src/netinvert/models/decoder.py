@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import CodeError, NetworkError
-from netinvert.models.encoder import Encoder
+from netinvert.models.encoder import Encoder, as_batch, finite
 from netinvert.models.registry import load_network
 
 
@@ -41,10 +41,8 @@ class Decoder:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        codes, images = (
-            ", ".join(map(str, self.code_shape)),
-            f"(N, {self.channels}, {self.size[0]}, {self.size[1]})",
-        )
+        codes = ", ".join(map(str, self.code_shape))
+        images = f"(N, {self.channels}, {self.size[0]}, {self.size[1]})"
         where = f"{self.layer} of {self.network}"
         return f"<Decoder {self.name} of {where}: codes (N, {codes}) to images {images}, on {self.device}>"
 
@@ -54,8 +52,7 @@ class Decoder:
     def __call__(self, code: Tensor) -> Tensor:
         """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one.
 
-        Raises CodeError for a code of another shape, or with NaN.
-        """
+        Raises CodeError for a code of another shape, or with NaN."""
         return self._run(code)[:, : self.channels].clamp(0, 1)
 
     def mask(self, code: Tensor) -> Tensor:
@@ -66,28 +63,19 @@ class Decoder:
 
     def check_code(self, code: Tensor) -> Tensor:
         """The code as (N, *code_shape) on the decoder's device, or a CodeError that says what is wrong."""
-        if tuple(code.shape) == self.code_shape:
-            code = code[None]
-        if tuple(code.shape[1:]) != self.code_shape or code.ndim != len(self.code_shape) + 1 or not len(code):
-            raise CodeError(
-                f"{self.name} decodes codes of layer '{self.layer}' of {self.network}, which have the shape "
-                f"{self.code_shape} or (N, {', '.join(map(str, self.code_shape))}); got {tuple(code.shape)}"
-            )
+        what = f"{self.name} decodes codes of layer '{self.layer}' of {self.network}, which have the shape"
+        code = as_batch(code, self.code_shape, what)
         if not code.is_floating_point():
             raise CodeError(f"a code holds floating-point numbers, not {code.dtype}: use code.float()")
-        code = code.to(self.device, torch.float32)
-        if not bool(torch.isfinite(code).all()):
-            raise CodeError("the code holds NaN or infinite values as float32; compute or load it again")
-        return code
+        return finite(code.to(self.device, torch.float32))
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raises CodeError unless the encoder's codes are what this decoder learned."""
-        theirs = (encoder.network.name, encoder.layer, encoder.code_shape)
-        if theirs != (self.network, self.layer, self.code_shape):
+        own = f"layer '{self.layer}' of {self.network}, codes {self.code_shape}"
+        theirs = f"layer '{encoder.layer}' of {encoder.network.name}, codes {encoder.code_shape}"
+        if own != theirs:
             raise CodeError(
-                f"{self.name} belongs to layer '{self.layer}' of {self.network}, codes {self.code_shape}; "
-                f"got layer '{encoder.layer}' of {encoder.network.name}, codes {encoder.code_shape}. "
-                "Train one for that with netinvert decoder train"
+                f"{self.name} belongs to {own}; got {theirs}. Train one for that with netinvert decoder train"
             )
         if self.network_sha256 and encoder.weights_sha256() != self.network_sha256:
             raise CodeError(

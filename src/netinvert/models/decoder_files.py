@@ -68,10 +68,7 @@ def as_stored(value: Tensor) -> Tensor:
 
 def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> None:
     """Write a decoder as safetensors, atomically; ``half`` stores all but biases and statistics in float16.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    Raises OutputError: the file cannot be written."""
     parts: dict[str, Mapping[str, Tensor]] = {
         "": content.module.state_dict(),
         ALONG: content.encoder_state or {},
@@ -95,11 +92,8 @@ def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> 
 
 
 def read_decoder(path: str | Path) -> DecoderFile:
-    """Read what ``save_decoder`` wrote, as float32 in eval mode.
-
-    Raises:
-        NetworkError: no such file, one cut short, of another version, or that holds something else.
-    """
+    """Read what ``save_decoder`` wrote, as float32 in eval mode. Raises NetworkError: no such file, one cut
+    short, of another version, or that holds something else."""
     (along, state), metadata = load_parts(path, ALONG, "")
     if metadata.get("format") != FORMAT:
         raise NetworkError(
@@ -124,11 +118,8 @@ def read_decoder(path: str | Path) -> DecoderFile:
 
 def load_decoder(name: str | Path) -> Decoder:
     """A decoder by name: one of SHIPPED, a file of ``netinvert decoder train``, or
-    ``diffusers:NAME_OR_FOLDER``.
-
-    Raises:
-        MissingExtraError: the decoder needs an optional package.
-        NetworkError: no such decoder, or it cannot be loaded.
+    ``diffusers:NAME_OR_FOLDER``. Raises MissingExtraError: the decoder needs an optional package;
+    NetworkError: no such decoder, or it cannot be loaded.
 
     >>> load_decoder("posenet-fc6")
     <Decoder posenet-fc6 of relu6 of posenet: codes (N, 512) to images (N, 3, 64, 64), on cpu>
@@ -154,11 +145,8 @@ def decoder_file(name: str | Path) -> DecoderFile:
 
 
 def load_autoencoder(path: str | Path) -> tuple[Encoder, Decoder]:
-    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``.
-
-    Raises:
-        NetworkError: no such file, or one without an encoder.
-    """
+    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``. Raises
+    NetworkError: no such file, or one without an encoder."""
     content = read_decoder(path)
     if content.encoder_state is None:
         raise NetworkError(f"{path} holds a decoder without an encoder: train it with --autoencoder")

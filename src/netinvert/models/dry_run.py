@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netinvert.errors import LayerError, NetworkError
-from netinvert.models.layer_output import LayerName
+from netinvert.models.layer_output import LayerCut, LayerName
 
 Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 
@@ -21,8 +22,7 @@ class Trace:
     """The cut as a dry run found it: ``stride`` in pixels, ``depth`` as a share of the leaf modules.
 
     ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
-    not before.
-    """
+    not before."""
 
     layer: LayerName
     stride: int
@@ -49,6 +49,48 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@dataclass
+class Followers:
+    """What a dry run up to a cut found: how often each module ran, the ``makers`` that did, and the ``pairs``
+    of one and a module that takes its output, with that module's own output and its version."""
+
+    runs: Counter[nn.Module] = field(default_factory=Counter)
+    makers: set[nn.Module] = field(default_factory=set)
+    pairs: list[tuple[nn.Module, nn.Module, Any, int]] = field(default_factory=list)
+
+
+def followers(
+    cut: LayerCut,
+    x: Tensor,
+    makes: Callable[[nn.Module], bool],
+    takes: Callable[[nn.Module], bool],
+    through: type[nn.Module] | None = None,
+) -> Followers:
+    """Which modules that ``takes`` accepts take what those that ``makes`` accepts make, also ``through`` one
+    of a type. An output that is a code itself is taken by none."""
+    found = Followers()
+    made_by: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is kept, so that its id stays its own
+    codes: set[int] = set()
+
+    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        found.runs[part] += 1
+        made = None if first is None or id(first) in codes else made_by.get(id(first))
+        if isinstance(output, Tensor):
+            if makes(part):
+                made_by[id(output)] = (part, output)
+                found.makers.add(part)
+            elif made is not None and type(part) is through:
+                made_by[id(output)] = (made[0], output)
+            elif made is not None and takes(part):
+                found.pairs.append((made[0], part, output, output._version))
+        if part in cut.targets:
+            codes.add(id(output))
+
+    with observed(cut.module, observe):
+        cut.outputs(x)
+    return found
 
 
 def is_map(output: Tensor, image: Tensor) -> bool:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Generic, cast, overload
+from typing import Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,11 @@ S = TypeVar("S", default=Shape)
 class Encoder(Generic[C, S]):
     """Maps images (N, C, H, W) in [0, 1] to the codes of one layer, or of several by one forward pass.
 
-    Works on a private, frozen copy: the network it is given is never changed, hooked or run in part.
-    Nothing behind the layer runs. ``layer`` is a dotted module name, ``input`` or ``output``; ``name:k``
-    takes the k-th call of a module that runs several times, ``name[k]`` an item of a tuple or dict. With
-    ``layers`` in its place, codes and ``code_shape`` are dicts by these names; ``trace``, ``stride`` and
-    ``depth`` are then of the layer that runs last.
+    Works on a private, frozen copy: the network it is given is never changed, hooked or run in part. Nothing
+    behind the layer runs. ``layer`` is a dotted module name, ``input`` or ``output``; ``name:k`` takes the
+    k-th call of a module that runs several times, ``name[k]`` an item of a tuple or dict. With ``layers`` in
+    its place, codes and ``code_shape`` are dicts by these names (for a type checker, an ``Encoder[dict[str,
+    Tensor], dict[str, Shape]]``); ``trace``, ``stride`` and ``depth`` are then of the layer that runs last.
 
     Images of another size than ``size`` (by default the preprocessing's) are scaled and cropped. The copy is
     rewritten so that gradients come faster (BatchNorm folded, ReLUs fused) where the codes stay the same;
@@ -53,29 +53,6 @@ class Encoder(Generic[C, S]):
     >>> Encoder(network, layers=["relu3", "relu5"]).code_shape
     {'relu3': (144, 8, 8), 'relu5': (112, 8, 8)}
     """
-
-    @overload
-    def __init__(
-        self: Encoder[Tensor, Shape],
-        network: Network | nn.Module,
-        layer: str,
-        preprocessing: Preprocessing | None = None,
-        size: tuple[int, int] | None = None,
-        *,
-        fast: bool = True,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self: Encoder[dict[str, Tensor], dict[str, Shape]],
-        network: Network | nn.Module,
-        layer: None = None,
-        preprocessing: Preprocessing | None = None,
-        size: tuple[int, int] | None = None,
-        *,
-        layers: Sequence[str],
-        fast: bool = True,
-    ) -> None: ...
 
     def __init__(
         self,
@@ -98,42 +75,42 @@ class Encoder(Generic[C, S]):
         self.dtype, self.device = _check_network(original)
         self._normalisation = self._scale_and_offset()
         names = [LayerName.parse(name, original) for name in self.layers]
-        frozen = _frozen_copy(original)
+        try:
+            frozen = copy.deepcopy(original).requires_grad_(False)
+        except Exception as error:
+            raise NetworkError(
+                f"the network cannot be copied ({error}); netinvert works on a copy, to leave yours as it is"
+            ) from error
         probe = self.network_input(self._probe(1))
         traces = [trace(frozen, name, probe) for name in names]
         self.trace: Trace = max(traces, key=lambda one: one.depth)
         cut = LayerCut(frozen, *(one.layer for one in traces))
         self._cut, self._plain_cut = shortened(cut, self.trace.behind, probe, fast)
-        shapes = self._validate()
-        self.code_shape = cast(S, shapes if self.several else shapes[self.layer])
+        self._shapes = self._validate()
+        self.code_shape = cast(S, self._shapes if self.several else self._shapes[self.layer])
         self._sha256: str | None = None
 
     def __repr__(self) -> str:
-        codes = ", ".join(f"(N, {', '.join(map(str, shape))})" for shape in self._shapes().values())
+        codes = ", ".join(f"(N, {', '.join(map(str, shape))})" for shape in self._shapes.values())
         images = f"(N, {self.preprocessing.channels}, {self.size[0]}, {self.size[1]})"
         where = f"{self.layer} of {self.network.name}"
         return f"<Encoder of {where}: images {images} to codes {codes}, on {self.device}>"
 
-    # -- the function itself ---------------------------------------------------------------------------
-
     def __call__(self, images: ImageLike) -> C:
         """Codes (N, *code_shape) of images, or of what ``as_images`` makes images: a file's path, a Pillow
         image, an array of bytes. Raises ImageError."""
+        channels = self.preprocessing.channels
         if not isinstance(images, Tensor):
-            images = as_images(images, self.preprocessing.channels)
+            images = as_images(images, channels)
         if images.ndim == 3:
             images = images[None]
-        if images.ndim != 4 or images.shape[1] != self.preprocessing.channels:
-            raise ImageError(
-                f"this network takes images (N, {self.preprocessing.channels}, H, W), "
-                f"got {tuple(images.shape)}"
-            )
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise ImageError(f"this network takes images (N, {channels}, H, W), got {tuple(images.shape)}")
         if not images.is_floating_point() or images.is_meta:
             what = "without values (on meta)" if images.is_meta else str(images.dtype)
             raise ImageError(f"images are floats in [0, 1], got {what}: bytes become such by / 255")
-        return self._as_codes(
-            self._cut.outputs(self.network_input(self.fit(images.to(self.device, self.dtype))))
-        )
+        fitted = self.fit(images.to(self.device, self.dtype))
+        return self._as_codes(self._cut.outputs(self.network_input(fitted)))
 
     def fit(self, images: Tensor) -> Tensor:
         """The images as the network sees them: (N, C, *size), still in [0, 1]."""
@@ -143,46 +120,31 @@ class Encoder(Generic[C, S]):
         """Images of the right size, preprocessed as the network wants them."""
         if self.preprocessing.order == "BGR":
             images = images.flip(1)
-        return (
-            images
-            if self._normalisation is None
-            else images * self._normalisation[0] + self._normalisation[1]
-        )
+        if self._normalisation is None:
+            return images
+        scale, offset = self._normalisation
+        return images * scale + offset
 
     def check_code(self, code: Tensor | Mapping[str, Tensor]) -> C:
         """The code as (N, *code_shape) on the network's device, or a CodeError that says what is wrong. Of
         several layers, a dict that has a code of each, for equally many images."""
-        shapes = self._shapes()
+        shapes = self._shapes
         if isinstance(code, Mapping) != self.several or (self.several and {*code} != {*shapes}):
             got = f"the layers {', '.join(code)}" if isinstance(code, Mapping) else f"a {type(code).__name__}"
             wanted = f"a dict of the codes of {self.layer}" if self.several else "a tensor"
             raise CodeError(f"the code of {self.network.name} is {wanted}, got {got}")
         codes: Mapping[str, Tensor] = code if isinstance(code, Mapping) else {self.layer: code}
         checked = [self._check_one(layer, codes[layer], shape) for layer, shape in shapes.items()]
-        if len({len(one) for one in checked}) > 1:
-            counts = ", ".join(str(len(one)) for one in checked)
+        counts = [len(one) for one in checked]
+        if len(set(counts)) > 1:
             raise CodeError(f"the layers' codes are of {counts} images: give codes of the same images")
         return self._as_codes(checked)
 
     def _check_one(self, layer: str, code: Tensor, shape: Shape) -> Tensor:
-        if tuple(code.shape) == shape:
-            code = code[None]
-        if tuple(code.shape[1:]) != shape or code.ndim != len(shape) + 1:
-            raise CodeError(
-                f"layer '{layer}' of {self.network.name} has codes of shape {shape} "
-                f"(or (N, {', '.join(map(str, shape))})), got {tuple(code.shape)}"
-            )
-        if code.shape[0] == 0:
-            raise CodeError("there is no code: the first dimension is empty")
         if code.is_meta:
             raise CodeError("the code is on meta, without values; compute or load it")
-        code = code.detach().to(self.device, self.dtype)
-        if not bool(torch.isfinite(code).all()):
-            raise CodeError("the code holds NaN or infinite values; compute or load it again")
-        return code
-
-    def _shapes(self) -> dict[str, Shape]:
-        return cast(dict[str, Shape], self.code_shape if self.several else {self.layer: self.code_shape})
+        code = as_batch(code, shape, f"layer '{layer}' of {self.network.name} has codes of shape").detach()
+        return finite(code.to(self.device, self.dtype))
 
     def _as_codes(self, codes: Sequence[Tensor]) -> C:
         return cast(C, dict(zip(self.layers, codes, strict=True)) if self.several else codes[0])
@@ -197,8 +159,6 @@ class Encoder(Generic[C, S]):
                 yield
         finally:
             self._cut = fast
-
-    # -- what is known of the cut ----------------------------------------------------------------------
 
     @property
     def stride(self) -> int:
@@ -221,8 +181,7 @@ class Encoder(Generic[C, S]):
 
     @property
     def module(self) -> nn.Module:
-        """The frozen copy that runs, rewritten for speed up to the cut and without what runs behind. Not to
-        be changed."""
+        """The frozen copy that runs, rewritten for speed and without what runs behind. Not to be changed."""
         return self._cut.module
 
     def to(self, device: str | torch.device) -> Encoder[C, S]:
@@ -230,12 +189,9 @@ class Encoder(Generic[C, S]):
         place = torch.empty(0, device=device).device  # with an index, if it has one
         if place == self.device:
             return self
-        module = copy.deepcopy(unwrapped(self.network.module)).to(place)
-        options = {"layers": self.layers} if self.several else {"layer": self.layer}
-        moved: Any = Encoder(
-            replace(self.network, module=module), size=self.size, fast=self.fast, **cast(Any, options)
-        )
-        return cast(Encoder[C, S], moved)
+        moved = replace(self.network, module=copy.deepcopy(unwrapped(self.network.module)).to(place))
+        one, several = (None, self.layers) if self.several else (self.layer, None)
+        return Encoder(moved, one, size=self.size, layers=several, fast=self.fast)
 
     def weights_sha256(self) -> str:
         """The hash of the network's weights, as they are when it is first asked for."""
@@ -243,17 +199,13 @@ class Encoder(Generic[C, S]):
             self._sha256 = weights_sha256(unwrapped(self.network.module))
         return self._sha256
 
-    # -- set-up ----------------------------------------------------------------------------------------
-
     def _scale_and_offset(self) -> tuple[Tensor, Tensor] | None:
         """``(scale * image - mean) / std`` as one multiplication and one addition; None for the identity."""
         form = self.preprocessing
         if form.scale == 1.0 and set(form.mean) == {0.0} and set(form.std) == {1.0}:
             return None
-        mean, std = (
-            torch.tensor(values, dtype=self.dtype, device=self.device).view(-1, 1, 1)
-            for values in (form.mean, form.std)
-        )
+        numbers = torch.tensor([form.mean, form.std], dtype=self.dtype, device=self.device)
+        mean, std = numbers[..., None, None]
         return form.scale / std, -mean / std
 
     def _probe(self, count: int) -> Tensor:
@@ -270,18 +222,15 @@ class Encoder(Generic[C, S]):
             where = f"layer '{layer}' of {self.network.name}"
             _check_values(code, len(probe), where)
             self._check_fixed(probe, code.detach(), layer, where)
-            if not code.requires_grad:
-                raise NetworkError(
-                    f"{where} gives no gradient: something in the network detaches it "
-                    "(.detach(), .numpy(), no_grad)"
-                )
+            _refuse(
+                not code.requires_grad,
+                f"{where} gives no gradient: the network detaches it (.detach(), .numpy(), no_grad)",
+            )
             (gradient,) = torch.autograd.grad(
                 code.square().sum(), probe, allow_unused=True, retain_graph=self.several
             )
-            if gradient is None or not bool((gradient != 0).any()):
-                raise NetworkError(
-                    f"{where} gives a gradient that is zero for the image; choose an earlier layer"
-                )
+            nothing = gradient is None or not bool((gradient != 0).any())
+            _refuse(nothing, f"{where} gives a gradient that is zero for the image; choose an earlier layer")
         return {layer: tuple(code.shape[1:]) for layer, code in zip(self.layers, codes, strict=True)}
 
     @torch.no_grad()
@@ -292,11 +241,12 @@ class Encoder(Generic[C, S]):
         allowed = FIXED * code.norm()  # of both codes: one of them may be zero
         if (alone - code[:1]).norm() <= allowed:
             return
-        if (self._cut.outputs(self.network_input(probe))[place] - code).norm() > allowed:
-            raise NetworkError(
-                f"{where} gives a code that is not the same twice: something in the network is random "
-                "(functional dropout without training=self.training, say)"
-            )
+        again = self._cut.outputs(self.network_input(probe))[place]
+        _refuse(
+            bool((again - code).norm() > allowed),
+            f"{where} gives a code that is not the same twice: something in the network is random "
+            "(functional dropout without training=self.training, say)",
+        )
         raise NetworkError(
             f"{where} gives codes that depend on the other images of the batch (BatchNorm without running "
             "statistics, say); invert a layer before that"
@@ -312,18 +262,39 @@ def _named(layer: str | None, layers: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+def as_batch(code: Tensor, shape: Shape, what: str) -> Tensor:
+    """Codes (N, *shape), or (*shape), as (N, *shape). Raises CodeError, of ``what``."""
+    if tuple(code.shape) == shape:
+        code = code[None]
+    if tuple(code.shape[1:]) != shape or code.ndim != len(shape) + 1 or not len(code):
+        many = f"(N, {', '.join(map(str, shape))})"
+        raise CodeError(f"{what} {shape} or {many}; got {tuple(code.shape)}")
+    return code
+
+
+def finite(code: Tensor) -> Tensor:
+    """The code itself. Raises CodeError."""
+    if not bool(torch.isfinite(code).all()):
+        raise CodeError(f"the code holds NaN or infinite values as {code.dtype}; compute or load it again")
+    return code
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise NetworkError(message)
+
+
 def _check_values(code: Tensor, count: int, where: str) -> None:
     """Of the codes of ``count`` images of noise."""
-    if not code.is_floating_point():
-        raise NetworkError(f"{where} gives {code.dtype} numbers; choose a layer with a floating-point output")
-    if code.shape[0] != count:
-        raise NetworkError(
-            f"{where} gives {tuple(code.shape)} for two images; the first dimension has to be the batch"
-        )
-    if not bool(torch.isfinite(code).all()):
-        raise NetworkError(f"{where} gives NaN or infinite values; check the network's weights")
-    if bool((code[0] == code[1]).all()):
-        raise NetworkError(f"{where} gives the same code for different images; there is nothing to invert")
+    shape, first = tuple(code.shape), "the first dimension has to be the batch"
+    _refuse(
+        not code.is_floating_point(),
+        f"{where} gives {code.dtype} numbers; choose a layer with a floating-point output",
+    )
+    _refuse(shape[0] != count, f"{where} gives {shape} for two images; {first}")
+    finite, same = bool(torch.isfinite(code).all()), bool((code[0] == code[1]).all())
+    _refuse(not finite, f"{where} gives NaN or infinite values; check the network's weights")
+    _refuse(same, f"{where} gives the same code for different images; there is nothing to invert")
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -333,48 +304,30 @@ def unwrapped(module: nn.Module) -> nn.Module:
     original = getattr(module, "_orig_mod", None)
     if isinstance(original, nn.Module):
         return unwrapped(original)
-    if isinstance(module, torch.jit.ScriptModule):
-        raise NetworkError(
-            "a TorchScript module cannot be cut at a layer; give the Python module it was made from"
-        )
+    _refuse(
+        isinstance(module, torch.jit.ScriptModule),
+        "a TorchScript module cannot be cut at a layer; give the Python module it was made from",
+    )
     return module
 
 
 def _check_network(module: nn.Module) -> tuple[torch.dtype, torch.device]:
-    if any(part.training for part in module.modules()):
-        raise NetworkError(
-            "the network is in training mode, so its code would not be fixed; call network.eval() (in the "
-            "factory, if one makes it)"
-        )
+    _refuse(
+        any(part.training for part in module.modules()),
+        "the network is in training mode, so its code would not be fixed; call network.eval() (in the "
+        "factory, if one makes it)",
+    )
     tensors = [*module.parameters(), *module.buffers()]
-    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-    devices = {tensor.device for tensor in tensors}
-    dtypes = {tensor.dtype for tensor in floats}
-    if len(devices) > 1:
-        raise NetworkError(
-            f"the network lies on several devices ({_listed(devices)}); move it with network.to(device)"
-        )
-    if len(dtypes) > 1:
-        raise NetworkError(f"the network mixes dtypes ({_listed(dtypes)}); convert it with network.float()")
-    dtype = dtypes.pop() if dtypes else torch.float32
-    device = devices.pop() if devices else torch.device("cpu")
-    if dtype not in (torch.float32, torch.float64):
-        raise NetworkError(
-            f"the network is {dtype}, in which small gradients vanish; convert it with network.float()"
-        )
-    if device.type == "meta":
-        raise NetworkError("the network is on the meta device and has no weights; load them first")
-    return dtype, device
-
-
-def _listed(things: set[torch.device] | set[torch.dtype]) -> str:
-    return ", ".join(sorted(map(str, things)))
-
-
-def _frozen_copy(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module).requires_grad_(False)
-    except Exception as error:
-        raise NetworkError(
-            f"the network cannot be copied ({error}); netinvert works on a copy so that yours stays as it is"
-        ) from error
+    devices = sorted({tensor.device for tensor in tensors}, key=str) or [torch.device("cpu")]
+    dtypes = sorted({one.dtype for one in tensors if one.is_floating_point()}, key=str) or [torch.float32]
+    places, types = ", ".join(map(str, devices)), ", ".join(map(str, dtypes))
+    _refuse(
+        len(devices) > 1, f"the network lies on several devices ({places}); move it with network.to(device)"
+    )
+    _refuse(len(dtypes) > 1, f"the network mixes dtypes ({types}); convert it with network.float()")
+    _refuse(
+        dtypes[0] not in (torch.float32, torch.float64),
+        f"the network is {types}, in which small gradients vanish; convert it with network.float()",
+    )
+    _refuse(places == "meta", "the network is on the meta device and has no weights; load them first")
+    return dtypes[0], devices[0]

@@ -27,8 +27,8 @@ MOST_PREFIXED = 16
 @dataclass(frozen=True)
 class LayerInfo:
     """A layer as :class:`Encoder` takes it. ``stride`` and ``receptive_field`` in pixels, None for codes
-    without space; a receptive field that covers the whole image is given as the image's height. Of tokens
-    (T, C) they are those of the patches' tokens."""
+    without space; a receptive field that covers the whole image is given as the image's height. Of tokens (T,
+    C) they are those of the patches' tokens."""
 
     name: str
     type: str
@@ -53,8 +53,8 @@ def list_layers(
     """Every module that runs on an image, in the order in which they finish. Names are those of
     ``load_network``; no weights are fetched for them.
 
-    Modules that give several tensors appear once a tensor, ``name[item]``; those that run several times
-    once a call, ``name:call``. Raises NetworkError for a network that no image can pass.
+    Modules that give several tensors appear once a tensor, ``name[item]``; those that run several times once
+    a call, ``name:call``. Raises NetworkError for a network that no image can pass.
 
     >>> list_layers("posenet")[0]
     LayerInfo(name='conv1', type='Conv2d', code_shape=(40, 32, 32), stride=2, receptive_field=5)

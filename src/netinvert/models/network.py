@@ -51,23 +51,24 @@ class Preprocessing:
         size = (size, size) if isinstance(size, int) else tuple(size)
         if len(size) == 1:
             size *= 2
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            raise ConfigError(
-                f"the size of a network's images is (height, width) in pixels, got {self.size!r}"
-            )
+        _refuse(
+            len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size),
+            f"the size of a network's images is (height, width) in pixels, got {self.size!r}",
+        )
         mean, std = _numbers("mean", self.mean), _numbers("std", self.std)
         mean = mean or (0.0,) * (len(std) or 3)
         std = std or (1.0,) * len(mean)
-        if len(mean) != len(std):
-            raise ConfigError(f"mean and std have one number a channel each, got {len(mean)} and {len(std)}")
-        if min(std) <= 0:
-            raise ConfigError(f"a deviation is above 0, got std {std}: leave std out for 1")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ConfigError(f"scale is what white is, 1 or 255, say; got {self.scale}")
-        if self.order not in ("RGB", "BGR") or (self.order == "BGR" and len(mean) != 3):
-            raise ConfigError(
-                f"the order of {len(mean)} channels is RGB, or BGR for three; got {self.order!r}"
-            )
+        channels = len(mean)
+        _refuse(
+            channels != len(std),
+            f"mean and std have one number a channel each, got {channels} and {len(std)}",
+        )
+        _refuse(min(std) <= 0, f"a deviation is above 0, got std {std}: leave std out for 1")
+        _refuse(not 0 < self.scale < math.inf, f"scale is what white is, 1 or 255, say; got {self.scale}")
+        _refuse(
+            self.order not in ("RGB", "BGR") or (self.order == "BGR" and channels != 3),
+            f"the order of {channels} channels is RGB, or BGR for three; got {self.order!r}",
+        )
         for name, value in (("size", size), ("mean", mean), ("std", std), ("scale", float(self.scale))):
             object.__setattr__(self, name, value)
 
@@ -79,8 +80,8 @@ class Preprocessing:
     @classmethod
     def of(cls, source: Any) -> Preprocessing:  # noqa: ANN401  (of torchvision, timm or a file)
         """The preprocessing that another library's object tells: the ``transforms()`` of torchvision's
-        weights or a ``Compose`` of transforms, timm's ``pretrained_cfg``; or facts as ``to_json`` gives
-        them, or the path of a JSON file of those.
+        weights or a ``Compose`` of transforms, timm's ``pretrained_cfg``; or facts as ``to_json`` gives them,
+        or the path of a JSON file of those.
 
         Raises ConfigError for anything else, FileError for no JSON file.
 
@@ -115,11 +116,9 @@ class Preprocessing:
         scale: float | None = None,
     ) -> Preprocessing | None:
         """What the command line's options say; None where none is given. Raises ConfigError."""
-        if not size and (mean or std or order or scale):
-            raise ConfigError(
-                "--mean, --std, --order and --scale need --size, the side of the network's images"
-            )
         if not size:
+            more = bool(mean or std or order or scale)
+            _refuse(more, "--mean, --std, --order and --scale need --size, the side of the network's images")
             return None
         return cls(tuple(size), tuple(mean), tuple(std), 1.0 if scale is None else scale, order or "RGB")  # type: ignore[arg-type]
 
@@ -128,15 +127,17 @@ class Preprocessing:
         return asdict(self)
 
 
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise ConfigError(message)
+
+
 def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     try:
         numbers = tuple(float(value) for value in values)
     except TypeError:
-        raise ConfigError(
-            f"{name} has one number a channel, such as (0.5, 0.5, 0.5); got {values!r}"
-        ) from None
-    if not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{name} holds NaN or infinite values: {numbers}")
+        raise ConfigError(f"{name} has one number a channel, such as (0.5, 0.5); got {values!r}") from None
+    _refuse(not all(map(math.isfinite, numbers)), f"{name} holds NaN or infinite values: {numbers}")
     return numbers
 
 
@@ -187,8 +188,7 @@ def as_network(
 ) -> Network:
     """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network.
 
-    Raises NetworkError for something else, or for a module without preprocessing.
-    """
+    Raises NetworkError for something else, or for a module without preprocessing."""
     if isinstance(made, Network):
         return made if preprocessing is None else replace(made, preprocessing=preprocessing)
     if not isinstance(made, nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -36,8 +36,7 @@ class NetworkCard:
 
     ``layers`` are suggestions, early to late; ``extra`` is the extra of netinvert that it needs, if any, and
     ``packages`` are those that have to be importable. A family's card has the ``name`` ``prefix:WHAT`` and
-    neither size nor layers.
-    """
+    neither size nor layers."""
 
     name: str
     task: str
@@ -113,11 +112,8 @@ def load_network(
 
     ``weights`` is a ``.safetensors`` or ``.pt`` file, or ``"random"`` (the same random numbers each time);
     without it, the network's own. ``preprocessing`` is for networks that do not say how they want their
-    images, and replaces that of those that do.
-
-    Raises:
-        MissingExtraError: the network needs an optional package.
-        NetworkError: no such network, it cannot be loaded, or nothing says how it wants its images.
+    images, and replaces that of those that do. Raises MissingExtraError: the network needs an optional
+    package; NetworkError: no such network, it cannot be loaded, or nothing says how it wants its images.
 
     >>> load_network("posenet").preprocessing.size
     (64, 64)
@@ -161,104 +157,74 @@ def _hint(name: str) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
-def _objectron(kind: str) -> Entry:
-    card = NetworkCard(
-        name=f"objectron-{kind}",
-        task=f"3-D pose of {'a' if kind != 'sneakers' else 'one of a pair of'} {kind}",
-        licence=objectron.LICENCE,
-        source=objectron.SOURCE,
-        size=(224, 224),
-        parameters=2_590_003,
-        layers=objectron.LAYERS,
-    )
-    return Entry(card, objectron.load_objectron)
-
-
-def _posenet(name: str, parameters: int) -> Entry:
-    card = NetworkCard(
-        name=name,
-        task="3-D pose of a chair" + (", held out to check others' images" if name != "posenet" else ""),
-        licence=pose_files.LICENCE,
-        source="netinvert",
-        size=posenet.SIZE,
-        parameters=parameters,
-        layers=pose_files.LAYERS[name],
-    )
-    return Entry(card, pose_files.load_pose_network)
-
-
-def _mobile(name: str, task: str, parameters: int) -> Entry:
-    facts = mobilenets.FACTS[name]
-    card = NetworkCard(
-        name,
-        task,
-        facts.licence,
-        facts.source,
-        mobilenets.SIZE,
-        parameters,
-        facts.layers,
-        extra="imagenet",
-        packages=(facts.package,),
-    )
-    return Entry(card, mobilenets.load_mobile)
-
-
-def _alexnet(name: str, parameters: int) -> Entry:
-    size, task = alexnet.VARIANTS[name][1].size, "1000 ImageNet classes, with weights of yours"
-    card = NetworkCard(name, task, "of the weights", "you", size, parameters, alexnet.LAYERS)
-    return Entry(card, alexnet.load_alexnet)
-
-
-def _gradients(name: str, task: str, layers: tuple[str, ...], load: Loader) -> Entry:
-    size = dsift.side_of(dsift.SIZE) if name == "dsift" else hog.SIZE
-    return Entry(NetworkCard(name, task, "MIT", "netinvert", (size, size), 0, layers), load)
-
-
-def _family(name: str, task: str, load: Loader, packages: tuple[str, ...] = (), source: str = "") -> Entry:
+def _family(name: str, task: str, *packages: str, of: str = "weights", source: str = "") -> NetworkCard:
     prefix = name.partition(":")[0]
-    source, extra = source or prefix, prefix if packages else None
-    licence = {"onnx": "of the file", "tflite": "of the file", "module": "yours"}.get(
-        prefix, "of the weights"
-    )
-    return Entry(NetworkCard(name, task, licence, source, extra=extra, packages=packages), load)
+    licence, extra = f"of the {of}" if of else "yours", prefix if packages else None
+    return NetworkCard(name, task, licence, source or prefix, extra=extra, packages=packages)
 
 
-for _one in (
-    *(_objectron(kind) for kind in objectron.OBJECTS),
-    _posenet("posenet", 1_702_726),
-    _posenet("posenet-judge", 1_434_546),
-    _mobile("efficientnet-lite0", "1000 ImageNet classes", 4_652_008),
-    _mobile("mobilenet-v2", "ImageNet features (1280), no classifier", 2_223_872),
-    _alexnet("alexnet", 61_100_840),
-    _alexnet("alexnet-2012", 60_965_224),
-    _alexnet("alexnet-caffe", 60_965_224),
-    _gradients("hog", "HOG (UoCTTI, cells of 8)", hog.LAYERS, hog.load_hog),
-    _gradients("hogb", "HOG, bilinear orientations", hog.LAYERS, hog.load_hog),
-    _gradients("dsift", "dense SIFT (bins of 8)", dsift.LAYERS, lambda _, weights: dsift.load_dsift(weights)),
-    _family(
-        "torchvision:NAME[@WEIGHTS]",
-        "any network of torchvision.models",
-        external.load_torchvision,
-        ("torchvision",),
-    ),
-    _family("timm:NAME", "any network of timm", external.load_timm, ("timm",)),
-    _family(
-        "transformers:NAME_OR_FOLDER",
-        "any image model of transformers",
-        huggingface.load_transformers,
-        ("transformers",),
-    ),
-    _family(
-        "diffusers:NAME_OR_FOLDER",
-        "the encoder of a representation autoencoder (RAE)",
-        diffusers_rae.load_diffusers,
-        ("diffusers", "transformers"),
-    ),
-    _family("onnx:FILE", "a network in an ONNX file", onnx.load_onnx, ("onnx", "onnx2torch"), "onnx2torch"),
-    _family("tflite:FILE", "a network in a TFLite file", tflite.load_tflite, ("tflite",), "netinvert"),
-    _family(
-        "module:WHERE:FACTORY", "your own torch network (runs its code)", external.load_factory, source="you"
-    ),
-):
-    _key, _colon, _ = _one.card.name.partition(":")
-    NETWORKS.add(_key + _colon, _one)
+_CHAIR, _CLASSES, _OURS = "3-D pose of a chair", "1000 ImageNet classes", ("MIT", "netinvert")
+_YOURS = (f"{_CLASSES}, with weights of yours", "of the weights", "you")
+_OBJECTRON = (objectron.LICENCE, objectron.SOURCE, (224, 224), 2_590_003, objectron.LAYERS)
+_OWN: Mapping[Loader, Sequence[NetworkCard]] = {
+    objectron.load_objectron: [
+        NetworkCard(f"objectron-{kind}", f"3-D pose of {one} {kind}", *_OBJECTRON)
+        for kind, one in zip(objectron.OBJECTS, ("a", "a", "a", "one of a pair of"), strict=True)
+    ],
+    pose_files.load_pose_network: [
+        NetworkCard(name, task, *_OURS, posenet.SIZE, parameters, pose_files.LAYERS[name])
+        for name, task, parameters in (
+            ("posenet", _CHAIR, 1_702_726),
+            ("posenet-judge", f"{_CHAIR}, held out to check others' images", 1_434_546),
+        )
+    ],
+    mobilenets.load_mobile: [
+        NetworkCard(
+            *(name, facts.task, facts.licence, facts.source, mobilenets.SIZE, facts.parameters),
+            *(facts.layers, "imagenet", (facts.package,)),
+        )
+        for name, facts in mobilenets.FACTS.items()
+    ],
+    alexnet.load_alexnet: [
+        NetworkCard("alexnet", *_YOURS, (224, 224), 61_100_840, alexnet.LAYERS),
+        NetworkCard("alexnet-2012", *_YOURS, (227, 227), 60_965_224, alexnet.LAYERS),
+        NetworkCard("alexnet-caffe", *_YOURS, (227, 227), 60_965_224, alexnet.LAYERS),
+    ],
+    hog.load_hog: [
+        NetworkCard("hog", "HOG (UoCTTI, cells of 8)", *_OURS, hog.GREY.size, 0, hog.LAYERS),
+        NetworkCard("hogb", "HOG, bilinear orientations", *_OURS, hog.GREY.size, 0, hog.LAYERS),
+    ],
+    lambda _, weights: dsift.load_dsift(weights): [
+        NetworkCard("dsift", "dense SIFT (bins of 8)", *_OURS, (233, 233), 0, dsift.LAYERS)
+    ],
+    external.load_torchvision: [
+        _family("torchvision:NAME[@WEIGHTS]", "any network of torchvision.models", "torchvision")
+    ],
+    external.load_timm: [_family("timm:NAME", "any network of timm", "timm")],
+    huggingface.load_transformers: [
+        _family("transformers:NAME_OR_FOLDER", "any image model of transformers", "transformers")
+    ],
+    diffusers_rae.load_diffusers: [
+        _family(
+            "diffusers:NAME_OR_FOLDER",
+            "the encoder of a representation autoencoder (RAE)",
+            "diffusers",
+            "transformers",
+        )
+    ],
+    onnx.load_onnx: [
+        _family(
+            "onnx:FILE", "a network in an ONNX file", "onnx", "onnx2torch", of="file", source="onnx2torch"
+        )
+    ],
+    tflite.load_tflite: [
+        _family("tflite:FILE", "a network in a TFLite file", "tflite", of="file", source="netinvert")
+    ],
+    external.load_factory: [
+        _family("module:WHERE:FACTORY", "your own torch network (runs its code)", of="", source="you")
+    ],
+}
+for _load, _cards in _OWN.items():
+    for _card in _cards:
+        _key, _colon, _ = _card.name.partition(":")
+        NETWORKS.add(_key + _colon, Entry(_card, _load))

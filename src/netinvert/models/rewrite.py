@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from netinvert.models.dry_run import observed, put
+from netinvert.models.dry_run import followers, put
 from netinvert.models.fused_conv import fuse_convolutions
 from netinvert.models.layer_output import LayerCut
 
@@ -67,28 +65,16 @@ def _drop(cut: LayerCut, names: Iterable[str], exact: Sequence[Tensor], probe: T
 @torch.no_grad()
 def fold_batchnorm(cut: LayerCut, x: Tensor) -> None:
     """Fold every BatchNorm that follows a convolution on the way to the cut into it, in place."""
-    module = cut.module
-    names = {part: name for name, part in module.named_modules()}
-    runs: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[Convolution, Tensor]] = {}  # the tensor is kept, so that its id stays its own
-    pairs: list[tuple[Convolution, _BatchNorm]] = []
-    codes: set[int] = set()  # outputs that are codes themselves, from before any BatchNorm
-
-    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        runs[part] += 1
-        if isinstance(part, Convolution) and isinstance(output, Tensor):
-            made_by[id(output)] = (part, output)
-        if isinstance(part, _BatchNorm) and first is not None and id(first) in made_by.keys() - codes:
-            pairs.append((made_by[id(first)][0], part))
-        if part in cut.targets:
-            codes.add(id(output))
-
-    with observed(module, observe):
-        cut.outputs(x)
-    for conv, norm in pairs:
-        if runs[conv] == runs[norm] == 1:
-            put(module, names[conv], fuse_conv_bn_eval(conv, norm))
-            put(module, names[norm], nn.Identity())
+    names = {part: name for name, part in cut.module.named_modules()}
+    found = followers(
+        cut, x, lambda part: isinstance(part, Convolution), lambda part: isinstance(part, _BatchNorm)
+    )
+    for conv, norm, *_ in found.pairs:
+        if found.runs[conv] == found.runs[norm] == 1:
+            assert isinstance(conv, Convolution)
+            assert isinstance(norm, _BatchNorm)
+            put(cut.module, names[conv], fuse_conv_bn_eval(conv, norm))
+            put(cut.module, names[norm], nn.Identity())
 
 
 def _channels_last(cut: LayerCut, probe: Tensor) -> None:

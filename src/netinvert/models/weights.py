@@ -40,19 +40,13 @@ def apply_weights(module: nn.Module, weights: str) -> None:
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
     """Copy the tensors of a ``.safetensors`` or ``.pt``/``.pth`` file into a module, in the module's types.
-
-    Raises:
-        NetworkError: no such file, an unknown or damaged or unsafe one, or tensors that do not fit.
-    """
+    Raises NetworkError: no such file, an unknown or damaged or unsafe one, or tensors that do not fit."""
     load_state(module, read_weights(path), source=str(path))
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name.
-
-    Raises:
-        NetworkError: no such file, or one that is not safe or not readable.
-    """
+    """The tensors of a weights file by name. Raises NetworkError: no such file, or one that is not safe or
+    not readable."""
     file = Path(path)
     if not file.is_file():
         raise NetworkError(f"no weights file at {file}: check the path, or leave weights out")
@@ -64,11 +58,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy a state dict into a module; ``source`` is named in the errors.
-
-    Raises:
-        NetworkError: names or shapes differ from the module's, or a value is NaN or infinite.
-    """
+    """Copy a state dict into a module; ``source`` is named in the errors. Raises NetworkError: names or
+    shapes differ from the module's, or a value is NaN or infinite."""
     own = module.state_dict()
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
@@ -92,21 +83,15 @@ def save_parts(
     path: str | Path, parts: Mapping[str, Mapping[str, Tensor]], header: Mapping[str, str]
 ) -> None:
     """Write state dicts, by the prefix of their names, and texts into one safetensors file, atomically.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    Raises OutputError: the file cannot be written."""
     named = {f"{prefix}{name}": value for prefix, state in parts.items() for name, value in state.items()}
     save_tensors(path, named, header)
 
 
 def load_parts(path: str | Path, *prefixes: str) -> tuple[list[dict[str, Tensor]], dict[str, str]]:
     """What ``save_parts`` wrote, floats as float32: a state dict for each prefix, of the tensors that have it
-    and none before it, and the texts.
-
-    Raises:
-        NetworkError: no such file, or one that is no whole safetensors file.
-    """
+    and none before it, and the texts. Raises NetworkError: no such file, or one that is no whole safetensors
+    file."""
     tensors, header = _stored(path)
     parts: list[dict[str, Tensor]] = [{} for _ in prefixes]
     for name, value in tensors.items():

@@ -10,8 +10,7 @@ stretches them.
 Tested against diffusers itself with small random weights: DINOv2 and MAE with diffusers 0.37 and 0.42,
 transformers 5.0 and 5.24, also with the names that their layers had in older versions; SigLIP2 with the older
 pair alone, for diffusers 0.42 cannot build it with transformers 5.24 (an error says so). Not tested: the
-published weights, none of which was at hand.
-"""
+published weights, none of which was at hand."""
 
 from __future__ import annotations
 
@@ -43,12 +42,8 @@ class RaeDecoder(nn.Module):
 
 def load_diffusers(name: str) -> Decoder:
     """The decoder of an AutoencoderRAE: a folder that ``save_pretrained`` wrote, or a name on the hub, which
-    is fetched the first time.
-
-    Raises:
-        MissingExtraError: diffusers or transformers is not installed, or too old.
-        NetworkError: nothing there, another kind of model, or weights that are damaged or do not fit.
-    """
+    is fetched the first time. Raises MissingExtraError: diffusers or transformers is not installed, or too
+    old; NetworkError: nothing there, another kind of model, or weights that are damaged or do not fit."""
     model = load_rae(name)
     network = network_of(model, name)
     with torch.no_grad():

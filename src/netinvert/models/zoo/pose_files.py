@@ -44,11 +44,8 @@ class PoseFile:
 
 
 def save_pose_network(path: str | Path, content: PoseFile, half: bool = False) -> None:
-    """Write a pose network as safetensors, atomically; ``half`` stores float16.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write a pose network as safetensors, atomically; ``half`` stores float16. Raises OutputError: the file
+    cannot be written."""
     parts = {
         f"{part}.": {
             name: value.half() if half and value.is_floating_point() else value
@@ -61,11 +58,8 @@ def save_pose_network(path: str | Path, content: PoseFile, half: bool = False) -
 
 
 def read_pose_network(path: str | Path) -> PoseFile:
-    """Read what ``save_pose_network`` wrote, as float32 in eval mode.
-
-    Raises:
-        NetworkError: no such file, or one that holds something else.
-    """
+    """Read what ``save_pose_network`` wrote, as float32 in eval mode. Raises NetworkError: no such file, or
+    one that holds something else."""
     parts, metadata = load_parts(path, "network.", "pairs.")
     topology = metadata.get("topology", "")
     if topology not in POSE_NETWORKS:
@@ -87,11 +81,8 @@ def load_pose_file(name: str) -> PoseFile:
 
 
 def load_pose_network(name: str, weights: str | None = None) -> Network:
-    """``posenet`` or ``posenet-judge``, or another training of their topology from a file.
-
-    Raises:
-        NetworkError: the weights do not fit.
-    """
+    """``posenet`` or ``posenet-judge``, or another training of their topology from a file. Raises
+    NetworkError: the weights do not fit."""
     if weights == "random":
         head = rotation_head(HEADS[name])
         network, _ = _bare(name, head)

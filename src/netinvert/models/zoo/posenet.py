@@ -22,8 +22,7 @@ class PoseNet(nn.Sequential):
 
     Takes preprocessed images (N, 3, 64, 64) and gives (N, ``outputs``); ``relu7`` is the code (N, ``code``).
     With ``norm`` every convolution and fully connected layer but the last is followed by BatchNorm, which
-    training needs (no unit of the code dies); ``folded`` takes it out again.
-    """
+    training needs (no unit of the code dies); ``folded`` takes it out again."""
 
     fc8: nn.Linear
 
