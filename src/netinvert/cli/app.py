@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from netinvert.cli import decode, deepvis, demo, encode, invert, layers, networks, rerun
+from netinvert.cli import decode, deepvis, encode, invert, rerun
 from netinvert.cli.audit import audit
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
@@ -72,13 +72,10 @@ app.command("decode")(decode.decode)
 app.command("maximise")(maximise)
 app.command("caricature")(caricature)
 app.command("encode")(encode.encode)
-app.command("layers")(layers.layers)
-app.command("networks")(networks.networks)
 app.command("rerun")(rerun.rerun)
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
 app.command("audit")(audit)
-app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
 app.add_typer(decoder, name="decoder")
