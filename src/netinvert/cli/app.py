@@ -13,7 +13,6 @@ from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
 from netinvert.cli.maximise import caricature, maximise
 from netinvert.cli.pose import pose
-from netinvert.cli.scenes import scenes
 from netinvert.cli.study import study
 from netinvert.cli.sweep import ListsCommand, sweep
 from netinvert.errors import NetinvertError
@@ -76,7 +75,6 @@ app.command("rerun")(rerun.rerun)
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
 app.command("audit")(audit)
-app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
 app.add_typer(decoder, name="decoder")
 app.add_typer(study, name="study")

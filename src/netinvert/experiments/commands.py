@@ -41,6 +41,9 @@ class Command:
 
 _CONFIGS = "netinvert.experiments.configs"
 COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        f"{_CONFIGS}.demo:Demo", "netinvert.experiments.demo:run", "Look", "netinvert demo --out out/demo"
+    ),
     "networks": Command(
         f"{_CONFIGS}.listings:Networks",
         "netinvert.experiments.listings:list_all_networks",
@@ -71,6 +74,18 @@ COMMANDS: dict[str, Command] = {
         "netinvert.experiments.kept.run:run",
         "Understand",
         "netinvert study kept --network posenet --decoders posenet-fc6 --chairs 50 --out out/kept",
+    ),
+    "scenes render": Command(
+        f"{_CONFIGS}.scenes:ScenesRender",
+        "netinvert.experiments.scenes:render",
+        "Data",
+        "netinvert scenes render --objects chairs --count 100 --views 20 --out data",
+    ),
+    "scenes show": Command(
+        f"{_CONFIGS}.scenes:ScenesShow",
+        "netinvert.experiments.scenes:show",
+        "Data",
+        "netinvert scenes show data --out out/scenes",
     ),
     "rerun": Command(
         f"{_CONFIGS}.rerun:Rerun",

@@ -142,11 +142,10 @@ class Seed(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device(Config):
-    """Where it is computed."""
+class Threads(Config):
+    """How many cores compute."""
 
     section: ClassVar[str] = "Compute"
-    device: Annotated[str, Option("cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "cpu"
     threads: Annotated[
         int | None,
         Option(
@@ -156,16 +155,31 @@ class Device(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute(Device):
+class Device(Threads):
+    """Where it is computed."""
+
+    section: ClassVar[str] = "Compute"
+    device: Annotated[str, Option("cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel(Threads):
     """Work of independent parts, spread over processes or machines."""
 
     section: ClassVar[str] = "Compute"
-    batch: Annotated[int, Option("Images at work at once.", short="b", min=1)] = 8
     workers: Annotated[int, Option("Processes.", short="j", min=1, identity=False)] = 1
     ray: Annotated[
         str | None,
         Option("Spread the work over a Ray cluster instead.", metavar="ADDRESS|local", identity=False),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Parallel, Device):
+    """Such work on a device, several images at once."""
+
+    section: ClassVar[str] = "Compute"
+    batch: Annotated[int, Option("Images at work at once.", short="b", min=1)] = 8
 
 
 @dataclass(frozen=True, kw_only=True)
