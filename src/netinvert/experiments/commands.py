@@ -75,6 +75,19 @@ COMMANDS: dict[str, Command] = {
         "Understand",
         "netinvert study kept --network posenet --decoders posenet-fc6 --chairs 50 --out out/kept",
     ),
+    "pose train": Command(
+        f"{_CONFIGS}.train:PoseTrain",
+        "netinvert.experiments.train:pose",
+        "Train",
+        "netinvert pose train --data data --network posenet --out out/posenet",
+    ),
+    "decoder train": Command(
+        f"{_CONFIGS}.train:DecoderTrain",
+        "netinvert.experiments.train:decoder",
+        "Train",
+        "netinvert decoder train --network mobilenet-v2 --layer pool --data photos --pixels 64 "
+        "--out out/decoder",
+    ),
     "scenes render": Command(
         f"{_CONFIGS}.scenes:ScenesRender",
         "netinvert.experiments.scenes:render",
