@@ -41,6 +41,21 @@ class Command:
 
 _CONFIGS = "netinvert.experiments.configs"
 COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        f"{_CONFIGS}.demo:Demo", "netinvert.experiments.demo:run", "Look", "netinvert demo --out out/demo"
+    ),
+    "networks": Command(
+        f"{_CONFIGS}.listings:Networks",
+        "netinvert.experiments.listings:list_all_networks",
+        "Look",
+        "netinvert networks",
+    ),
+    "layers": Command(
+        f"{_CONFIGS}.listings:Layers",
+        "netinvert.experiments.listings:list_layers_of",
+        "Look",
+        "netinvert layers mobilenet-v2",
+    ),
     "invert": Command(
         f"{_CONFIGS}.invert:Invert",
         "netinvert.experiments.invert:run",
@@ -152,6 +167,31 @@ COMMANDS: dict[str, Command] = {
         "netinvert.experiments.evaluate_pose:evaluate_pose",
         "Train",
         "netinvert pose evaluate --network posenet --chairs 20 --out out/posenet",
+    ),
+    "pose train": Command(
+        f"{_CONFIGS}.train:PoseTrain",
+        "netinvert.experiments.train:pose",
+        "Train",
+        "netinvert pose train --data data --network posenet --out out/posenet",
+    ),
+    "decoder train": Command(
+        f"{_CONFIGS}.train:DecoderTrain",
+        "netinvert.experiments.train:decoder",
+        "Train",
+        "netinvert decoder train --network mobilenet-v2 --layer pool --data photos --pixels 64 "
+        "--out out/decoder",
+    ),
+    "scenes render": Command(
+        f"{_CONFIGS}.scenes:ScenesRender",
+        "netinvert.experiments.scenes:render",
+        "Data",
+        "netinvert scenes render --objects chairs --count 100 --views 20 --out data",
+    ),
+    "scenes show": Command(
+        f"{_CONFIGS}.scenes:ScenesShow",
+        "netinvert.experiments.scenes:show",
+        "Data",
+        "netinvert scenes show data --out out/scenes",
     ),
     "rerun": Command(
         f"{_CONFIGS}.rerun:Rerun",
