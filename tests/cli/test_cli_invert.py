@@ -156,3 +156,14 @@ def test_the_chair(cli, tmp_path):
     said = cli("invert", code, *options, "--steps", 2, "-o", tmp_path / "bare")
     assert said.exit_code == 0
     assert manifest_in(tmp_path / "bare")["samples"][0]["pose"]["original"] is None
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_bits(cli, net, pictures, tmp_path):
+    for workers in (1, 2):
+        options = ["--steps", 5, "--batch", 1, "--threads", 1, "--workers", workers]
+        said = cli("invert", pictures, *net, *options, "-o", tmp_path / str(workers))
+        assert said.exit_code == 0, said.stderr
+    one, two = (tmp_path / name for name in "12")
+    for name in ("a.png", "b.png", "losses.csv", "tensors.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()

@@ -48,8 +48,9 @@ def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, number, code):
     assert returned == code
     assert "Traceback" not in said
     if number == signal.SIGINT:
-        assert said.startswith("netinvert: stopped; 1 of 4 batches are done; the same command resumes")
-    assert len(list(cells.glob("*.safetensors"))) == 1
+        done = len(list(cells.glob("*.safetensors")))
+        assert said == f"netinvert: stopped; {done} of 4 batches are done; the same command resumes\n"
+    assert 1 <= len(list(cells.glob("*.safetensors"))) < 4
     assert not out.exists()
     other = cli("invert", *arguments, "--seed", 3, "--out", out)
     assert other.exit_code == 2  # the unfinished run is not thrown away for another one

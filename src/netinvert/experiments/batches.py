@@ -72,6 +72,6 @@ def _telling(piece: Piece, told: Measure) -> Callable[[StepInfo], None]:
     return callback
 
 
-def joined(cells: Iterable[Cell], device: torch.device) -> Result:
+def result_of(cells: Iterable[Cell], device: torch.device) -> Result:
     """One result of all batches."""
     return Result.join([Result.from_tensors(cell.tensors, cell.facts, device) for cell in cells])

@@ -81,7 +81,7 @@ COMMANDS: dict[str, Command] = {
         "netinvert maximise --network efficientnet-lite0 --layer logits --class flamingo --out out/flamingo",
     ),
     "caricature": Command(
-        f"{_CONFIGS}.maximise:Caricature",
+        f"{_CONFIGS}.maximise:CaricatureConfig",
         "netinvert.experiments.maximise:run",
         "Invert",
         "netinvert caricature photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/caricature",

@@ -15,7 +15,7 @@ from torch import Tensor
 from netinvert.evaluation.evaluate import evaluate_result
 from netinvert.evaluation.metrics import spread
 from netinvert.evaluation.save_results import RERUN, Record, Sample, describe_recipe, save_run
-from netinvert.experiments.batches import Batch, Measure, joined, optimised, workers_of
+from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.invert import DECODER, Invert
 from netinvert.experiments.inputs import (
@@ -26,7 +26,7 @@ from netinvert.experiments.inputs import (
     restart_name,
     sources_of,
 )
-from netinvert.experiments.runs import run_facts
+from netinvert.experiments.runs import ELSEWHERE, run_facts
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.diversify import prepare_diverse
@@ -129,7 +129,7 @@ def run(config: Invert, tell: Tell) -> Outcome:
             tell("resuming the run that was stopped")
         work = InvertWork(config, codes.cpu(), start, inverter)
         cells = run_cells(folder, work, batches, workers_of(config), progress="batches")
-        result = joined(cells, encoder.device)
+        result = result_of(cells, encoder.device)
         originals = inputs.originals
         if originals is not None:
             originals = originals.repeat_interleave(config.restarts, 0)
@@ -146,7 +146,7 @@ def run(config: Invert, tell: Tell) -> Outcome:
             reference,
             {} if start is None else {"start": start},
             steps_to_take=_steps_to_take(config),
-            command=config.command_line(without=("out", "overwrite")),
+            command=config.command_line(without=ELSEWHERE),
         )
         entries: dict[str, object] = {
             "preset": config.preset,

@@ -15,10 +15,9 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import encode_images, evaluate_result, grey_image
 from netinvert.evaluation.save_results import RERUN, Attained, Record, Sample, describe_recipe, save_run
-from netinvert.experiments.batches import Batch, Measure, joined, optimised, workers_of
+from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.maximise import Caricature as CaricatureConfig
-from netinvert.experiments.configs.maximise import Maximise
+from netinvert.experiments.configs.maximise import CaricatureConfig, Maximise
 from netinvert.experiments.inputs import (
     Source,
     is_code_file,
@@ -30,7 +29,7 @@ from netinvert.experiments.inputs import (
     sources_of,
     unique_stems,
 )
-from netinvert.experiments.runs import run_facts
+from netinvert.experiments.runs import ELSEWHERE, run_facts
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.invert import Inversion
@@ -193,7 +192,7 @@ def run(config: Asked, tell: Tell) -> Outcome:
             tell("resuming the run that was stopped")
         batches = [Batch(k, seeds) for k in range(len(how.goals))]
         cells = run_cells(folder, MaximiseWork(config, how), batches, workers_of(config), progress="goals")
-        result = joined(cells, encoder.device)
+        result = result_of(cells, encoder.device)
         originals = [
             goal.original.expand(restarts, -1, -1, -1) for goal in how.goals if goal.original is not None
         ]
@@ -211,7 +210,7 @@ def run(config: Asked, tell: Tell) -> Outcome:
             shown,
             tensors={} if how.start is None else {"start": how.start},
             attained=_attained(how, torch.split(one_layer(result.code, "an activation"), restarts)),
-            command=config.command_line(without=("out", "overwrite")),
+            command=config.command_line(without=ELSEWHERE),
             steps_to_take=_steps_to_take(config),
             what="image" if shown is None else "caricature",
         )

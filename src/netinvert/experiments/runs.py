@@ -16,6 +16,9 @@ from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
 from netinvert.models.network import weights_sha256
 
+ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray")
+"""Options that say where and how fast, not what."""
+
 
 def decoder_facts(decoders: Iterable[Decoder]) -> list[dict[str, str]]:
     """Names of decoders, and what they decode; the hash tells files of the same name apart."""

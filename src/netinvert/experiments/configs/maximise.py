@@ -52,7 +52,7 @@ class Maximise(OfLayer, Unit, Maximising, Seed, Output, Compute):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caricature(OfLayer, Maximising, Seed, Output, Compute):
+class CaricatureConfig(OfLayer, Maximising, Seed, Output, Compute):
     """Exaggerate what a layer sees in images."""
 
     command: ClassVar[str] = "caricature"
