@@ -71,7 +71,7 @@ def files_entered(call: Callable[[], object]) -> list[str]:
 def walks() -> dict[str, list[str]]:
     """Files entered by the two commands and the one call that most users need."""
     import netinvert as ni
-    from netinvert.cli.app2 import main
+    from netinvert.cli.app import main
 
     def command(line: str) -> Callable[[], object]:
         def run() -> None:

@@ -9,13 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from netinvert import write_png
-from netinvert.cli.app import app
-from netinvert.cli.app2 import main
-from netinvert.experiments.commands import COMMANDS
-from netinvert.io.config import imported
+from netinvert.cli.app import main
 
 FACTORIES = """
 import torch
@@ -100,23 +96,8 @@ def cli(capsys) -> Callable[..., Said]:
 
     def run(*arguments: object) -> Any:
         words = [str(argument) for argument in arguments]
-        if not _is_made_from_a_config(words):
-            result = CliRunner().invoke(app, words)
-            if result.exception is not None and not isinstance(result.exception, SystemExit):
-                raise result.exception
-            return result
         capsys.readouterr()
         code = main(words)
         return Said(code, *capsys.readouterr())
 
     return run
-
-
-def _is_made_from_a_config(words: list[str]) -> bool:
-    for name, command in COMMANDS.items():
-        if words[: len(name.split())] == name.split():
-            try:
-                return callable(imported(command.run))
-            except (ImportError, AttributeError):
-                return False
-    return False

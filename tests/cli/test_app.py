@@ -155,7 +155,7 @@ def test_the_overview_names_all_commands_in_their_sections(capsys):
 def test_what_needs_no_torch_imports_none():
     """The help, the version and errors of options come at once."""
     code = (
-        "import sys; from netinvert.cli.app2 import main; code = main(sys.argv[1:]); "
+        "import sys; from netinvert.cli.app import main; code = main(sys.argv[1:]); "
         "heavy = {'torch', 'numpy', 'matplotlib', 'PIL'} & set(sys.modules); assert not heavy, heavy; "
         "sys.exit(code)"
     )

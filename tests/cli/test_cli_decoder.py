@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 from netinvert.io.assets import chair
 from netinvert.io.files import load_tensors
 from netinvert.io.images import write_png
@@ -37,8 +37,6 @@ def test_train_and_decode(cli, data, picture, tmp_path):
     manifest = json.loads(said.stdout)
     assert manifest["decoder"]["name"] == "mine"
     assert (tmp_path / "decoded" / "chair.png").exists()
-
-
 
 
 def test_decode_codes_alone(cli, picture, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from netinvert.io import checkpoint
 
-MAIN = [sys.executable, "-c", "import sys; from netinvert.cli.app2 import main; sys.exit(main())"]
+MAIN = [sys.executable, "-c", "import sys; from netinvert.cli.app import main; sys.exit(main())"]
 
 
 def files_of(folder):

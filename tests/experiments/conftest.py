@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 
 
 @dataclass(frozen=True)

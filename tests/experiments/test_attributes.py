@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from netinvert import Network, Preprocessing
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError
 from netinvert.experiments.attributes.changes import chroma, contrasted, hue_rotated, moved, painted, resized
 from netinvert.experiments.attributes.measure import (

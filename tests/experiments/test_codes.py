@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinvert import Encoder, load_network
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError, NetworkError
 from netinvert.experiments.codes import perturb as perturb_codes
 from netinvert.experiments.codes import study

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import netinvert as ni
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 from netinvert.errors import ConfigError
 from netinvert.experiments.configs.evaluations import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.evaluate_decoder import decoder_rows

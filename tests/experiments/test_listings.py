@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 from netinvert.evaluation.report import Table
 from netinvert.experiments import listings
 from netinvert.models.layers import architecture, list_layers

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import netinvert as ni
-from netinvert.cli.app2 import main
+from netinvert.cli.app import main
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.methods import BASELINES, METHODS, LayerProblem
 from netinvert.io.files import read_json

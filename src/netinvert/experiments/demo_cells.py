@@ -10,8 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netinvert.evaluation.evaluate import Reference, judge, judge_of, read_poses, shipped_reference
-from netinvert.evaluation.metrics import error_ijcv16
+from netinvert.evaluation.evaluate import (
+    Reference,
+    evaluate_result,
+    held_out_estimator,
+    read_poses,
+    shipped_reference,
+)
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.history import StepInfo
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.optimize import Run
@@ -81,7 +87,7 @@ class DemoWork:
             how = how.with_steps(self.steps * (MORE_STEPS if unseen and code.layer in DECODERS else 1))
             shown = partial(_tell, piece, f"{code.network} {code.layer}")
             run = Run(seed=self.seed, callback=shown, checkpoint=piece.checkpoint)
-            result = prepare(encoder, encoder(images), how, None, run).run(run)
+            result = prepare(encoder, encoder(images), how).run(run)
             if result.interrupted:
                 raise KeyboardInterrupt
             reference = shipped_reference(encoder)
@@ -90,7 +96,7 @@ class DemoWork:
                 "code_shape": encoder.code_shape,
                 "steps": result.steps,
                 "seconds": result.seconds,
-                "metrics": [asdict(one) for one in judge(result, encoder, images, reference)],
+                "metrics": [asdict(one) for one in evaluate_result(result, encoder, images, reference)],
                 "others": _error_of_others(encoder(images), reference),
             }
             if unseen:
@@ -129,7 +135,7 @@ def demo_originals() -> dict[str, Tensor]:
 def pose_errors(encoder: Encoder, images: Tensor) -> dict[str, list[float]]:
     """By how many degrees the poses that posenet and the held-out pose estimator read from images of the
     unseen chairs are off."""
-    held_out = judge_of(encoder)
+    held_out = held_out_estimator(encoder)
     assert held_out is not None
     readings = {"own": read_poses(encoder, images), "held_out": read_poses(held_out, images)}
     rotation = unseen_chairs().rotation
@@ -147,5 +153,5 @@ def _tell(piece: Piece, what: str, info: StepInfo) -> None:
 def _error_of_others(codes: Tensor, reference: Reference | None) -> float | None:
     """The mean code error of the other codes or, of a single one, of the reference's."""
     others = reference.codes if len(codes) == 1 and reference is not None else codes
-    errors = torch.cat([error_ijcv16(one[None].expand_as(codes), codes) for one in others])
+    errors = torch.cat([code_error(one[None].expand_as(codes), codes) for one in others])
     return errors[errors > 0].mean().item() if bool((errors > 0).any()) else None

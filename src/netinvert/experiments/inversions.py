@@ -15,7 +15,7 @@ from torch import Tensor
 from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import Reference, evaluate_result
 from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
-from netinvert.experiments.batches import Measure, joined, optimised, workers_of
+from netinvert.experiments.batches import Measure, optimised, result_of, workers_of
 from netinvert.experiments.inputs import open_network
 from netinvert.inversion.canvases import with_canvas
 from netinvert.inversion.codes import code_error
@@ -219,7 +219,7 @@ def _inverted(encoder: Encoder, targets: Targets, wanted: Wanted, piece: Piece) 
     except NetworkError as error:  # no gradient at the start, which only the run can tell
         return Cell(facts={"failure": str(error), "cpu_seconds": time.process_time() - began})
     cpu = time.process_time() - began
-    result = joined([cell], encoder.device)
+    result = result_of([cell], encoder.device)
     facts = {"measured": _measure(result, encoder, targets, wanted.rows), "cpu_seconds": cpu}
     return Cell({"image": result.image}, {**facts, "diverged": result.status.count(DIVERGED)})
 
