@@ -31,7 +31,7 @@ from netinvert.evaluation.report import (
 from netinvert.inversion.codes import layers_of
 
 if TYPE_CHECKING:
-    from netinvert.evaluation.save_results import Record
+    from netinvert.evaluation.record import Record
 
 Cell = str | float | None
 MOST_CURVES = 8

@@ -8,7 +8,6 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,12 +17,13 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation.evaluate import (
     ERROR_NAMES,
     Metrics,
-    Reference,
     evaluate_result,
     mean_of,
     shipped_reference,
 )
+from netinvert.evaluation.record import Record, Sample
 from netinvert.evaluation.report import loss_plot
+from netinvert.evaluation.result_report import grid_of, report_of, table_of
 from netinvert.inversion.codes import Code, layers_of, map_code
 from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
@@ -43,72 +43,8 @@ RERUN = (
 )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image: its file name without ``.png``, that of its original, and its seed if known."""
-
-    name: str
-    stem: str
-    seed: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Attained:
-    """What was made large (``more``) or small: its name and meaning, a value a sample, and what other images
-    have of it, a value a sample too."""
-
-    name: str
-    about: str
-    values: Sequence[float]
-    floors: Mapping[str, Sequence[float]]
-    more: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """A finished run. Samples with the same stem are restarts.
-
-    ``originals`` (N, C, H, W); ``tensors`` are kept with the images, for a rerun. ``what`` is what the images
-    are called; ``shown`` (N, C, H, W) are those of the report where they are not the result's;
-    ``steps_to_take`` are sentences and commands.
-    """
-
-    result: Result
-    samples: tuple[Sample, ...]
-    metrics: Sequence[Metrics]
-    encoder: Encoder | None = None
-    originals: Tensor | None = None
-    reference: Reference | None = None
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    attained: Attained | None = None
-    command: str = ""
-    notes: tuple[str, ...] = ()
-    steps_to_take: tuple[tuple[str, str], ...] = ()
-    what: str = "reconstruction"
-    shown: Tensor | None = None
-
-    @property
-    def images(self) -> Tensor:
-        """What the report shows."""
-        return self.result.image if self.shown is None else self.shown
-
-    @property
-    def groups(self) -> dict[str, list[int]]:
-        """The samples of each input."""
-        groups: dict[str, list[int]] = {}
-        for index, sample in enumerate(self.samples):
-            groups.setdefault(sample.stem, []).append(index)
-        return groups
-
-    def showing(self, images: Tensor, note: str) -> Record:
-        """The same with other images in the report."""
-        return dataclasses.replace(self, shown=images, notes=(*self.notes, note))
-
-
 def save_run(folder: RunDir, manifest: Mapping[str, object], record: Record) -> Outcome:
     """Write and publish all files of a run; ``manifest`` without what the record says."""
-    from netinvert.evaluation.result_report import report_of, table_of
-
     write_files(folder.path, record)
     report_of(record).save(lambda name, data: write_atomic(folder.path(name), data))
     folder.commit({**manifest, **entries_of(record)})
@@ -160,8 +96,6 @@ def entries_of(record: Record) -> dict[str, object]:
 
 def write_files(path: Callable[[str], Path], record: Record) -> None:
     """Images, tensors and losses; ``path`` says where a file of a name goes."""
-    from netinvert.evaluation.result_report import grid_of
-
     result, groups = record.result, record.groups
     firsts = [indices[0] for indices in groups.values()]
     for index, sample in enumerate(record.samples):

@@ -11,7 +11,8 @@ import torch
 
 from netinvert.errors import CodeError
 from netinvert.evaluation.evaluate import evaluate_result, shipped_reference
-from netinvert.evaluation.save_results import RERUN, Record, Sample, save_run
+from netinvert.evaluation.record import Record, Sample
+from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.decode import Decode
 from netinvert.experiments.inputs import on_device, preprocessing_of, read_inputs, sources_of

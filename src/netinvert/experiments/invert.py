@@ -14,7 +14,8 @@ from torch import Tensor
 
 from netinvert.evaluation.evaluate import evaluate_result
 from netinvert.evaluation.metrics import spread
-from netinvert.evaluation.save_results import RERUN, Record, Sample, describe_recipe, save_run
+from netinvert.evaluation.record import Record, Sample
+from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
 from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.invert import DECODER, Invert

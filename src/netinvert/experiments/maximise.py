@@ -14,7 +14,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import encode_images, evaluate_result, grey_image
-from netinvert.evaluation.save_results import RERUN, Attained, Record, Sample, describe_recipe, save_run
+from netinvert.evaluation.record import Attained, Record, Sample
+from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
 from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.maximise import CaricatureConfig, Maximise
