@@ -60,7 +60,7 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     decoder = load_decoder(config.decoder)
     encoder = Encoder(load_network(decoder.network, config.weights), decoder.layer)
     decoder.check_encoder(encoder)
-    paths = [] if config.images is None else image_paths(config.images)
+    paths = [] if config.images is None else _test_images(config.images)
     inputs = [{"option": "images", "name": str(path), "sha256": sha256_of(path)} for path in paths]
     known = {"decoder": decoder_facts([decoder])[0], "inputs": inputs}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
@@ -93,8 +93,8 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     return outcome
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """The image files below a folder. Raises ConfigError for fewer than two."""
+def _test_images(folder: Path) -> list[Path]:
+    """Raises ConfigError for fewer than two."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if len(paths) < 2:
         raise ConfigError(f"{folder} holds {len(paths)} images: figures over pairs need two or more")

@@ -78,7 +78,7 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
 
 def _table(figures: Mapping[str, Any]) -> report.Table:
     rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
-    return report.Table(["figure", Column("value", digits=3)], rows, name="figures")
+    return report.Table(["figure", Column("value")], rows, name="figures")
 
 
 def _blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor) -> list[report.Block]:

@@ -189,18 +189,21 @@ def _all_figures(found: AttributeFindings) -> Table:
     rows: list[dict[str, Value]] = []
     for layer, scores in found.layers.items():
         for name, one in scores.items():
-            rows.append(
-                {"layer": layer, "attribute": ATTRIBUTES[name].label, **asdict(one), **_flat(one.decoded)}
-            )
+            rows.append({"layer": layer, "attribute": _with_unit(name), **asdict(one), **_flat(one.decoded)})
     count = len(rows)
     for name, agreement in found.originals.items():
-        rows.append({"layer": "originals", "attribute": ATTRIBUTES[name].label, **_flat(agreement)})
+        rows.append({"layer": "originals", "attribute": _with_unit(name), **_flat(agreement)})
     columns = [Column("layer"), Column("attribute")]
     for key, (label, about) in FIGURES.items():
         share = "accuracy" in key
         columns.append(Column(label, digits=None if share else 2, percent=share, key=key, about=about))
     made = Table.of(rows, columns)
     return replace(made, sortable=True, name="figures", baselines=range(count, len(rows)))
+
+
+def _with_unit(name: str) -> str:
+    unit = ATTRIBUTES[name].unit.strip()
+    return ATTRIBUTES[name].label + f", in {unit}" * bool(unit)
 
 
 def _flat(one: Agreement | None) -> dict[str, Value]:

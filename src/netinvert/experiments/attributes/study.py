@@ -40,7 +40,7 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.models.decoder_files import load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import weights_sha256
+from netinvert.models.network import Network, Preprocessing, weights_sha256
 from netinvert.models.registry import load_network
 
 ORIGINALS = "the originals"
@@ -57,7 +57,7 @@ class AttributeWork:
     def open(self) -> Callable[[str, Piece], Cell]:
         """Load the networks and make the images of all attributes."""
         config = self.config
-        network = load_network(config.network, config.weights)
+        network = _network(config)
         encoders = {layer: Encoder(network, layer) for layer in config.layers}
         decoders = checked_decoders(encoders, [load_decoder(name) for name in config.decoders])
         renders = ChairRenders(**self.renders)
@@ -100,7 +100,7 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         MissingExtraError: without the extras scenes and probes.
     """
     check_installed()
-    network = load_network(config.network, config.weights)
+    network = _network(config)
     layers, attributes = config.layers or network.layers, config.attributes or tuple(ATTRIBUTES)
     if not layers:
         raise ConfigError(
@@ -131,6 +131,12 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         shown = decoded_blocks(ChairRenders(**renders.tensors), encoders, decoders)
         report = attributes_report(findings, shown, config)
         return publish(run, config, report, {**known, "layers": list(layers)}, probe_table(findings).text())
+
+
+def _network(config: StudyAttributes) -> Network:
+    order: Any = config.order
+    form = Preprocessing.of_options(config.size, config.mean, config.std, order, config.scale)
+    return load_network(config.network, config.weights, form)
 
 
 def _scores(facts: Mapping[str, dict[str, Any]]) -> dict[str, AttributeScores]:

@@ -117,14 +117,16 @@ def study_codes(config: CodeStudy, tell: Tell) -> Outcome:
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         workers = Workers(config.workers, config.ray, config.threads)
         cells = run_cells(run, CodeWork(config), names, workers, "decoders")
-        report = _report(experiment, config, cells)
+        tables = [_table(experiment, cell.facts["rows"]) for cell in cells]
+        text = "\n\n".join(f"{table.title}\n{table.text()}" for table in tables)
         rows = [row for cell in cells for row in cell.facts["rows"]]
-        text = _table(experiment, rows).text()
-        return publish(run, config, report, {**known, "rows": rows}, text)
+        page = _report(experiment, config, cells, tables)
+        return publish(run, config, page, {**known, "rows": rows}, text)
 
 
-def _report(experiment: CodeExperiment, config: CodeStudy, cells: Kept[Cell]) -> report.Report:
-    rows = [row for cell in cells for row in cell.facts["rows"]]
+def _report(
+    experiment: CodeExperiment, config: CodeStudy, cells: Kept[Cell], tables: Sequence[report.Table]
+) -> report.Report:
     sentences = [
         f"{report.code(found[0]['decoder'])}: {experiment.sentence(found)}"
         for found in (cell.facts["rows"] for cell in cells)
@@ -138,7 +140,7 @@ def _report(experiment: CodeExperiment, config: CodeStudy, cells: Kept[Cell]) ->
         report.Heading("What was found"),
         report.Points(sentences),
         report.Heading("All figures"),
-        _table(experiment, rows),
+        *tables,
         report.Heading("Images"),
         report.ImageGrid(lines, experiment.headings(config), experiment.title, size=128, name="sheet"),
     ]
@@ -151,12 +153,13 @@ def _report(experiment: CodeExperiment, config: CodeStudy, cells: Kept[Cell]) ->
 
 
 def _table(experiment: CodeExperiment, rows: Sequence[FigureRow]) -> report.Table:
-    columns = [
-        report.Column(
-            name, "°" * (name in DEGREES), percent=name in SHARES, about=about or ABOUT.get(name, "")
-        )
-        for name, about in experiment.columns.items()
-    ]
-    kind = columns[1].name
-    baselines = [index for index, row in enumerate(rows) if row[kind] in experiment.baselines]
-    return replace(report.Table.of(rows, columns), name="table", baselines=baselines)
+    """Of one decoder."""
+    columns = []
+    for name, about in list(experiment.columns.items())[1:]:
+        share = name in SHARES
+        digits = None if share else 1 if name in DEGREES else 2
+        shown = about or ABOUT.get(name, "")
+        columns.append(report.Column(name, "°" * (name in DEGREES), digits, percent=share, about=shown))
+    floors = [index for index, row in enumerate(rows) if row[columns[0].name] in experiment.baselines]
+    decoder = rows[0]["decoder"]
+    return replace(report.Table.of(rows, columns, decoder), name=decoder.split()[0], baselines=floors)
