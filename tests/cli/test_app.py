@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 import pytest
 from PIL import Image
 
-from netinvert.cli import app2 as app
+from netinvert.cli import app
 from netinvert.errors import ConfigError
 from netinvert.experiments import commands
 from netinvert.experiments.commands import COMMANDS, GROUPS, SECTIONS, Command

@@ -88,7 +88,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "sweep": Command(
         f"{_CONFIGS}.sweep:Sweep",
-        "netinvert.experiments.sweep:run_sweep",
+        "netinvert.experiments.sweep_report:run_sweep",
         "Understand",
         "netinvert sweep photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none "
         "--prior-weights 0.03 0.3 3 --canvases fourier pixels --out out/sweep",
@@ -101,21 +101,21 @@ COMMANDS: dict[str, Command] = {
     ),
     "audit": Command(
         f"{_CONFIGS}.audit:Audit",
-        "netinvert.experiments.audit:run_audit",
+        "netinvert.experiments.audit_run:run_audit",
         "Understand",
         "netinvert audit codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network "
         "efficientnet-lite0 --judge-layer pool --attributes people.csv --out out/audit",
     ),
     "deepvis": Command(
         f"{_CONFIGS}.deepvis:Deepvis",
-        "netinvert.experiments.deepvis:run_deepvis",
+        "netinvert.experiments.deepvis_report:run_deepvis",
         "Understand",
         "netinvert deepvis --network efficientnet-lite0 --layer logits --channel 130 --draws 100 "
         "--out out/deepvis",
     ),
     "study layers": Command(
         f"{_CONFIGS}.study_layers:StudyLayers",
-        "netinvert.experiments.layers:run_layers",
+        "netinvert.experiments.layers_report:run_layers",
         "Understand",
         "netinvert study layers --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers",
     ),

@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
-from netinvert.experiments.batches import workers_of
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.deepvis import Deepvis
 from netinvert.experiments.inputs import open_network
-from netinvert.experiments.inversions import finish, run_facts
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.history import StepInfo
@@ -29,11 +26,7 @@ from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regulariser
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
-from netinvert.io.images import write_png
-from netinvert.io.manifest import Outcome
-from netinvert.io.rundir import RunDir
 from netinvert.io.seeds import generators
-from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 
 HIGHEST_RATE = 1e8
@@ -127,32 +120,6 @@ def _log_between(name: str, share: float) -> float:
 
 
 # -- trying --------------------------------------------------------------------------------------------
-
-
-def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
-    """Try everything, and leave the page. Raises NetinvertError before any long work."""
-    from netinvert.experiments.deepvis_report import deepvis_page
-
-    encoder = _encoder(config)
-    unit_directions(encoder, config.channel)  # refuses channels that are not there
-    wanted = candidates(config)
-    with RunDir(config.out, run_facts(config, encoder, ()), config.overwrite) as folder:
-        cells = run_cells(folder, DeepvisWork(config), wanted, workers_of(config), progress="settings")
-        found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
-        for tried in found:
-            for index, image in zip(config.channel, tried.images, strict=True):
-                write_png(image / 255, folder.path(_image_name(tried, index)))
-        page = deepvis_page(config, encoder, found)
-        page.save(lambda name, data: folder.path(name).write_bytes(data))
-        entries = {
-            "code_shape": encoder.code_shape,
-            "image_size": encoder.size,
-            "ranges": RANGES,
-            "results": [_row(tried, config.channel) for tried in found],
-        }
-        draws = len(wanted) - sum(one.published for one in wanted)
-        text = f"{draws} draws and {len(wanted) - draws} published settings"
-        return finish(folder, config, encoder, entries, text)
 
 
 def _encoder(config: Deepvis) -> Encoder:

@@ -18,9 +18,25 @@ from netinvert.evaluation.report import (
     listed,
     number,
 )
+from netinvert.experiments.batches import workers_of
+from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.deepvis import Deepvis
-from netinvert.experiments.deepvis import RANGES, Tried
+from netinvert.experiments.deepvis import (
+    RANGES,
+    DeepvisWork,
+    Tried,
+    _encoder,
+    _image_name,
+    _row,
+    candidates,
+    unit_directions,
+)
+from netinvert.experiments.inversions import finish, run_facts
 from netinvert.inversion.optimizers import ConstantRate, ProgressRate
+from netinvert.io.images import write_png
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
+from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.mobilenets import class_names
 
@@ -148,3 +164,28 @@ def _ranges() -> str:
         f"contribution {low['small_contribution']} per cent. Steps are as long as to make progress "
         f"{low['desired']} (even in its logarithm) if the activation were linear."
     )
+
+
+def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
+    """Try everything, and leave the page. Raises NetinvertError before any long work."""
+
+    encoder = _encoder(config)
+    unit_directions(encoder, config.channel)  # refuses channels that are not there
+    wanted = candidates(config)
+    with RunDir(config.out, run_facts(config, encoder, ()), config.overwrite) as folder:
+        cells = run_cells(folder, DeepvisWork(config), wanted, workers_of(config), progress="settings")
+        found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
+        for tried in found:
+            for index, image in zip(config.channel, tried.images, strict=True):
+                write_png(image / 255, folder.path(_image_name(tried, index)))
+        page = deepvis_page(config, encoder, found)
+        page.save(lambda name, data: folder.path(name).write_bytes(data))
+        entries = {
+            "code_shape": encoder.code_shape,
+            "image_size": encoder.size,
+            "ranges": RANGES,
+            "results": [_row(tried, config.channel) for tried in found],
+        }
+        draws = len(wanted) - sum(one.published for one in wanted)
+        text = f"{draws} draws and {len(wanted) - draws} published settings"
+        return finish(folder, config, encoder, entries, text)

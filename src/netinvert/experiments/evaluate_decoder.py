@@ -18,8 +18,8 @@ from netinvert.experiments.codes.subject import mask_overlap
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.evaluations import DecoderEvaluate
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
+from netinvert.experiments.inputs import sources_of
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
-from netinvert.io.files import sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -61,8 +61,7 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     encoder = Encoder(load_network(decoder.network, config.weights), decoder.layer)
     decoder.check_encoder(encoder)
     paths = [] if config.images is None else _test_images(config.images)
-    inputs = [{"option": "images", "name": str(path), "sha256": sha256_of(path)} for path in paths]
-    known = {"decoder": decoder_facts([decoder])[0], "inputs": inputs}
+    known = {"decoder": decoder_facts([decoder])[0], "inputs": sources_of("images", paths)}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         chairs = None
         if config.images is None:

@@ -8,37 +8,26 @@ of our default's prior.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from netinvert.errors import CodeError, ConfigError
-from netinvert.evaluation.evaluate import Baseline, Reference, baselines, shipped_reference
+from netinvert.errors import CodeError
+from netinvert.evaluation.evaluate import Baseline, Reference, shipped_reference
 from netinvert.evaluation.metrics import spread
-from netinvert.evaluation.report import counted
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.study_layers import CHAIRS, StudyLayers
-from netinvert.experiments.inputs import Source, image_paths, open_network, sources_of, unique_stems
+from netinvert.experiments.inputs import Source, image_paths, sources_of, unique_stems
 from netinvert.experiments.inversions import (
     Inverted,
-    Targets,
-    Wanted,
-    finish,
-    invert_all,
-    run_facts,
 )
-from netinvert.experiments.look import codes_of, encoders_of
-from netinvert.inversion.objectives import Match
+from netinvert.experiments.look import codes_of
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV
 from netinvert.inversion.priors import TotalVariation
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.assets import photographs
-from netinvert.io.files import write_json
 from netinvert.io.images import fit, read_image
-from netinvert.io.manifest import Outcome
-from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import list_layers
 from netinvert.models.network import Network
@@ -161,69 +150,6 @@ class LayerTable:
     def row(self, layer: str) -> list[ProtocolCell]:
         """The cells of a layer."""
         return [cell for cell in self.cells if cell.layer == layer]
-
-
-def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
-    """Invert and measure everything, and leave the papers' tables.
-
-    Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
-    """
-    from netinvert.experiments.layers_report import layers_page, sheet
-
-    network = open_network(config, config.device)
-    names, images, sources = _images(config, network)
-    if config.show > len(names):
-        raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
-    choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]
-    encoders, targets, reference = [], [], None
-    for encoder in encoders_of(network, config.layers, tell):
-        codes = codes_of(encoder, images, config.batch)
-        Match(codes)  # refuses codes that cannot be matched
-        for choice in choices:
-            choice.recipe(encoder)
-        reference = _reference(encoder, codes)
-        encoders.append(encoder)
-        targets.append(Targets.of(encoder, codes, images, reference))
-    classes = _classes(network, config)
-    rows = tuple(row for row in range(len(images)) for _ in range(config.restarts))
-    seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(images)
-    wanted = [Wanted(one.layer, choice, rows, seeds) for one in encoders for choice in choices]
-    facts = run_facts(config, encoders[0], targets)
-    with RunDir(config.out, facts, config.overwrite) as folder:
-        found = iter(invert_all(folder, config, targets, wanted, "cells"))
-        cells = []
-        for encoder in encoders:
-            for choice in choices:
-                cell = ProtocolCell(
-                    encoder.layer, encoder.code_shape, choice.label, choice.recipe(encoder).steps, next(found)
-                )
-                cells.append(_with_comparisons(cell, images, config.restarts, classes))
-        low = {
-            one.layer: baselines(
-                target.codes.to(one.device), one, images, _reference(one, target.codes.to(one.device))
-            )
-            for one, target in zip(encoders, targets, strict=True)
-        }
-        name = "none" if reference is None else reference.name
-        table = LayerTable(network.name, names, images, config, name, tuple(cells), low)
-        page = layers_page(table)
-        page.save(lambda file, data: folder.path(file).write_bytes(data), ("html", "md"))
-        folder.path("contact-sheet.png").write_bytes(sheet(table, config.show - 1).png())
-        kept = {
-            "images": names,
-            "reference": name,
-            "cells": [_without_seconds(cell.facts()) for cell in cells],
-        }
-        write_json(folder.path("layers.json"), kept)
-        entries = {
-            "names": names,
-            "reference": name,
-            "inputs": sources,
-            "floors": {layer: [asdict(one) for one in some] for layer, some in low.items()},
-            "cells": [cell.facts() for cell in cells],
-        }
-        text = f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}"
-        return finish(folder, config, encoders[0], entries, text)
 
 
 def values_of(config: StudyLayers) -> tuple[float | None, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from netinvert.errors import ConfigError
+from netinvert.evaluation.evaluate import baselines
 from netinvert.evaluation.report import (
     Block,
     Column,
@@ -24,8 +26,34 @@ from netinvert.evaluation.report import (
     listed,
     number,
 )
-from netinvert.experiments.inversions import mean_and_deviation
-from netinvert.experiments.layers import PROTOCOLS, LayerTable, ProtocolCell, values_of
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.inputs import open_network
+from netinvert.experiments.inversions import (
+    Targets,
+    Wanted,
+    finish,
+    invert_all,
+    mean_and_deviation,
+    run_facts,
+)
+from netinvert.experiments.layers import (
+    PROTOCOLS,
+    LayerTable,
+    ProtocolCell,
+    ProtocolChoice,
+    _classes,
+    _images,
+    _reference,
+    _with_comparisons,
+    _without_seconds,
+    values_of,
+)
+from netinvert.experiments.look import codes_of, encoders_of
+from netinvert.inversion.objectives import Match
+from netinvert.io.files import write_json
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
 
 ERRORS = {
     "cvpr15": "‖Φ − Φ₀‖² over the mean squared distance of all pairs of codes, per cent",
@@ -209,3 +237,65 @@ def _of_images(values: Sequence[float | None], count: int) -> list[float | None]
     groups = (values[k * restarts : (k + 1) * restarts] for k in range(count)) if restarts else ()
     means = (mean_and_deviation(group) for group in groups)
     return [None if mean is None else mean[0] for mean in means]
+
+
+def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
+    """Invert and measure everything, and leave the papers' tables.
+
+    Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
+    """
+
+    network = open_network(config, config.device)
+    names, images, sources = _images(config, network)
+    if config.show > len(names):
+        raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
+    choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]
+    encoders, targets, reference = [], [], None
+    for encoder in encoders_of(network, config.layers, tell):
+        codes = codes_of(encoder, images, config.batch)
+        Match(codes)  # refuses codes that cannot be matched
+        for choice in choices:
+            choice.recipe(encoder)
+        reference = _reference(encoder, codes)
+        encoders.append(encoder)
+        targets.append(Targets.of(encoder, codes, images, reference))
+    classes = _classes(network, config)
+    rows = tuple(row for row in range(len(images)) for _ in range(config.restarts))
+    seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(images)
+    wanted = [Wanted(one.layer, choice, rows, seeds) for one in encoders for choice in choices]
+    facts = run_facts(config, encoders[0], targets)
+    with RunDir(config.out, facts, config.overwrite) as folder:
+        found = iter(invert_all(folder, config, targets, wanted, "cells"))
+        cells = []
+        for encoder in encoders:
+            for choice in choices:
+                cell = ProtocolCell(
+                    encoder.layer, encoder.code_shape, choice.label, choice.recipe(encoder).steps, next(found)
+                )
+                cells.append(_with_comparisons(cell, images, config.restarts, classes))
+        low = {
+            one.layer: baselines(
+                target.codes.to(one.device), one, images, _reference(one, target.codes.to(one.device))
+            )
+            for one, target in zip(encoders, targets, strict=True)
+        }
+        name = "none" if reference is None else reference.name
+        table = LayerTable(network.name, names, images, config, name, tuple(cells), low)
+        page = layers_page(table)
+        page.save(lambda file, data: folder.path(file).write_bytes(data), ("html", "md"))
+        folder.path("contact-sheet.png").write_bytes(sheet(table, config.show - 1).png())
+        kept = {
+            "images": names,
+            "reference": name,
+            "cells": [_without_seconds(cell.facts()) for cell in cells],
+        }
+        write_json(folder.path("layers.json"), kept)
+        entries = {
+            "names": names,
+            "reference": name,
+            "inputs": sources,
+            "floors": {layer: [asdict(one) for one in some] for layer, some in low.items()},
+            "cells": [cell.facts() for cell in cells],
+        }
+        text = f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}"
+        return finish(folder, config, encoders[0], entries, text)

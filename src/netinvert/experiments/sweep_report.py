@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from netinvert.evaluation.evaluate import Baseline
+from netinvert.evaluation.evaluate import Baseline, baselines, shipped_reference
 from netinvert.evaluation.report import (
     Block,
     Code,
@@ -31,16 +31,25 @@ from netinvert.evaluation.report import (
     number,
 )
 from netinvert.evaluation.report.plot import COLOURS
+from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.sweep import Sweep
-from netinvert.experiments.inversions import Targets
+from netinvert.experiments.inputs import open_network, read_inputs
+from netinvert.experiments.inversions import Targets, Wanted, finish, invert_all, run_facts
 from netinvert.experiments.sweep import (
     ERROR_FLOOR,
     Trial,
+    _file_name,
+    _planned,
+    _save_images,
+    _trial,
     by_layer,
     command_of,
+    marked,
     recommended,
     recommended_for_all,
 )
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 
 SHOWN = 3
@@ -277,3 +286,61 @@ def _panel(shown: Sequence[Trial], known: Sequence[Trial], title: str, measure: 
 
 def _points(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
     return [one.point[0] for one in trials], [one.point[1] for one in trials]
+
+
+def run_sweep(config: Sweep, tell: Tell) -> Outcome:
+    """Try everything, and leave the page. Raises NetinvertError before any long work."""
+
+    network = open_network(config, config.device)
+    encoders = [Encoder(network, layer) for layer in config.layers]
+    inputs = [read_inputs(config.input, encoder) for encoder in encoders]
+    left_out: dict[str, None] = {}
+    planned = [_planned(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
+    for text in left_out:
+        tell(f"left out: {text}")
+    targets = [
+        Targets.of(encoder, one.codes, one.originals, shipped_reference(encoder))
+        for encoder, one in zip(encoders, inputs, strict=True)
+    ]
+    rows = tuple(range(len(inputs[0].codes)))
+    wanted = [
+        Wanted(encoder.layer, setting.choice(config), rows, (config.seed,) * len(rows))
+        for encoder, settings in zip(encoders, planned, strict=True)
+        for setting in settings
+    ]
+    with RunDir(config.out, run_facts(config, encoders[0], targets), config.overwrite) as folder:
+        found = iter(invert_all(folder, config, targets, wanted, "settings"))
+        trials: list[Trial] = []
+        for encoder, settings in zip(encoders, planned, strict=True):
+            layer = [_trial(encoder.layer, setting, next(found), config.measure) for setting in settings]
+            trials += marked(layer)
+        names = inputs[0].stems
+        lows = [
+            baselines(one.codes, encoder, one.originals, shipped_reference(encoder))
+            for encoder, one in zip(encoders, inputs, strict=True)
+        ]
+        page = SweepPage(config, encoders, targets, trials, names, tuple(left_out), lows)
+        page.report().save(lambda name, data: folder.path(name).write_bytes(data))
+        for name, some in by_layer(trials).items():
+            plot = tradeoff(some, f"{network.name}, {name}", config.measure)
+            if plot is not None:
+                folder.path(f"{_file_name('tradeoff', name)}.png").write_bytes(plot.png())
+        images = _save_images(folder, trials, inputs[0])
+        best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
+        everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
+        entries = {
+            "layers": {encoder.layer: encoder.code_shape for encoder in encoders},
+            "recommended": {layer: one and one.setting.options for layer, one in best.items()},
+            "recommended_everywhere": everywhere and everywhere[0].options,
+            "left_out": list(left_out),
+            "inputs": inputs[0].sources,
+            "codes": names,
+            "trials": [{**one.facts(), "images": files} for one, files in zip(trials, images, strict=True)],
+        }
+        lines = [
+            f"{layer}: every setting failed"
+            if one is None
+            else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
+            for layer, one in best.items()
+        ]
+        return finish(folder, config, encoders[0], entries, "\n".join(lines))

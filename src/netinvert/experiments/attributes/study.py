@@ -33,6 +33,7 @@ from netinvert.experiments.attributes.series import (
 )
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.study_attributes import StudyAttributes
+from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.manifest import Outcome
@@ -40,8 +41,7 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.models.decoder_files import load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import Network, Preprocessing, weights_sha256
-from netinvert.models.registry import load_network
+from netinvert.models.network import weights_sha256
 
 ORIGINALS = "the originals"
 """The key of their cell; those of the others are layers."""
@@ -57,7 +57,7 @@ class AttributeWork:
     def open(self) -> Callable[[str, Piece], Cell]:
         """Load the networks and make the images of all attributes."""
         config = self.config
-        network = _network(config)
+        network = open_network(config)
         encoders = {layer: Encoder(network, layer) for layer in config.layers}
         decoders = checked_decoders(encoders, [load_decoder(name) for name in config.decoders])
         renders = ChairRenders(**self.renders)
@@ -100,7 +100,7 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         MissingExtraError: without the extras scenes and probes.
     """
     check_installed()
-    network = _network(config)
+    network = open_network(config)
     layers, attributes = config.layers or network.layers, config.attributes or tuple(ATTRIBUTES)
     if not layers:
         raise ConfigError(
@@ -131,12 +131,6 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         shown = decoded_blocks(ChairRenders(**renders.tensors), encoders, decoders)
         report = attributes_report(findings, shown, config)
         return publish(run, config, report, {**known, "layers": list(layers)}, probe_table(findings).text())
-
-
-def _network(config: StudyAttributes) -> Network:
-    order: Any = config.order
-    form = Preprocessing.of_options(config.size, config.mean, config.std, order, config.scale)
-    return load_network(config.network, config.weights, form)
 
 
 def _scores(facts: Mapping[str, dict[str, Any]]) -> dict[str, AttributeScores]:

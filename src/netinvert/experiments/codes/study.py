@@ -117,7 +117,10 @@ def study_codes(config: CodeStudy, tell: Tell) -> Outcome:
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         workers = Workers(config.workers, config.ray, config.threads)
         cells = run_cells(run, CodeWork(config), names, workers, "decoders")
-        tables = [_table(experiment, cell.facts["rows"]) for cell in cells]
+        tables = [
+            _table(experiment, cell.facts["rows"], last=number == len(cells))
+            for number, cell in enumerate(cells, 1)
+        ]
         text = "\n\n".join(f"{table.title}\n{table.text()}" for table in tables)
         rows = [row for cell in cells for row in cell.facts["rows"]]
         page = _report(experiment, config, cells, tables)
@@ -152,13 +155,13 @@ def _report(
     return report.Report(experiment.title, blocks, lead)
 
 
-def _table(experiment: CodeExperiment, rows: Sequence[FigureRow]) -> report.Table:
-    """Of one decoder."""
+def _table(experiment: CodeExperiment, rows: Sequence[FigureRow], last: bool) -> report.Table:
+    """Of one decoder; the last explains the columns."""
     columns = []
     for name, about in list(experiment.columns.items())[1:]:
         share = name in SHARES
         digits = None if share else 1 if name in DEGREES else 2
-        shown = about or ABOUT.get(name, "")
+        shown = (about or ABOUT.get(name, "")) * last
         columns.append(report.Column(name, "°" * (name in DEGREES), digits, percent=share, about=shown))
     floors = [index for index, row in enumerate(rows) if row[columns[0].name] in experiment.baselines]
     decoder = rows[0]["decoder"]
