@@ -25,9 +25,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json
@@ -277,16 +277,16 @@ def sheet(chairs: Chairs, pictures: dict[str, Tensor], layer: str) -> Image:
     """Rows are chairs, columns the original and every recipe's restarts."""
     restarts = [f"{name} {k + 1}" for name, found in pictures.items() for k in range(len(found))]
     rows = [
-        Row(
+        GridRow(
             f"chair {index + 1}",
             (
-                Cell(chairs.images[index]),
-                *(Cell(one[index].clamp(0, 1)) for found in pictures.values() for one in found),
+                Tile(chairs.images[index]),
+                *(Tile(one[index].clamp(0, 1)) for found in pictures.values() for one in found),
             ),
         )
         for index in range(min(ON_SHEET, len(chairs.images)))
     ]
-    return contact_sheet(rows, ["original", *restarts], f"posenet {layer}")
+    return grid_image(ImageGrid(rows, ["original", *restarts], f"posenet {layer}"))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
 from netinvert.evaluation.metrics import error_cvpr15, ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.inversion.codes import code_error
 from netinvert.io.assets import photographs
 from netinvert.io.files import load_tensors, save_tensors, write_json
@@ -165,8 +165,8 @@ def sheet(cuts: dict[str, Cut], folder: Path) -> Image:
     for name in SHOWN:
         index = names.index(name)
         found = (fit(images[index : index + 1].clamp(0, 1), (224, 224)) for images in pictures.values())
-        rows.append(Row(name, (Cell(originals[index]), *(Cell(image) for image in found))))
-    return contact_sheet(rows, ["original", *pictures], "Found from HOG, HOGb and dense SIFT alone")
+        rows.append(GridRow(name, (Tile(originals[index]), *(Tile(image) for image in found))))
+    return grid_image(ImageGrid(rows, ["original", *pictures], "Found from HOG, HOGb and dense SIFT alone"))
 
 
 if __name__ == "__main__":

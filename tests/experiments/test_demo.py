@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from netinvert.cli import app2 as app
+from netinvert.cli import app
 from netinvert.experiments import demo, demo_cells, demo_report
 from netinvert.experiments.commands import COMMANDS, perform
 from netinvert.experiments.configs.demo import Demo
