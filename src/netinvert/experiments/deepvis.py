@@ -17,7 +17,7 @@ from netinvert.experiments.batches import workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.deepvis import Deepvis
 from netinvert.experiments.inputs import open_network
-from netinvert.experiments.inversions import finish, run_facts
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.history import StepInfo
@@ -136,15 +136,14 @@ def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
     encoder = _encoder(config)
     unit_directions(encoder, config.channel)  # refuses channels that are not there
     wanted = candidates(config)
-    with RunDir(config.out, run_facts(config, encoder, ()), config.overwrite) as folder:
+    with RunDir(config.out, run_facts(config, network_facts(encoder)), config.overwrite) as folder:
         cells = run_cells(folder, DeepvisWork(config), wanted, workers_of(config), progress="settings")
         found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
         for tried in found:
             for index, image in zip(config.channel, tried.images, strict=True):
                 write_png(image / 255, folder.path(_image_name(tried, index)))
-        page = deepvis_page(config, encoder, found)
-        page.save(lambda name, data: folder.path(name).write_bytes(data))
         entries = {
+            **network_facts(encoder),
             "code_shape": encoder.code_shape,
             "image_size": encoder.size,
             "ranges": RANGES,
@@ -152,7 +151,7 @@ def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
         }
         draws = len(wanted) - sum(one.published for one in wanted)
         text = f"{draws} draws and {len(wanted) - draws} published settings"
-        return finish(folder, config, encoder, entries, text)
+        return publish(folder, config, deepvis_page(config, encoder, found), entries, text, PAGE)
 
 
 def _encoder(config: Deepvis) -> Encoder:

@@ -69,8 +69,7 @@ def deepvis_page(config: Deepvis, encoder: Encoder, found: Sequence[Tried]) -> R
             _grid(draws, sortable=True),
             Prose(_ranges(), quiet=True),
         ]
-    command = config.command_line(without=("out", "overwrite"))
-    return Report(f"{counted(len(draws), 'draw')} of four regularisers", blocks, lead, command)
+    return Report(f"{counted(len(draws), 'draw')} of four regularisers", blocks, lead)
 
 
 def channel_label(encoder: Encoder, index: int) -> str:

@@ -24,11 +24,10 @@ from netinvert.experiments.inversions import (
     Inverted,
     Targets,
     Wanted,
-    finish,
     invert_all,
-    run_facts,
 )
 from netinvert.experiments.look import codes_of, encoders_of
+from netinvert.experiments.runs import network_facts, publish, run_facts
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV
@@ -168,7 +167,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
 
     Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
     """
-    from netinvert.experiments.layers_report import layers_page, sheet
+    from netinvert.experiments.layers_report import layers_page
 
     network = open_network(config, config.device)
     names, images, sources = _images(config, network)
@@ -188,7 +187,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
     rows = tuple(row for row in range(len(images)) for _ in range(config.restarts))
     seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(images)
     wanted = [Wanted(one.layer, choice, rows, seeds) for one in encoders for choice in choices]
-    facts = run_facts(config, encoders[0], targets)
+    facts = run_facts(config, {**network_facts(encoders[0]), "targets": targets})
     with RunDir(config.out, facts, config.overwrite) as folder:
         found = iter(invert_all(folder, config, targets, wanted, "cells"))
         cells = []
@@ -206,9 +205,6 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         }
         name = "none" if reference is None else reference.name
         table = LayerTable(network.name, names, images, config, name, tuple(cells), low)
-        page = layers_page(table)
-        page.save(lambda file, data: folder.path(file).write_bytes(data), ("html", "md"))
-        folder.path("contact-sheet.png").write_bytes(sheet(table, config.show - 1).png())
         kept = {
             "images": names,
             "reference": name,
@@ -216,6 +212,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         }
         write_json(folder.path("layers.json"), kept)
         entries = {
+            **network_facts(encoders[0]),
             "names": names,
             "reference": name,
             "inputs": sources,
@@ -223,7 +220,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
             "cells": [cell.facts() for cell in cells],
         }
         text = f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}"
-        return finish(folder, config, encoders[0], entries, text)
+        return publish(folder, config, layers_page(table), entries, text, ("html", "md", "png"))
 
 
 def values_of(config: StudyLayers) -> tuple[float | None, ...]:

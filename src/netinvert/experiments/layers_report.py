@@ -156,7 +156,7 @@ def layers_page(table: LayerTable) -> Report:
     if remarks:
         blocks += [Heading("What went wrong"), Points(remarks)]
     title = f"{table.network}, layer by layer: protocol {config.protocol}"
-    return Report(title, blocks, lead, config.command_line(without=("out", "overwrite")))
+    return Report(title, blocks, lead)
 
 
 def _table(table: LayerTable, quantity: Quantity) -> Table:

@@ -21,10 +21,9 @@ from netinvert.experiments.inversions import (
     PresetChoice,
     Targets,
     Wanted,
-    finish,
     invert_all,
-    run_facts,
 )
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
@@ -242,7 +241,9 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         for encoder, settings in zip(encoders, planned, strict=True)
         for setting in settings
     ]
-    with RunDir(config.out, run_facts(config, encoders[0], targets), config.overwrite) as folder:
+    with RunDir(
+        config.out, run_facts(config, {**network_facts(encoders[0]), "targets": targets}), config.overwrite
+    ) as folder:
         found = iter(invert_all(folder, config, targets, wanted, "settings"))
         trials: list[Trial] = []
         for encoder, settings in zip(encoders, planned, strict=True):
@@ -254,7 +255,6 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
             for encoder, one in zip(encoders, inputs, strict=True)
         ]
         page = SweepPage(config, encoders, targets, trials, names, tuple(left_out), lows)
-        page.report().save(lambda name, data: folder.path(name).write_bytes(data))
         for name, some in by_layer(trials).items():
             plot = tradeoff(some, f"{network.name}, {name}", config.measure)
             if plot is not None:
@@ -263,6 +263,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
         everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
         entries = {
+            **network_facts(encoders[0]),
             "layers": {encoder.layer: encoder.code_shape for encoder in encoders},
             "recommended": {layer: one and one.setting.options for layer, one in best.items()},
             "recommended_everywhere": everywhere and everywhere[0].options,
@@ -277,7 +278,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
             else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
             for layer, one in best.items()
         ]
-        return finish(folder, config, encoders[0], entries, "\n".join(lines))
+        return publish(folder, config, page.report(), entries, "\n".join(lines), PAGE)
 
 
 def _planned(config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]) -> list[Setting]:

@@ -114,8 +114,7 @@ class SweepPage:
             f"{counted(len(self.trials), 'setting')} tried on the codes of {code(network)} for "
             f"{listed([code(name) for name in self.names])}, in {seconds:.0f} CPU seconds."
         )
-        made_by = self.config.command_line(without=("out", "overwrite"))
-        return Report(f"Priors for {network}", blocks, lead, made_by)
+        return Report(f"Priors for {network}", blocks, lead)
 
     @property
     def originals_known(self) -> bool:
