@@ -14,7 +14,7 @@ from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
 from netinvert.experiments.audit import DECODED, OPTIMISED, audit, shown_of
 from netinvert.experiments.audit_inputs import Audited
-from netinvert.experiments.audit_report import audit_page, found_table, sheet, told, verdict
+from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, told, verdict
 from netinvert.experiments.configs.audit import Audit
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir
@@ -223,7 +223,7 @@ def test_the_page_gives_a_verdict_and_says_which_rate_is_self_fulfilling(found):
     assert len(plain_table["reconstructions"][0]["code_error_ijcv16"]) == 12
     assert "cpu_seconds" not in plain_table["reconstructions"][0]
     assert {row["independent"] for row in plain_table["identification"]} == {True, False}
-    assert sheet(found).png().startswith(b"\x89PNG")
+    assert audit_sheet(found).png().startswith(b"\x89PNG")
     assert "| optimised |" in page.markdown()
 
 

@@ -14,7 +14,7 @@ from netinvert.evaluation.naturalness import gradient_naturalness, gradient_stat
 from netinvert.experiments import inversions
 from netinvert.experiments.configs.sweep import Sweep
 from netinvert.experiments.inputs import Inputs
-from netinvert.experiments.inversions import Inverted, PresetChoice, Targets, Wanted, invert_all
+from netinvert.experiments.inversions import PresetChoice, Reconstructions, Targets, Wanted, invert_all
 from netinvert.experiments.sweep import (
     FACTORS,
     Setting,
@@ -45,7 +45,7 @@ NETWORK = Network("tiny", seeded(plain), PLAIN)
 
 
 def trial(error: float | None, natural: float | None, name: str = "none", layer: str = "one") -> Trial:
-    return Trial(layer, Setting(name, None, None), Inverted(None, {}), error, natural)
+    return Trial(layer, Setting(name, None, None), Reconstructions(None, {}), error, natural)
 
 
 def cut(layer: str = "1") -> Encoder:
@@ -290,7 +290,7 @@ def page(trials, targets) -> str:
 
 def test_the_page_shows_everything(swept):
     trials, targets = swept
-    broken = replace(trials[0], found=Inverted(None, {}, failure="no gradient <here>"), error=None)
+    broken = replace(trials[0], found=Reconstructions(None, {}, failure="no gradient <here>"), error=None)
     everything = [*marked([replace(broken, naturalness=None), *trials[1:6]]), *trials[6:]]
     text = page(everything, targets)
     for one in trials:

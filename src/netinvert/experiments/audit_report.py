@@ -38,9 +38,10 @@ from netinvert.experiments.audit import (
     shown_of,
 )
 from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.runs import made_by
 
 SHOWN = 12
-"""Codes on the page and the sheet, evenly spaced among those reconstructed."""
+"""Codes on the page and the audit_sheet, evenly spaced among those reconstructed."""
 COLUMNS = 6
 """Images in a row of the sheet."""
 IDENTIFICATION_TEXT = (
@@ -76,7 +77,7 @@ def audit_page(config: Audit, found: AuditFindings) -> Report:
             f"{shown} of {counted(len(found.rows), 'reconstructed code')}, evenly spaced in their order and "
             "chosen by nothing else. All are in the folder `images`."
         ),
-        sheet(found),
+        audit_sheet(found),
         _matching(found),
         Heading("Re-identification"),
         Prose(IDENTIFICATION_TEXT),
@@ -88,8 +89,7 @@ def audit_page(config: Audit, found: AuditFindings) -> Report:
     blocks += [Prose(text, quiet=True) for text in _remarks(found)]
     blocks += [Heading("What this does not show"), Points(limits(found))]
     title = f"Privacy audit: {encoder.network.name}, layer {encoder.layer}"
-    command = config.command_line(without=("out", "overwrite"))
-    return Report(title, blocks, "\n\n".join(_subject(found)), command)
+    return Report(title, blocks, "\n\n".join(_subject(found)))
 
 
 def _subject(found: AuditFindings) -> list[str]:
@@ -244,14 +244,12 @@ def _next_steps(config: Audit, found: AuditFindings) -> list[Block]:
                 "they are safe:"
             ),
             Code(f"netinvert decoder train {own} --data photos/ --out out/decoder"),
-            Code(
-                replace(config, decoder="out/decoder/decoder.safetensors").command_line(("out", "overwrite"))
-            ),
+            Code(made_by(replace(config, decoder="out/decoder/decoder.safetensors"))),
         ]
     if found.subject.originals is None:
         blocks += [
             Prose("To measure what others see, and not only this network, give the originals:"),
-            Code(replace(config, images="originals/").command_line(("out", "overwrite"))),
+            Code(made_by(replace(config, images="originals/"))),
         ]
     return blocks
 
@@ -259,7 +257,7 @@ def _next_steps(config: Audit, found: AuditFindings) -> list[Block]:
 # -- images and tables ---------------------------------------------------------------------------------
 
 
-def sheet(found: AuditFindings) -> ImageGrid:
+def audit_sheet(found: AuditFindings) -> ImageGrid:
     """Several codes a row, each its original, if known, and what each method made."""
     known = found.subject.originals
     codes = []

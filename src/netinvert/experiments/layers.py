@@ -19,7 +19,7 @@ from netinvert.evaluation.metrics import spread
 from netinvert.experiments.configs.study_layers import CHAIRS, StudyLayers
 from netinvert.experiments.inputs import Source, image_paths, sources_of, unique_stems
 from netinvert.experiments.inversions import (
-    Inverted,
+    Reconstructions,
 )
 from netinvert.experiments.look import codes_of
 from netinvert.inversion.presets.by_name import recipe
@@ -118,7 +118,7 @@ class ProtocolCell:
     code_shape: tuple[int, ...]
     label: str
     steps: int
-    found: Inverted
+    found: Reconstructions
     same_class: tuple[bool, ...] | None = None
     spread: dict[str, list[float]] | None = None
 

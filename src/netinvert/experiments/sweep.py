@@ -15,8 +15,8 @@ from netinvert.experiments.configs.invert import Invert
 from netinvert.experiments.configs.sweep import Sweep
 from netinvert.experiments.inputs import Inputs
 from netinvert.experiments.inversions import (
-    Inverted,
     PresetChoice,
+    Reconstructions,
 )
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
@@ -128,7 +128,7 @@ class Trial:
 
     layer: str
     setting: Setting
-    found: Inverted
+    found: Reconstructions
     error: float | None
     naturalness: float | None
     on_front: bool = False
@@ -227,7 +227,7 @@ def _planned(config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str
     return found
 
 
-def _trial(layer: str, setting: Setting, found: Inverted, measure: str) -> Trial:
+def _trial(layer: str, setting: Setting, found: Reconstructions, measure: str) -> Trial:
     return Trial(layer, setting, found, found.mean("ijcv16"), found.mean(measure))
 
 

@@ -34,7 +34,8 @@ from netinvert.evaluation.report.plot import COLOURS
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.sweep import Sweep
 from netinvert.experiments.inputs import open_network, read_inputs
-from netinvert.experiments.inversions import Targets, Wanted, finish, invert_all, run_facts
+from netinvert.experiments.inversions import Targets, Wanted, invert_all
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.experiments.sweep import (
     ERROR_FLOOR,
     Trial,
@@ -123,8 +124,7 @@ class SweepPage:
             f"{counted(len(self.trials), 'setting')} tried on the codes of {code(network)} for "
             f"{listed([code(name) for name in self.names])}, in {seconds:.0f} CPU seconds."
         )
-        made_by = self.config.command_line(without=("out", "overwrite"))
-        return Report(f"Priors for {network}", blocks, lead, made_by)
+        return Report(f"Priors for {network}", blocks, lead)
 
     @property
     def originals_known(self) -> bool:
@@ -308,7 +308,9 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         for encoder, settings in zip(encoders, planned, strict=True)
         for setting in settings
     ]
-    with RunDir(config.out, run_facts(config, encoders[0], targets), config.overwrite) as folder:
+    with RunDir(
+        config.out, run_facts(config, {**network_facts(encoders[0]), "targets": targets}), config.overwrite
+    ) as folder:
         found = iter(invert_all(folder, config, targets, wanted, "settings"))
         trials: list[Trial] = []
         for encoder, settings in zip(encoders, planned, strict=True):
@@ -320,7 +322,6 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
             for encoder, one in zip(encoders, inputs, strict=True)
         ]
         page = SweepPage(config, encoders, targets, trials, names, tuple(left_out), lows)
-        page.report().save(lambda name, data: folder.path(name).write_bytes(data))
         for name, some in by_layer(trials).items():
             plot = tradeoff(some, f"{network.name}, {name}", config.measure)
             if plot is not None:
@@ -329,6 +330,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
         everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
         entries = {
+            **network_facts(encoders[0]),
             "layers": {encoder.layer: encoder.code_shape for encoder in encoders},
             "recommended": {layer: one and one.setting.options for layer, one in best.items()},
             "recommended_everywhere": everywhere and everywhere[0].options,
@@ -343,4 +345,4 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
             else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
             for layer, one in best.items()
         ]
-        return finish(folder, config, encoders[0], entries, "\n".join(lines))
+        return publish(folder, config, page.report(), entries, "\n".join(lines), PAGE)
