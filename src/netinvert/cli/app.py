@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from netinvert.cli import deepvis, demo, layers, networks
+from netinvert.cli import deepvis
 from netinvert.cli.audit import audit
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
@@ -65,12 +65,9 @@ def _options(
     pass
 
 
-app.command("layers")(layers.layers)
-app.command("networks")(networks.networks)
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
 app.command("audit")(audit)
-app.command("demo")(demo.demo)
 app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
 app.add_typer(decoder, name="decoder")

@@ -41,6 +41,18 @@ class Command:
 
 _CONFIGS = "netinvert.experiments.configs"
 COMMANDS: dict[str, Command] = {
+    "networks": Command(
+        f"{_CONFIGS}.listings:Networks",
+        "netinvert.experiments.listings:list_all_networks",
+        "Look",
+        "netinvert networks",
+    ),
+    "layers": Command(
+        f"{_CONFIGS}.listings:Layers",
+        "netinvert.experiments.listings:list_layers_of",
+        "Look",
+        "netinvert layers mobilenet-v2",
+    ),
     "invert": Command(
         f"{_CONFIGS}.invert:Invert",
         "netinvert.experiments.invert:run",
