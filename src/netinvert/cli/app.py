@@ -12,7 +12,6 @@ from netinvert.cli.audit import audit
 from netinvert.cli.console import Interrupted, note
 from netinvert.cli.decoder import decoder
 from netinvert.cli.pose import pose
-from netinvert.cli.scenes import scenes
 from netinvert.cli.sweep import ListsCommand, sweep
 from netinvert.errors import NetinvertError
 
@@ -68,7 +67,6 @@ def _options(
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
 app.command("audit")(audit)
-app.add_typer(scenes, name="scenes")
 app.add_typer(pose, name="pose")
 app.add_typer(decoder, name="decoder")
 

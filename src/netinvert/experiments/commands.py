@@ -41,6 +41,9 @@ class Command:
 
 _CONFIGS = "netinvert.experiments.configs"
 COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        f"{_CONFIGS}.demo:Demo", "netinvert.experiments.demo:run", "Look", "netinvert demo --out out/demo"
+    ),
     "networks": Command(
         f"{_CONFIGS}.listings:Networks",
         "netinvert.experiments.listings:list_all_networks",
@@ -138,6 +141,18 @@ COMMANDS: dict[str, Command] = {
         "netinvert.experiments.evaluate_pose:evaluate_pose",
         "Train",
         "netinvert pose evaluate --network posenet --chairs 20 --out out/posenet",
+    ),
+    "scenes render": Command(
+        f"{_CONFIGS}.scenes:ScenesRender",
+        "netinvert.experiments.scenes:render",
+        "Data",
+        "netinvert scenes render --objects chairs --count 100 --views 20 --out data",
+    ),
+    "scenes show": Command(
+        f"{_CONFIGS}.scenes:ScenesShow",
+        "netinvert.experiments.scenes:show",
+        "Data",
+        "netinvert scenes show data --out out/scenes",
     ),
     "rerun": Command(
         f"{_CONFIGS}.rerun:Rerun",

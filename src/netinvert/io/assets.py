@@ -58,3 +58,19 @@ def photographs(size: tuple[int, int] = (224, 224), channels: int = 3) -> tuple[
         paths = sorted(folder.glob("*.jpg"))
         images = [fit(read_image(path, channels), size) for path in paths]
         return [path.stem for path in paths], torch.cat(images)
+
+
+@dataclass(frozen=True, eq=False)
+class ChairViews:
+    """Chairs (N, 3, 64, 64) that posenet never saw, and their rotations (N, 3, 3), object to camera."""
+
+    images: Tensor
+    rotation: Tensor
+
+
+def unseen_chairs() -> ChairViews:
+    """The four chairs of the demo; tools/make_unseen_chairs.py rendered them."""
+    with as_file(DATA / "unseen-chairs") as folder:
+        images = [read_image(path) for path in sorted(folder.glob("*.png"))]
+        rotations = json.loads((folder / "rotations.json").read_text())
+    return ChairViews(torch.cat(images), torch.tensor(rotations))

@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,13 +37,18 @@ PACKAGES = ("netinvert", "numpy", "embreex", "pillow")
 
 
 def render_dataset(
-    plan: DatasetConfig, out: str | Path, workers: Workers | None = None, progress: str | None = None
+    plan: DatasetConfig,
+    out: str | Path,
+    workers: Workers | None = None,
+    progress: str | None = None,
+    finish: Callable[[RunDir], Mapping[str, Any]] = lambda run: {},
 ) -> dict[str, Any]:
     """Render what is missing of a dataset into a directory; gives its manifest.
 
     A shard is whole or absent, its bytes depend on the plan alone, and the manifest comes last; so a render
     that was stopped in any way is finished by the same call. Shards that are no longer what the manifest
-    says are rendered anew. ``workers`` is this process if None; ``progress`` as in ``run_cells``.
+    says are rendered anew. ``workers`` is this process if None; ``progress`` as in ``run_cells``. ``finish``
+    may add files once all shards are there, and gives what the manifest is to tell besides.
 
     Raises:
         MissingExtraError: the extra scenes is not installed; told before any work.
@@ -61,9 +66,10 @@ def render_dataset(
         run.require_space(estimated_bytes(plan, plan.views * sum(map(len, missing))))
         write_json(run.path(PLAN), plan.to_json())
         run_cells(run, ShardWork(plan), list(shards), workers or Workers(), progress)
-        files = run.files()
-        if run.published != files:
-            run.commit(_manifest(plan, files) | {"seconds": time.perf_counter() - began})
+        if run.published != run.files():
+            facts = finish(run)
+            own = {**_manifest(plan, run.files()), "seconds": time.perf_counter() - began}
+            run.commit({**facts, **own, "versions": {**facts.get("versions", {}), **own["versions"]}})
         manifest: dict[str, Any] = read_json(run.out / MANIFEST)
         return manifest
 
