@@ -20,7 +20,7 @@ def test_render_go_on_show_and_repeat(command, tmp_path):
     assert "4 images, about" in said.err
     facts = json.loads(said.out)
     assert facts["samples"] == 4
-    assert facts["command"]["count"] == facts["plan"]["identities"] == 2
+    assert facts["command"]["identities"] == facts["plan"]["identities"] == 2
     assert "report.html" in facts["files"]
     assert len(load_arrays(data, "train").rgba) == 4
     again = command("scenes", "render", *QUICK, "--seed", 3, "--out", data, "--json")
@@ -77,8 +77,8 @@ def test_show_without_a_dataset(command, tmp_path, objects):
         (["--background", "beach"], "background"),
         (["--protocol", "chairs62"], "62 views"),
         (["--lights", "disco"], "--lights: there is no 'disco'"),
-        (["--elevation", 40, 10], "--elevation is LOW,HIGH"),
-        (["--splits", 0.5, 0.3, 0.1], "--splits make 1"),
+        (["--elevation", 40, 10], "--elevation is the lower number first"),
+        (["--splits", 0.5, 0.3, 0.1], "--splits are three shares"),
         (["--occlusion", 1], "--occlusion is below 1"),
     ],
 )

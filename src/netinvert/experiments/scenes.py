@@ -21,7 +21,7 @@ from netinvert.evaluation.report import (
     counted,
 )
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.scenes import CHAIRS62, ScenesRender, ScenesShow
+from netinvert.experiments.configs.scenes import ScenesRender, ScenesShow
 from netinvert.io.files import read_json, sha256_of, write_atomic
 from netinvert.io.manifest import MANIFEST, Outcome, manifest
 from netinvert.io.rundir import RunDir
@@ -56,20 +56,7 @@ SHOWN = 6
 
 def render(config: ScenesRender, tell: Tell) -> Outcome:
     """Render what is missing of a dataset. Raises what ``render_dataset`` does, before any long work."""
-    plan = DatasetConfig(
-        objects=config.objects,
-        identities=config.count,
-        views=config.views,
-        size=config.pixels,
-        seed=config.seed,
-        protocol=config.protocol or (CHAIRS62 if config.views == 62 else "random"),
-        elevation=config.elevation,
-        in_plane=config.in_plane,
-        lights=config.lights,
-        background=config.background,
-        occlusion=config.occlusion,
-        splits=config.splits,
-    )
+    plan = config.dataset()
 
     def finish(run: RunDir) -> dict[str, Any]:
         report = Report(
@@ -98,7 +85,11 @@ def show(config: ScenesShow, tell: Tell) -> Outcome:
     inputs, facts = [], config.identity()
     if config.dataset is None:
         plan = DatasetConfig(
-            config.objects, config.count, config.views, config.pixels, config.seed, protocol="random"
+            objects=config.objects,
+            identities=config.count,
+            views=config.views,
+            size=config.pixels,
+            seed=config.seed,
         )
         rows, title = fresh_rows(plan, config.parts), config.objects
     else:

@@ -1,6 +1,6 @@
 """What a dataset of renders consists of: every sample follows from the plan and its place in it.
 
-Torch is not imported before a camera is asked for.
+Neither torch nor NumPy is imported before a camera or a split is asked for.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
-
 from netinvert.errors import ConfigError
 from netinvert.io.config import COMMAND, Config, Option
-from netinvert.scenes.lights import STUDIO, Light, random_light
-from netinvert.scenes.objects import Array
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from netinvert.scenes.cameras import Camera
+    from netinvert.scenes.lights import Light
+    from netinvert.scenes.objects import Array
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
@@ -92,6 +92,8 @@ class DatasetConfig(Config):
 
     def split_of(self, identity: int) -> str:
         """The split that an identity belongs to, whatever the number of identities."""
+        import numpy as np
+
         share = np.random.default_rng([self.seed, identity, 1]).random()
         return SPLITS[int(np.searchsorted(np.cumsum(self.splits)[:2], share, side="right"))]
 
@@ -112,6 +114,8 @@ class DatasetConfig(Config):
 
     def generator(self, identity: int, view: int) -> np.random.Generator:
         """All that is random about a view."""
+        import numpy as np
+
         return np.random.default_rng([self.seed, identity, 2, view])
 
     def camera(self, vertices: Array, view: int, rng: np.random.Generator) -> Camera:
@@ -137,6 +141,8 @@ class DatasetConfig(Config):
 
     def light(self, rng: np.random.Generator) -> Light:
         """The light of a view."""
+        from netinvert.scenes.lights import STUDIO, random_light
+
         return random_light(rng) if self.lights == "random" else STUDIO
 
     def to_json(self) -> dict[str, Any]:
