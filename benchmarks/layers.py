@@ -19,10 +19,9 @@ import torch
 
 import netinvert as ni
 from netinvert.experiments import layers_report as layer_report
-from netinvert.experiments import unseen_chairs
 from netinvert.experiments.inputs import image_paths
 from netinvert.experiments.layers import PROTOCOLS, Photographs, Settings, run
-from netinvert.io.assets import photographs
+from netinvert.io.assets import photographs, unseen_chairs
 from netinvert.io.files import write_atomic, write_json
 
 
@@ -81,7 +80,7 @@ def read(source: str | None, network: ni.Network, count: int | None) -> Photogra
     if source is None:
         names, images = photographs(size)
     elif source == "chairs":
-        images = ni.fit(unseen_chairs.unseen_views().images, size)
+        images = ni.fit(unseen_chairs().images, size)
         names = [f"chair {k + 1}" for k in range(len(images))]
     else:
         paths = image_paths(source)

@@ -7,68 +7,12 @@ import pytest
 from netinvert.io.assets import chair
 from netinvert.io.files import load_tensors
 from netinvert.io.images import write_png
-from netinvert.models.decoder_files import load_autoencoder, load_decoder
-from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import render_dataset
-
-POSENET = ["--network", "posenet", "--layer", "fc8"]
-QUICK = ["--samples", 16, "--batch", 8, "--threads", 1, "--every", 1]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes") / "data"
-    render_dataset(DatasetConfig(identities=12, views=2, seed=5, splits=(0.6, 0.3, 0.1)), folder)
-    return folder
 
 
 @pytest.fixture
 def picture(tmp_path):
     write_png(chair((64, 64)).image, tmp_path / "chair.png")
     return tmp_path / "chair.png"
-
-
-def test_train_and_decode(cli, data, picture, tmp_path):
-    out = tmp_path / "out"
-    said = cli("decoder", "train", *POSENET, "--data", data, "--out", out, "--name", "mine", *QUICK, "--json")
-    assert said.exit_code == 0, said.output
-    facts = json.loads(said.stdout)
-    assert facts["data"]["samples"] == 24
-    file = out / "mine.safetensors"
-    assert load_decoder(file).layer == "fc8"
-    assert "netinvert scenes render" in (out / "mine.md").read_text()
-    said = cli("decode", picture, "--decoder", file, "--out", tmp_path / "decoded", "--json")
-    manifest = json.loads(said.stdout)
-    assert manifest["decoder"]["name"] == "mine"
-    assert (tmp_path / "decoded" / "chair.png").exists()
-
-
-def test_begin_with_a_trained_one_and_train_the_encoder_along(cli, data, tmp_path):
-    options = ["--start", "posenet-pose", "--autoencoder"]
-    said = cli("decoder", "train", *POSENET, "--data", data, "--out", tmp_path / "out", *QUICK, *options)
-    assert said.exit_code == 0, said.output
-    encoder, decoder = load_autoencoder(tmp_path / "out" / "decoder.safetensors")
-    decoder.check_encoder(encoder)
-    shipped = load_decoder("posenet-pose")
-    assert encoder.weights_sha256() != shipped.encoder().weights_sha256()
-    code = encoder(chair((64, 64)).image)
-    assert (decoder(code) - shipped(code)).abs().mean() < 0.1  # two steps away
-
-
-def test_what_is_refused_before_any_work(cli, data, tmp_path):
-    def refused(*options):
-        said = cli("decoder", "train", *POSENET, "--data", data, "--out", tmp_path / "out", *QUICK, *options)
-        assert said.exit_code == 2
-        return said.stderr
-
-    assert "no loss 'prettiness'" in refused("--loss", "pixel+prettiness")
-    assert "leave out --cache" in refused("--cache", 16, "--autoencoder")
-    assert "no decoder" in refused("--start", "posenet-fc9")
-    assert "belongs to layer 'relu7'" in refused("--start", "posenet-fc7")
-    assert not (tmp_path / "out").exists()
-    said = cli("decoder", "train", *POSENET, "--data", tmp_path / "none", "--out", tmp_path / "out", *QUICK)
-    assert said.exit_code == 2
-    assert "no folder" in said.stderr
 
 
 def test_decode_codes_alone(cli, picture, tmp_path):

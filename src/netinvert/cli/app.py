@@ -10,8 +10,6 @@ from typer.core import TyperGroup
 from netinvert.cli import deepvis
 from netinvert.cli.audit import audit
 from netinvert.cli.console import Interrupted, note
-from netinvert.cli.decoder import decoder
-from netinvert.cli.pose import pose
 from netinvert.cli.sweep import ListsCommand, sweep
 from netinvert.errors import NetinvertError
 
@@ -67,8 +65,6 @@ def _options(
 app.command("deepvis")(deepvis.deepvis)
 app.command("sweep", cls=ListsCommand)(sweep)
 app.command("audit")(audit)
-app.add_typer(pose, name="pose")
-app.add_typer(decoder, name="decoder")
 
 
 def main() -> None:

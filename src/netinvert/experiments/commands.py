@@ -142,6 +142,19 @@ COMMANDS: dict[str, Command] = {
         "Train",
         "netinvert pose evaluate --network posenet --chairs 20 --out out/posenet",
     ),
+    "pose train": Command(
+        f"{_CONFIGS}.train:PoseTrain",
+        "netinvert.experiments.train:pose",
+        "Train",
+        "netinvert pose train --data data --network posenet --out out/posenet",
+    ),
+    "decoder train": Command(
+        f"{_CONFIGS}.train:DecoderTrain",
+        "netinvert.experiments.train:decoder",
+        "Train",
+        "netinvert decoder train --network mobilenet-v2 --layer pool --data photos --pixels 64 "
+        "--out out/decoder",
+    ),
     "scenes render": Command(
         f"{_CONFIGS}.scenes:ScenesRender",
         "netinvert.experiments.scenes:render",
