@@ -16,11 +16,8 @@ from netinvert.evaluation.report import (
     GridRow,
     Heading,
     ImageGrid,
-    Panel,
-    Plot,
     Prose,
     Report,
-    Series,
     Table,
     Tile,
     by,
@@ -99,7 +96,10 @@ def demo_report(config: Demo, found: Sequence[Inverted], originals: Mapping[str,
         ),
     ]
     return Report(
-        "What a pose network's code keeps of a chair", blocks, LEAD, config.command_line(("out", "overwrite"))
+        "What a pose network's code keeps of a chair",
+        blocks,
+        LEAD,
+        config.command_line(("out", "overwrite", "threads", "workers", "ray")),
     )
 
 
@@ -111,13 +111,7 @@ def _unseen(found: Sequence[Inverted], originals: Tensor) -> list[Block]:
     ceiling = pose_errors(encoder, originals)
     by_layer = {one.code.layer: one.facts["pose_errors"] for one in found}
     held_out = encoder.network.held_out_pose_estimator or ""
-    rows = [
-        _row(
-            "originals, by their pixels",
-            [_off(ceiling, k) for k in range(len(originals))],
-            originals,
-        )
-    ]
+    rows = [_row("originals", [_off(ceiling, k) for k in range(len(originals))], originals)]
     for one in found:
         ssim = [each["ssim"] for each in one.facts["metrics"]]
         texts = [
@@ -140,7 +134,6 @@ def _unseen(found: Sequence[Inverted], originals: Tensor) -> list[Block]:
             "pose of every image too. What both read from the originals is in the first row."
         ),
         Prose(poses_sentence(ceiling, by_layer)),
-        _pose_plot(ceiling, by_layer, found),
         ImageGrid(rows, heads, "", size=160, name="unseen-chairs"),
         Prose(_likeness_sentence(found)),
         _unseen_table(ceiling, found),
@@ -151,8 +144,8 @@ def poses_sentence(ceiling: Errors, by_layer: Mapping[str, Errors]) -> str:
     """What the two readers read from reconstructions, compared with the originals."""
     total = len(ceiling["own"])
     first = (
-        f"Of the {total} originals posenet reads {_right(ceiling['own'])} poses right, the held-out pose "
-        f"estimator {_right(ceiling['held_out'])}{_worst(ceiling)}."
+        f"Of the {total} originals posenet reads {counted(_right(ceiling['own']), 'pose')} right, the "
+        f"held-out pose estimator {_right(ceiling['held_out'])}{_worst(ceiling)}."
     )
     kept = [
         layer
@@ -174,9 +167,9 @@ def poses_sentence(ceiling: Errors, by_layer: Mapping[str, Errors]) -> str:
     ]
     if fooled:
         parts.append(
-            "Where posenet reads the right pose from a reconstruction and the held-out one, which read the "
-            f"original right, does not, the image holds the pose in a form that only posenet understands: "
-            f"{listed(fooled)}."
+            "Where posenet reads the right pose from a reconstruction and the held-out one, which reads the "
+            "original right, does not, the image holds the pose, if not by chance, in a form that only "
+            f"posenet understands: {listed(fooled)}."
         )
     return " ".join(parts)
 
@@ -199,27 +192,6 @@ def _likeness_sentence(found: Sequence[Inverted]) -> str:
     return (
         f"The reconstructions are most like the originals at {code(best)} (mean SSIM {values[best]:.2f}) and "
         f"least at {code(least)} ({values[least]:.2f})."
-    )
-
-
-def _pose_plot(ceiling: Errors, by_layer: Mapping[str, Errors], found: Sequence[Inverted]) -> Plot:
-    layers = list(by_layer)
-    names = {"own": "posenet reads", "held_out": "the held-out one reads"}
-    series = [
-        Series(
-            name, layers, [statistics.median(errors[reader]) for errors in by_layer.values()], marker="os"[k]
-        )
-        for k, (reader, name) in enumerate(names.items())
-    ]
-    levels = {f"originals, {name}": statistics.median(ceiling[reader]) for reader, name in names.items()}
-    likeness = Series("SSIM", layers, [_mean_ssim(one) for one in found], marker="^")
-    return Plot(
-        [
-            Panel(series, title="median pose error", y_label="degrees off", y_range=(0, None), levels=levels),
-            Panel([likeness], title="likeness to the original", y_label="mean SSIM", y_range=(0, 1)),
-        ],
-        columns=2,
-        name="unseen-chairs-figures",
     )
 
 
@@ -295,7 +267,7 @@ def _chair(found: Sequence[Inverted], original: Tensor) -> list[Block]:
         Prose(PRIORS_NOTE),
         Prose(priors_sentence(found)),
         ImageGrid(rows, PRIORS, "", name="priors"),
-        _figures_table(found, "chair-table"),
+        _chair_table(found),
     ]
 
 
@@ -326,8 +298,7 @@ def _chair_lines(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _figures_table(found: Sequence[Inverted], name: str) -> Table:
-    posed = found[0].facts["metrics"][0]["pose"] is not None
+def _chair_table(found: Sequence[Inverted]) -> Table:
     columns: list[Column | str] = [
         "layer",
         "prior",
@@ -343,24 +314,17 @@ def _figures_table(found: Sequence[Inverted], name: str) -> Table:
     ]
     rows: list[list[Any]] = []
     for one in found:
-        metrics = one.facts["metrics"][0]
-        pose = metrics["pose"] or {}
-        rows.append(
-            [
-                f"{one.code.layer} ({_size(one)})",
-                one.code.prior,
-                metrics["errors"]["ijcv16"],
-                one.facts["others"],
-                metrics["ssim"],
-                metrics["psnr"],
-                pose.get("azimuth_difference"),
-                pose.get("keypoint_difference"),
-                one.facts["seconds"],
-            ]
-        )
-    if not posed:
-        columns, rows = columns[:6] + columns[8:], [row[:6] + row[8:] for row in rows]
-    return Table(columns, rows, "Figures", name=name)
+        (metrics,) = one.facts["metrics"]
+        pose = metrics["pose"]
+        row = [
+            f"{one.code.layer} ({_size(one)})",
+            one.code.prior,
+            metrics["errors"]["ijcv16"],
+            one.facts["others"],
+        ]
+        row += [metrics["ssim"], metrics["psnr"], pose["azimuth_difference"], pose["keypoint_difference"]]
+        rows.append([*row, one.facts["seconds"]])
+    return Table(columns, rows, "Figures", name="chair-table")
 
 
 # -- a photograph --------------------------------------------------------------------------------------
@@ -382,7 +346,6 @@ def _photograph(found: Sequence[Inverted], original: Tensor) -> list[Block]:
             "is pooled over the image: where things are is not in it. " + _likeness_sentence(found)
         ),
         ImageGrid.flow([Tile(original[0], name="original"), *tiles]),
-        _figures_table(found, "photograph-table"),
     ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,7 +20,7 @@ from netinvert.models.network import Preprocessing
 from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose_files import PoseFile
 from netinvert.training.card import export
-from netinvert.training.config import TrainingRun
+from netinvert.training.config import TrainingConfig, TrainingRun
 from netinvert.training.decoder.cache import cached
 from netinvert.training.decoder.evaluation import figures_of
 from netinvert.training.decoder.losses import LossChoice, comparisons
@@ -32,20 +33,14 @@ from netinvert.training.pose.model import PoseConfig
 from netinvert.training.pose.train import final_figures
 from netinvert.training.pose.train import train as train_pose
 
+P = TypeVar("P", bound=TrainingConfig)
 SHOWN = 8
 """Held-out images on a decoder's page."""
 
 
 def pose(config: PoseTrain, tell: Tell) -> Outcome:
     """Train a pose network. Raises what the training does."""
-    plan = PoseConfig(
-        network=config.network,
-        head=config.head,
-        samples=config.samples,
-        batch=config.batch,
-        seed=config.seed,
-        rate=config.rate,
-    )
+    plan = _plan(PoseConfig, config)
     run = _run(config, tell, skip_damaged=config.skip_damaged)
     tell(f"{plan.steps:,} steps of {plan.batch} views: {plan.samples:,} samples")
     try:
@@ -63,20 +58,7 @@ def pose(config: PoseTrain, tell: Tell) -> Outcome:
 
 def decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     """Train a decoder. Raises what the training does."""
-    plan = DecoderConfig(
-        network=config.network,
-        layer=config.layer,
-        loss=config.loss,
-        size=config.pixels,
-        widths=config.widths,
-        upsampling=config.upsampling,
-        autoencoder=config.autoencoder,
-        start=config.start,
-        samples=config.samples,
-        batch=config.batch,
-        seed=config.seed,
-        rate=config.rate,
-    )
+    plan = _plan(DecoderConfig, config, size=config.pixels)
     order: Any = config.order
     form = Preprocessing.of_options(config.size, config.mean, config.std, order, config.scale)
     encoder = Encoder(load_network(config.network, config.weights, form), config.layer)
@@ -104,6 +86,12 @@ def decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     text = f"image error {figures['image_error']:.3f} on held-out images"
     again = f"netinvert decode photo.jpg --decoder {config.out / config.name}.safetensors --out out/decoded"
     return _finish(config, config.name, model.file(facts), (text, again), blocks)
+
+
+def _plan(cls: type[P], config: Training, **more: Any) -> P:  # noqa: ANN401
+    """The plan of the training: its settings have the same names as the options, but for ``more``."""
+    asked = {one.name: getattr(config, one.name) for one in fields(cls) if hasattr(config, one.name)}
+    return cls(**{**asked, **more})
 
 
 def _run(config: Training, tell: Tell, skip_damaged: bool = False) -> TrainingRun:

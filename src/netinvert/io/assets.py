@@ -73,4 +73,5 @@ def unseen_chairs() -> ChairViews:
     with as_file(DATA / "unseen-chairs") as folder:
         images = [read_image(path) for path in sorted(folder.glob("*.png"))]
         rotations = json.loads((folder / "rotations.json").read_text())
-    return ChairViews(torch.cat(images), torch.tensor(rotations))
+    # In the layout of images that have just been rendered: sums over channels round by it.
+    return ChairViews(torch.cat(images).to(memory_format=torch.channels_last), torch.tensor(rotations))
