@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netinvert.evaluation.evaluate import Reference, judge, judge_of, read_poses, shipped_reference
-from netinvert.evaluation.metrics import error_ijcv16
-from netinvert.inversion.history import StepInfo
+from netinvert.evaluation.evaluate import (
+    Reference,
+    evaluate_result,
+    held_out_estimator,
+    read_poses,
+    shipped_reference,
+)
+from netinvert.experiments.batches import Measure, optimised
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.invert import prepare
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import Result
 from netinvert.io.assets import chair, photographs, unseen_chairs
 from netinvert.io.cells import Cell, Piece
 from netinvert.models.decoder_files import load_decoder
@@ -79,24 +85,25 @@ class DemoWork:
             unseen = code.original == UNSEEN
             how = recipe("default", encoder, None if unseen else code.prior)
             how = how.with_steps(self.steps * (MORE_STEPS if unseen and code.layer in DECODERS else 1))
-            shown = partial(_tell, piece, f"{code.network} {code.layer}")
-            run = Run(seed=self.seed, callback=shown, checkpoint=piece.checkpoint)
-            result = prepare(encoder, encoder(images), how, None, run).run(run)
-            if result.interrupted:
-                raise KeyboardInterrupt
+            target = encoder(images)
+            told = Measure(
+                f"{code.network} {code.layer}, code error", lambda image: code_error(encoder(image), target)
+            )
+            made = optimised(prepare(encoder, target, how), (self.seed,) * len(target), piece, told)
+            result = Result.from_tensors(made.tensors, made.facts)
             reference = shipped_reference(encoder)
             tensors = {"image": result.image}
             facts: dict[str, Any] = {
                 "code_shape": encoder.code_shape,
                 "steps": result.steps,
                 "seconds": result.seconds,
-                "metrics": [asdict(one) for one in judge(result, encoder, images, reference)],
-                "others": _error_of_others(encoder(images), reference),
+                "metrics": [asdict(one) for one in evaluate_result(result, encoder, images, reference)],
+                "others": _error_of_others(target, reference),
             }
             if unseen:
                 facts["pose_errors"] = pose_errors(encoder, result.image)
             if unseen and code.layer in DECODERS:
-                tensors["decoded"] = load_decoder(DECODERS[code.layer])(encoder(images))
+                tensors["decoded"] = load_decoder(DECODERS[code.layer])(target)
                 facts["decoded_pose_errors"] = pose_errors(encoder, tensors["decoded"])
             return Cell(tensors, facts)
 
@@ -129,7 +136,7 @@ def demo_originals() -> dict[str, Tensor]:
 def pose_errors(encoder: Encoder, images: Tensor) -> dict[str, list[float]]:
     """By how many degrees the poses that posenet and the held-out pose estimator read from images of the
     unseen chairs are off."""
-    held_out = judge_of(encoder)
+    held_out = held_out_estimator(encoder)
     assert held_out is not None
     readings = {"own": read_poses(encoder, images), "held_out": read_poses(held_out, images)}
     rotation = unseen_chairs().rotation
@@ -140,12 +147,8 @@ def pose_errors(encoder: Encoder, images: Tensor) -> dict[str, list[float]]:
     }
 
 
-def _tell(piece: Piece, what: str, info: StepInfo) -> None:
-    piece.tell(info.step / info.steps, f"{what}, step {info.step} of {info.steps}")
-
-
 def _error_of_others(codes: Tensor, reference: Reference | None) -> float | None:
     """The mean code error of the other codes or, of a single one, of the reference's."""
     others = reference.codes if len(codes) == 1 and reference is not None else codes
-    errors = torch.cat([error_ijcv16(one[None].expand_as(codes), codes) for one in others])
+    errors = torch.cat([code_error(one[None].expand_as(codes), codes) for one in others])
     return errors[errors > 0].mean().item() if bool((errors > 0).any()) else None
