@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.demo import Demo
 from netinvert.experiments.demo_cells import (
@@ -20,9 +18,9 @@ from netinvert.experiments.demo_cells import (
     demo_originals,
 )
 from netinvert.experiments.demo_report import demo_report
-from netinvert.io.files import read_json, write_atomic
+from netinvert.experiments.runs import publish, run_facts
 from netinvert.io.images import write_png
-from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
+from netinvert.io.manifest import Outcome
 from netinvert.io.progress import duration
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
@@ -35,8 +33,7 @@ def run(config: Demo, tell: Tell) -> Outcome:
     if not _installed(PHOTOGRAPH_NETWORK):
         tell(f"the part with a photograph is left out: {PHOTOGRAPH_NETWORK} needs netinvert[imagenet]")
         codes = [code for code in codes if code.original != PHOTOGRAPH]
-    used = {name: versions()[name] for name in ("netinvert", "torch")}
-    with RunDir(config.out, {**config.identity(), "codes": codes, "versions": used}, config.overwrite) as run:
+    with RunDir(config.out, run_facts(config, {"codes": codes}), config.overwrite) as run:
         cells = run_cells(
             run,
             DemoWork(config.steps, config.seed),
@@ -56,16 +53,10 @@ def run(config: Demo, tell: Tell) -> Outcome:
         for one in found:
             for number, image in enumerate(one.image, 1):
                 write_png(image, run.path(one.code.file(number)))
-        report = demo_report(config, found, originals)
-        report.save(lambda name, data: write_atomic(run.path(name), data))
-        facts = {
-            "threads": config.threads or torch.get_num_threads(),
-            "seconds": sum(one.facts["seconds"] for one in found),
-            "reconstructions": _rows(found),
-        }
-        run.commit(manifest(config, facts))
-    text = f"{len(found)} codes inverted in {duration(facts['seconds'])}"
-    return Outcome(read_json(config.out / MANIFEST), text, config.out)
+        seconds = sum(one.facts["seconds"] for one in found)
+        entries = {"seconds": seconds, "reconstructions": _rows(found)}
+        text = f"{len(found)} codes inverted in {duration(seconds)}"
+        return publish(run, config, demo_report(config, found, originals), entries, text)
 
 
 def _installed(name: str) -> bool:

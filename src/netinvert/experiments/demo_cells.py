@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,11 +17,11 @@ from netinvert.evaluation.evaluate import (
     read_poses,
     shipped_reference,
 )
+from netinvert.experiments.batches import Measure, optimised
 from netinvert.inversion.codes import code_error
-from netinvert.inversion.history import StepInfo
 from netinvert.inversion.invert import prepare
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import Result
 from netinvert.io.assets import chair, photographs, unseen_chairs
 from netinvert.io.cells import Cell, Piece
 from netinvert.models.decoder_files import load_decoder
@@ -85,11 +85,12 @@ class DemoWork:
             unseen = code.original == UNSEEN
             how = recipe("default", encoder, None if unseen else code.prior)
             how = how.with_steps(self.steps * (MORE_STEPS if unseen and code.layer in DECODERS else 1))
-            shown = partial(_tell, piece, f"{code.network} {code.layer}")
-            run = Run(seed=self.seed, callback=shown, checkpoint=piece.checkpoint)
-            result = prepare(encoder, encoder(images), how).run(run)
-            if result.interrupted:
-                raise KeyboardInterrupt
+            target = encoder(images)
+            told = Measure(
+                f"{code.network} {code.layer}, code error", lambda image: code_error(encoder(image), target)
+            )
+            made = optimised(prepare(encoder, target, how), (self.seed,) * len(target), piece, told)
+            result = Result.from_tensors(made.tensors, made.facts)
             reference = shipped_reference(encoder)
             tensors = {"image": result.image}
             facts: dict[str, Any] = {
@@ -97,12 +98,12 @@ class DemoWork:
                 "steps": result.steps,
                 "seconds": result.seconds,
                 "metrics": [asdict(one) for one in evaluate_result(result, encoder, images, reference)],
-                "others": _error_of_others(encoder(images), reference),
+                "others": _error_of_others(target, reference),
             }
             if unseen:
                 facts["pose_errors"] = pose_errors(encoder, result.image)
             if unseen and code.layer in DECODERS:
-                tensors["decoded"] = load_decoder(DECODERS[code.layer])(encoder(images))
+                tensors["decoded"] = load_decoder(DECODERS[code.layer])(target)
                 facts["decoded_pose_errors"] = pose_errors(encoder, tensors["decoded"])
             return Cell(tensors, facts)
 
@@ -144,10 +145,6 @@ def pose_errors(encoder: Encoder, images: Tensor) -> dict[str, list[float]]:
         for name, reading in readings.items()
         if reading is not None
     }
-
-
-def _tell(piece: Piece, what: str, info: StepInfo) -> None:
-    piece.tell(info.step / info.steps, f"{what}, step {info.step} of {info.steps}")
 
 
 def _error_of_others(codes: Tensor, reference: Reference | None) -> float | None:

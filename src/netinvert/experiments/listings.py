@@ -5,14 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from netinvert.evaluation.report import Column, Table, by
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.listings import Layers, Networks
+from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.manifest import Outcome
 from netinvert.models.layers import architecture, list_layers
-from netinvert.models.network import Preprocessing
 from netinvert.models.registry import NetworkCard, list_networks, load_network
 from netinvert.models.suggested import suggested_layers
 
@@ -24,8 +23,7 @@ LONG = 20
 
 def list_layers_of(config: Layers, tell: Tell) -> Outcome:
     """A network's layers. Raises NetworkError, MissingExtraError."""
-    order: Any = config.order
-    form = Preprocessing.of_options(config.size, config.mean, config.std, order, config.scale)
+    form = preprocessing_of(config)
     if config.weights is None:
         network = architecture(config.network, form)
     else:

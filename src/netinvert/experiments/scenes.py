@@ -22,8 +22,10 @@ from netinvert.evaluation.report import (
 )
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.scenes import ScenesRender, ScenesShow
-from netinvert.io.files import read_json, sha256_of, write_atomic
-from netinvert.io.manifest import MANIFEST, Outcome, manifest
+from netinvert.experiments.inputs import Source, sources_of
+from netinvert.experiments.runs import publish, run_facts
+from netinvert.io.files import write_atomic
+from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers
 from netinvert.scenes.backgrounds import composite
@@ -82,7 +84,7 @@ def render(config: ScenesRender, tell: Tell) -> Outcome:
 
 def show(config: ScenesShow, tell: Tell) -> Outcome:
     """Leave report.html and sheet.png. Raises DatasetError, MissingExtraError, ConfigError."""
-    inputs, facts = [], config.identity()
+    inputs: tuple[Source, ...] = ()
     if config.dataset is None:
         plan = DatasetConfig(
             objects=config.objects,
@@ -94,23 +96,18 @@ def show(config: ScenesShow, tell: Tell) -> Outcome:
         rows, title = fresh_rows(plan, config.parts), config.objects
     else:
         paths = shard_paths(config.dataset, config.split)
-        inputs = [{"option": "dataset", "name": str(path), "sha256": sha256_of(path)} for path in paths[:1]]
-        facts["shards"] = [path.name for path in paths], inputs
+        inputs = sources_of("dataset", paths[: config.count])  # a shard has an object at least
         rows = dataset_rows(config.dataset, config.split, config.count, config.views, config.parts)
         title = str(config.dataset)
     first = next(rows, None)
     if first is None:
         raise DatasetError(f"{config.dataset} has no sample to show: render it again")
-    with RunDir(config.out, facts, config.overwrite) as run:
+    with RunDir(config.out, run_facts(config, {"inputs": inputs}), config.overwrite) as run:
         grid = ImageGrid([first, *rows], [""] * config.views, title, name="sheet")
-        report = Report(
-            f"Objects: {code(title)}",
-            [Prose("Azimuth and elevation, and in-plane rotations, in degrees."), grid],
-            command=config.command_line(without=("out", "overwrite")),
-        )
-        report.save(lambda name, data: write_atomic(run.path(name), data), ("html", "png"))
-        run.commit(manifest(config, {"inputs": inputs, "objects": len(grid.rows)}))
-    return Outcome(read_json(config.out / MANIFEST), counted(len(grid.rows), "object"), config.out)
+        lead = "Azimuth and elevation, and in-plane rotations, in degrees."
+        entries = {"inputs": inputs, "objects": len(grid.rows)}
+        report = Report(f"Objects: {code(title)}", [grid], lead)
+        return publish(run, config, report, entries, counted(len(grid.rows), "object"))
 
 
 def dataset_rows(folder: Path, split: str | None, count: int, views: int, parts: bool) -> Iterator[GridRow]:

@@ -11,13 +11,12 @@ import torch
 from netinvert.evaluation.report import Block, Code, Column, Heading, ImageGrid, Prose, Report, Table, Tile
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.train import DecoderTrain, PoseTrain, Training
+from netinvert.experiments.inputs import open_network
 from netinvert.io.files import read_json, write_json
 from netinvert.io.interrupts import Interrupted
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
 from netinvert.models.decoder_files import DecoderFile
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import Preprocessing
-from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose_files import PoseFile
 from netinvert.training.card import export
 from netinvert.training.config import TrainingConfig, TrainingRun
@@ -59,9 +58,7 @@ def pose(config: PoseTrain, tell: Tell) -> Outcome:
 def decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     """Train a decoder. Raises what the training does."""
     plan = _plan(DecoderConfig, config, size=config.pixels)
-    order: Any = config.order
-    form = Preprocessing.of_options(config.size, config.mean, config.std, order, config.scale)
-    encoder = Encoder(load_network(config.network, config.weights, form), config.layer)
+    encoder = Encoder(open_network(config), config.layer)
     comparisons(
         LossChoice.parse(config.loss), encoder
     )  # what is missing for the loss is told before the work

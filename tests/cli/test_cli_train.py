@@ -29,38 +29,38 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_pose_network(command, data, tmp_path):
+def test_a_pose_network(cli, data, tmp_path):
     out = tmp_path / "out"
-    said = command(*POSE, "--data", data, "--out", out, "--json")
-    assert said.code == 0, said.err
-    assert "2 steps of 4 views: 8 samples" in said.err
-    facts = json.loads(said.out)
+    said = cli(*POSE, "--data", data, "--out", out, "--json")
+    assert said.exit_code == 0, said.stderr
+    assert "2 steps of 4 views: 8 samples" in said.stderr
+    facts = json.loads(said.stdout)
     assert facts["training"]["data"]["sha256"] == read_json(data / "manifest.json")["sha256"]
     assert set(facts["files"]) == {"posenet.safetensors", "posenet.md", "report.html"}
     card = (out / "posenet.md").read_text()
     assert "netinvert pose train" in card
     assert "--splits 0.6 0.3 0.1" in card
     assert "netinvert pose evaluate" in (out / "report.html").read_text()
-    assert "\nbit-identical" in command("rerun", out, "--out", tmp_path / "again").out
+    assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 
 @pytest.mark.slow
-def test_a_decoder(command, data, tmp_path):
+def test_a_decoder(cli, data, tmp_path):
     out = tmp_path / "out"
-    said = command(*DECODER, "--data", data, "--out", out, "--name", "mine")
-    assert said.code == 0, said.err
-    assert "decoders need some 100,000 images" in said.err
+    said = cli(*DECODER, "--data", data, "--out", out, "--name", "mine")
+    assert said.exit_code == 0, said.stderr
+    assert "decoders need some 100,000 images" in said.stderr
     assert load_decoder(out / "mine.safetensors").layer == "fc8"
     assert read_json(out / "manifest.json")["training"]["data"]["samples"] == 28
     assert "netinvert scenes render" in (out / "mine.md").read_text()
     assert "Held-out images" in (out / "report.html").read_text()
-    assert "\nbit-identical" in command("rerun", out, "--out", tmp_path / "again").out
+    assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 
-def test_begin_with_a_trained_one_and_train_the_encoder_along(command, data, tmp_path):
+def test_begin_with_a_trained_one_and_train_the_encoder_along(cli, data, tmp_path):
     options = ["--start", "posenet-pose", "--autoencoder"]
-    said = command(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
-    assert said.code == 0, said.err
+    said = cli(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
+    assert said.exit_code == 0, said.stderr
     encoder, decoder = load_autoencoder(tmp_path / "out" / "decoder.safetensors")
     decoder.check_encoder(encoder)
     shipped = load_decoder("posenet-pose")
@@ -80,27 +80,27 @@ def test_begin_with_a_trained_one_and_train_the_encoder_along(command, data, tmp
         (["--cache", 16, "--loss", "pixel+lpips"], "pip install 'netinvert[training]'"),
     ],
 )
-def test_decoders_that_are_refused_before_any_work(command, data, tmp_path, monkeypatch, options, words):
+def test_decoders_that_are_refused_before_any_work(cli, data, tmp_path, monkeypatch, options, words):
     monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", None)
-    said = command(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
-    assert said.code == 2
-    assert words in said.err
+    said = cli(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
+    assert said.exit_code == 2
+    assert words in said.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_pose_networks_that_are_refused_before_any_work(command, data, tmp_path):
-    said = command(*POSE, "--data", tmp_path / "gone", "--out", tmp_path / "out")
-    assert "netinvert scenes render" in said.err
-    said = command(*POSE, "--data", data, "--out", tmp_path / "out", "--network", "vgg")
-    assert said.code == 2
-    assert "posenet-judge" in said.err
-    said = command(*DECODER, "--data", tmp_path / "none", "--out", tmp_path / "out")
-    assert said.code == 2
-    assert "no folder" in said.err
+def test_pose_networks_that_are_refused_before_any_work(cli, data, tmp_path):
+    said = cli(*POSE, "--data", tmp_path / "gone", "--out", tmp_path / "out")
+    assert "netinvert scenes render" in said.stderr
+    said = cli(*POSE, "--data", data, "--out", tmp_path / "out", "--network", "vgg")
+    assert said.exit_code == 2
+    assert "posenet-judge" in said.stderr
+    said = cli(*DECODER, "--data", tmp_path / "none", "--out", tmp_path / "out")
+    assert said.exit_code == 2
+    assert "no folder" in said.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_damaged_shards_are_refused_or_named_and_left_out(command, tmp_path):
+def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
     plan = DatasetConfig(
         identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
     )
@@ -108,20 +108,20 @@ def test_damaged_shards_are_refused_or_named_and_left_out(command, tmp_path):
     shard = tmp_path / "data" / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-4000])
     train = [*POSE, "--data", tmp_path / "data", "--out", tmp_path / "out"]
-    refused = command(*train)
-    assert refused.code == 2
-    assert "train-000000.tar" in refused.err
-    skipped = command(*train, "--skip-damaged")
-    assert skipped.code == 0, skipped.err
-    assert "1 damaged shards are left out: train-000000.tar" in skipped.err
+    refused = cli(*train)
+    assert refused.exit_code == 2
+    assert "train-000000.tar" in refused.stderr
+    skipped = cli(*train, "--skip-damaged")
+    assert skipped.exit_code == 0, skipped.stderr
+    assert "1 damaged shards are left out: train-000000.tar" in skipped.stderr
 
 
-def test_a_dataset_with_backgrounds_is_refused_with_the_reason(command, tmp_path):
+def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
     plan = DatasetConfig(identities=6, views=2, size=64, background="plain", splits=(0.5, 0.5, 0.0))
     render_dataset(plan, tmp_path / "data")
-    said = command(*POSE, "--data", tmp_path / "data", "--out", tmp_path / "out")
-    assert said.code == 2
-    assert "without --background" in said.err
+    said = cli(*POSE, "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert said.exit_code == 2
+    assert "without --background" in said.stderr
 
 
 @pytest.mark.slow

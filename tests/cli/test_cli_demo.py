@@ -61,9 +61,9 @@ def test_all_that_the_demo_shows():
 
 
 @pytest.mark.slow
-def test_the_page_agrees_with_its_figures_and_comes_again(few, tmp_path, command):
-    said = command("demo", "--steps", 2, "--out", tmp_path / "demo", "--threads", 1)
-    assert said.code == 0, said.err
+def test_the_page_agrees_with_its_figures_and_comes_again(few, tmp_path, cli):
+    said = cli("demo", "--steps", 2, "--out", tmp_path / "demo", "--threads", 1)
+    assert said.exit_code == 0, said.stderr
     rows = read_json(tmp_path / "demo" / "manifest.json")["reconstructions"]
     assert len(rows) == 4 + 4 + 3 + 1
     assert all((tmp_path / "demo" / row["image"]).is_file() for row in rows)
@@ -86,11 +86,11 @@ def test_the_page_agrees_with_its_figures_and_comes_again(few, tmp_path, command
     assert (
         f"reads azimuth {read['azimuth']:.0f}°, elevation {read['elevation']:.0f}° from the original" in text
     )
-    assert "\nbit-identical" in command("rerun", tmp_path / "demo", "--out", tmp_path / "again").out
+    assert "\nbit-identical" in cli("rerun", tmp_path / "demo", "--out", tmp_path / "again").stdout
 
 
 @pytest.mark.slow
-def test_a_stopped_demo_is_resumed_without_any_extra(few, tmp_path, monkeypatch, command):
+def test_a_stopped_demo_is_resumed_without_any_extra(few, tmp_path, monkeypatch, cli):
     for package in ("embreex.mesh_construction", "trimesh", "scipy", "sklearn"):
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(demo, "_installed", lambda name: False)
@@ -113,12 +113,12 @@ def test_a_stopped_demo_is_resumed_without_any_extra(few, tmp_path, monkeypatch,
 
     words = ["demo", "--steps", 2, "--out", tmp_path / "demo", "--threads", 1]
     monkeypatch.setattr(DemoWork, "open", counting(2))
-    said = command(*words)
-    assert said.code == 130
-    assert "2 of 5 codes are done" in said.err
-    assert "netinvert[imagenet]" in said.err
+    said = cli(*words)
+    assert said.exit_code == 130
+    assert "2 of 5 codes are done" in said.stderr
+    assert "netinvert[imagenet]" in said.stderr
     monkeypatch.setattr(DemoWork, "open", counting(None))
-    assert command(*words).code == 0
+    assert cli(*words).exit_code == 0
     assert made == FEW[:5]
     text = text_of(tmp_path / "demo" / "report.html")
     assert "A part with a photograph was left out" in text
