@@ -19,10 +19,9 @@ from netinvert.experiments.layers import (
     default_recipe,
     has_classes,
     ijcv16_recipe,
-    run_layers,
     values_of,
 )
-from netinvert.experiments.layers_report import layers_page, layers_sheet
+from netinvert.experiments.layers_report import layers_page, layers_sheet, run_layers
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.presets.mahendran15 import CVPR15_LAMBDA_TV
 from netinvert.io.files import read_json
