@@ -22,18 +22,18 @@ from pathlib import Path
 import matplotlib
 import skimage
 import torch
+from PIL import Image
 from torch import Tensor
 
 from netinvert import read_image
-from netinvert.cli.audit_job import AuditJob, Sources
-from netinvert.cli.coding import CodeFile, write_codes
-from netinvert.cli.loading import load_encoder
-from netinvert.evaluation.save_results import versions
-from netinvert.experiments.audit import Settings
-from netinvert.experiments.audit_report import markdown, sheet
+from netinvert.experiments.commands import perform
+from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.encode import Encode
+from netinvert.experiments.runs import made_by
 from netinvert.io.assets import DATA
-from netinvert.io.files import write_atomic, write_json
+from netinvert.io.files import read_json, write_atomic, write_json
 from netinvert.io.images import fit, write_png
+from netinvert.io.manifest import versions
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 PHOTOGRAPHS = {
@@ -71,32 +71,36 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     images, attributes = write_crops(options.work)
     codes = options.work / "codes.safetensors"
-    write_codes(str(images), load_encoder(options.network, options.layer, None, "cpu"), CodeFile(codes, True))
-    sources = Sources(
-        codes=str(codes),
+    perform(
+        Encode(input=str(images), network=options.network, layer=options.layer, out=codes, overwrite=True)
+    )
+    config = Audit(
+        codes=codes,
         network=options.network,
         layer=options.layer,
         images=str(images),
-        attributes=str(attributes),
+        attributes=attributes,
         groups="photograph",
         judge_network=options.judge,
         judge_layer=options.layer,
+        preset=options.preset,
+        steps=options.steps,
+        threads=options.threads,
+        out=options.report,
+        overwrite=True,
     )
-    settings = Settings(preset=options.preset, steps=options.steps, batch=8)
-    _, found, figures = AuditJob(sources, settings).run(options.report, True, say)
+    perform(config, print)
     seconds = time.process_time()  # the clock of the processor: others may be at work too
     options.out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "benchmarks/audit.py", *sys.argv[1:]])
     record = {"command": command, "cpu_seconds": seconds, "threads": options.threads, "versions": versions()}
-    write_json(options.out / "audit.json", {**record, **figures})
-    text = markdown(found, command)
+    write_json(options.out / "audit.json", {**record, **read_json(options.report / "audit.json")})
+    text = (options.report / "report.md").read_text().replace("contact-sheet.png", "audit.jpg")
+    text = text.replace(made_by(config), command)
     write_atomic(options.out / "audit.md", text.encode())
-    sheet(found).save(options.out / "audit.jpg", quality=85)
+    with Image.open(options.report / "contact-sheet.png") as sheet:
+        sheet.save(options.out / "audit.jpg", quality=85)
     print(f"{seconds:.0f} CPU seconds")
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def write_crops(folder: Path) -> tuple[Path, Path]:

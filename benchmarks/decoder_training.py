@@ -21,25 +21,26 @@ import torch
 import netinvert as ni
 from netinvert.io.files import write_json
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import Farm, render_dataset
-from netinvert.training.decoder.images import Pictures, ScenePictures
-from netinvert.training.decoder.model import BETAS, DecoderPlan
-from netinvert.training.decoder.train import CLIP, STATISTICS, new_model, train
-from netinvert.training.loop import TrainingRun
+from netinvert.scenes.dataset_writer import render_dataset
+from netinvert.training.config import TrainingRun
+from netinvert.training.decoder.images import ImageBatch, SceneImages
+from netinvert.training.decoder.model import DecoderConfig
+from netinvert.training.decoder.train import STATISTICS, new_model, train
+from netinvert.training.loop import CLIP
 
 WARM_UP = 5
 LOSSES = ("pixel=1", "pixel=1+feature:relu3=0.05")
 LAYERS = ("relu5", "relu7")
 
 
-class Timed(ScenePictures):
+class Timed(SceneImages):
     """Notes when each batch is asked for."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, 0)
         self.asked: list[float] = []
 
-    def batch(self, step: int, count: int) -> Pictures:
+    def batch(self, step: int, count: int) -> ImageBatch:
         self.asked.append(time.process_time())
         return super().batch(step, count)
 
@@ -57,10 +58,12 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data, Farm())
+        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         for layer, loss in itertools.product(LAYERS, LOSSES):
             encoder = ni.Encoder(ni.load_network("posenet"), layer)
-            plan = DecoderPlan("posenet", layer, loss=loss, samples=64 * (options.steps + WARM_UP))
+            plan = DecoderConfig(
+                network="posenet", layer=layer, loss=loss, samples=64 * (options.steps + WARM_UP)
+            )
             bare, ours = [], []
             for round_ in range(options.rounds):
                 source = Timed(data)
@@ -80,18 +83,18 @@ def main() -> None:
         write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
 
 
-def bare_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed) -> float:
+def bare_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed) -> float:
     """Seconds of a step of the bare loop."""
     ready = [source.batch(step, plan.batch) for step in range(8)]
     model = new_model(plan, encoder, source).train()
-    parameters = [parameter for group in model.parameter_groups() for parameter in group["params"]]
-    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=plan.rate, betas=BETAS, fused=True)
+    (optimizer,) = model.optimizers()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     times = []
     for step in range(plan.steps):
         began = time.process_time()
         optimizer.zero_grad()
-        pictures = ready[step % len(ready)]
-        loss, _, _ = model.loss(pictures, model.codes(pictures), step)
+        batch = ready[step % len(ready)]
+        loss, _, _ = model.loss(batch, model.codes(batch), step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
@@ -99,7 +102,7 @@ def bare_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed) -> float:
     return statistics.median(times[WARM_UP:])
 
 
-def training_step(plan: DecoderPlan, encoder: ni.Encoder, source: Timed, folder: Path) -> float:
+def training_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed, folder: Path) -> float:
     """Seconds from one batch to the next of the very training that ``netinvert decoder train`` runs."""
     source.asked.clear()
     train(plan, encoder, source, TrainingRun(folder, every=plan.steps, progress=False))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.inversion import units as directions
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.maximise import maximise
@@ -69,21 +69,21 @@ def main() -> None:
     if arguments.sheet is not None:
         names = class_names()
         rows = [
-            Row(f"{names[index]} ({index})", tuple(cells[name][k] for name in columns))
+            GridRow(f"{names[index]} ({index})", tuple(cells[name][k] for name in columns))
             for k, index in enumerate(arguments.classes)
         ]
         title = f"{arguments.network}, {arguments.layer}: most of a class"
-        contact_sheet(rows, columns, title).save(arguments.sheet, quality=88)
+        grid_image(ImageGrid(rows, columns, title)).save(arguments.sheet, quality=88)
 
 
-def _cells(name: str, how: Recipe, encoder: ni.Encoder, arguments: argparse.Namespace) -> list[Cell]:
+def _cells(name: str, how: Recipe, encoder: ni.Encoder, arguments: argparse.Namespace) -> list[Tile]:
     """One a class: the picture, its activation, how much of the range it fills."""
     stem = name.replace(", rates × ", "-x")
     path = arguments.out / f"{stem}.safetensors"
     if not path.exists():
         wanted = torch.cat([directions.channel(encoder, index) for index in arguments.classes])
         began = time.process_time()
-        result = maximise(encoder, Activate(wanted), how, seed=[0] * len(arguments.classes))
+        result = maximise(encoder, Activate(wanted), preset=how, seed=[0] * len(arguments.classes))
         seconds = time.process_time() - began
         activations = (result.code * wanted).flatten(1).sum(1)
         shares = torch.softmax(result.code, 1)[range(len(arguments.classes)), arguments.classes]
@@ -104,7 +104,7 @@ def _cells(name: str, how: Recipe, encoder: ni.Encoder, arguments: argparse.Name
     images = load_tensors(path)[0]["image"]
     shown = ni.fit(images if name == "default" else stretched(images, encoder.centre), SHOWN)
     return [
-        Cell(
+        Tile(
             shown[k : k + 1],
             (
                 f"activation {figures['activation'][k]:.1f}, step {figures['best_step'][k] + 1}",

@@ -82,7 +82,7 @@ def measure(
         alone = [ni.Stage(steps + 1, stage.optimizer, stage.jitter, stage.projections)]
         ticks: list[float] = []
         run = ni.Run(callback=lambda snapshot, ticks=ticks: ticks.append(time.perf_counter()))
-        ni.optimize(inversion.canvas, inversion.energy, encoder, alone, run)
+        ni.optimize(inversion.canvas(), inversion.energy, encoder, alone, run)
         step.append((ticks[-1] - ticks[0]) / steps)
     return {
         "plain_ms": 1000 * statistics.median(plain[1:]),

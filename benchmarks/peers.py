@@ -26,7 +26,7 @@ from peers.tables import Place, markdown, rows
 from peers.tools import PACKAGES, TOOLS
 
 import netinvert
-from netinvert.evaluation.contact_sheet import CELL, Cell, Row, contact_sheet
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.io.files import load_tensors, write_json
 from netinvert.models.registry import load_network
 
@@ -130,14 +130,14 @@ def sheet(done: dict[str, dict], images: Path, file: Path) -> None:
     lines = []
     for place in table:
         size = load_network(place.network).preprocessing.size
-        cells = [Cell(picture(place.picture, size), ("original",))]
+        cells = [Tile(picture(place.picture, size), ("original",))]
         cells += [cell(place, each.name, done, images) for each in shown]
-        lines.append(Row(f"{place.network}, {place.layer}, {place.picture}", tuple(cells)))
+        lines.append(GridRow(f"{place.network}, {place.layer}, {place.picture}", tuple(cells)))
     headings = ["original", *(each.title for each in shown)]
-    contact_sheet(lines, headings, "The last picture of each tool").save(file, quality=88)
+    grid_image(ImageGrid(lines, headings, "The last picture of each tool")).save(file, quality=88)
 
 
-def cell(place: Place, name: str, done: dict[str, dict], images: Path) -> Cell:
+def cell(place: Place, name: str, done: dict[str, dict], images: Path) -> Tile:
     """A tool's last picture of the first seed; a blank one where there is none."""
     why = "not run"
     for found in done.values():
@@ -147,9 +147,9 @@ def cell(place: Place, name: str, done: dict[str, dict], images: Path) -> Cell:
         file = images / (key(job).replace(" ", "-") + ".safetensors")
         if "failed" not in found and found["error"] is not None and file.exists():
             figures = f"error {found['error']:.2f}, SSIM {found['ssim']:.2f}"
-            return Cell(load_tensors(file)[0]["image"], (figures,))
+            return Tile(load_tensors(file)[0]["image"], (figures,))
         why = "failed" if "failed" in found else "diverged" if found["error"] is None else "picture not kept"
-    return Cell(torch.full((3, CELL, CELL), 0.97), (why,))
+    return Tile(torch.full((3, 224, 224), 0.97), (why,))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
 from netinvert.evaluation.metrics import psnr, ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.io.assets import photographs
 from netinvert.io.files import load_tensors, save_tensors, write_json
 
@@ -76,7 +76,7 @@ def measure(
     figures: dict[str, list[float]] = {"ijcv16": [], "psnr": [], "ssim": [], "seconds": [], "diverged": []}
     images = []
     for index in range(len(originals)):
-        result = ni.invert(encoder, codes[index : index + 1], preset, seed=seed)
+        result = ni.invert(encoder, codes[index : index + 1], preset=preset, seed=seed)
         original = originals[index : index + 1]
         figures["ijcv16"] += result.error.tolist()
         figures["psnr"] += psnr(result.image, original).tolist()
@@ -122,10 +122,10 @@ def table(results: dict) -> str:
 
 def sheet(names: list[str], originals: Tensor, pictures: dict[str, list[Tensor]], title: str) -> Image:
     rows = [
-        Row(name, (Cell(originals[index]), *(Cell(images[index]) for images in pictures.values())))
+        GridRow(name, (Tile(originals[index]), *(Tile(images[index]) for images in pictures.values())))
         for index, name in enumerate(names)
     ]
-    return contact_sheet(rows, ["original", *pictures], title)
+    return grid_image(ImageGrid(rows, ["original", *pictures], title))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
-from netinvert.evaluation.evaluate import judge_of, read_poses
+from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json
@@ -133,7 +133,7 @@ def inversions(
     images, seconds = [], 0.0
     for k in range(restarts):
         run = ni.Run(seed=[RESTART * k + index for index in range(count)])
-        result = ni.prepare(encoder, code, how, run=run).run(run)
+        result = ni.prepare(encoder, code, how).run(run)
         images.append(result.image)
         seconds += result.seconds
     return torch.stack(images), {"steps": how.steps, "seconds_an_image": seconds / (restarts * count)}
@@ -152,7 +152,7 @@ def figures(encoder: ni.Encoder, chairs: Chairs, images: Tensor) -> dict[str, An
     flat, many = images.flatten(0, 1), chairs.repeated(restarts)
     target = encoder(many.images)
     error = (encoder(flat) - target).norm(dim=1) / target.norm(dim=1)
-    judge = judge_of(encoder)
+    judge = held_out_estimator(encoder)
     assert judge is not None
     own = pose_errors(ni.Encoder(encoder.network, "fc8"), flat, many).view(restarts, count)
     judged = pose_errors(judge, flat, many).view(restarts, count)
@@ -194,7 +194,7 @@ def mean(values: list[float]) -> float:
 
 def baselines(encoder: ni.Encoder, chairs: Chairs) -> dict[str, Any]:
     """What both networks read from the originals, and from pictures that say nothing of the chair."""
-    judge = judge_of(encoder)
+    judge = held_out_estimator(encoder)
     assert judge is not None
     pictures = {
         "originals": chairs.images,
@@ -277,16 +277,16 @@ def sheet(chairs: Chairs, pictures: dict[str, Tensor], layer: str) -> Image:
     """Rows are chairs, columns the original and every recipe's restarts."""
     restarts = [f"{name} {k + 1}" for name, found in pictures.items() for k in range(len(found))]
     rows = [
-        Row(
+        GridRow(
             f"chair {index + 1}",
             (
-                Cell(chairs.images[index]),
-                *(Cell(one[index].clamp(0, 1)) for found in pictures.values() for one in found),
+                Tile(chairs.images[index]),
+                *(Tile(one[index].clamp(0, 1)) for found in pictures.values() for one in found),
             ),
         )
         for index in range(min(ON_SHEET, len(chairs.images)))
     ]
-    return contact_sheet(rows, ["original", *restarts], f"posenet {layer}")
+    return grid_image(ImageGrid(rows, ["original", *restarts], f"posenet {layer}"))
 
 
 if __name__ == "__main__":

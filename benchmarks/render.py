@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from netinvert.io.files import write_json
+from netinvert.io.workers import Workers
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import Farm, render_dataset
+from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import mitsuba_sensor, mitsuba_shapes
@@ -153,7 +154,7 @@ def datasets(cores: int) -> dict[str, float]:
         if processes > cores:
             break
         with TemporaryDirectory() as folder:
-            manifest = render_dataset(plan, Path(folder), Farm(processes))
+            manifest = render_dataset(plan, Path(folder), Workers(processes))
         found[f"samples_a_second_{processes}"] = manifest["samples"] / manifest["seconds"]
     if len(found) == 3:
         found["two_over_one"] = found["samples_a_second_2"] / found["samples_a_second_1"]

@@ -20,8 +20,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
-from netinvert.evaluation.metrics import error_cvpr15, error_ijcv16, ssim
+from netinvert.evaluation.metrics import error_cvpr15, ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.inversion.codes import code_error
 from netinvert.io.assets import photographs
 from netinvert.io.files import load_tensors, save_tensors, write_json
 from netinvert.io.images import fit, read_image
@@ -66,7 +67,7 @@ def main() -> None:
             for start in range(0, len(names), BATCH):
                 file = options.images / f"{name}-{preset}-{start}.safetensors"
                 if not file.exists():
-                    result = ni.invert(this.encoder, this.codes[start : start + BATCH], preset)
+                    result = ni.invert(this.encoder, this.codes[start : start + BATCH], preset=preset)
                     size = torch.tensor(result.seconds)
                     save_tensors(file, {"images": result.image, "seconds": size}, None)
                 found.append(load_tensors(file)[0])
@@ -110,7 +111,7 @@ def figures(this: Cut, images: Tensor) -> dict[str, list[float]]:
     matched = at_exposure_of(images, this.originals)
     return {
         "cvpr15": (100 * error_cvpr15(codes, this.codes, this.codes)).tolist(),
-        "ijcv16": error_ijcv16(codes, this.codes).tolist(),
+        "ijcv16": code_error(codes, this.codes).tolist(),
         "ssim": ssim(matched, this.originals).tolist(),
     }
 
@@ -164,8 +165,8 @@ def sheet(cuts: dict[str, Cut], folder: Path) -> Image:
     for name in SHOWN:
         index = names.index(name)
         found = (fit(images[index : index + 1].clamp(0, 1), (224, 224)) for images in pictures.values())
-        rows.append(Row(name, (Cell(originals[index]), *(Cell(image) for image in found))))
-    return contact_sheet(rows, ["original", *pictures], "Found from HOG, HOGb and dense SIFT alone")
+        rows.append(GridRow(name, (Tile(originals[index]), *(Tile(image) for image in found))))
+    return grid_image(ImageGrid(rows, ["original", *pictures], "Found from HOG, HOGb and dense SIFT alone"))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from netinvert.io.files import write_json
 from netinvert.scenes.augment import Views
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import load_arrays
-from netinvert.scenes.dataset_writer import Farm, render_dataset
-from netinvert.training.loop import TrainingRun
+from netinvert.scenes.dataset_writer import render_dataset
+from netinvert.training.config import TrainingRun
+from netinvert.training.loop import CLIP
 from netinvert.training.pose import train as training
-from netinvert.training.pose.batches import Batch, Batches
-from netinvert.training.pose.model import TOPOLOGIES, PoseModel, TrainingPlan
+from netinvert.training.pose.batches import PoseBatch, PoseBatches
+from netinvert.training.pose.model import TOPOLOGIES, PoseConfig, PoseModel
 
 WARM_UP = 5
 
@@ -45,10 +46,10 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data, Farm())
-        ready = [Batches(Views.of(load_arrays(data, "train")), 64, 0)(step) for step in range(8)]
+        render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
+        ready = [PoseBatches(Views.of(load_arrays(data, "train")), 64, 0)(step) for step in range(8)]
         for network in TOPOLOGIES:
-            plan = TrainingPlan(network=network, samples=64 * (options.steps + WARM_UP))
+            plan = PoseConfig(network=network, samples=64 * (options.steps + WARM_UP))
             bare, ours = [], []
             for round_ in range(options.rounds):
                 bare.append(bare_step(plan, ready))
@@ -66,34 +67,34 @@ def main() -> None:
         write_json(options.json, {"threads": options.threads, "torch": torch.__version__, "rows": rows})
 
 
-def bare_step(plan: TrainingPlan, ready: list[Batch]) -> float:
+def bare_step(plan: PoseConfig, ready: list[PoseBatch]) -> float:
     """Seconds of a step of the bare loop."""
     model = PoseModel(plan).train()
-    parameters = [parameter for group in model.parameter_groups() for parameter in group["params"]]
-    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=plan.rate, fused=True)
+    (optimizer,) = model.optimizers()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     times = []
     for step in range(plan.steps):
         began = time.perf_counter()
         optimizer.zero_grad()
-        loss, _ = model.loss(ready[step % len(ready)])
+        loss, _ = model.losses(ready[step % len(ready)], step)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, training.CLIP)
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
         times.append(time.perf_counter() - began)
     return statistics.median(times[WARM_UP:])
 
 
-def training_step(plan: TrainingPlan, data: Path, folder: Path) -> float:
+def training_step(plan: PoseConfig, data: Path, folder: Path) -> float:
     """Seconds from one batch to the next of the very training that ``netinvert pose train`` runs."""
     asked: list[float] = []
 
-    class Timed(Batches):
-        def __call__(self, step: int) -> Batch:
+    class Timed(PoseBatches):
+        def __call__(self, step: int) -> PoseBatch:
             asked.append(time.perf_counter())
             return super().__call__(step)
 
     run = TrainingRun(folder, every=plan.steps, progress=False)
-    with patch.object(training, "Batches", Timed):
+    with patch.object(training, "PoseBatches", Timed):
         training.train(plan, data, run)
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
     return statistics.median(gaps[WARM_UP:])

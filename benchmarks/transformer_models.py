@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
 from netinvert.evaluation.metrics import ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.io.assets import photographs
 
 LAYERS = ("patch_embed", "blocks.0", "blocks.5", "blocks.11")
@@ -57,11 +57,13 @@ def main() -> None:
         columns[f"{title}, {size}"] = (result.image, lines)
         print(f"{title:34} {size:8} {'; '.join(lines)}; {result.seconds:.0f} s", flush=True)
     rows = [
-        Row(name, tuple(Cell(found[index].clamp(0, 1), (lines[index],)) for found, lines in columns.values()))
+        GridRow(
+            name, tuple(Tile(found[index].clamp(0, 1), (lines[index],)) for found, lines in columns.values())
+        )
         for index, name in enumerate(PHOTOGRAPHS)
     ]
     title = f"{options.network}, weights: {options.weights}"
-    contact_sheet(rows, list(columns), title).save(options.out / "transformers.jpg", quality=88)
+    grid_image(ImageGrid(rows, list(columns), title)).save(options.out / "transformers.jpg", quality=88)
 
 
 if __name__ == "__main__":

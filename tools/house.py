@@ -42,12 +42,12 @@ def size() -> dict[str, object]:
 
 def repeated_names() -> dict[str, list[str]]:
     """Public functions and classes that more than one file defines."""
-    where = collections.defaultdict(list)
+    where = collections.defaultdict(set)
     for path in sorted(SRC.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                where[node.name].append(str(path.relative_to(SRC)))
-    return {name: places for name, places in sorted(where.items()) if len(places) > 1}
+                where[node.name].add(str(path.relative_to(SRC)))
+    return {name: sorted(places) for name, places in sorted(where.items()) if len(places) > 1}
 
 
 def files_entered(call: Callable[[], object]) -> list[str]:
@@ -71,7 +71,7 @@ def files_entered(call: Callable[[], object]) -> list[str]:
 def walks() -> dict[str, list[str]]:
     """Files entered by the two commands and the one call that most users need."""
     import netinvert as ni
-    from netinvert.cli import main
+    from netinvert.cli.app import main
 
     def command(line: str) -> Callable[[], object]:
         def run() -> None:
@@ -90,7 +90,7 @@ def walks() -> dict[str, list[str]]:
         out = f"--out {folder}"
         found = {
             "invert": files_entered(command(f"invert {chair} -n posenet -l relu3 --steps 5 {out}/invert")),
-            "decode": files_entered(command(f"decode {chair} -d posenet-fc6 {out}/decode")),
+            "decode": files_entered(command(f"decode {chair} -D posenet-fc6 {out}/decode")),
         }
         assert (Path(folder) / "invert" / "manifest.json").exists(), "the walk of invert has failed"
         assert (Path(folder) / "decode" / "manifest.json").exists(), "the walk of decode has failed"
@@ -103,7 +103,7 @@ def walks() -> dict[str, list[str]]:
 def extension_lines() -> dict[str, int]:
     """Lines between ``# begin`` and ``# end`` of the exercises that tests run and the docs show."""
     found = {}
-    for path in sorted((ROOT / "tests").rglob("test_extending.py")):
+    for path in sorted((ROOT / "tests").rglob("test_extending*.py")):
         name, count = "", 0
         for line in path.read_text().splitlines():
             if line.strip().startswith("# begin "):
@@ -117,10 +117,11 @@ def extension_lines() -> dict[str, int]:
 
 def rerun() -> dict[str, list[str]]:
     """Commands that write, and those of them that ``rerun`` repeats."""
-    from netinvert.cli.commands import COMMANDS
+    from netinvert.experiments.commands import COMMANDS
+    from netinvert.io.pieces import Output
 
-    writing = [name for name, command in COMMANDS.items() if command.writes]
-    return {"writes": writing, "repeats": [name for name in writing if COMMANDS[name].repeats]}
+    writing = [name for name, command in COMMANDS.items() if issubclass(command.load(), Output)]
+    return {"writes": writing, "repeats": [name for name in writing if name not in ("encode", "rerun")]}
 
 
 def cpu_seconds(*arguments: str) -> float:

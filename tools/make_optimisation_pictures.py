@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 import netinvert as ni
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.metrics import ssim
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
 from netinvert.inversion.canvases import with_canvas
 from netinvert.inversion.diversify import diversify
 from netinvert.inversion.objectives import Activate, PoseTowards
@@ -51,15 +51,15 @@ def priors() -> None:
         recipes["tv + batchnorm"] = ni.recipe("default", encoder, "tv-isotropic+batchnorm")
         for name in CANVASES:
             prior = "none" if name == "deep-prior" else None
-            recipes[f"{name} canvas"] = with_canvas(ni.recipe("default", encoder, prior), encoder, name)
-        cells = [Cell(original)]
+            recipes[f"{name} canvas"] = with_canvas(ni.recipe("default", encoder, prior), name)
+        cells = [Tile(original)]
         for name, how in recipes.items():
-            result = ni.invert(encoder, code, how.with_steps(STEPS))
+            result = ni.invert(encoder, code, preset=how.with_steps(STEPS))
             likeness = ssim(result.image, original).item()
             figures[f"{layer} {name}"] = {"error": round(result.error.item(), 4), "ssim": round(likeness, 4)}
             print(layer, name, figures[f"{layer} {name}"], f"{result.seconds:.0f} s", flush=True)
-            cells.append(Cell(result.image, (f"error {result.error.item():.3f}", f"SSIM {likeness:.2f}")))
-        rows.append(Row(f"{layer}: {where}", tuple(cells)))
+            cells.append(Tile(result.image, (f"error {result.error.item():.3f}", f"SSIM {likeness:.2f}")))
+        rows.append(GridRow(f"{layer}: {where}", tuple(cells)))
     save(rows, ["original", *recipes], "priors", 0.62)
     (DOCS.parent / "benchmarks" / "results" / "priors.json").write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -74,14 +74,14 @@ def classes() -> None:
         encoder = ni.Encoder(network, layer)
         cells = []
         for preset in PRESETS:
-            result = ni.maximise(encoder, Activate(channel(encoder, index)), preset)
+            result = ni.maximise(encoder, Activate(channel(encoder, index)), preset=preset)
             best = result.losses[:, 0].nan_to_num(torch.inf).min().item()
             print(title, preset, f"{-best:.2f}", f"{result.seconds:.0f} s", flush=True)
             image = result.image
             if preset == "simonyan13":  # nearly grey: shown with a standard deviation of 0.15
                 image = 0.5 + 0.15 * (image - image.mean()) / image.std()
-            cells.append(Cell(image, (f"{-best:.1f}",)))
-        rows.append(Row(title, tuple(cells)))
+            cells.append(Tile(image, (f"{-best:.1f}",)))
+        rows.append(GridRow(title, tuple(cells)))
     save(rows, PRESETS, "classes", 0.8)
 
 
@@ -96,8 +96,11 @@ def pose() -> None:
         result = ni.maximise(encoder, wish, seed=0)
         read = [read_poses(reader, result.image).azimuth.item() for reader in (encoder, judge)]
         print(azimuth, [round(each) for each in read], flush=True)
-        cells.append(Cell(result.image, (f"posenet {read[0]:.0f}°, judge {read[1]:.0f}°",)))
-    rows = [Row("azimuth 0° to 135°", tuple(cells[:4])), Row("azimuth 180° to 315°", tuple(cells[4:]))]
+        cells.append(Tile(result.image, (f"posenet {read[0]:.0f}°, judge {read[1]:.0f}°",)))
+    rows = [
+        GridRow("azimuth 0° to 135°", tuple(cells[:4])),
+        GridRow("azimuth 180° to 315°", tuple(cells[4:])),
+    ]
     save(rows, ["", "", "", ""], "pose-wishes", 0.9)
 
 
@@ -107,12 +110,12 @@ def caricature() -> None:
     rows = []
     for name in ("chelsea", "coffee"):
         original = photograph(name)
-        cells = [Cell(original)]
+        cells = [Tile(original)]
         for layer in LAYERS:
             result = ni.caricature(ni.Encoder(network, layer), original)
             print(name, layer, f"{result.seconds:.0f} s", flush=True)
-            cells.append(Cell(result.image))
-        rows.append(Row(name, tuple(cells)))
+            cells.append(Tile(result.image))
+        rows.append(GridRow(name, tuple(cells)))
     save(rows, ["original", *LAYERS], "caricatures", 0.8)
 
 
@@ -123,18 +126,19 @@ def diverse() -> None:
     code = encoder(original)
     rows = []
     for weight in (0.0, 0.1):
-        found = diversify(encoder, code, 4, weight)
-        errors = found.result.error.tolist()
-        print(weight, found.distance, found.ssim, errors, flush=True)
-        cells = [Cell(found.result.image[k], (f"error {error:.3f}",)) for k, error in enumerate(errors)]
+        found = diversify(encoder, code, 4, weight=weight)
+        errors = found.error.tolist()
+        apart = ni.spread(found.image[None])
+        print(weight, apart, errors, flush=True)
+        cells = [Tile(found.image[k], (f"error {error:.3f}",)) for k, error in enumerate(errors)]
         title = "plain restarts" if weight == 0 else f"diverse, weight {weight}"
-        spread = f"mean distance of two {found.distance[0]:.3f}, SSIM {found.ssim[0]:.2f}"
-        rows.append(Row(f"{title}: {spread}", (Cell(original), *cells)))
+        spread = f"mean distance of two {apart['distance'][0]:.3f}, SSIM {apart['ssim'][0]:.2f}"
+        rows.append(GridRow(f"{title}: {spread}", (Tile(original), *cells)))
     save(rows, ["original", "", "", "", ""], "diverse", 0.7)
 
 
-def save(rows: list[Row], columns: list[str], name: str, scale: float) -> None:
-    sheet = contact_sheet(rows, columns)
+def save(rows: list[GridRow], columns: list[str], name: str, scale: float) -> None:
+    sheet = grid_image(ImageGrid(rows, columns))
     size = (round(sheet.width * scale), round(sheet.height * scale))
     sheet.resize(size, Image.Resampling.LANCZOS).save(DOCS / f"{name}.jpg", quality=88)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from netinvert.experiments.dataset_sheet import coloured_parts
+from netinvert.experiments.scenes import coloured_parts
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 import netinvert as ni
-from netinvert.evaluation.metrics import error_ijcv16, ssim
+from netinvert.evaluation.metrics import ssim
+from netinvert.inversion.codes import code_error
 from netinvert.io.assets import chair, photographs
 from netinvert.io.files import save_tensors
 from peers import memory
@@ -105,7 +106,7 @@ def measured(recorder: Recorder, encoder: ni.Encoder, original: Tensor) -> dict:
     errors: list[float] = []
     for start in range(0, count, CHUNK):
         images = recorder.images(start, min(start + CHUNK, count)).clamp(0, 1)
-        errors += error_ijcv16(encoder(images), target.expand(len(images), *target.shape[1:])).tolist()
+        errors += code_error(encoder(images), target.expand(len(images), *target.shape[1:])).tolist()
 
     def likeness(index: int) -> float | None:
         return number(ssim(recorder.images(index, index + 1), encoder.fit(original)).item())

@@ -6,7 +6,7 @@ else feeds or judges that round trip. Images are float tensors (N, C, H, W) in [
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # ruff: isort: skip_file
@@ -20,126 +20,101 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
         NetworkError as NetworkError,
         OutputError as OutputError,
     )
-    from netinvert.inversion.augmentations import (
-        RandomAffine as RandomAffine,
-        RandomCrop as RandomCrop,
-        RandomErasing as RandomErasing,
-        RandomNoise as RandomNoise,
-    )
-    from netinvert.inversion.canvas import (
-        Canvas as Canvas,
-        Fourier as Fourier,
-        Phase as Phase,
-        Pixels as Pixels,
-    )
-    from netinvert.inversion.canvases import (
-        decoded_start as decoded_start,
-        on_decoder as on_decoder,
-        with_canvas as with_canvas,
-    )
-    from netinvert.inversion.constraints import Ball as Ball, Box as Box
-    from netinvert.inversion.diversify import Diversity as Diversity, diversify as diversify
-    from netinvert.inversion.history import (
-        EarlyStopping as EarlyStopping,
-        Result as Result,
-        StepInfo as StepInfo,
-    )
-    from netinvert.inversion.invert import Inversion as Inversion, invert as invert, prepare as prepare
-    from netinvert.inversion.lbfgs import LBFGS as LBFGS, WarmUp as WarmUp
+    from netinvert.evaluation.evaluate import evaluate_result as evaluate_result
+    from netinvert.evaluation.metrics import spread as spread
+    from netinvert.evaluation.save_results import save_result
+    from netinvert.inversion.canvas import Canvas as Canvas, Fourier as Fourier, Pixels as Pixels
+    from netinvert.inversion.canvases import CANVASES as CANVASES, register_canvas as register_canvas
+    from netinvert.inversion.diversify import diversify as diversify
+    from netinvert.inversion.history import EarlyStopping as EarlyStopping, StepInfo as StepInfo
+    from netinvert.inversion.invert import invert as invert, prepare as prepare
+    from netinvert.inversion.lbfgs import LBFGS as LBFGS
     from netinvert.inversion.maximise import caricature as caricature, maximise as maximise
-    from netinvert.inversion.network_canvas import DecoderPrior as DecoderPrior, DeepPrior as DeepPrior
-    from netinvert.inversion.objectives import (
-        Activate as Activate,
-        Caricature as Caricature,
-        Energy as Energy,
-        Match as Match,
-        PairwiseDiversity as PairwiseDiversity,
-        PoseTowards as PoseTowards,
-        Term as Term,
-    )
+    from netinvert.inversion.objectives import Activate as Activate, Energy as Energy, Match as Match
     from netinvert.inversion.optimize import Run as Run, optimize as optimize
-    from netinvert.inversion.optimizers import (
-        Adam as Adam,
-        DecayingAdaGrad as DecayingAdaGrad,
-        Momentum as Momentum,
-    )
+    from netinvert.inversion.optimizers import Adam as Adam
     from netinvert.inversion.presets.by_name import (
         MAXIMISING as MAXIMISING,
         PRESETS as PRESETS,
         maximising_recipe as maximising_recipe,
         recipe as recipe,
+        register_preset as register_preset,
     )
-    from netinvert.inversion.prior_spec import PRIORS as PRIORS
-    from netinvert.inversion.priors import (
-        AlphaNorm as AlphaNorm,
-        HuberVariation as HuberVariation,
-        SecondOrderVariation as SecondOrderVariation,
-        TotalVariation as TotalVariation,
-        alpha_norm as alpha_norm,
-        total_variation as total_variation,
-    )
+    from netinvert.inversion.prior_spec import PRIORS as PRIORS, register_prior as register_prior
+    from netinvert.inversion.priors import TotalVariation as TotalVariation
+    from netinvert.inversion.result import Result as Result
     from netinvert.inversion.schedule import Recipe as Recipe, Stage as Stage
-    from netinvert.inversion.units import (
-        centre_mask as centre_mask,
-        channel as channel,
-        channel_mask as channel_mask,
-        neuron as neuron,
-        space_mask as space_mask,
-    )
+    from netinvert.inversion.result import show as show
+    from netinvert.inversion.units import channel as channel, neuron as neuron
+    from netinvert.io.assets import sample as sample
     from netinvert.io.files import read_code as read_code
     from netinvert.io.images import fit as fit, read_image as read_image, write_png as write_png
     from netinvert.models.decoder import Decoder as Decoder
     from netinvert.models.decoder_files import load_decoder as load_decoder
     from netinvert.models.encoder import Encoder as Encoder
+    from netinvert.models.layers import list_layers
     from netinvert.models.network import Network as Network, Preprocessing as Preprocessing
-    from netinvert.models.registry import list_networks as list_networks, load_network as load_network
+    from netinvert.models.registry import (
+        list_networks as list_networks,
+        load_network as load_network,
+        register_network as register_network,
+    )
+
+    layers, save = list_layers, save_result
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "errors": (
-        "CodeError ConfigError ImageError LayerError "
-        "MissingExtraError NetinvertError NetworkError OutputError"
+        "CodeError ConfigError ImageError LayerError MissingExtraError NetinvertError NetworkError "
+        "OutputError"
     ),
-    "inversion.augmentations": "RandomAffine RandomCrop RandomErasing RandomNoise",
-    "inversion.canvas": "Canvas Fourier Phase Pixels",
-    "inversion.canvases": "decoded_start on_decoder with_canvas",
-    "inversion.constraints": "Ball Box",
-    "inversion.diversify": "Diversity diversify",
-    "inversion.history": "EarlyStopping Result StepInfo",
-    "inversion.invert": "Inversion invert prepare",
-    "inversion.lbfgs": "LBFGS WarmUp",
+    "evaluation.evaluate": "evaluate_result",
+    "evaluation.metrics": "spread",
+    "evaluation.save_results": "save=save_result",
+    "inversion.canvas": "Canvas Fourier Pixels",
+    "inversion.canvases": "CANVASES register_canvas",
+    "inversion.diversify": "diversify",
+    "inversion.history": "EarlyStopping StepInfo",
+    "inversion.invert": "invert prepare",
+    "inversion.lbfgs": "LBFGS",
     "inversion.maximise": "caricature maximise",
-    "inversion.network_canvas": "DecoderPrior DeepPrior",
-    "inversion.objectives": "Activate Caricature Energy Match PairwiseDiversity PoseTowards Term",
+    "inversion.objectives": "Activate Energy Match",
     "inversion.optimize": "Run optimize",
-    "inversion.optimizers": "Adam DecayingAdaGrad Momentum",
-    "inversion.presets.by_name": "MAXIMISING PRESETS maximising_recipe recipe",
-    "inversion.prior_spec": "PRIORS",
-    "inversion.priors": (
-        "AlphaNorm HuberVariation SecondOrderVariation TotalVariation alpha_norm total_variation"
-    ),
+    "inversion.optimizers": "Adam",
+    "inversion.presets.by_name": "MAXIMISING PRESETS maximising_recipe recipe register_preset",
+    "inversion.prior_spec": "PRIORS register_prior",
+    "inversion.priors": "TotalVariation",
+    "inversion.result": "Result show",
     "inversion.schedule": "Recipe Stage",
-    "inversion.units": "centre_mask channel channel_mask neuron space_mask",
+    "inversion.units": "channel neuron",
+    "io.assets": "sample",
     "io.files": "read_code",
     "io.images": "fit read_image write_png",
     "models.decoder": "Decoder",
     "models.decoder_files": "load_decoder",
     "models.encoder": "Encoder",
+    "models.layers": "layers=list_layers",
     "models.network": "Network Preprocessing",
-    "models.registry": "list_networks load_network",
+    "models.registry": "list_networks load_network register_network",
 }
-"""Where the public names live. They are imported when they are first used, for torch takes a second."""
-_PLACES = {name: module for module, names in _HOMES.items() for name in names.split()}
-__all__ = sorted(_PLACES)  # noqa: PLE0605
+# Public name: (module, its name there). Each is imported on its first use, so that the import is quick.
+_NAMES = {
+    entry.partition("=")[0]: (module, entry.rpartition("=")[2])
+    for module, names in _MODULES.items()
+    for entry in names.split()
+}
+
+__all__ = sorted(_NAMES)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
-    globals()[name] = value
-    return value
+    if name not in _NAMES:
+        raise AttributeError(f"module 'netinvert' has no attribute '{name}'")
+    module, there = _NAMES[name]
+    found: object = getattr(import_module(f"netinvert.{module}"), there)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from netinvert import write_png
-from netinvert.cli.app import app
+from netinvert.cli.app import main
 
 FACTORIES = """
 import torch
@@ -76,14 +76,28 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a command has said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """Both."""
+        return self.stdout + self.stderr
+
+
 @pytest.fixture
-def cli() -> Callable[..., Any]:
-    """Run a command; an unexpected exception is raised, not hidden in the result."""
+def cli(capsys) -> Callable[..., Said]:
+    """Run a command; an unexpected exception is raised."""
 
     def run(*arguments: object) -> Any:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
+        words = [str(argument) for argument in arguments]
+        capsys.readouterr()
+        code = main(words)
+        return Said(code, *capsys.readouterr())
 
     return run

@@ -71,11 +71,11 @@ def test_images(refused, net, pictures, tmp_path):
 
 def test_options(refused, net, pictures):
     a = pictures / "a.png"
-    refused(a, *net, "--preset", "best", says="choose from default")
+    refused(a, *net, "--preset", "best", says="there is no 'best'")
     refused(a, *net, "--prior", "tv", says="no prior 'tv'")
     refused(a, *net, "--prior", "tv-isotropic=much", says="not a prior")
     refused(a, *net, "--prior", "tv-isotropic=-1", says="at least 0")
-    refused(a, *net, "--canvas", "oil", says="choose from fourier, pixels")
+    refused(a, *net, "--canvas", "oil", says="--canvas: there is no 'oil'")
     refused(a, *net, "--canvas", "fourier", "--preset", "ijcv16", says="another preset")
     refused(a, *net, "--data-weight", "0", says="above 0")
     refused(a, *net, "--steps", "0", says="--steps is at least 1")
@@ -83,7 +83,7 @@ def test_options(refused, net, pictures):
     refused(a, *net, "--restarts", "0", says="--restarts")
     refused(a, *net, "--batch", "0", says="--batch")
     refused(a, *net, "--threads", "0", says="--threads")
-    refused(a, *net, "--seed", "-1", says="a seed is")
+    refused(a, *net, "--seed", "-1", says="--seed is at least 0")
     refused(a, *net, "--start", "none.png", says="none.png does not exist")
     refused(a, *net, "--reference", a, says="fewer than two")
 
@@ -120,12 +120,11 @@ def test_another_run_is_only_replaced_if_asked(cli, net, pictures, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_half_written(cli, net, pictures, tmp_path, monkeypatch):
-    before = set(tmp_path.rglob("*"))
     real, calls = os.fsync, []
 
     def full(descriptor):
         calls.append(descriptor)
-        if len(calls) > 4:  # the marker, the record of the chunk, and some of the pictures still fit
+        if len(calls) > 4:  # the marker, the cell, and some of the images still fit
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
@@ -134,10 +133,11 @@ def test_a_full_disk_leaves_nothing_half_written(cli, net, pictures, tmp_path, m
     assert said.exit_code == 2
     assert "the disk is full" in said.stderr
     assert not (tmp_path / "out").exists()
-    left = {p.name for p in set(tmp_path.rglob("*")) - before if "__pycache__" not in p.parts}
-    assert left == {".out.partial", "run.id", "checkpoint-00000-done.safetensors"}
+    assert len(list((tmp_path / ".out.partial" / "cells").iterdir())) == 1
     monkeypatch.undo()
-    assert cli("invert", pictures, *net, "--steps", 2, "--out", tmp_path / "out").exit_code == 0
+    said = cli("invert", pictures, *net, "--steps", 2, "--out", tmp_path / "out")
+    assert said.exit_code == 0
+    assert "resuming" in said.stderr
     assert not (tmp_path / ".out.partial").exists()
 
 
@@ -145,6 +145,30 @@ def test_unexpected_errors_keep_their_traceback(cli, net, pictures, tmp_path, mo
     def broken(*arguments):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("netinvert.cli.job.judge", broken)
+    monkeypatch.setattr("netinvert.experiments.invert.evaluate_result", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli("invert", pictures, *net, "--steps", 2, "--out", tmp_path / "out")
+
+
+def test_the_same_run_again_has_nothing_to_do(cli, net, pictures, tmp_path):
+    given = ["invert", pictures / "a.png", *net, "--steps", 2, "--out", tmp_path / "out"]
+    assert cli(*given).exit_code == 0
+    written = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
+    said = cli(*given)
+    assert said.exit_code == 0
+    assert "complete: nothing to do" in said.stderr
+    assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_a_bare_module_is_told_its_preprocessing_once(cli, pictures, tmp_path):
+    (tmp_path / "bare.py").write_text(
+        "import torch\ndef make():\n    torch.manual_seed(0)\n    return torch.nn.Conv2d(3, 4, 3).eval()\n"
+    )
+    given = ["invert", pictures / "a.png", "-n", f"module:{tmp_path / 'bare.py'}:make", "-l", "output"]
+    out = ["--steps", 2, "--out", tmp_path / "out"]
+    said = cli(*given, *out)
+    assert said.exit_code == 2
+    assert "--size 224" in said.stderr
+    said = cli(*given, "--size", 16, "--mean", "0.5,0.5,0.5", *out)
+    assert said.exit_code == 0, said.stderr
+    assert "bit-identical" in cli("rerun", tmp_path / "out", "--trust", "--out", tmp_path / "again").stdout

@@ -1,7 +1,6 @@
 """``netinvert deepvis``."""
 
 from netinvert import read_image
-from netinvert.cli import deepvis
 from netinvert.io.files import read_json
 
 FEW = ("--draws", 2, "--steps", 3, "--published-steps", 2)
@@ -9,42 +8,21 @@ FEW = ("--draws", 2, "--steps", 3, "--published-steps", 2)
 
 def test_a_search_from_the_command_line(cli, net, tmp_path):
     out = tmp_path / "out"
-    result = cli("deepvis", *net, "-c", 0, "-c", 5, *FEW, "--size", 16, "--seed", 3, "--out", out, "--json")
+    result = cli("deepvis", *net, "-c", 0, "-c", 5, *FEW, "--pixels", 16, "--seed", 3, "--out", out, "--json")
     assert result.exit_code == 0, result.output
-    assert str(out / "report.html") in result.stdout
-    assert "10 of 10 settings" in result.stderr
     manifest = read_json(out / "manifest.json")
-    assert manifest["command"]["channels"] == [0, 5]
+    assert manifest["command"]["channel"] == [0, 5]
     assert manifest["command"]["seed"] == 3
-    assert manifest["size"] == [16, 16]
-    assert len(list((out / "pictures").iterdir())) == 20
-
-
-def test_a_stopped_search_says_how_to_go_on(cli, net, tmp_path, monkeypatch):
-    def stopping():
-        def progress(done, total, share):
-            if done == 4:
-                raise KeyboardInterrupt
-
-        return progress
-
-    given = ("deepvis", *net, "-c", 0, *FEW, "--out", tmp_path / "out")
-    with monkeypatch.context() as patched:
-        patched.setattr(deepvis, "_lines", stopping)
-        result = cli(*given)
-    assert result.exit_code == 130
-    assert "the same command goes on from here" in result.stderr
-    result = cli(*given)
-    assert result.exit_code == 0, result.output
-    assert read_json(tmp_path / "out/manifest.json")["resumed"] is True
+    assert manifest["image_size"] == [16, 16]
+    assert len(list((out / "images").iterdir())) == 20
 
 
 def test_bad_input(cli, net, tmp_path):
     for given, message in (
         (("-c", 99), "has channels 0 to 7, got 99"),
-        (("-c", 0, "--size", 4), "--size is at least 16 pixels, got 4"),
-        (("-c", 0, "--draws", -1), "draws: at least 1"),
-        (("-c", 0, "--factor", 0), "factor of the learning rates is a number above 0"),
+        (("-c", 0, "--pixels", 4), "--pixels is at least 16, got 4"),
+        (("-c", 0, "--draws", -1), "--draws is at least 0"),
+        (("-c", 0, "--factor", 0), "--factor is above 0"),
     ):
         result = cli("deepvis", *net, *given, "--out", tmp_path / "out")
         assert result.exit_code == 2, result.output

@@ -11,30 +11,9 @@ from netinvert import read_code
 from netinvert.io.files import load_tensors
 
 
-def test_networks(cli):
-    listed = json.loads(cli("networks", "--json").stdout)
-    assert {"objectron-chair", "mobilenet-v2"} <= {card["name"] for card in listed}
-    assert all(card["licence"] for card in listed)
-    assert "objectron-cup" in cli("networks").stdout
-
-
-def test_layers(cli, nets):
-    listed = json.loads(cli("layers", nets("good"), "--json").stdout)
-    assert listed["size"] == [20, 24]
-    third = next(layer for layer in listed["layers"] if layer["name"] == "2")
-    assert third == {
-        "name": "2",
-        "type": "Conv2d",
-        "code_shape": [8, 10, 12],
-        "stride": 2,
-        "receptive_field": 5,
-    }
-    assert "8×10×12" in cli("layers", nets("good")).stdout
-
-
 def test_version_and_help(cli):
     assert cli("--version").stdout.startswith("netinvert ")
-    for command in ("networks", "layers", "encode", "invert", "rerun", "demo"):
+    for command in ("encode", "invert", "rerun"):
         shown = cli(command, "--help")
         assert shown.exit_code == 0
         assert command in shown.stdout
@@ -74,10 +53,3 @@ def test_encode_refuses(cli, net, pictures, tmp_path):
         assert text in said.output
     assert (tmp_path / "there.npy").read_bytes() == b"mine"
     assert not (tmp_path / "codes.npy").exists()
-
-
-def test_demo_says_where_its_report_is(cli, tmp_path, monkeypatch):
-    from netinvert.experiments import demo
-
-    monkeypatch.setattr(demo, "run", lambda out, overwrite, progress: out / "report.html")
-    assert cli("demo", "--out", tmp_path / "demo").stdout.strip().endswith("report.html")

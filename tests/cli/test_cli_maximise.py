@@ -11,15 +11,13 @@ import pytest
 import torch
 
 from netinvert import Encoder, load_network, read_image
-from netinvert.inversion.maximise import in_units_of_photographs
-from netinvert.inversion.objectives import Activate
-from netinvert.inversion.units import channel
+from netinvert.io import assets as samples
 from netinvert.io import checkpoint
 from netinvert.io.files import load_tensors
 from netinvert.models.zoo import mobilenets as imagenet
 
 FEW = ("--steps", 6)
-REST = {"losses.csv", "loss.png", "contact-sheet.png", "reconstructions.safetensors", "manifest.json"}
+REST = {"report.html", "losses.csv", "loss.png", "contact-sheet.png", "tensors.safetensors", "manifest.json"}
 
 
 def manifest_in(folder):
@@ -41,20 +39,22 @@ def head(nets):
 
 def test_channels(cli, net, tmp_path):
     out = tmp_path / "out"
-    said = cli("maximise", *net, "--channel", 0, "--channel", 5, "--images", 2, "--seed", 3, *FEW, "-o", out)
+    said = cli(
+        "maximise", *net, "--channel", 0, "--channel", 5, "--restarts", 2, "--seed", 3, *FEW, "-o", out
+    )
     assert said.exit_code == 0, said.output
     assert {path.name for path in out.iterdir()} == REST | names_in(out)
     assert names_in(out) == {"channel-0.png", "channel-0-2.png", "channel-5.png", "channel-5-2.png"}
     manifest = manifest_in(out)
     assert [sample["seed"] for sample in manifest["samples"]] == [3, 4, 3, 4]
-    assert [sample["name"] for sample in manifest["samples"]] == list(manifest["objectives"])
+    assert [sample["name"] for sample in manifest["samples"]] == list(manifest["attained"]["values"])
     assert manifest["command"]["command"] == "maximise"
-    assert manifest["command"]["wishes"]["channels"] == [0, 5]
+    assert manifest["command"]["channel"] == [0, 5]
     assert manifest["steps"] == 6
     assert manifest["recipe"]["canvas"] == "Fourier"
     assert manifest["inputs"] == []
     assert manifest["psnr"] is None  # there is no original
-    tensors, _ = load_tensors(out / "reconstructions.safetensors")
+    tensors, _ = load_tensors(out / "tensors.safetensors")
     assert tensors["image"].shape == (4, 3, 20, 24)
     assert not torch.equal(tensors["image"][0], tensors["image"][1])
     assert read_image(out / "channel-5.png").shape == (1, 3, 20, 24)
@@ -71,12 +71,16 @@ def test_more_of_the_channel_that_was_asked_for(cli, net, nets, tmp_path):
 
 def test_objectives_are_those_of_the_images_kept(cli, net, nets, tmp_path):
     out = tmp_path / "out"
-    cli("maximise", *net, "--channel", 2, "--images", 3, "--steps", 25, "-o", out)
+    cli("maximise", *net, "--channel", 2, "--restarts", 3, "--steps", 25, "-o", out)
     cut = Encoder(load_network(nets("good")), "2")
-    tensors, _ = load_tensors(out / "reconstructions.safetensors")
-    term = in_units_of_photographs(cut, Activate(channel(cut, 2)))
-    values = term(tensors["image"], cut(tensors["image"]))
-    assert list(manifest_in(out)["objectives"].values()) == pytest.approx(values.tolist(), rel=1e-5)
+    tensors, _ = load_tensors(out / "tensors.safetensors")
+    values = cut(tensors["image"])[:, 2].mean((1, 2))
+    attained = manifest_in(out)["attained"]
+    assert attained["name"] == "activation"
+    assert list(attained["values"].values()) == pytest.approx(values.tolist(), rel=1e-5)
+    photographs = samples.photographs((20, 24))[1]
+    best = cut(photographs)[:, 2].mean((1, 2)).max().item()
+    assert attained["floors"]["best photograph"]["channel-2"] == pytest.approx(best, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["maximise", "caricature"])
@@ -84,15 +88,18 @@ def test_a_rerun_is_the_same_to_the_bit(cli, net, pictures, tmp_path, kind):
     a = pictures / "a.png"
     what = [kind, "--channel", 2, "--start", a] if kind == "maximise" else [kind, a, "--from-noise"]
     assert cli(*what, *net, "--seed", 4, *FEW, "-o", tmp_path / "out").exit_code == 0
-    said = cli("rerun", tmp_path / "out", "-o", tmp_path / "again")
+    said = cli("rerun", tmp_path / "out", "--trust", "-o", tmp_path / "again")
     assert said.exit_code == 0, said.output
     assert "bit-identical" in said.stdout
-    both = [load_tensors(tmp_path / name / "reconstructions.safetensors")[0] for name in ("out", "again")]
+    both = [load_tensors(tmp_path / name / "tensors.safetensors")[0] for name in ("out", "again")]
     assert torch.equal(both[0]["image"], both[1]["image"])
     a.write_bytes((pictures / "b.png").read_bytes())
-    said = cli("rerun", tmp_path / "out", "-o", tmp_path / "third")
-    assert said.exit_code == 2
-    assert "bring them back" in said.stderr
+    said = cli("rerun", tmp_path / "out", "--trust", "-o", tmp_path / "third")
+    if kind == "maximise":  # which keeps the image that it began at
+        assert "bit-identical" in said.stdout
+    else:
+        assert said.exit_code == 2
+        assert "bring it back" in said.stderr
 
 
 @pytest.mark.parametrize("place", ["centre", "0,11"])
@@ -175,7 +182,19 @@ def test_the_recipe_in_the_manifest_is_whole(cli, net, tmp_path):
     first, last = manifest_in(tmp_path / "out")["recipe"]["stages"]
     assert [change["type"] for change in first["transforms"]] == ["RandomAffine"]
     assert last["transforms"] == []
-    assert first["detail"] == last["detail"] == 1.0
+    assert first["resolution"] == last["resolution"] == 1.0
+
+
+def test_objectives_as_text_are_the_options(cli, net, tmp_path):
+    texts = ["channel:1", "neuron:1@0,11", "neuron:1"]
+    assert cli("maximise", *net, "--objective", *texts, *FEW, "-o", tmp_path / "texts").exit_code == 0
+    assert names_in(tmp_path / "texts") == {"channel-1.png", "neuron-1-0-11.png", "neuron-1.png"}
+    cli("maximise", *net, "--channel", 1, *FEW, "-o", tmp_path / "options")
+    images = [read_image(tmp_path / folder / "channel-1.png") for folder in ("texts", "options")]
+    assert torch.equal(*images)
+    said = cli("maximise", *net, "--objective", "chanel:1", *FEW, "-o", tmp_path / "no")
+    assert said.exit_code == 2
+    assert "write one of channel:K" in said.stderr
 
 
 def test_a_pose(cli, tmp_path):
@@ -200,7 +219,7 @@ def test_caricatures(cli, net, pictures, tmp_path):
     assert manifest["psnr"] > 5
     assert cli("caricature", pictures, *net, "--from-noise", *FEW, "-o", tmp_path / "noise").exit_code == 0
     folders = (out, tmp_path / "noise")
-    tensors = [load_tensors(folder / "reconstructions.safetensors")[0] for folder in folders]
+    tensors = [load_tensors(folder / "tensors.safetensors")[0] for folder in folders]
     near, far = ((t["image"] - tensors[0]["original"]).abs().mean() for t in tensors)
     assert near < far
 
@@ -252,11 +271,11 @@ def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, monkeypatch, kind, 
         stop_at(patch, count)
         said = cli(*given, "-o", out)
     assert said.exit_code == 130
-    assert "the same command goes on from here" in said.stderr
+    assert "the same command resumes" in said.stderr
     assert not out.exists()
     done = cli(*given, "-o", out)
     assert done.exit_code == 0
-    assert "going on" in done.stderr
+    assert "resuming" in done.stderr
     cli(*given, "-o", tmp_path / "whole")
     for path in (tmp_path / "whole").iterdir():
         if path.name != "manifest.json":
@@ -282,13 +301,13 @@ def refused(cli, tmp_path):
 
 
 def test_bad_wishes(refused, net, head, tmp_path):
-    say = "one of --channel, --class, --direction or --azimuth"
+    say = "one of --channel, --class, --direction, --azimuth or --objective"
     refused("maximise", *net, says=say)
     refused("maximise", *net, "--channel", 1, "--azimuth", 20, says=say)
     refused("maximise", *net, "--azimuth", 0, "--at", "centre", says="give a channel too")
     refused("maximise", *net, "--channel", 8, says="channels 0 to 7, got 8")
-    refused("maximise", *net, "--channel", -1, says="channels 0 to 7, got -1")
-    refused("maximise", *net, "--channel", 1, "--channel", 1, says="use --images")
+    refused("maximise", *net, "--channel", -1, says="--channel is at least 0")
+    refused("maximise", *net, "--channel", 1, "--channel", 1, says="use --restarts")
     refused("maximise", *net, "--channel", 1, "--at", "middle", says="'centre' or whole numbers")
     refused("maximise", *net, "--channel", 1, "--at", "1", says="has 2 numbers, got 1")
     refused("maximise", *net, "--channel", 1, "--at", "1,12", says="places 0 to 11, got 12")
@@ -296,8 +315,8 @@ def test_bad_wishes(refused, net, head, tmp_path):
     refused("maximise", *head, "--class", 4, says="channels 0 to 3, got 4")
     refused("maximise", *head, "--class", "²", says="give the class by its number")
     refused("maximise", *net, "--azimuth", 20, says="try posenet")
-    refused("maximise", *net, "--azimuth", "nan", says="finite")
-    refused("maximise", *net, "--azimuth", 20, "--elevation", "inf", says="finite")
+    refused("maximise", *net, "--azimuth", "nan", says="--azimuth is a number")
+    refused("maximise", *net, "--azimuth", 20, "--elevation", "inf", says="--elevation is a number")
     refused("maximise", "-n", "posenet", "-l", "pool2", "--azimuth", 20, says="use --layer")
 
 
@@ -316,15 +335,15 @@ def test_bad_directions(refused, net, tmp_path):
 @pytest.mark.parametrize("kind", ["maximise", "caricature"])
 def test_bad_options(refused, net, pictures, kind):
     what = ["maximise", "--channel", 1] if kind == "maximise" else ["caricature", pictures / "a.png"]
-    refused(*what, *net, "--preset", "best", says="choose from default")
+    refused(*what, *net, "--preset", "best", says="there is no 'best'")
     refused(*what, *net, "--prior", "tv", says="no prior 'tv'")
     refused(*what, *net, "--prior", "tv-huber=much", says="not a prior")
     refused(*what, *net, "--prior", "batchnorm", says="choose another prior")
     refused(*what, *net, "--steps", 0, says="--steps is at least 1")
     refused(*what, *net, "--steps", 1, says="2 stages")
     refused(*what, *net, "--threads", 0, says="--threads is at least 1")
-    refused(*what, *net, "--seed", -1, says="a seed is")
-    refused(*what, *net, "--seed", 2**64, says="a seed is")
+    refused(*what, *net, "--seed", -1, says="--seed is at least 0")
+    refused(*what, *net, "--seed", 2**64, says="--seed is at most")
     refused(*what, *net, "--device", "nowhere", says="--device cpu")
     refused(*what, *net, "--weights", "no.pt", says="no.pt")
     refused(*what, "--network", "posenett", "--layer", "0", says="did you mean posenet")
@@ -332,10 +351,10 @@ def test_bad_options(refused, net, pictures, kind):
 
 
 def test_other_bad_options(refused, net, pictures, tmp_path):
-    refused("maximise", *net, "--channel", 1, "--images", 0, says="--images is at least 1")
+    refused("maximise", *net, "--channel", 1, "--restarts", 0, says="--restarts is at least 1")
     refused("maximise", *net, "--channel", 1, "--start", "none.png", says="none.png does not exist")
-    refused("caricature", pictures / "a.png", *net, "--power", -1, says="from 0 to 100")
-    refused("caricature", pictures / "a.png", *net, "--power", "nan", says="from 0 to 100")
+    refused("caricature", pictures / "a.png", *net, "--power", -1, says="--power is at least 0")
+    refused("caricature", pictures / "a.png", *net, "--power", "nan", says="--power is a number")
     refused("caricature", pictures / "a.png", *net, "--preset", "deepvis-1", says="use another preset")
     refused("caricature", "code.npy", *net, says="a caricature is drawn of an image")
     refused("caricature", tmp_path / "none.png", *net, says="does not exist")

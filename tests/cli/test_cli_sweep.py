@@ -9,7 +9,7 @@ from PIL import Image
 from netinvert.experiments import inversions
 from netinvert.inversion.prior_spec import PRIORS
 
-QUICK = ("--priors", "tv-isotropic", "none", "--weights", "0.03", "0.3", "--steps", 12)
+QUICK = ("--priors", "tv-isotropic", "none", "--prior-weights", "0.03", "0.3", "--steps", 12)
 
 
 def swept(cli, pictures, nets, out, *more):
@@ -23,12 +23,13 @@ def test_a_sweep_leaves_a_page_and_every_figure(cli, pictures, nets, tmp_path):
     said = swept(cli, pictures, nets, out, "--canvases", "fourier", "pixels")
     assert said.exit_code == 0, said.output
     assert said.stdout.strip().endswith("report.html")
+    assert "netinvert invert " in said.stdout
     names = {path.name for path in out.iterdir()}
-    assert names == {"manifest.json", "report.html", "pictures", "tradeoff-1.png", "tradeoff-3.png"}
+    assert names == {"manifest.json", "report.html", "images", "tradeoff-1.png", "tradeoff-3.png"}
     manifest = json.loads((out / "manifest.json").read_text())
     assert len(manifest["trials"]) == 2 * 2 * 3
     assert set(manifest["recommended"]) == {"1", "3"}
-    assert manifest["settings"]["weights"] == [0.03, 0.3]
+    assert manifest["command"]["prior_weights"] == [0.03, 0.3]
     assert set(manifest["versions"]) >= {"netinvert", "torch"}
     for one in manifest["trials"]:
         assert len(one["measured"]["ijcv16"]) == len(one["images"]) == 2
@@ -70,32 +71,38 @@ def test_a_random_search_over_codes_alone(cli, pictures, nets, net, tmp_path):
 def test_a_stopped_sweep_goes_on(cli, pictures, nets, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", tmp_path / "whole"
     swept(cli, pictures, nets, whole)
-    made, real = [], inversions.prepare
+    made, real = [], inversions.optimised
 
-    def prepare(*arguments):
+    def optimised(*arguments):
         made.append(arguments)
         if len(made) == 3:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(inversions, "prepare", prepare)
+    monkeypatch.setattr(inversions, "optimised", optimised)
     stopped = swept(cli, pictures, nets, out)
     assert stopped.exit_code == 130
-    assert "the same command goes on" in stopped.output
+    assert "2 of 6 settings are done; the same command resumes" in stopped.output
     assert not out.exists()
     again = swept(cli, pictures, nets, out)
     assert again.exit_code == 0, again.output
-    assert "going on with the sweep" in again.output
     assert len(made) == 3 + 4  # two of six were done
     trials = [json.loads((folder / "manifest.json").read_text())["trials"] for folder in (out, whole)]
     assert [one["error"] for one in trials[0]] == [one["error"] for one in trials[1]]
-    assert not list(out.glob("checkpoint*"))
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_sweep_is_repeated_to_the_bit(cli, pictures, nets, tmp_path):
+    assert swept(cli, pictures, nets, tmp_path / "a").exit_code == 0
+    again = cli("rerun", tmp_path / "a", "--out", tmp_path / "b", "--trust")
+    assert again.exit_code == 0, again.output
+    assert "bit-identical to the first run" in again.stdout
 
 
 def test_everything_that_the_network_allows_is_tried_by_default(cli, pictures, nets, tmp_path):
     said = cli(
         "sweep", pictures / "a.png", "--network", nets("good"), "--layer", "3", "--steps", 6,
-        "--weights", 0.1, "--out", tmp_path / "out", "--json",
+        "--prior-weights", 0.1, "--out", tmp_path / "out", "--json",
     )  # fmt: skip
     assert said.exit_code == 0, said.output
     manifest = json.loads(said.stdout)
@@ -108,11 +115,11 @@ def test_everything_that_the_network_allows_is_tried_by_default(cli, pictures, n
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--priors", "tv"), "no prior 'tv'"),
-        (("--canvases", "oils"), "no canvas 'oils'"),
-        (("--weights", "-1"), "above 0"),
+        (("--priors", "tv"), "'tv'"),
+        (("--canvases", "oils"), "'oils'"),
+        (("--prior-weights", "-1"), "above 0"),
         (("--layers", "99"), "99"),
-        (("--preset", "cvpr99"), "no preset"),
+        (("--preset", "cvpr99"), "'cvpr99'"),
         (("--preset", "cvpr15", "--canvases", "fourier"), "another preset"),
         (("--measure", "beauty"), "gradients"),
         (("--steps", 1), "stages"),

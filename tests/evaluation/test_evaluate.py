@@ -10,13 +10,16 @@ from torch import nn
 from netinvert import PRESETS, CodeError, ConfigError, Encoder, Network, Preprocessing, invert, write_png
 from netinvert.evaluation.evaluate import (
     ERROR_NAMES,
-    judge,
+    baselines,
+    evaluate_result,
+    grey_image,
     mean_of,
     read_poses,
     reference_of,
     shipped_reference,
 )
 from netinvert.evaluation.metrics import code_errors, psnr, ssim
+from netinvert.inversion.codes import code_error
 from netinvert.scenes.pose_reading import PoseReading
 
 
@@ -52,14 +55,14 @@ def images():
 
 @pytest.fixture
 def result(encoder, images):
-    return invert(encoder, encoder(images), PRESETS["default"](encoder, None).with_steps(4))
+    return invert(encoder, encoder(images), preset=PRESETS["default"](encoder, None).with_steps(4))
 
 
 def test_figures_are_those_of_the_metrics(encoder, images, result):
     reference = shipped_reference(encoder)
     assert reference is not None
     assert reference.codes.shape[0] == 7
-    first, second = judge(result, encoder, images, reference)
+    first, second = evaluate_result(result, encoder, images, reference)
     wanted = code_errors(result.code, result.target, reference.codes)
     assert second.errors == {name: wanted[name][1].item() for name in ERROR_NAMES}
     assert first.psnr == psnr(result.image, images)[0].item()
@@ -67,7 +70,7 @@ def test_figures_are_those_of_the_metrics(encoder, images, result):
 
 
 def test_poses_of_both(encoder, images, result):
-    pose = judge(result, encoder, images)[0].pose
+    pose = evaluate_result(result, encoder, images)[0].pose
     assert pose is not None
     assert pose.original is not None
     assert math.isclose(pose.original.azimuth, 100 * images[0].mean().item(), rel_tol=1e-5)
@@ -77,14 +80,14 @@ def test_poses_of_both(encoder, images, result):
 
 
 def test_what_is_not_known_is_none(encoder, result):
-    figures = judge(result, encoder)[0]
+    figures = evaluate_result(result, encoder)[0]
     assert figures.psnr is None
     assert figures.ssim is None
     assert figures.errors["cvpr15"] is None
     assert figures.errors["ijcv16"] > 0
     assert figures.pose.original is None
     assert figures.pose.azimuth_difference is None
-    assert judge(replace(result, target=None), encoder)[0].errors == dict.fromkeys(ERROR_NAMES)
+    assert evaluate_result(replace(result, target=None), encoder)[0].errors == dict.fromkeys(ERROR_NAMES)
 
 
 def test_a_network_without_pose(images):
@@ -94,7 +97,7 @@ def test_a_network_without_pose(images):
 
 def test_an_original_each(encoder, images, result):
     with pytest.raises(ConfigError, match="one each"):
-        judge(result, encoder, images[:1])
+        evaluate_result(result, encoder, images[:1])
 
 
 def test_the_shipped_reference_is_grey_for_a_grey_network_and_none_for_other_channels():
@@ -121,3 +124,25 @@ def test_means_do_not_hide_what_is_missing():
     assert mean_of([1.0, None]) is None
     assert mean_of([1.0, math.nan]) is None
     assert mean_of([]) is None
+
+
+def test_baselines_know_nothing_of_the_code(encoder, images):
+    target = encoder(images)
+    reference = shipped_reference(encoder)
+    grey, others = baselines(target, encoder, images, reference)
+    wanted = code_error(encoder(grey_image(encoder)).expand_as(target), target).mean().item()
+    assert grey.code_error == pytest.approx(wanted)
+    assert grey.psnr == pytest.approx(psnr(grey_image(encoder).expand_as(images), images).mean().item())
+    assert others.code_error > 0
+    assert others.psnr is None
+    assert [one.name for one in baselines(target, encoder)] == ["grey image"]
+
+
+def test_an_image_is_no_baseline_of_itself(encoder):
+    reference = shipped_reference(encoder)
+    target = reference.codes[:1]
+    (_, others) = baselines(target, encoder, None, reference)
+    rest = reference.codes[1:]
+    assert others.code_error == pytest.approx(
+        code_error(rest, target.expand_as(rest)).mean().item(), rel=1e-5
+    )

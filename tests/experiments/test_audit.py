@@ -1,5 +1,7 @@
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
-from netinvert.experiments import audit_report as audit_page
 from netinvert.experiments import inversions
-from netinvert.experiments.audit import DECODED, OPTIMISED, Settings, Subject, audit, shown_of
-from netinvert.experiments.audit_report import identification_findings
+from netinvert.experiments.audit import DECODED, OPTIMISED, audit, shown_of
+from netinvert.experiments.audit_inputs import Audited
+from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, told, verdict
+from netinvert.experiments.configs.audit import Audit
 from netinvert.io.files import plain_json
+from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
 from tiny import PLAIN, images, plain, seeded, smooth
 
@@ -142,15 +146,24 @@ def cut(build, layer, seed=0):
 def subject(count=12, **more):
     pictures = images(count).float()
     encoder = cut(smooth, "output")
-    return Subject(encoder, encoder(pictures), tuple(f"p{k}" for k in range(count)), pictures, **more)
+    return Audited(encoder, encoder(pictures), tuple(f"p{k}" for k in range(count)), pictures, **more)
 
 
-QUICK = Settings(steps=25, shuffles=20)
+def asked(**options) -> Audit:
+    quick = {"steps": 25, "shuffles": 20, "out": Path("out")}
+    return Audit(codes="x.npy", network="tiny", layer="output", **{**quick, **options})
+
+
+def audited(one: Audited, folder: Path, decoder=None, **options):
+    """What an audit of a network that is no file finds."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(inversions, "open_network", lambda config, device: one.encoder.network)
+        with RunDir(folder / "out", {"test": 1}) as run:
+            return audit(asked(**options), one, decoder, run, lambda text: None)
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kept")
     one = subject(
         judge=cut(plain, "5", 3),
         attributes=(
@@ -159,7 +172,7 @@ def found(tmp_path_factory):
             Attribute("same", ("x",) * 12, False),
         ),
     )
-    return audit(one, QUICK, None, lambda digest: folder / digest, lambda text: None)
+    return audited(one, tmp_path_factory.mktemp("audit"))
 
 
 def test_an_early_layer_gives_its_images_away(found):
@@ -194,39 +207,75 @@ def test_probes_have_a_ceiling_and_say_what_they_learned_from(found):
     assert all(math.isfinite(one.reading.score) for one in found.probes)
 
 
-def test_the_page_says_which_rate_is_self_fulfilling(found):
-    text = audit_page.html(found, "netinvert audit x.npy")
+def test_the_page_gives_a_verdict_and_says_which_rate_is_self_fulfilling(found):
+    page = audit_page(asked(), found)
+    text = page.html()
     for words in ("self-fulfilling", "guessing", "What this does not show", "netinvert audit x.npy", "p11"):
         assert words in text
-    first = identification_findings(found)[0]
-    assert "another network (5 of tiny-3)" in first
-    assert "of 12 optimised pictures" in first
-    assert "8.3 %" in first
-    plain_table = json.loads(json.dumps(plain_json(audit_page.table(found))))
+    assert "<strong>The codes show which image they are of</strong>" in text
+    assert "of 12 optimised images had their own original nearest among 12" in verdict(found)
+    assert "by guessing 8.3 %" in verdict(found)
+    stored = {one.attribute: one.reading.above_chance for one in found.probes if one.tested == "stored codes"}
+    read = " and ".join(f"`{name}`" for name, above in stored.items() if above)
+    assert (f"A linear probe reads {read} from the stored codes above chance" in verdict(found)) == bool(read)
+    assert "Not probed: same: all labels are equal" in text
+    plain_table = json.loads(json.dumps(plain_json(found.facts())))
     assert len(plain_table["reconstructions"][0]["code_error_ijcv16"]) == 12
+    assert "cpu_seconds" not in plain_table["reconstructions"][0]
     assert {row["independent"] for row in plain_table["identification"]} == {True, False}
-    assert audit_page.sheet(found).width > 1400
-    assert "| optimised |" in audit_page.markdown(found, "x")
+    assert audit_sheet(found).png().startswith(b"\x89PNG")
+    assert "| optimised |" in page.markdown()
 
 
-def test_what_was_done_is_not_done_again(found, tmp_path, monkeypatch):
-    one, settings = subject(4), Settings(steps=25, batch=2)
-    first = audit(one, settings, None, lambda digest: tmp_path / digest, lambda text: None)
-    monkeypatch.setattr(inversions, "prepare", lambda *_: pytest.fail("made again"))
-    again = audit(one, settings, None, lambda digest: tmp_path / digest, lambda text: None)
-    assert torch.equal(first.reconstructions[0].images, again.reconstructions[0].images)
+def test_every_finding_is_beside_its_chance_level(found):
+    rows = [
+        dict(zip(("what", "images", "says", "figure", "chance"), row, strict=True))
+        for row in found_table(found).rows
+    ]
+    rates = [one for one in found.identifications if one.found.metric == "cosine"]
+    assert [row["chance"] for row in rows[: len(rates)]] == ["8.3 %"] * len(rates)
+    assert "another network (5 of tiny-3)" in rows[0]["what"]
+    assert rows[0]["says"] == "above chance"
+    assert rows[2]["says"].startswith("no evidence")  # the audited network itself
+    probed = [row for row in rows if "linear probe" in row["what"]]
+    assert {row["says"] for row in probed} <= {"above chance", "not to be told from chance"}
+    assert len(told(found).splitlines()) == 1 + len(rows)
+
+
+def test_what_cannot_be_told_from_chance_is_not_called_safe(found):
+    source = torch.Generator().manual_seed(0)
+    gallery, queries = (torch.randn(12, 5, generator=source) for _ in range(2))
+    guessed = retrieve(queries, gallery, torch.arange(12), "cosine")
+    assert not guessed.rates[0].above_chance
+    rows = tuple(replace(one, found=guessed) for one in found.identifications)
+    text = verdict(replace(found, identifications=rows))
+    assert "**The reconstructions were not told from chance**" in text
+    assert "does not prove that the codes are safe" in text
+    assert "show which image" not in text
+
+
+def test_codes_alone_are_given_the_command_of_the_real_attack(found, tmp_path):
+    one = subject(6)
+    alone = Audited(one.encoder, one.codes, one.names)
+    known = audited(alone, tmp_path, steps=5)
+    text = audit_page(asked(), known).markdown()
+    assert "was not measured" in verdict(known)
+    assert f"grey image: {known.floors[0].code_error:.2f}" in verdict(known)
+    assert "netinvert decoder train --network tiny --layer output" in text
+    assert "--decoder out/decoder/decoder.safetensors" in text
+    assert "--images originals/" in text
+    assert "--images originals/" not in audit_page(asked(), found).markdown()
 
 
 def test_a_sample_is_looked_for_among_all_codes(tmp_path):
     one = subject(12)
-    settings = Settings(steps=5, sample=4, seed=3)
-    found = audit(one, settings, None, lambda digest: tmp_path / digest, lambda text: None)
+    found = audited(one, tmp_path / "a", steps=5, sample=4, seed=3)
     assert len(found.rows) == 4
     assert found.rows == tuple(sorted(set(found.rows)))
     rate = found.identifications[0].found.rates[0]
     assert (rate.count, rate.chance) == (4, 1 / 12)
     # The seed of a code is its own, whatever else is in the sample.
-    whole = audit(one, Settings(steps=5, seed=3), None, lambda digest: tmp_path / digest, lambda text: None)
+    whole = audited(one, tmp_path / "b", steps=5, seed=3)
     torch.testing.assert_close(
         whole.reconstructions[0].images[list(found.rows)], found.reconstructions[0].images
     )
@@ -235,12 +284,10 @@ def test_a_sample_is_looked_for_among_all_codes(tmp_path):
 def test_equal_codes_are_counted(tmp_path):
     one = subject(6)
     codes = one.codes[[0, 0, 1, 2, 2, 2]]
-    twins = Subject(one.encoder, codes, one.names)
-    found = audit(twins, Settings(steps=5), None, lambda digest: tmp_path / digest, lambda text: None)
+    found = audited(Audited(one.encoder, codes, one.names), tmp_path, steps=5)
     assert found.groups_of_equal == (2, 5)
-    assert "5 codes equal another one, in 2 groups" in audit_page.html(found, "x")
-    assert "was not measured" in identification_findings(found)[0]
-    assert found.notes == ("no attributes were given, so nothing was probed",)
+    assert "5 codes equal another one, in 2 groups" in audit_page(asked(), found).html()
+    assert found.notes == ("No attributes were given, so nothing was probed",)
 
 
 class Exact(torch.nn.Module):
@@ -261,45 +308,38 @@ def exact_decoder(one, layer="output"):
 
 def test_a_perfect_decoder_is_found_out(tmp_path):
     one = subject(12, judge=cut(plain, "5", 3))
-    found = audit(
-        one, Settings(steps=2), exact_decoder(one), lambda digest: tmp_path / digest, lambda text: None
-    )
+    found = audited(one, tmp_path, exact_decoder(one), steps=2)
     decoded = [row for row in found.identifications if row.method == DECODED]
     assert all(row.found.rates[0].rate == 1 and row.found.median_rank == 1 for row in decoded)
     assert found.reconstructions[1].image_error.max() == 0
     assert found.reconstructions[1].code_error.max() < 1e-5
-
-
-def test_a_decoder_of_another_layer_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(inversions, "prepare", lambda *_: pytest.fail("worked"))
-    one = subject(4)
-    with pytest.raises(CodeError, match="belongs to layer '0'"):
-        audit(one, QUICK, exact_decoder(one, "0"), lambda digest: tmp_path / digest)
+    assert "12 of 12 decoded images" in verdict(found)
+    assert "netinvert decoder train" not in audit_page(asked(), found).markdown()
 
 
 def test_subjects_that_cannot_be_audited():
     one = subject(4)
     encoder, codes, names = one.encoder, one.codes, one.names
     with pytest.raises(CodeError, match="needs two at least"):
-        Subject(encoder, codes[:1], names[:1])
+        Audited(encoder, codes[:1], names[:1])
     with pytest.raises(CodeError, match="all 4 codes are equal"):
-        Subject(encoder, codes[[0, 0, 0, 0]], names)
+        Audited(encoder, codes[[0, 0, 0, 0]], names)
     with pytest.raises(CodeError, match="has codes of shape"):
-        Subject(encoder, codes[:, :2], names)
+        Audited(encoder, codes[:, :2], names)
     with pytest.raises(CodeError, match="NaN"):
-        Subject(encoder, codes.clone().index_fill_(0, torch.tensor(2), torch.nan), names)
+        Audited(encoder, codes.clone().index_fill_(0, torch.tensor(2), torch.nan), names)
     with pytest.raises(CodeError, match="zero everywhere"):
-        Subject(encoder, codes * torch.tensor([1.0, 1, 0, 1]).view(4, 1, 1, 1), names)
+        Audited(encoder, codes * torch.tensor([1.0, 1, 0, 1]).view(4, 1, 1, 1), names)
     with pytest.raises(ConfigError, match="no judge"):
-        Subject(encoder, codes, names, one.originals, judge=encoder)
+        Audited(encoder, codes, names, one.originals, judge=encoder)
     with pytest.raises(ConfigError, match="--images"):
-        Subject(encoder, codes, names, judge=cut(plain, "5", 3))
+        Audited(encoder, codes, names, judge=cut(plain, "5", 3))
     with pytest.raises(ConfigError, match="unknown for some codes"):
-        Subject(encoder, codes, names, groups=Attribute("g", ("a", "b", None, "c"), False))
-    with pytest.raises(ConfigError, match="no preset"):
-        Settings(preset="nonsense")
+        Audited(encoder, codes, names, groups=Attribute("g", ("a", "b", None, "c"), False))
+    with pytest.raises(ConfigError, match="'nonsense'"):
+        asked(preset="nonsense")
     with pytest.raises(ConfigError, match="--steps"):
-        Settings(steps=0)
+        asked(steps=0)
 
 
 def test_shown_codes_are_evenly_spaced():

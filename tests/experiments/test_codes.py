@@ -1,22 +1,24 @@
 """The experiments on codes with decoders."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from netinvert import Encoder, load_network
-from netinvert.cli.app import app
+from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError, NetworkError
-from netinvert.experiments.codes import perturbed as perturbed_codes
-from netinvert.experiments.codes import subjects as code_subjects
-from netinvert.experiments.codes.findings import Findings, Line, grid
-from netinvert.experiments.codes.interpolated import STEPS, interpolated, pairs, path_figures
-from netinvert.experiments.codes.iterated import iterated
-from netinvert.experiments.codes.perturbed import EDITS, perturbed
-from netinvert.experiments.codes.random import random_codes
-from netinvert.experiments.codes.subjects import Subject, sureness
+from netinvert.experiments.codes import perturb as perturb_codes
+from netinvert.experiments.codes import study
+from netinvert.experiments.codes.interpolate import INTERPOLATE, MIXED, STEPS, pairs, path_figures
+from netinvert.experiments.codes.iterate import ITERATE
+from netinvert.experiments.codes.perturb import EDITS, ORIGINAL, OTHER, PERTURB
+from netinvert.experiments.codes.random import RANDOM
+from netinvert.experiments.codes.study import EXPERIMENTS
+from netinvert.experiments.codes.subject import CodeSubject, azimuth_sureness
+from netinvert.experiments.configs import study_codes
 from netinvert.experiments.held_out_chairs import FreshChairs
 from netinvert.io.files import read_json
 from netinvert.io.images import read_image
@@ -50,34 +52,44 @@ def blocks(count: int) -> FreshChairs:
 
 
 @pytest.fixture(scope="module", params=["fc8", "relu5"])
-def subject(request) -> Subject:
+def subject(request) -> CodeSubject:
     decoder = untrained(request.param).decoder("try")
     encoder, judge = decoder.encoder(), Encoder(load_network("posenet-judge"), "fc6")
     others = torch.rand(20, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
-    return Subject(decoder, encoder, judge, blocks(5), encoder(others))
+    return CodeSubject(decoder, encoder, judge, blocks(5), encoder(others))
+
+
+ASKED = {"decoders": ("x",), "out": Path("out"), "seed": 0}
 
 
 def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
-    few = ("as it is", "half left out", "noise ¼ σ", "noise ½ σ")
-    monkeypatch.setattr(perturbed_codes, "EDITS", {name: EDITS[name] for name in few})
-    found = perturbed([subject], 0)
+    few = ("as it is", "half left out", "noise ¼ σ", "noise ½ σ", OTHER)
+    monkeypatch.setattr(perturb_codes, "EDITS", {name: EDITS[name] for name in few})
+    found = PERTURB.measure(subject, study_codes.StudyPerturb(**ASKED))
     rows = {row["code"]: row for row in found.rows}
-    assert list(rows) == list(few)
-    assert set(rows["as it is"]) == set(found.columns)
+    assert list(rows) == [ORIGINAL, *few]
+    assert set(rows["as it is"]) == set(PERTURB.columns)
     for name in ("changed", "moved"):
         assert rows["as it is"][name] == 0
         assert rows["noise ½ σ"][name] > rows["noise ¼ σ"][name] > 0
     assert rows["as it is"]["ratio"] == 1
     assert rows["as it is"]["turned"] == pytest.approx(0, abs=1e-3)
-    other = {row["code"]: row for row in perturbed([subject], 1).rows}
+    again = PERTURB.measure(subject, study_codes.StudyPerturb(**ASKED | {"seed": 1}))
+    other = {row["code"]: row for row in again.rows}
     assert other["as it is"] == rows["as it is"]
     assert other["half left out"] != rows["half left out"]
+    assert rows[OTHER]["image error"] > 0
+    assert rows[ORIGINAL]["pose"] == subject.pose_figures(subject.originals)["pose"]
+    assert "half left out" in PERTURB.sentence(found.rows) or "noise" in PERTURB.sentence(found.rows)
+    assert all(len(images) == len(few) + 1 for _, images in found.images)
 
 
-def test_the_first_round_is_the_decoded_picture(subject):
-    found = iterated([subject], 3)
-    first, second, third = found.rows
-    assert [row["round"] for row in found.rows] == [1, 2, 3]
+def test_the_first_round_is_the_decoded_image(subject):
+    found = ITERATE.measure(subject, study_codes.StudyIterate(**ASKED, rounds=3))
+    original, first, second, third = found.rows
+    assert [row["round"] for row in found.rows] == [0, 1, 2, 3]
+    assert original["image error"] == original["on the chair"] == original["code error"] == 0
+    assert original["spread"] == 1
     assert first["moved"] == 0
     assert first["image error"] == first["step"]
     assert first["image error"] == pytest.approx(
@@ -85,30 +97,32 @@ def test_the_first_round_is_the_decoded_picture(subject):
     )
     assert second["moved"] == second["step"] > 0
     assert third["moved"] <= second["step"] + third["step"] + 1e-9
-    assert set(first) == set(found.columns)
+    assert set(first) == set(ITERATE.columns)
+    assert "to 3 rounds" in ITERATE.sentence(found.rows)
 
 
 def test_random_codes_against_the_chairs_own(subject):
-    found = random_codes([subject], 0)
+    found = RANDOM.measure(subject, study_codes.StudyRandom(**ASKED))
     own, *drawn = found.rows
     assert own["codes"] == "of chairs"
     assert own["norm"] == 1
     assert len(drawn) == 3
     for row in found.rows:
-        assert set(row) == set(found.columns)
+        assert set(row) == set(RANDOM.columns)
         assert 3 / 24 <= row["sure"] <= 1
         assert 0 <= row["nearest code"] <= 1
 
 
-def test_ways_between_codes(subject):
-    found = interpolated([subject], 0)
-    for way in ("straight", "on the sphere", "pictures mixed"):
-        rows = [row for row in found.rows if row["way"] == way]
+def test_paths_between_codes(subject):
+    found = INTERPOLATE.measure(subject, study_codes.StudyInterpolate(**ASKED))
+    for path in ("straight", "on the sphere", MIXED):
+        rows = [row for row in found.rows if row["path"] == path]
         assert sum(row["pairs"] for row in rows) == 4  # one of five has no front
         for row in rows:
-            assert set(row) == set(found.columns)
+            assert set(row) == set(INTERPOLATE.columns)
             assert 1 / STEPS <= row["largest step"] <= 1
             assert 0 <= row["straightness"] <= 1
+    assert all(len(images) == STEPS + 3 for _, images in found.images)
 
 
 def test_errors_on_the_chair_do_not_see_the_background(subject):
@@ -129,10 +143,14 @@ def test_the_overlap_of_masks_is_that_of_sets(subject):
 
 def test_a_subject_needs_two_chairs_and_its_own_encoder(subject):
     with pytest.raises(ConfigError, match="two chairs or more"):
-        Subject(subject.decoder, subject.encoder, subject.judge, blocks(1), subject.bank)
+        CodeSubject(subject.decoder, subject.encoder, subject.estimator, blocks(1), subject.bank)
     with pytest.raises(CodeError, match="belongs to layer"):
-        Subject(
-            subject.decoder, Encoder(load_network("posenet"), "relu6"), subject.judge, blocks(2), subject.bank
+        CodeSubject(
+            subject.decoder,
+            Encoder(load_network("posenet"), "relu6"),
+            subject.estimator,
+            blocks(2),
+            subject.bank,
         )
 
 
@@ -140,9 +158,9 @@ def test_sureness_is_the_probability_of_the_likeliest_45_degrees():
     outputs = torch.zeros(3, 50)
     outputs[1, [23, 0, 1]] = torch.tensor([50.0, 51.0, 50.0])  # round the circle
     outputs[2, [3, 12]] = 50.0
-    torch.testing.assert_close(sureness(outputs), torch.tensor([3 / 24, 1.0, 0.5]))
+    torch.testing.assert_close(azimuth_sureness(outputs), torch.tensor([3 / 24, 1.0, 0.5]))
     with pytest.raises(NetworkError, match="bins of azimuth"):
-        sureness(torch.zeros(3, 6))
+        azimuth_sureness(torch.zeros(3, 6))
 
 
 def test_pairs_are_of_chairs_with_one_front():
@@ -172,55 +190,50 @@ def test_uneven_turns():
     torch.testing.assert_close(found["midway"], torch.tensor([0, 0.5, 0]))
 
 
-def test_the_grid_and_the_table():
-    picture = torch.full((3, 8, 8), 0.5)
-    one = grid([Line("first", [picture, None])], ["a", "some words that need more than one line"], "title")
-    two = grid([Line("first", [picture, None]), Line("second", [picture])], ["a", "b"], "title")
-    assert one.width == two.width
-    with pytest.raises(ConfigError, match="at least one row"):
-        grid([], [], "title")
-    rows = [{"who": "x", "value": 0.12345, "count": 3, "large": 12.345, "none": None, "nan": float("nan")}]
-    found = Findings("title", (), dict.fromkeys(rows[0], ""), rows, one)
-    assert "| x | 0.123 | 3 | 12.3 | – | – |" in found.markdown("command")
-
-
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def test_all_commands(tmp_path, monkeypatch):
-    monkeypatch.setattr(code_subjects, "FEW", 3)
-    monkeypatch.setattr(code_subjects, "fresh_chairs", lambda count, seed, side: blocks(count))
+@pytest.mark.slow
+def test_all_commands_leave_a_report_and_are_repeated_to_the_bit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "FEW", 3)
+    monkeypatch.setattr(study, "fresh_chairs", lambda count, seed, side: blocks(count))
     path = tmp_path / "try.safetensors"
     save_decoder(path, untrained("fc8"))
     for command in ("perturb", "interpolate", "random", "iterate"):
         out = tmp_path / command
-        result = run("study", command, "--decoder", path, "--chairs", 3, "--out", out, "--json")
-        assert result.exit_code == 0, result.output
-        manifest, table = read_json(out / "manifest.json"), read_json(out / "table.json")
-        assert (manifest["experiment"], manifest["chairs"]) == (command, 3)
+        words = ["study", command, "--decoder", str(path), "--chairs", "3", "--out", str(out)]
+        assert main(words) == 0
+        said = capsys.readouterr()
+        assert "try (fc8)" in said.out
+        assert f"open {(out / 'report.html').resolve()}" in said.out
+        manifest, table = read_json(out / "manifest.json"), read_json(out / "report.json")
+        assert (manifest["command"]["command"], manifest["command"]["chairs"]) == (f"study {command}", 3)
         assert manifest["decoders"][0]["layer"] == "fc8"
-        assert table["rows"]
-        assert "try (fc8)" in (out / "table.md").read_text()
-        assert read_image(out / "pictures.png").shape[2] > 200
+        rows = [{**dict.fromkeys(EXPERIMENTS[f"study {command}"].columns), **row} for row in manifest["rows"]]
+        assert table["data"]["try"]["rows"] == [
+            {name: value for name, value in row.items() if name != "decoder"} for row in rows
+        ]
+        assert "try (fc8)" in (out / "report.html").read_text()
+        assert read_image(out / "sheet.png").shape[2] > 200
+    assert main(["rerun", str(out), "--out", str(tmp_path / "again")]) == 0
+    assert "\nbit-identical" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "nothing to do" in capsys.readouterr().err
 
 
-def test_bad_input(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["perturb", "--chairs", "1"], "--chairs is at least 2, got 1"),
+        (["random", "--data", "nowhere"], "no dataset at"),
+        (["iterate", "--rounds", "0"], "at least 1, got 0"),
+    ],
+)
+def test_bad_input(tmp_path, capsys, words, message):
     path = tmp_path / "try.safetensors"
     save_decoder(path, untrained("fc8"))
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("not of a run")
-    for given_, message in (
-        (("perturb", "--decoder", path, "--chairs", 1, "--out", tmp_path / "a"), "two chairs or more"),
-        (("random", "--decoder", tmp_path / "no.safetensors", "--out", tmp_path / "a"), "does not exist"),
-        (("random", "--decoder", path, "--data", tmp_path / "b", "--out", tmp_path / "a"), "no dataset at"),
-        (("iterate", "--decoder", path, "--rounds", 0, "--out", tmp_path / "a"), "at least 1, got 0"),
-        (("interpolate", "--decoder", path, "--out", tmp_path / "mine"), "not of a run"),
-    ):
-        result = run("study", *given_)
-        assert result.exit_code == 2, result.output
-        assert message in result.stderr
+    assert main(["study", *words, "--decoder", str(path), "--out", str(tmp_path / "a")]) == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_a_decoder_that_is_not_there(tmp_path, capsys):
+    assert main(["study", "random", "-D", str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "a")]) == 2
+    assert "does not exist" in capsys.readouterr().err

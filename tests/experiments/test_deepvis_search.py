@@ -2,54 +2,66 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import tiny
-from netinvert import ConfigError, Encoder, Preprocessing
+from netinvert import ConfigError, Encoder, Network, Preprocessing
 from netinvert.experiments import deepvis as deepvis_search
-from netinvert.experiments.deepvis import roughness, run
-from netinvert.experiments.deepvis_draws import RANGES, Search, drawn, trials
+from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.deepvis import RANGES, candidates, drawn, roughness, unit_directions
+from netinvert.experiments.deepvis_report import run_deepvis
 from netinvert.inversion.optimizers import ProgressRate
 from netinvert.inversion.presets.yosinski15 import DEEPVIS
 from netinvert.io.files import read_json
 
-SEARCH = Search((1, 3), draws=3, steps=4, published_steps=3, factor=5.0)
+
+def search(out: Path = Path("out"), **options) -> Deepvis:
+    return Deepvis(network="tiny", **{"layer": "output", "channel": (1, 3), "out": out, **options})
 
 
-def cut(layer="output", dtype=torch.float32) -> Encoder:
-    return Encoder(
-        tiny.seeded(tiny.smooth, dtype=dtype), layer, Preprocessing(tiny.SIZE, mean=(0.4, 0.5, 0.5))
-    )
+def small(out: Path) -> Deepvis:
+    return search(out, draws=3, steps=4, published_steps=3, factor=5.0)
 
 
-def quiet(done, total, share):
+def quiet(text: str) -> None:
     pass
 
 
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    """The network of the searches."""
+    made = Network("tiny", tiny.seeded(tiny.smooth, dtype=torch.float32), FORM)
+    monkeypatch.setattr(deepvis_search, "open_network", lambda config, device: made)
+
+
+FORM = Preprocessing(tiny.SIZE, mean=(0.4, 0.5, 0.5))
+
+
 def test_the_published_sets_come_first_and_as_they_are():
-    found = trials(Search((0,), draws=2))
-    assert [trial.name for trial in found] == [
+    found = candidates(search(draws=2))
+    assert [one.name for one in found] == [
         *(name + more for name in DEEPVIS for more in ("", "-x30")),
         "draw-0001",
         "draw-0002",
     ]
-    assert [trial.settings for trial in found[:8:2]] == list(DEEPVIS.values())
+    assert [one.settings for one in found[:8:2]] == list(DEEPVIS.values())
     assert found[1].settings.optimizer == ProgressRate(60.0, 3000.0)
-    assert [trial.name for trial in trials(Search((0,), draws=0, factor=1.0))] == list(DEEPVIS)
-    assert {trial.settings.steps for trial in trials(SEARCH)} == {3, 4}
+    assert [one.name for one in candidates(search(draws=0, factor=1.0))] == list(DEEPVIS)
+    assert {one.settings.steps for one in candidates(small(Path("out")))} == {3, 4}
 
 
 def test_draws_are_fixed_by_the_seed_and_go_on():
-    few, many = (trials(Search((0,), draws=draws, seed=5)) for draws in (3, 300))
+    few, many = (candidates(search(draws=draws, seed=5)) for draws in (3, 300))
     assert many[: len(few)] == few
-    assert trials(Search((0,), draws=3, seed=6))[8:] != few[8:]
+    assert candidates(search(draws=3, seed=6))[8:] != few[8:]
 
 
 def test_draws_are_within_their_ranges_and_half_of_them_have_each():
-    settings = [trial.settings for trial in trials(Search((0,), draws=300))[8:]]
+    settings = [one.settings for one in candidates(search(draws=300))[8:]]
     for name in ("decay", "blur", "small_norm", "small_contribution"):
         values = [getattr(one.regularisers, name) for one in settings]
         some = [value for value in values if value]
@@ -92,94 +104,93 @@ def contents(folder):
     }
 
 
-def test_a_search_leaves_pictures_a_page_and_all_figures(tmp_path):
-    encoder = cut()
-    page = run(encoder, SEARCH, tmp_path / "out", False, quiet)
+def test_a_search_leaves_images_a_page_and_all_figures(tmp_path):
+    config = small(tmp_path / "out")
+    done = run_deepvis(config, quiet)
     manifest = read_json(tmp_path / "out/manifest.json")
-    assert [row["name"] for row in manifest["results"]] == [trial.name for trial in trials(SEARCH)]
+    assert done.facts == manifest
+    assert [row["name"] for row in manifest["results"]] == [one.name for one in candidates(config)]
     first = manifest["results"][0]
     assert first["rule"] == "ProgressRate"
     assert first["optimizer"] == {"desired": 2.0, "most": 100.0}
     assert first["regularisers"]["small_norm"] == 50.0
     for row in manifest["results"]:
         for part in row["channels"]:
-            assert (tmp_path / "out" / part["picture"]).is_file()
+            assert (tmp_path / "out" / part["image"]).is_file()
             assert math.isfinite(part["activation"])
             assert 0 <= part["naturalness"] <= 1
     assert [part["channel"] for part in first["channels"]] == [1, 3]
-    assert not list((tmp_path / "out").glob("checkpoint*"))
-    text = page.read_text()
-    assert not re.search(r'(src|href)="(?!data:)', text)  # all in one file
-    assert text.count('<figure data-number="') == 8 + 3 * 3 + 3  # published, three tops, all
-    assert "draw-0003" in text
-    assert 'id="all"' in text or "id=all" in text
+    text = (tmp_path / "out/report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', text)  # all in one file
+    names = re.findall(r"<b>(d[\w-]+)</b>", text) or re.findall(r"(draw-\d{4}|deepvis-\d(?:-x5)?)</", text)
+    assert names.count("draw-0003") == 4  # three tops, all
+    assert names.count("deepvis-1-x5") == 1
 
 
-def test_the_activation_is_that_of_the_picture_before_it_is_stretched(tmp_path):
-    """Channel 3 of the middle neuron, at the best step of the run."""
-    encoder = cut()
-    seen = deepvis_search.unit_directions(encoder, (1, 3))
+def test_the_directions_are_those_of_the_units():
+    encoder = Encoder(tiny.seeded(tiny.smooth, dtype=torch.float32), "output", FORM)
+    seen = unit_directions(encoder, (1, 3))
     assert seen.shape == (2, *encoder.code_shape)
     assert [tuple(place.tolist()) for place in seen.nonzero()] == [(0, 1, 4, 4), (1, 3, 4, 4)]
     vector = Encoder(tiny.seeded(tiny.plain), "output", Preprocessing(tiny.SIZE))
-    assert torch.equal(
-        deepvis_search.unit_directions(vector, (2, 0)), torch.eye(5, dtype=torch.float64)[[2, 0]]
-    )
+    assert torch.equal(unit_directions(vector, (2, 0)), torch.eye(5, dtype=torch.float64)[[2, 0]])
 
 
 def test_a_stopped_search_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
-    encoder = cut()
-    run(encoder, SEARCH, tmp_path / "whole", False, quiet)
+    run_deepvis(small(tmp_path / "whole"), quiet)
+    tried, made = deepvis_search._tried, []
 
-    def stop(done, total, share):
-        if done == 6:
+    def counted(*given):
+        if len(made) == 6:
             raise KeyboardInterrupt
+        made.append(given[1].name)
+        return tried(*given)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(encoder, SEARCH, tmp_path / "parts", False, stop)
+    monkeypatch.setattr(deepvis_search, "_tried", counted)
+    with pytest.raises(KeyboardInterrupt, match="6 of 11 settings are done"):
+        run_deepvis(small(tmp_path / "parts"), quiet)
     assert not (tmp_path / "parts").exists()
     again = []
-    tried = deepvis_search._tried
     monkeypatch.setattr(
         deepvis_search, "_tried", lambda *given: (again.append(given[1].name), tried(*given))[1]
     )
-    run(encoder, SEARCH, tmp_path / "parts", False, quiet)
-    assert again == [trial.name for trial in trials(SEARCH)][6:]
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-    whole, parts = (read_json(tmp_path / name / "manifest.json") for name in ("whole", "parts"))
-    assert parts["results"] == whole["results"]
-    assert (whole["resumed"], parts["resumed"]) == (False, True)
+    run_deepvis(small(tmp_path / "parts"), quiet)
+    assert again == [one.name for one in candidates(small(tmp_path))][6:]
+    whole, parts = (contents(tmp_path / name) for name in ("whole", "parts"))
+    assert parts == whole
+    whole, parts = (read_json(tmp_path / name / "manifest.json")["results"] for name in ("whole", "parts"))
+    assert parts == whole
 
 
-def test_no_draws_and_no_photographs(tmp_path):
+def test_no_draws_and_no_photographs(tmp_path, monkeypatch):
     """Only the published sets, for a network that sees no colours."""
     grey = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.Tanh()).eval()
-    form = Preprocessing((16, 16), mean=(0.4, 0.5), std=(1.0, 1.0))
-    encoder = Encoder(grey, "output", form)
-    search = Search((0,), draws=0, published_steps=2, factor=1.0)
-    page = run(encoder, search, tmp_path / "out", False, quiet)
+    made = Network("grey", grey, Preprocessing((16, 16), mean=(0.4, 0.5), std=(1.0, 1.0)))
+    monkeypatch.setattr(deepvis_search, "open_network", lambda config, device: made)
+    run_deepvis(search(tmp_path / "out", channel=(0,), draws=0, published_steps=2, factor=1.0), quiet)
     rows = read_json(tmp_path / "out/manifest.json")["results"]
     assert [row["channels"][0]["naturalness"] for row in rows] == [None] * 4
-    assert "All draws" not in page.read_text()
+    assert "All draws" not in (tmp_path / "out/report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"channels": ()}, "at least one channel"),
-        ({"draws": -1}, "draws: at least 1"),
-        ({"steps": 0}, "steps: at least 1"),
-        ({"published_steps": 0}, "published steps: at least 1"),
-        ({"factor": 0.0}, "factor of the learning rates is a number above 0"),
-        ({"seed": -1}, "a seed is a whole number"),
+        ({"channel": ()}, "--channel takes at least one value"),
+        ({"draws": -1}, "--draws is at least 0"),
+        ({"steps": 0}, "--steps is at least 1"),
+        ({"published_steps": 0}, "--published-steps is at least 1"),
+        ({"factor": 0.0}, "--factor is above 0"),
+        ({"pixels": 4}, "--pixels is at least 16"),
+        ({"seed": -1}, "--seed is at least 0"),
     ],
 )
 def test_searches_that_make_no_sense(given, message):
     with pytest.raises(ConfigError, match=message):
-        Search(**{"channels": (0,), **given})
+        search(**given)
 
 
 def test_a_channel_that_is_not_there_stops_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="has channels 0 to 3, got 4"):
-        run(cut(), Search((4,)), tmp_path / "out", False, quiet)
+        run_deepvis(search(tmp_path / "out", channel=(4,)), quiet)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,3 @@
-import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -6,40 +5,57 @@ from pathlib import Path
 import pytest
 import torch
 
-from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, Run, TotalVariation, recipe
-from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, error_ijcv16, spread, ssim
+from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, TotalVariation, recipe
+from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
 from netinvert.evaluation.naturalness import naturalness
 from netinvert.experiments import inversions
-from netinvert.experiments import layers_report as layer_report
-from netinvert.experiments.inversions import Task, mean_and_deviation, perform
+from netinvert.experiments import layers as protocol
+from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import (
     PROTOCOLS,
-    Photographs,
-    Settings,
+    LayerTable,
     cvpr15_recipe,
     default_recipe,
     has_classes,
     ijcv16_recipe,
-    run,
+    values_of,
 )
+from netinvert.experiments.layers_report import layers_page, layers_sheet, run_layers
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.presets.mahendran15 import CVPR15_LAMBDA_TV
-from netinvert.io.files import plain_json
+from netinvert.io.files import read_json
 from tiny import PLAIN, images, plain, seeded, smooth
 
 CLASSES = Network("tiny", seeded(plain), PLAIN)
-SHOWN = Photographs(("a", "b", "c"), images(3))
-QUICK = Settings("ijcv16", (1.0, 300.0, None), restarts=2, steps=6, batch=4)
+NAMES, IMAGES = ("a", "b", "c"), images(3)
 
 
-def table(tmp_path: Path, settings: Settings = QUICK, layers: tuple[str, ...] = ("1", "4")):
-    lines: list[str] = []
-    return run(CLASSES, layers, SHOWN, settings, tmp_path / "kept", lines.append), lines
+def asked(out: Path = Path("out"), **options: object) -> StudyLayers:
+    quick = {"layers": ("1", "4"), "values": ("1", "300", "none"), "restarts": 2, "steps": 6, "batch": 4}
+    return StudyLayers(network="tiny", out=out, **{**quick, **options})
+
+
+def made(patched: pytest.MonkeyPatch, config: StudyLayers, network: Network = CLASSES) -> LayerTable:
+    """The table of a run on a network that is no file."""
+    from netinvert.experiments import layers_report
+
+    found = []
+    real = layers_report.layers_page
+    patched.setattr(layers_report, "layers_page", lambda table: (found.append(table), real(table))[1])
+    for place in (inversions, protocol):
+        patched.setattr(place, "open_network", lambda config, device: network)
+    patched.setattr(protocol, "_images", lambda config, network: (NAMES, IMAGES, ()))
+    run_layers(config, lambda text: None)
+    return found[0]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The table of QUICK; not to be changed."""
-    return table(tmp_path_factory.mktemp("layers"))[0]
+    """The table of a quick run, and its folder; not to be changed."""
+    out = tmp_path_factory.mktemp("layers") / "out"
+    with pytest.MonkeyPatch.context() as patched:
+        return made(patched, asked(out)), out
 
 
 # -- the papers' settings --------------------------------------------------------------------------------
@@ -48,7 +64,7 @@ def whole(tmp_path_factory):
 def test_the_papers_values():
     assert PROTOCOLS["cvpr15"].values == (1, 10, 100)
     assert PROTOCOLS["ijcv16"].values == (1, 20, 100, 300)
-    assert Settings("ijcv16").values == (1, 20, 100, 300, None)
+    assert values_of(asked(values=())) == (1, 20, 100, 300, None)
 
 
 def test_lambda_scales_the_total_variation_and_nothing_else():
@@ -90,45 +106,41 @@ def test_the_defaults_knob_is_its_priors_weight():
 
 
 def test_every_figure_is_that_of_its_image(whole):
-    found = whole
+    found, _ = whole
     encoder = Encoder(CLASSES, "4")
-    targets = encoder(SHOWN.images)
+    targets = encoder(IMAGES)
     twice = [0, 0, 1, 1, 2, 2]
     for cell in found.row("4"):
-        assert cell.outcome.images.shape == (6, *SHOWN.images.shape[1:])
-        codes = encoder(cell.outcome.images)
-        assert cell.outcome.measured["ijcv16"] == pytest.approx(error_ijcv16(codes, targets[twice]).tolist())
+        assert cell.found.images.shape == (6, *IMAGES.shape[1:])
+        codes = encoder(cell.found.images)
+        assert cell.found.measured["ijcv16"] == pytest.approx(code_error(codes, targets[twice]).tolist())
         # the pairs are those of the photographs, each once, however many restarts there are
-        assert cell.outcome.measured["cvpr15"] == pytest.approx(
+        assert cell.found.measured["cvpr15"] == pytest.approx(
             error_cvpr15(codes, targets[twice], targets).tolist()
         )
-        assert cell.outcome.measured["cvpr16"] == pytest.approx(
+        assert cell.found.measured["cvpr16"] == pytest.approx(
             error_cvpr16(codes, targets[twice], targets).tolist()
         )
-        natural = naturalness(cell.outcome.images, SHOWN.images[twice])
-        assert cell.outcome.measured["naturalness"] == pytest.approx(natural.tolist())
-        assert cell.outcome.measured["ssim"] == pytest.approx(
-            ssim(cell.outcome.images, SHOWN.images[twice]).tolist()
-        )
-        tops = [
-            CLASSES.module(some).argmax(1) for some in (cell.outcome.images.clamp(0, 1), SHOWN.images[twice])
-        ]
+        natural = naturalness(cell.found.images, IMAGES[twice])
+        assert cell.found.measured["naturalness"] == pytest.approx(natural.tolist())
+        assert cell.found.measured["ssim"] == pytest.approx(ssim(cell.found.images, IMAGES[twice]).tolist())
+        tops = [CLASSES.module(some).argmax(1) for some in (cell.found.images.clamp(0, 1), IMAGES[twice])]
         assert cell.same_class == tuple((tops[0] == tops[1]).tolist())
-    assert found.reference == "the inverted photographs themselves"
+    assert found.reference == "the inverted images themselves"
 
 
-def test_restarts_have_seeds_of_their_own_and_the_spread_is_between_them(whole, tmp_path):
-    found = whole
+def test_restarts_have_seeds_of_their_own_and_the_spread_is_between_them(whole, tmp_path, monkeypatch):
+    found, _ = whole
     for cell in found.cells:
-        pairs = cell.outcome.images.view(3, 2, *cell.outcome.images.shape[1:]).clamp(0, 1)
+        pairs = cell.found.images.view(3, 2, *cell.found.images.shape[1:]).clamp(0, 1)
         apart = (pairs[:, 0] - pairs[:, 1]).square().mean((1, 2, 3)).sqrt()
         assert (apart > 0).all()
         assert cell.spread["distance"] == pytest.approx(apart.tolist())
         assert cell.spread["ssim"] == pytest.approx(ssim(pairs[:, 0], pairs[:, 1]).tolist())
-    one, _ = table(tmp_path, replace(QUICK, restarts=1), ("1",))
+    one = made(monkeypatch, asked(tmp_path / "out", restarts=1, layers=("1",)))
     assert one.cells[0].spread is None
     # The first restart is the run with one; to rounding, which differs with the batch.
-    assert torch.allclose(one.cells[0].outcome.images, found.cells[0].outcome.images[::2], atol=1e-6)
+    assert torch.allclose(one.cells[0].found.images, found.cells[0].found.images[::2], atol=1e-6)
 
 
 def test_spread_of_equal_inversions():
@@ -156,107 +168,88 @@ def test_what_ends_in_classes():
 # -- stopping and going on -------------------------------------------------------------------------------
 
 
-def test_finished_cells_are_not_made_again(tmp_path, monkeypatch):
-    first, lines = table(tmp_path, layers=("1",))
-    assert len(lines) == len(first.cells) == 3
+def test_a_stopped_run_goes_on_where_it_was(whole, tmp_path, monkeypatch):
+    table, folder = whole
+    real, done = inversions.optimised, []
 
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(inversions, "prepare", refuse)
-    again, _ = table(tmp_path, layers=("1",))
-    assert [cell.outcome.measured for cell in again.cells] == [cell.outcome.measured for cell in first.cells]
-    with pytest.raises(AssertionError, match="made again"):
-        table(tmp_path, replace(QUICK, seed=1), ("1",))
-
-
-def test_a_damaged_file_is_made_again(tmp_path):
-    first, _ = table(tmp_path, layers=("1",))
-    for path in (tmp_path / "kept").iterdir():
-        path.write_bytes(path.read_bytes()[:100])
-    again, _ = table(tmp_path, layers=("1",))
-    assert [cell.outcome.measured for cell in again.cells] == [cell.outcome.measured for cell in first.cells]
-
-
-def test_a_stopped_task_goes_on(tmp_path, monkeypatch):
-    encoder = Encoder(CLASSES, "1")
-    task = Task(encoder, recipe("ijcv16", encoder).with_steps(6), encoder(SHOWN.images), (0, 0, 0))
-    whole = perform(task, tmp_path / "whole.safetensors")
-
-    def stop(snapshot: object) -> None:
-        if snapshot.step == 3:
+    def optimised(*arguments):
+        if len(done) == 5:
             raise KeyboardInterrupt
+        done.append(arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(
-        inversions, "Run", lambda seed, checkpoint: Run(seed, checkpoint=checkpoint, callback=stop)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        perform(task, tmp_path / "half.safetensors")
-    assert not (tmp_path / "half.safetensors").exists()
-    monkeypatch.undo()
-    assert torch.equal(perform(task, tmp_path / "half.safetensors").result.image, whole.result.image)
+    with monkeypatch.context() as patched:
+        patched.setattr(inversions, "optimised", optimised)
+        with pytest.raises(KeyboardInterrupt, match="5 of 12 batches are done"):
+            made(patched, asked(tmp_path / "out"))
+    done.clear()
+    monkeypatch.setattr(inversions, "optimised", lambda *given: (done.append(given), real(*given))[1])
+    again = made(monkeypatch, asked(tmp_path / "out"))
+    assert len(done) == 12 - 5
+    assert [cell.found.measured for cell in again.cells] == [cell.found.measured for cell in table.cells]
+    for name in ("layers.json", "contact-sheet.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
 
 # -- the report ------------------------------------------------------------------------------------------
 
 
 def test_tables_and_record(whole):
-    found = whole
-    text = layer_report.markdown(found, "the command")
-    assert text.index("`ijcv16`:") < text.index("`cvpr15`:")  # the protocol's own error first
-    assert "`the command`" in text
-    for title in ("Same first class", "Naturalness", "Spread", "`cvpr16`"):
+    found, folder = whole
+    text = (folder / "report.md").read_text()
+    assert text.index("`ijcv16`") < text.index("## Code error `cvpr15`")  # the protocol's own error first
+    for title in ("Same first class", "Naturalness", "Spread", "`cvpr16`", "netinvert study layers"):
         assert title in text
     assert "Pose" not in text
     cells = found.row("4")
-    means = [
-        [statistics.mean(cell.outcome.measured["ijcv16"][k : k + 2]) for k in (0, 2, 4)] for cell in cells
-    ]
-    shown = [f"{100 * statistics.mean(m):.1f}" for m in means]
-    deviations = [f"{100 * statistics.stdev(m):.1f}" for m in means]
+    means = [[statistics.mean(cell.found.measured["ijcv16"][k : k + 2]) for k in (0, 2, 4)] for cell in cells]
+    shown = [f"{100 * statistics.mean(m):.1f} ± {100 * statistics.stdev(m):.1f}" for m in means]
     best = min(range(2), key=lambda k: statistics.mean(means[k]))  # the third has no regulariser
     shown[best] = f"**{shown[best]}**"
-    line = " | ".join(f"{mean} ± {deviation}" for mean, deviation in zip(shown, deviations, strict=True))
-    assert f"| 4 | 8×8×8 | {line} |" in text
-    record = json.loads(json.dumps(plain_json(layer_report.record(found, "the command"))))
-    assert record["cells"][0]["measured"]["ijcv16"] == found.cells[0].outcome.measured["ijcv16"]
-    assert record["settings"]["values"] == [1, 300, None]
-    assert layer_report.sheet(found, 1).width > 4 * 100
+    floors = [f"{100 * one.code_error:.1f}" for one in found.floors["4"]]
+    assert f"| 4 | 8×8×8 | {' | '.join([*shown, *floors])} |" in text
+    record = read_json(folder / "layers.json")
+    assert record["cells"][0]["measured"]["ijcv16"] == found.cells[0].found.measured["ijcv16"]
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["command"]["values"] == ["1", "300", "none"]
+    assert {"report.html", "report.md", "contact-sheet.png"} < set(manifest["files"])
+    assert len(layers_sheet(found, 1).rows[0].tiles) == 4
 
 
-def test_divergence_is_told(tmp_path):
-    broken = replace(QUICK, protocol="cvpr15", values=(1e12,), restarts=1, steps=12)
-    found, _ = table(tmp_path, broken, ("1",))
-    assert found.cells[0].outcome.diverged == 3
-    assert "3 of 3 inversions diverged" in layer_report.markdown(found, "")
+def test_divergence_is_told(tmp_path, monkeypatch):
+    broken = asked(tmp_path / "out", protocol="cvpr15", values=("1e12",), restarts=1, steps=12, layers=("1",))
+    found = made(monkeypatch, broken)
+    assert found.cells[0].found.diverged == 3
+    assert "3 of 3 inversions diverged" in layers_page(found).markdown()
 
 
 # -- bad input, before any work --------------------------------------------------------------------------
 
 
-def test_bad_settings():
-    with pytest.raises(ConfigError, match="cvpr15, ijcv16, default"):
-        Settings("cvpr17")
-    with pytest.raises(ConfigError, match="restarts"):
-        Settings(restarts=0)
-    for value in (-1.0, 0.0, float("nan")):
-        with pytest.raises(ConfigError, match="above 0"):
-            Settings(values=(value,))
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"protocol": "cvpr17"}, "cvpr15, ijcv16, default"),
+        ({"restarts": 0}, "--restarts"),
+        ({"values": ("-1",)}, "above 0"),
+        ({"values": ("0",)}, "above 0"),
+        ({"values": ("nan",)}, "above 0"),
+        ({"layers": ("1", "1")}, "twice"),
+    ],
+)
+def test_bad_options(options, text):
+    with pytest.raises(ConfigError, match=text):
+        asked(**options)
 
 
-def test_everything_is_checked_before_the_first_inversion(tmp_path):
-    for layers, settings, error in (
-        (("1", "no such"), QUICK, LayerError),
-        (("1",), replace(QUICK, steps=1), ConfigError),  # two stages
+def test_everything_is_checked_before_the_first_inversion(tmp_path, monkeypatch):
+    maps = Network("maps", seeded(smooth), PLAIN)
+    for options, network, error in (
+        ({"layers": ("1", "no such")}, CLASSES, LayerError),
+        ({"steps": 1}, CLASSES, ConfigError),  # two stages
+        ({"show": 4}, CLASSES, ConfigError),
+        ({"layers": ("0",), "classes": "yes"}, maps, CodeError),
     ):
         with pytest.raises(error):
-            table(tmp_path, settings, layers)
-    with pytest.raises(CodeError, match="score a class"):
-        run(
-            Network("maps", seeded(smooth), PLAIN),
-            ("0",),
-            SHOWN,
-            replace(QUICK, classes=True),
-            tmp_path / "kept",
-        )
-    assert not (tmp_path / "kept").exists()
+            made(monkeypatch, asked(tmp_path / "out", **options), network)
+    assert not list(tmp_path.iterdir())

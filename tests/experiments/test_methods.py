@@ -1,55 +1,57 @@
-from __future__ import annotations
+"""The experiment that compares ways to invert a code."""
 
-import json
+from __future__ import annotations
 
 import pytest
 from PIL import Image
 
 import netinvert as ni
+from netinvert.cli.app import main
 from netinvert.experiments.held_out_chairs import fresh_chairs
-from netinvert.experiments.methods import study_layer
-from netinvert.experiments.methods_report import markdown
-from netinvert.experiments.methods_run import MethodsPlan, run
+from netinvert.experiments.methods import BASELINES, METHODS, LayerProblem
+from netinvert.io.files import read_json
 
 
 @pytest.fixture(scope="module")
-def chairs():
-    return fresh_chairs(2)
-
-
-def test_the_rows_of_a_layer(chairs):
+def problem():
     decoder = ni.load_decoder("posenet-pose")
-    told = []
     encoder = decoder.encoder()
-    study = study_layer(decoder, encoder, chairs, (encoder, decoder), steps=12, tell=told.append)
-    names = [one.method for one in study.figures]
-    assert names[0] == "optimise"
-    assert {"decode", "decode, then optimise 1/3", "decoder as prior", "autoencoder"} <= set(names)
-    assert len(told) == len(names)
-    same = ("image_error", "code_error", "judge")
-    assert [getattr(study.of("decode"), name) for name in same] == [
-        getattr(study.of("autoencoder"), name) for name in same
-    ]
-    assert study.of("decoder as prior").code_error < study.of("decode").code_error
-    assert study.of("decode").seconds < study.of("optimise").seconds
-    assert markdown([study]).count("\n") == len(names) + 1
+    return LayerProblem(decoder, encoder, fresh_chairs(2), 12, (encoder, decoder))
 
 
-def test_it_needs_two_chairs_and_the_decoder_of_the_layer(chairs):
-    decoder = ni.load_decoder("posenet-pose")
-    with pytest.raises(ni.ConfigError, match="two chairs"):
-        study_layer(decoder, decoder.encoder(), fresh_chairs(1))
-    with pytest.raises(ni.CodeError, match="belongs to layer"):
-        study_layer(decoder, ni.Encoder(ni.load_network("posenet"), "relu7"), chairs)
+@pytest.mark.slow
+def test_the_methods_of_a_layer(problem):
+    figures = {name: problem.figures(name, problem.images(name)) for name in (*METHODS, *BASELINES)}
+    for name in ("image_error", "code_error", "judge"):
+        assert getattr(figures["decode"], name) == getattr(figures["autoencoder"], name)
+    assert figures["decoder as prior"].code_error < figures["decode"].code_error
+    assert figures["the original"].image_error == figures["the original"].code_error == 0
+    assert figures["the original"].ssim == pytest.approx(1)
+    assert figures["another chair"].image_error == pytest.approx(1)  # of two, the mean distance of pairs
+    assert figures["another chair"].code_error == pytest.approx(1, abs=1e-5)
 
 
-def test_the_whole_run_leaves_its_folder(tmp_path):
-    plan = MethodsPlan(decoders=("posenet-pose",), chairs=2, steps=12)
-    rows = run(plan, tmp_path / "out", overwrite=False, tell=lambda _: None)
-    written = json.loads((tmp_path / "out" / "methods.json").read_text())
-    assert written["rows"] == rows
+@pytest.mark.slow
+def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["study", "methods", "--decoders", "posenet-pose", "--chairs", "2", "--steps", "12"]
+    assert main([*words, "--out", str(out)]) == 0
+    rows = read_json(out / "manifest.json")["rows"]
+    assert [row["method"] for row in rows] == [*(one for one in METHODS if one != "autoencoder"), *BASELINES]
+    assert read_json(out / "report.json")["data"]["methods"]["rows"] == rows
     for name in ("crossover.png", "overview.png", "fc8.png"):
-        with Image.open(tmp_path / "out" / name) as picture:
-            assert picture.width > 500
-    with pytest.raises(ni.NetworkError, match="no decoder"):
-        run(MethodsPlan(decoders=("posenet-fc9",)), tmp_path / "other", overwrite=False, tell=print)
+        with Image.open(out / name) as image:
+            assert image.width > 500
+    assert "The decoder that" not in capsys.readouterr().out
+    assert main(["rerun", str(out), "--out", str(tmp_path / "again"), "--json"]) == 0
+    assert '"identical": true' in capsys.readouterr().out
+
+
+def test_bad_input(tmp_path, capsys):
+    for words, message in (
+        (["--decoders", "posenet-fc9"], "no decoder"),
+        (["--chairs", "1"], "--chairs is at least 2"),
+    ):
+        assert main(["study", "methods", *words, "--out", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

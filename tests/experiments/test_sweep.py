@@ -1,94 +1,114 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import netinvert.experiments.sweep as module
 from netinvert import ConfigError, Encoder, Network
+from netinvert.evaluation.evaluate import baselines, shipped_reference
 from netinvert.evaluation.naturalness import gradient_naturalness, gradient_statistics, histogram_intersection
-from netinvert.experiments.inversions import Outcome
+from netinvert.experiments import inversions
+from netinvert.experiments.configs.sweep import Sweep
+from netinvert.experiments.inputs import Inputs
+from netinvert.experiments.inversions import PresetChoice, Reconstructions, Targets, Wanted, invert_all
 from netinvert.experiments.sweep import (
     FACTORS,
-    Draw,
-    Settings,
-    Subject,
+    Setting,
     Trial,
-    draws,
     marked,
-    perform,
-    plan,
-    recipe_of,
     recommended,
     recommended_for_all,
+    settings_of,
 )
-from netinvert.experiments.sweep_report import Report, html, tradeoff
+from netinvert.experiments.sweep_report import SweepPage, tradeoff
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
 from netinvert.io.assets import photographs
+from netinvert.io.fingerprint import fingerprint
+from netinvert.io.rundir import RunDir
 from tiny import PLAIN, encoder, images, plain, seeded
 
-GRID = Settings(("tv-isotropic", "none"), (0.03, 3.0), ("fourier", "pixels"), steps=12)
+NEEDED = {"input": "photos/", "network": "tiny", "layers": ("1", "5"), "out": Path("out")}
+GRID = Sweep(
+    **NEEDED,
+    priors=("tv-isotropic", "none"),
+    prior_weights=(0.03, 3.0),
+    canvases=("fourier", "pixels"),
+    steps=12,
+)
+NETWORK = Network("tiny", seeded(plain), PLAIN)
 
 
 def trial(error: float | None, natural: float | None, name: str = "none", layer: str = "one") -> Trial:
-    return Trial(layer, Draw(name, None, None), Outcome(None, {}), error, natural)
+    return Trial(layer, Setting(name, None, None), Reconstructions(None, {}), error, natural)
 
 
-def subject(layer: str = "1") -> Subject:
-    cut = Encoder(Network("tiny", seeded(plain), PLAIN), layer)
-    return Subject(cut, cut(images(2)), images(2))
+def cut(layer: str = "1") -> Encoder:
+    return Encoder(NETWORK, layer)
+
+
+def inputs(layer: str = "1") -> Inputs:
+    return Inputs(cut(layer)(images(2)), ("a", "b"), images(2), ())
 
 
 # -- settings --------------------------------------------------------------------------------------------
 
 
 def test_the_grid_is_every_combination_once():
-    found = draws(GRID, encoder())
+    found = settings_of(GRID, encoder())
     assert [(one.prior, one.weight, one.canvas) for one in found] == [
         (prior, weight, canvas)
         for canvas in ("fourier", "pixels")
         for prior, weight in (("tv-isotropic", 0.03), ("tv-isotropic", 3.0), ("none", None))
     ]
-    twice = replace(GRID, priors=GRID.priors * 2, weights=GRID.weights * 2, canvases=GRID.canvases * 2)
-    assert draws(twice, encoder()) == found
+    twice = replace(
+        GRID, priors=GRID.priors * 2, prior_weights=GRID.prior_weights * 2, canvases=GRID.canvases * 2
+    )
+    assert settings_of(twice, encoder()) == found
 
 
 def test_without_names_everything_in_the_registry_is_tried_about_its_own_weight():
-    cut = Encoder(Network("tiny", seeded(plain), PLAIN), "5")
-    found = draws(Settings(), cut)
+    found = settings_of(Sweep(**NEEDED), cut("5"), {})
     assert {one.prior for one in found} == {*PRIORS, "none"}
     assert {one.canvas for one in found} == {None}
-    own = recipe("default", cut, "tv-isotropic").priors[0][0]
+    own = recipe("default", cut("5"), "tv-isotropic").priors[0][0]
     weights = [one.weight for one in found if one.prior == "tv-isotropic"]
     assert weights == pytest.approx([factor * own for factor in FACTORS])
 
 
 def test_a_weighted_prior_stays_and_of_several_the_first_is_varied():
-    found = draws(Settings(("tv-isotropic=0.5", "tv-isotropic+tv-quadratic"), (0.1, 0.2)), encoder())
+    config = Sweep(
+        **NEEDED, priors=("tv-isotropic=0.5", "tv-isotropic+tv-quadratic"), prior_weights=(0.1, 0.2)
+    )
+    found = settings_of(config, encoder())
     assert [one.text for one in found] == [
         "tv-isotropic=0.5",
         "tv-isotropic=0.1+tv-quadratic",
         "tv-isotropic=0.2+tv-quadratic",
     ]
-    weights = [recipe_of(Settings(), one, encoder()).priors[0][0] for one in found]
+    weights = [one.choice(config).recipe(encoder()).priors[0][0] for one in found]
     assert weights == pytest.approx([0.5, 0.1, 0.2])
 
 
 def test_the_recipe_is_what_the_options_say():
-    how = recipe_of(GRID, Draw("tv-anisotropic", 0.07, "pixels"), encoder())
+    setting = Setting("tv-anisotropic", 0.07, "pixels")
+    how = setting.choice(GRID).recipe(encoder())
     assert how.priors[0] == recipe("default", encoder(), "tv-anisotropic=0.07").priors[0]
-    assert type(how.canvas((0,), None)).__name__ == "Pixels"
+    assert type(how.canvas(encoder(), (0,), None)).__name__ == "Pixels"
     assert how.steps == 12
-    assert Draw("tv-anisotropic", 0.07, "pixels").options == "--prior tv-anisotropic=0.07 --canvas pixels"
+    assert setting.options == "--prior tv-anisotropic=0.07 --canvas pixels"
 
 
 def test_random_draws_repeat_and_stay_between_the_extremes():
-    settings = replace(GRID, draws=200, seed=3)
-    found = draws(settings, encoder())
-    assert found == draws(settings, encoder())
-    assert found != draws(replace(settings, seed=4), encoder())
+    config = replace(GRID, random=200, seed=3)
+    found = settings_of(config, encoder())
+    assert found == settings_of(config, encoder())
+    assert found != settings_of(replace(config, seed=4), encoder())
     assert len(found) == 200
     weights = [one.weight for one in found if one.weight is not None]
     assert min(weights) >= 0.03 * (1 - 1e-9)
@@ -101,10 +121,8 @@ def test_random_draws_repeat_and_stay_between_the_extremes():
 
 
 def test_random_draws_are_the_same_at_every_layer():
-    settings = replace(GRID, draws=9, weights=())
-    one, other = (
-        draws(replace(settings, preset="cvpr15", canvases=()), subject(layer).encoder) for layer in ("0", "5")
-    )
+    config = replace(GRID, random=9, prior_weights=(), preset="cvpr15", canvases=())
+    one, other = (settings_of(config, cut(layer)) for layer in ("0", "5"))
     assert [(a.prior, a.canvas) for a in one] == [(b.prior, b.canvas) for b in other]
     ratios = {a.weight / b.weight for a, b in zip(one, other, strict=True) if a.weight is not None}
     assert max(ratios) == pytest.approx(min(ratios))  # λ differs with the depth, the factor does not
@@ -113,12 +131,13 @@ def test_random_draws_are_the_same_at_every_layer():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"weights": (0.0,)}, "above 0"),
-        ({"weights": (float("nan"),)}, "above 0"),
-        ({"canvases": ("oils",)}, "no canvas 'oils'"),
-        ({"draws": 0}, "at least 1"),
+        ({"prior_weights": (0.0,)}, "above 0"),
+        ({"prior_weights": (float("nan"),)}, "a number"),
+        ({"canvases": ("oils",)}, "'oils'"),
+        ({"random": 0}, "at least 1"),
         ({"batch": 0}, "at least 1"),
         ({"measure": "beauty"}, "gradients"),
+        ({"priors": ("tv",)}, "'tv'"),
     ],
 )
 def test_bad_settings(change, text):
@@ -126,24 +145,18 @@ def test_bad_settings(change, text):
         replace(GRID, **change)
 
 
-def test_what_cannot_be_tried_is_refused_if_named_and_left_out_if_not(monkeypatch):
-    def refuse(cut: Encoder) -> None:
-        raise ConfigError("not for this network")
-
-    kind = replace(PRIORS["tv-isotropic"], make=refuse)
-    monkeypatch.setitem(PRIORS, "choosy", kind)
-    found = plan(Settings(steps=12), [subject("5")])
-    assert any("choosy" in text and "not for this network" in text for text in found.left_out)
-    assert "choosy" not in {draw.prior for _, pairs in found.rows for draw, _ in pairs}
-    with pytest.raises(ConfigError, match="not for this network"):
-        plan(Settings(("choosy", "none"), steps=12), [subject()])
-    with pytest.raises(ConfigError, match="no prior 'tv'"):
-        plan(Settings(("tv",)), [subject()])
+def test_what_cannot_be_tried_is_refused_if_named_and_left_out_if_not():
+    left_out: dict[str, None] = {}
+    found = module._planned(Sweep(**NEEDED, steps=12), cut("1"), inputs("1"), left_out)
+    assert [text.partition(" ")[0] for text in left_out] == ["batchnorm"]
+    assert "batchnorm" not in {one.prior for one in found}
+    with pytest.raises(ConfigError, match="BatchNorm"):
+        module._planned(replace(GRID, priors=("batchnorm",), canvases=()), cut("1"), inputs("1"), {})
 
 
 def test_ssim_needs_originals():
     with pytest.raises(ConfigError, match="originals"):
-        plan(replace(GRID, measure="ssim"), [replace(subject(), originals=None)])
+        module._planned(replace(GRID, measure="ssim"), cut(), replace(inputs(), originals=None), {})
 
 
 # -- the front -------------------------------------------------------------------------------------------
@@ -197,79 +210,132 @@ def test_recommended_for_all_has_the_greatest_mean_score():
 # -- all together ----------------------------------------------------------------------------------------
 
 
+def tried(config: Sweep, folder: Path, known: bool = True) -> tuple[list[Trial], list[Targets]]:
+    """As the command does it, on a network that is no file."""
+    trials, targets, wanted, settings = [], [], [], []
+    for layer in config.layers:
+        originals = images(2) if known else None
+        targets.append(
+            Targets.of(cut(layer), cut(layer)(images(2)), originals, shipped_reference(cut(layer)))
+        )
+        for setting in settings_of(config, cut(layer)):
+            wanted.append(Wanted(layer, setting.choice(config), (0, 1), (config.seed,) * 2))
+            settings.append(setting)
+    with RunDir(folder, {"test": 1}) as run:
+        found = invert_all(run, config, targets, wanted, "settings")
+    for layer in config.layers:
+        rows = zip(wanted, settings, found, strict=True)
+        some = [module._trial(layer, s, one, config.measure) for w, s, one in rows if w.layer == layer]
+        trials += marked(some)
+    return trials, targets
+
+
+@pytest.fixture(autouse=True)
+def own_network(monkeypatch):
+    """``tiny`` is the network of this file, for the cells too."""
+    monkeypatch.setattr(inversions, "open_network", lambda config, device: NETWORK)
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    kept = tmp_path_factory.mktemp("kept")
-    planned = plan(GRID, [subject("1"), subject("5")])
-    lines: list[str] = []
-    return planned, perform(planned, lambda digest: kept / f"{digest}.safetensors", lines.append), lines, kept
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(inversions, "open_network", lambda config, device: NETWORK)
+        return tried(GRID, tmp_path_factory.mktemp("sweep") / "out")
 
 
-def test_trials_are_measured_and_kept(swept, monkeypatch):
-    planned, trials, lines, kept = swept
-    assert planned.trials == len(trials) == len(lines) == 12
+def test_trials_are_measured(swept):
+    trials, _ = swept
+    assert len(trials) == 12
     for one in trials:
-        assert one.outcome.images.shape == (2, 3, 16, 16)
-        natural = gradient_naturalness(one.outcome.images, images(2))
-        assert one.outcome.measured["gradients"] == pytest.approx(natural.tolist())
+        assert one.found.images.shape == (2, 3, 16, 16)
+        natural = gradient_naturalness(one.found.images, images(2))
+        assert one.found.measured["gradients"] == pytest.approx(natural.tolist())
         assert one.naturalness == pytest.approx(natural.mean().item())
-        assert one.error == pytest.approx(sum(one.outcome.measured["ijcv16"]) / 2)
-    from netinvert.experiments import inversions
+        assert one.error == pytest.approx(sum(one.found.measured["ijcv16"]) / 2)
 
-    monkeypatch.setattr(inversions, "prepare", None)
-    again = perform(planned, lambda digest: kept / f"{digest}.safetensors", lines.append)
-    assert [one.error for one in again] == [one.error for one in trials]
-    assert [one.on_front for one in again] == [one.on_front for one in trials]
+
+def test_batches_are_cells_of_their_own(swept, tmp_path):
+    trials, _ = swept
+    config = replace(GRID, batch=1, layers=("1",))
+    alone, _ = tried(config, tmp_path / "out")
+    for one, other in zip(alone, trials[:6], strict=True):
+        assert torch.allclose(one.found.images, other.found.images, atol=1e-6)  # rounds as its batch
 
 
 def test_a_stronger_prior_gives_a_greater_error(swept):
-    _, trials, _, _ = swept
+    trials, _ = swept
     for layer in ("1", "5"):
-        error = {one.draw.options: one.error for one in trials if one.layer == layer}
+        error = {one.setting.options: one.error for one in trials if one.layer == layer}
         for canvas in ("fourier", "pixels"):
             weak, strong = (error[f"--prior tv-isotropic={w} --canvas {canvas}"] for w in ("0.03", "3"))
             assert weak < strong
 
 
 def test_codes_without_originals_are_held_against_photographs(tmp_path):
-    bare = replace(subject(), originals=None)
-    settings = replace(GRID, priors=("none",), canvases=())
-    (one,) = perform(
-        plan(settings, [bare]), lambda digest: tmp_path / f"{digest}.safetensors", lambda text: None
-    )
+    config = replace(GRID, priors=("none",), canvases=(), layers=("1",))
+    (one,), _ = tried(config, tmp_path / "out", known=False)
     mean = gradient_statistics(photographs((16, 16))[1]).mean(0, keepdim=True)
-    wanted = histogram_intersection(gradient_statistics(one.outcome.images), mean)
-    assert one.outcome.measured["gradients"] == pytest.approx(wanted.tolist())
-    assert one.outcome.measured["ssim"] == [None, None]
+    wanted = histogram_intersection(gradient_statistics(one.found.images), mean)
+    assert one.found.measured["gradients"] == pytest.approx(wanted.tolist())
+    assert one.found.measured["ssim"] == [None, None]
+
+
+def page(trials, targets) -> str:
+    encoders = [cut(one.layer) for one in targets]
+    floors = [baselines(one.codes, cut(one.layer), one.originals) for one in targets]
+    return (
+        SweepPage(GRID, encoders, targets, trials, ("a", "b"), ("some <prior>: no",), floors).report().html()
+    )
 
 
 def test_the_page_shows_everything(swept):
-    planned, trials, _, _ = swept
-    plots = {
-        layer: tradeoff([one for one in trials if one.layer == layer], layer, "gradients")
-        for layer in ("1", "5")
-    }
-    assert all(plot.startswith(b"\x89PNG") for plot in plots.values())
-    broken = replace(trials[0], outcome=Outcome(None, {}, failure="no gradient <here>"), error=None)
-    everything = [replace(broken, naturalness=None, on_front=False), *trials[1:]]
-    text = html(Report("tiny", planned, everything, plots, ("a", "b"), "netinvert sweep …"))
+    trials, targets = swept
+    broken = replace(trials[0], found=Reconstructions(None, {}, failure="no gradient <here>"), error=None)
+    everything = [*marked([replace(broken, naturalness=None), *trials[1:6]]), *trials[6:]]
+    text = page(everything, targets)
     for one in trials:
-        assert one.draw.text in text
-    assert "no gradient &lt;here&gt;" in text
-    assert "★ recommended" in text
-    assert text.count("data:image/png") == 2
-    pictures = sum(2 * (1 + one.on_front) for one in everything if one.outcome.images is not None)
-    originals = 2 * 2 * (1 + len({one.draw.curve for one in trials}))
-    assert text.count("data:image/jpeg") == pictures + originals
-    assert "http" not in text.replace("http-equiv", "")
-    assert "<script" not in text
+        assert one.setting.text in text
+    for words in (
+        "no gradient &lt;here&gt;",
+        "some &lt;prior&gt;",
+        "★ recommended",
+        "grey image",
+        "Pareto front",
+    ):
+        assert words in text
+    assert "netinvert invert photos/ --network tiny --layer 1" in text
+    assert ", the greatest score (" in text
 
 
-def test_a_figure_of_nothing_and_of_one():
-    assert tradeoff([trial(None, None)], "nothing", "ssim").startswith(b"\x89PNG")
-    assert tradeoff(marked([trial(0.2, 0.5)]), "one", "ssim").startswith(b"\x89PNG")
+def test_of_one_setting_there_is_no_front_to_draw(swept):
+    trials, targets = swept
+    text = page(marked(trials[:1]), targets[:1])
+    assert "The Pareto front" not in text
+    assert "the better half" not in text
+    assert ", the greatest score (" not in text
+
+
+def test_the_page_says_which_setting_is_most_like_the_originals(swept):
+    trials, targets = swept
+    text = page(trials, targets)
+    for layer in ("1", "5"):
+        some = [one for one in trials if one.layer == layer]
+        likest = max(some, key=lambda one: one.found.mean("ssim"))
+        differs = likest.found.mean("ssim") > recommended(some).found.mean("ssim")
+        assert (f"alone it would be <code>{likest.setting.options}" in text) == differs
+
+
+def test_a_figure_of_nothing_and_of_few():
+    assert tradeoff([trial(None, None)], "nothing", "ssim") is None
+    assert tradeoff(marked([trial(0.2, 0.5)]), "one", "ssim") is None
+    assert tradeoff(marked([trial(0.2, 0.5), trial(0.3, 0.6)]), "two", "ssim").png().startswith(b"\x89PNG")
 
 
 def test_every_canvas_of_the_registry_can_be_swept():
-    settings = replace(GRID, priors=("none",), canvases=tuple(CANVASES))
-    assert [draw.canvas for draw in draws(settings, encoder())] == list(CANVASES)
+    config = replace(GRID, priors=("none",), canvases=tuple(CANVASES))
+    assert [one.canvas for one in settings_of(config, encoder())] == list(CANVASES)
+
+
+def test_a_recipe_is_told_apart_by_its_choice():
+    names = {fingerprint(PresetChoice(*given)) for given in (("default",), ("quick",), ("default", "none"))}
+    assert len(names) == 3

@@ -141,8 +141,8 @@ def test_as_a_prior_of_a_preset():
     cut = cut_of(tiny.plain, "5")
     code = cut(images(1)).detach()
     with_it = recipe("fourier-adam", cut, "batchnorm=10").with_steps(12)
-    result = invert(cut, code, with_it)
+    result = invert(cut, code, preset=with_it)
     assert "batchnorm" in result.terms
     prior = BatchNormStatistics(cut)
-    without = invert(cut, code, recipe("fourier-adam", cut, "none").with_steps(12))
+    without = invert(cut, code, preset=recipe("fourier-adam", cut, "none").with_steps(12))
     assert prior(result.image, code).item() < prior(without.image, code).item()

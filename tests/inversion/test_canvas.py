@@ -32,12 +32,12 @@ def test_fourier_round_trip(size, channels, precision):
     assert shown.shape == x.shape
     assert shown.dtype == dtype
     assert (shown - x).abs().max() <= tolerance
-    assert canvas.parameters()[0].shape == (2, channels, size[0], size[1] // 2 + 1, 2)
+    assert canvas.optimised()[0].shape == (2, channels, size[0], size[1] // 2 + 1, 2)
     other = inside(2, size, channels, seed=8).to(dtype)
-    parameter = canvas.parameters()[0]
+    parameter = canvas.optimised()[0]
     canvas.replace(other)
     assert (canvas() - other).abs().max() <= tolerance
-    assert canvas.parameters()[0] is parameter
+    assert canvas.optimised()[0] is parameter
 
 
 def test_fourier_stays_inside_and_shows_black_and_white_nearly():
@@ -48,7 +48,7 @@ def test_fourier_stays_inside_and_shows_black_and_white_nearly():
     assert (shown - extremes).abs().max() <= 1.001e-3
     wild = Fourier.noise((3, 16, 15), [0], torch.empty(0, dtype=torch.float64))
     with torch.no_grad():
-        wild.parameters()[0].mul_(500)
+        wild.optimised()[0].mul_(500)
     assert ((wild() > 0) & (wild() < 1)).all()
     assert wild().std() > 0.2
 
@@ -106,11 +106,11 @@ def test_fourier_jitter_rolls_each_sample():
     canvas = Fourier(inside(2, (6, 7), 3))
     canvas.set_jitter(4)
     image = canvas().detach()
-    view = canvas.window(image, [(1, 2), (0, 3)])
+    view = canvas.view(image, [(1, 2), (0, 3)])
     # shifts count from the middle of 0 … 3, which is 1
     assert torch.equal(view[0], image[0].roll((0, 1), (-2, -1)))
     assert torch.equal(view[1], image[1].roll((-1, 2), (-2, -1)))
-    assert torch.equal(canvas.window(image, None), image)
+    assert torch.equal(canvas.view(image, None), image)
 
 
 # --- pixels -------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_pixels_round_trip(size, channels, unit):
     canvas = Pixels(x, centre, unit)
     torch.testing.assert_close(canvas(), x)
     expected = (x - torch.tensor(centre, dtype=torch.float64).view(-1, 1, 1)) / unit
-    torch.testing.assert_close(canvas.parameters()[0].detach(), expected)
+    torch.testing.assert_close(canvas.optimised()[0].detach(), expected)
     other = images(2, size, channels, seed=9)
     canvas.replace(other)
     torch.testing.assert_close(canvas(), other)
@@ -135,7 +135,7 @@ def test_pixels_do_not_share_memory_with_the_start():
     before = x.clone()
     canvas = Pixels(x, (0.0, 0.0, 0.0))
     with torch.no_grad():
-        canvas.parameters()[0].add_(1)
+        canvas.optimised()[0].add_(1)
     assert torch.equal(x, before)
 
 
@@ -144,7 +144,7 @@ def test_pixels_do_not_share_memory_with_the_start():
 def test_set_jitter_keeps_the_middle(amounts, margin, size):
     start = images(2, (size[0] + margin, size[1] + margin))
     canvas = Pixels(start, (0.5, 0.5, 0.5), size=size)
-    middle = canvas.window(canvas(), None).detach()
+    middle = canvas.view(canvas(), None).detach()
     assert middle.shape[-2:] == size
     top = margin // 2
     torch.testing.assert_close(middle, start[..., top : top + size[0], top : top + size[1]])
@@ -152,9 +152,9 @@ def test_set_jitter_keeps_the_middle(amounts, margin, size):
         canvas.set_jitter(amount)
         image = canvas().detach()
         assert image.shape[-2:] == (size[0] + amount - 1, size[1] + amount - 1)
-        assert canvas.parameters()[0].requires_grad
-        assert canvas.parameters()[0].is_leaf
-        torch.testing.assert_close(canvas.window(image, None), middle)
+        assert canvas.optimised()[0].requires_grad
+        assert canvas.optimised()[0].is_leaf
+        torch.testing.assert_close(canvas.view(image, None), middle)
 
 
 def test_a_grown_canvas_repeats_its_border():
@@ -168,7 +168,7 @@ def test_a_grown_canvas_repeats_its_border():
 def test_windows_are_the_crops_at_the_shifts():
     canvas = Pixels(images(2, (9, 10)), (0.0, 0.0, 0.0), size=(5, 6))
     image = canvas().detach()
-    view = canvas.window(image, [(0, 4), (3, 1)])
+    view = canvas.view(image, [(0, 4), (3, 1)])
     assert torch.equal(view[0], image[0, :, 0:5, 4:10])
     assert torch.equal(view[1], image[1, :, 3:8, 1:7])
 
@@ -221,7 +221,7 @@ def test_a_change_of_detail_leaves_a_spectrum_s_image_as_it_is(size, channels, s
     canvas = Fourier(inside(2, size, channels))
     image = canvas().detach()
     for share in (*shares, 1.0):
-        canvas.set_detail(share)
+        canvas.set_resolution(share)
         assert (canvas() - image).abs().max() < 1e-12
         (parameter,) = canvas.parameters()
         assert parameter.shape[0] == 2
@@ -236,7 +236,7 @@ def test_a_change_of_detail_leaves_a_spectrum_s_image_as_it_is(size, channels, s
 def test_a_coarse_stage_changes_low_frequencies_only(size, share):
     canvas = Fourier(inside(1, size, 1))
     before = torch.fft.rfft2(torch.logit(canvas().detach()))
-    canvas.set_detail(share)
+    canvas.set_resolution(share)
     moved(canvas)
     after = torch.fft.rfft2(torch.logit(canvas().detach()))
     down = torch.fft.fftfreq(size[0], 1 / size[0]).abs()[:, None]
@@ -246,27 +246,27 @@ def test_a_coarse_stage_changes_low_frequencies_only(size, share):
     assert change[~low].max() < 1e-9
     assert (change[low] > 1e-6).sum() > 0.9 * low.sum()
     moved_image = canvas().detach()
-    canvas.set_detail(1.0)
+    canvas.set_resolution(1.0)
     torch.testing.assert_close(canvas(), moved_image)
 
 
 def test_a_coarse_spectrum_can_be_replaced():
     canvas = Fourier(inside(2, (12, 13), 3))
-    canvas.set_detail(0.4)
-    parameter, other = canvas.parameters()[0], inside(2, (12, 13), 3, seed=9)
+    canvas.set_resolution(0.4)
+    parameter, other = canvas.optimised()[0], inside(2, (12, 13), 3, seed=9)
     canvas.replace(other)
     torch.testing.assert_close(canvas(), other)
-    assert canvas.parameters()[0] is parameter
+    assert canvas.optimised()[0] is parameter
     assert torch.equal(
-        canvas.fixed()[0][:, :, : parameter.shape[2] // 2], canvas._whole()[:, :, : parameter.shape[2] // 2]
+        canvas.rest[:, :, : parameter.shape[2] // 2], canvas._whole()[:, :, : parameter.shape[2] // 2]
     )
-    canvas.set_detail(1.0)
-    assert canvas.fixed() == []
+    canvas.set_resolution(1.0)
+    assert canvas.rest is None
 
 
 def test_fourier_gradient_in_a_coarse_stage():
     canvas = Fourier(inside(1, (6, 5), 3))
-    canvas.set_detail(0.5)
+    canvas.set_resolution(0.5)
     value = canvas.spectrum.detach().clone().requires_grad_(True)
     del canvas.spectrum
 
@@ -283,7 +283,7 @@ def test_coarse_pixels(size, share, amount):
     canvas = Pixels(images(2, size), (0.5,) * 3)
     canvas.set_jitter(amount)
     full = [length + amount - 1 for length in size]
-    canvas.set_detail(share)
+    canvas.set_resolution(share)
     (parameter,) = canvas.parameters()
     assert canvas().shape[-2:] == tuple(full)
     for length, whole in zip(parameter.shape[-2:], full, strict=True):
@@ -292,9 +292,9 @@ def test_coarse_pixels(size, share, amount):
     torch.testing.assert_close(canvas(), torch.full_like(canvas(), 0.25))
     moved(canvas, 0.1)
     coarse = canvas().detach()
-    canvas.set_detail(1.0)
+    canvas.set_resolution(1.0)
     torch.testing.assert_close(canvas(), coarse)
-    canvas.set_detail(0.5)
+    canvas.set_resolution(0.5)
     canvas.set_jitter(1)
     assert canvas().shape[-2:] == size
 
@@ -302,8 +302,8 @@ def test_coarse_pixels(size, share, amount):
 def test_coarse_pixels_are_smooth():
     canvas = Pixels(images(1, (16, 16)), (0.0,) * 3)
     rough = canvas().detach().diff(dim=-1).diff(dim=-1).abs().mean()
-    canvas.set_detail(0.25)
-    assert canvas.parameters()[0].shape[-2:] == (4, 4)
+    canvas.set_resolution(0.25)
+    assert canvas.optimised()[0].shape[-2:] == (4, 4)
     assert canvas().diff(dim=-1).diff(dim=-1).abs().mean() < 0.2 * rough
 
 
@@ -314,6 +314,6 @@ def test_shifts_of_a_spectrum_count_from_their_middle(amount):
     canvas.set_jitter(amount)
     image = canvas().detach()
     middle = (amount - 1) // 2
-    assert torch.equal(canvas.window(image, [(middle, middle)]), image)
-    first = canvas.window(image, [(0, 0)])
+    assert torch.equal(canvas.view(image, [(middle, middle)]), image)
+    first = canvas.view(image, [(0, 0)])
     assert torch.equal(first, image.roll((-middle, -middle), (-2, -1)))

@@ -24,7 +24,7 @@ def test_images_of_any_size(size, channels):
     assert image.shape == (2, channels, *size)
     assert ((image > 0) & (image < 1)).all()
     assert all(parameter.shape[0] == 2 and parameter.is_leaf for parameter in canvas.parameters())
-    gradients = torch.autograd.grad(image.square().sum(), canvas.parameters())
+    gradients = torch.autograd.grad(image.square().sum(), canvas.optimised())
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert all(gradient.abs().amax() > 0 for gradient in gradients)
 
@@ -55,10 +55,10 @@ def test_start_is_the_seed_s_alone():
 
 def test_networks_are_initialised_as_torch_s():
     canvas = prior()
-    for parameter in canvas.parameters()[:-1]:
+    for parameter in canvas.optimised()[:-1]:
         bound = parameter[0, 0].numel() ** -0.5
         assert 0.8 * bound < parameter.abs().max() <= bound
-    assert not canvas.parameters()[-1].any()
+    assert not canvas.optimised()[-1].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -71,17 +71,17 @@ def test_samples_are_independent_to_the_bit(dtype):
     after = canvas()
     assert torch.equal(after[[0, 2]], before[[0, 2]])
     assert not torch.equal(after[1], before[1])
-    for gradient in torch.autograd.grad(after[1].square().sum(), canvas.parameters()):
+    for gradient in torch.autograd.grad(after[1].square().sum(), canvas.optimised()):
         assert not gradient[[0, 2]].any()
 
 
 def test_gradient():
     canvas = DeepPrior((1, 4, 5), [1], LIKE, widths=(2,))
-    values = [parameter.detach().clone().requires_grad_(True) for parameter in canvas.parameters()]
+    names, parameters = zip(*canvas.named_parameters(), strict=True)
+    values = [parameter.detach().clone().requires_grad_(True) for parameter in parameters]
 
-    def image_of(*parameters):
-        canvas._parameters = list(parameters)
-        return canvas()
+    def image_of(*values):
+        return torch.func.functional_call(canvas, dict(zip(names, values, strict=True)))
 
     assert torch.autograd.gradcheck(image_of, values)
 
@@ -110,15 +110,14 @@ def test_what_cannot_be_done(canvas):
     image = canvas().detach()
     with pytest.raises(ConfigError, match="cannot be set to an image"):
         canvas.replace(image)
-    canvas.set_detail(1.0)
+    canvas.set_resolution(1.0)
     with pytest.raises(ConfigError, match=r"coarse"):
-        canvas.set_detail(0.5)
+        canvas.set_resolution(0.5)
     canvas.set_jitter(3)
     assert torch.equal(canvas(), image)
     shift = [(1, 2)] * len(image)
-    assert torch.equal(canvas.window(image, shift), image.roll((1, 2), (-2, -1)))
-    assert torch.equal(canvas.window(image, None), image)
-    assert canvas.fixed() == []
+    assert torch.equal(canvas.view(image, shift), image.roll((1, 2), (-2, -1)))
+    assert torch.equal(canvas.view(image, None), image)
 
 
 def test_a_decoder_s_input():
@@ -132,7 +131,7 @@ def test_a_decoder_s_input():
     result = optimize(canvas, Energy(((1.0, Match(target)),)), encoder(), [Stage(60, Adam(0.1))])
     assert (result.losses.sum(1)[-1] < 0.3 * result.losses.sum(1)[0]).all()
     assert not latent.any()  # the start is left as it was
-    torch.testing.assert_close(result.image, decoder(canvas.parameters()[0]).detach(), atol=0.05, rtol=0)
+    torch.testing.assert_close(result.image, decoder(canvas.optimised()[0]).detach(), atol=0.05, rtol=0)
 
 
 def test_decoders_that_give_no_images():

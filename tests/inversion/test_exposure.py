@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from netinvert import ConfigError, Encoder, invert, load_network, recipe
-from netinvert.evaluation.metrics import error_ijcv16
+from netinvert.inversion.codes import code_error
 from netinvert.inversion.optimizers import Momentum
 from netinvert.inversion.presets.shallow import knows_contrast
 from netinvert.inversion.priors import AlphaNorm, Exposure, TotalVariation
@@ -69,8 +69,8 @@ def test_shallow_finds_a_well_exposed_image_of_the_code():
     y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
     original = 0.3 + 0.1 * torch.sin(6 * x * y)[None, None]  # dark and of low contrast
     code = encoder(original)
-    result = invert(encoder, code, recipe("shallow", encoder).with_steps(150))
-    assert error_ijcv16(result.code, code).item() < 0.15
+    result = invert(encoder, code, preset=recipe("shallow", encoder).with_steps(150))
+    assert code_error(result.code, code).item() < 0.15
     within = result.image.view(4, 12, 4, 12).std((1, 3)).square().mean().sqrt()
     assert within.item() == pytest.approx(0.15, abs=0.03)
     assert result.image.mean().item() == pytest.approx(0.5, abs=0.03)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netinvert import LBFGS
-from netinvert.inversion.lbfgs import CURVATURE, MOST_TRIALS, SUFFICIENT_DECREASE, Point, Search, WarmUp
+from netinvert.inversion.lbfgs import (
+    CURVATURE,
+    MOST_TRIALS,
+    SUFFICIENT_DECREASE,
+    Point,
+    Search,
+    WarmUp,
+    cubic_minimum,
+)
 
 
 def rosenbrock(x):
@@ -192,6 +200,22 @@ def test_strong_wolfe_conditions_hold_where_it_ends(name, magnitude):
     if len(trials) < MOST_TRIALS:
         assert abs(taken.slope) <= -CURVATURE * start.slope
         assert taken.step == trials[-1]
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, 2.0), (2.0, 0.0), (0.5, 3.0)])
+def test_the_minimum_of_a_cubic_is_found_at_once(a, b):
+    """t³ - 3t falls to its minimum at 1, whichever way round the two points are told."""
+
+    def point(t):
+        return Point(t, t**3 - 3 * t, 3 * t**2 - 3)
+
+    assert cubic_minimum(point(a), point(b)) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_without_a_minimum_the_middle_is_taken():
+    rising = (Point(0.0, 0.0, 1.0), Point(2.0, 4 / 3, 1.0))  # a cubic that rises everywhere
+    assert cubic_minimum(*rising) == 1.0
+    assert cubic_minimum(Point(0.0, 0.0, 1.0), Point(2.0, 2.0, 1.0)) == 1.0  # a straight line
 
 
 def test_a_good_first_step_is_taken_at_once():

@@ -9,7 +9,6 @@ from netinvert import (
     Adam,
     CodeError,
     ConfigError,
-    DecayingAdaGrad,
     Encoder,
     Fourier,
     ImageError,
@@ -22,7 +21,7 @@ from netinvert.inversion.canvas import Phase
 from netinvert.inversion.constraints import Ball
 from netinvert.inversion.maximise import caricature, in_units_of_photographs, maximise
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
-from netinvert.inversion.optimizers import ProgressRate
+from netinvert.inversion.optimizers import DecayingAdaGrad, ProgressRate
 from netinvert.inversion.presets import maximising as m
 from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
 from netinvert.inversion.priors import AlphaNorm
@@ -67,10 +66,10 @@ def test_simonyan13(cut):
     (stage,) = how.stages
     assert (stage.steps, stage.jitter, stage.transforms, stage.projections) == (200, 1, (), ())
     assert isinstance(stage.optimizer, ProgressRate)
-    canvas = how.canvas([1, 2], None)
+    canvas = how.canvas(cut, [1, 2], None)
     assert isinstance(canvas, Pixels)
     assert canvas.unit == 1 / 255
-    assert not canvas.parameters()[0].any()  # the zero image, which is the mean
+    assert not canvas.optimised()[0].any()  # the zero image, which is the mean
     assert canvas().shape == (2, 3, 24, 20)
 
 
@@ -92,7 +91,7 @@ def test_ijcv16(cut):
 def test_maco(cut):
     """Phase alone, 256 steps, noise of 0.08, crops."""
     how = maximising_recipe("maco", cut)
-    assert isinstance(how.canvas([1], None), Phase)
+    assert isinstance(how.canvas(cut, [1], None), Phase)
     assert how.steps == 256
     assert how.priors == ()
     (stage,) = how.stages
@@ -102,7 +101,7 @@ def test_maco(cut):
 
 def test_the_default(cut):
     how = maximising_recipe("default", cut)
-    assert isinstance(how.canvas([1], None), Fourier)
+    assert isinstance(how.canvas(cut, [1], None), Fourier)
     assert all(isinstance(stage.optimizer, Adam) for stage in how.stages)
     first, last = how.stages
     assert isinstance(first.transforms[0], RandomAffine)
@@ -129,9 +128,9 @@ def test_priors_of_one_s_own(preset, cut):
 def test_the_activation_rises(preset, cut):
     how = maximising_recipe(preset, cut)
     how = how.with_steps(60)
-    start = how.canvas([0, 1], None)
-    before = response(cut, start.window(start(), None).detach(), 2)
-    result = maximise(cut, Activate(channel(cut, 2)), how, seed=(0, 1))
+    start = how.canvas(cut, [0, 1], None)
+    before = response(cut, start.view(start(), None).detach(), 2)
+    result = maximise(cut, Activate(channel(cut, 2)), preset=how, seed=(0, 1))
     assert result.image.shape == (2, 3, 24, 20)
     after = response(cut, result.image, 2)
     assert (after > before + 0.1 * before.abs()).all()
@@ -170,14 +169,16 @@ def test_units_of_dead_directions_and_of_grey_images():
         assert in_units_of_photographs(one, Activate(channel(one, 0))).direction.isfinite().all()
     grey = Encoder(seeded(lambda: nn.Conv2d(1, 2, 3)), "output", Preprocessing((8, 8), (0.0,), (1.0,)))
     assert in_units_of_photographs(grey, Activate(channel(grey, 0))).direction.isfinite().all()
-    result = maximise(grey, Activate(channel(grey, 0)), maximising_recipe("default", grey).with_steps(10))
+    result = maximise(
+        grey, Activate(channel(grey, 0)), preset=maximising_recipe("default", grey).with_steps(10)
+    )
     assert result.image.shape == (1, 1, 8, 8)
 
 
 def test_the_scale_of_a_direction_does_not_matter(cut):
     how = maximising_recipe("default", cut).with_steps(6)
-    one = maximise(cut, Activate(channel(cut, 1)), how)
-    other = maximise(cut, Activate(8.0 * channel(cut, 1)), how)
+    one = maximise(cut, Activate(channel(cut, 1)), preset=how)
+    other = maximise(cut, Activate(8.0 * channel(cut, 1)), preset=how)
     assert torch.equal(one.image, other.image)  # 8 is a power of two, so even the rounding is the same
 
 
@@ -185,18 +186,18 @@ def test_images_are_their_seeds_and_independent(cut):
     how = maximising_recipe("default", cut).with_steps(8)
     both = Activate(torch.cat([channel(cut, 0), channel(cut, 1)]))
     other = Activate(torch.cat([channel(cut, 0), channel(cut, 3)]))
-    first, second = (maximise(cut, objective, how, seed=(4, 5)) for objective in (both, other))
+    first, second = (maximise(cut, objective, preset=how, seed=(4, 5)) for objective in (both, other))
     assert torch.equal(first.image[0], second.image[0])
     assert not torch.equal(first.image[1], second.image[1])
-    alone = maximise(cut, Activate(channel(cut, 0)), how, seed=4)
+    alone = maximise(cut, Activate(channel(cut, 0)), preset=how, seed=4)
     torch.testing.assert_close(alone.image[0], first.image[0], rtol=1e-6, atol=1e-6)
-    assert not torch.equal(alone.image, maximise(cut, Activate(channel(cut, 0)), how, seed=5).image)
+    assert not torch.equal(alone.image, maximise(cut, Activate(channel(cut, 0)), preset=how, seed=5).image)
 
 
 def test_it_starts_from_an_image(cut):
     how = maximising_recipe("default", cut).with_steps(2)
     start = blurred(1, (24, 20))
-    result = maximise(cut, Activate(channel(cut, 0)), how, start=start, seed=(1, 2))
+    result = maximise(cut, Activate(channel(cut, 0)), preset=how, start=start, seed=(1, 2))
     assert (result.image - start).abs().mean() < 0.1
     assert not torch.equal(result.image[0], result.image[1])  # jitter is each seed's own
 
@@ -208,7 +209,9 @@ def test_directions_that_do_not_fit(cut):
     with pytest.raises(ConfigError, match="3 directions for 1 seeds"):
         maximise(cut, Activate(torch.ones(3, *shape, dtype=torch.float64)))
     plain = maximise(
-        cut, Activate(torch.ones(shape, dtype=torch.float64)), maximising_recipe("maco", cut).with_steps(4)
+        cut,
+        Activate(torch.ones(shape, dtype=torch.float64)),
+        preset=maximising_recipe("maco", cut).with_steps(4),
     )
     assert plain.image.shape == (1, 3, 24, 20)  # without the first dimension, as codes may be
 
@@ -216,15 +219,15 @@ def test_directions_that_do_not_fit(cut):
 def test_bad_input(cut):
     objective = Activate(channel(cut, 0))
     with pytest.raises(ConfigError, match="no preset"):
-        maximise(cut, objective, "best")
+        maximise(cut, objective, preset="best")
     with pytest.raises(ConfigError, match="a Recipe brings its priors"):
-        maximise(cut, objective, maximising_recipe("maco", cut), prior="tv-huber")
+        maximise(cut, objective, preset=maximising_recipe("maco", cut), prior="tv-huber")
     with pytest.raises(ImageError, match="channels"):
         maximise(cut, objective, start=images(1, channels=1))
     with pytest.raises(ConfigError, match="2 start images"):
         maximise(cut, objective, start=images(2), seed=(1, 2, 3))
     with pytest.raises(ConfigError, match="made for activations, not for 'caricature'"):
-        maximise(cut, Caricature(torch.ones(1, *cut.code_shape, dtype=torch.float64)), "deepvis-1")
+        maximise(cut, Caricature(torch.ones(1, *cut.code_shape, dtype=torch.float64)), preset="deepvis-1")
     assert set(MAXIMISING) == {
         "default",
         "simonyan13",
@@ -243,14 +246,14 @@ def test_a_caricature_says_more_of_the_same():
     code = cut(x).detach()
     how = maximising_recipe("default", cut).with_steps(60)
     for power in (0.0, 4.0):
-        result = caricature(cut, x, how, power)
+        result = caricature(cut, x, preset=how, power=power)
         assert result.image.shape == x.shape
         term = Caricature(code, power)
         assert term(x, code).tolist() == pytest.approx([-1, -1])
         assert (term(result.image, cut(result.image)) < -1.1).all()
-    alone = caricature(cut, x[0], how)
+    alone = caricature(cut, x[0], preset=how)
     assert alone.image.shape == (1, 3, *tiny.SIZE)
-    noise = caricature(cut, x, how, from_image=False)
+    noise = caricature(cut, x, preset=how, from_image=False)
     assert (noise.image - x).square().mean() > (result.image - x).square().mean()
 
 
@@ -277,8 +280,8 @@ def test_posenet_reads_the_pose_that_was_asked_for():
     cut = Encoder(network, network.layers[-1])
     wanted = rotation_from_angles(*(torch.tensor([angle]) for angle in (60.0, 20.0, 0.0)))
     how = maximising_recipe("default", cut).with_steps(24)
-    result = maximise(cut, PoseTowards(wanted, network.pose_error), how, seed=1)
-    start = how.canvas([1], None)()
+    result = maximise(cut, PoseTowards(wanted, network.pose_error), preset=how, seed=1)
+    start = how.canvas(cut, [1], None)()
     errors = [network.pose_error(cut(image.detach()), wanted).item() for image in (start, result.image)]
     assert errors[1] < 0.3 * errors[0]
     azimuth, _, _ = angles_from_rotation(network.read_pose(cut(result.image)).rotation)

@@ -14,16 +14,12 @@ import tiny
 from netinvert import (
     LBFGS,
     Adam,
-    Ball,
-    Box,
     ConfigError,
-    DecayingAdaGrad,
     EarlyStopping,
     Encoder,
     Energy,
     Fourier,
     Match,
-    Momentum,
     NetworkError,
     Pixels,
     Run,
@@ -31,6 +27,8 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
+from netinvert.inversion.constraints import Ball, Box
+from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from tiny import encoder, images, seeded
 
 OPTIMIZERS = {
@@ -161,6 +159,34 @@ def test_the_best_is_kept_when_later_steps_are_worse():
     assert result.best_step.tolist() == [1, 2]  # the first of equals
     assert torch.equal(result.image, torch.stack([views[1][0], views[2][1]]))
     assert not torch.equal(views[1][0], views[4][0])
+
+
+def noise(images, sources):
+    drawn = [torch.randn(images.shape[1:], generator=one, dtype=images.dtype) for one in sources]
+    return images + 0.3 * torch.stack(drawn)
+
+
+@pytest.mark.parametrize("first", [{"jitter": 4}, {"transforms": (noise,)}], ids=["jitter", "transforms"])
+def test_the_best_of_a_stage_with_random_views_is_forgotten(first, target):
+    """Its energies are of lucky views, so that even a worse one of the next stage counts for more."""
+    cut = encoder()
+    luck = iter([1e-9] * 5 + [1.0] * 5)
+
+    def lucky(image, code):
+        return next(luck) * (1 + (code - code.detach()).flatten(1).sum(1) + 0 * image.flatten(1).sum(1))
+
+    stages = [Stage(5, Adam(0.01), **first), Stage(5, Adam(0.01))]
+    result = optimize(canvas_of("pixels"), Energy(((1.0, lucky),)), cut, stages, Run(seed=[1, 2, 3]))
+    assert result.best_step.tolist() == [5, 5, 5]
+
+
+def test_averaged_images_are_of_one_place(target):
+    """Shifted views would average to a blur: under jitter, it is the view in the middle that is averaged."""
+    cut = encoder()
+    start = images(3)
+    stages = [Stage(8, Adam(1e-9), jitter=5, averaged=8)]
+    result = optimize(Pixels(start, (0.5,) * 3), energy_of(cut, target), cut, stages, Run(seed=[1, 2, 3]))
+    torch.testing.assert_close(result.image, start, rtol=0, atol=1e-6)
 
 
 def test_losses_belong_to_the_image_before_the_step(target):
@@ -596,7 +622,7 @@ def test_jitter_shows_the_network_crops_of_a_larger_canvas_and_then_the_middle(t
 
     def callback(snapshot):
         views.append(snapshot.image.clone())
-        sizes.append(tuple(canvas.parameters()[0].shape[-2:]))
+        sizes.append(tuple(canvas.optimised()[0].shape[-2:]))
 
     stages = [Stage(6, Adam(1e-9), jitter=5), Stage(3, Adam(1e-9))]
     optimize(canvas, energy_of(cut, target), cut, stages, Run(seed=[1, 2, 3], callback=callback))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from netinvert import LBFGS, Adam, DecayingAdaGrad, Momentum
+from netinvert import LBFGS, Adam
+from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from tiny import images
 
 OPTIMIZERS = [Adam(0.03), Momentum(0.02), DecayingAdaGrad(0.5, 16), LBFGS(history=3)]

@@ -59,7 +59,7 @@ def test_the_phases_of_an_image_are_taken_over():
     image = first().detach()
     for second in (Phase.of(image), noise((16, 17), (8, 9))):
         second.replace(image)
-        parameter = second.parameters()[0]
+        parameter = second.optimised()[0]
         turn = torch.polar(torch.ones_like(parameter), parameter - first.phase).detach()[..., 1:]
         assert (turn - 1).abs().max() < 1e-6
     assert torch.equal(Phase.of(image).phase, second.phase)
@@ -67,9 +67,9 @@ def test_the_phases_of_an_image_are_taken_over():
 
 def test_replace_keeps_the_parameter():
     canvas = noise()
-    parameter = canvas.parameters()[0]
+    parameter = canvas.optimised()[0]
     canvas.replace(images(2, (12, 15)))
-    assert canvas.parameters()[0] is parameter
+    assert canvas.optimised()[0] is parameter
     assert parameter.requires_grad
     assert parameter.is_leaf
 
@@ -111,12 +111,11 @@ def test_jitter_rolls_and_there_is_no_coarse_stage():
     image = canvas().detach()
     canvas.set_jitter(4)
     assert torch.equal(canvas(), image)
-    assert torch.equal(canvas.window(image, [(1, 2), (0, 0)])[0], image[0].roll((1, 2), (-2, -1)))
-    assert torch.equal(canvas.window(image, None), image)
-    canvas.set_detail(1.0)
+    assert torch.equal(canvas.view(image, [(1, 2), (0, 0)])[0], image[0].roll((1, 2), (-2, -1)))
+    assert torch.equal(canvas.view(image, None), image)
+    canvas.set_resolution(1.0)
     with pytest.raises(ConfigError, match="no coarse stage"):
-        canvas.set_detail(0.5)
-    assert canvas.fixed() == []
+        canvas.set_resolution(0.5)
 
 
 def test_natural_magnitude_is_a_power_law():

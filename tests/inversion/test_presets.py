@@ -15,27 +15,26 @@ from netinvert import (
     PRESETS,
     PRIORS,
     Adam,
-    AlphaNorm,
-    Ball,
     ConfigError,
-    DecayingAdaGrad,
     Encoder,
     Energy,
     Fourier,
     Match,
-    Momentum,
     Pixels,
     Preprocessing,
+    Recipe,
     Run,
     Stage,
     optimize,
     prepare,
     recipe,
 )
-from netinvert.inversion.presets import by_name as p
+from netinvert.inversion.canvases import CANVASES, with_canvas
+from netinvert.inversion.constraints import Ball
+from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from netinvert.inversion.presets import mahendran15 as m15
 from netinvert.inversion.presets import mahendran16 as m16
-from netinvert.inversion.priors import Exposure
+from netinvert.inversion.priors import AlphaNorm, Exposure
 from netinvert.io.seeds import generators, shifts
 from tiny import images, seeded
 
@@ -131,10 +130,10 @@ def test_depth_chooses_the_lambda_of_cvpr15():
 
 
 def parameters_at_start(preset, cut, seeds):
-    canvas = recipe(preset, cut).canvas(seeds, None)
+    canvas = recipe(preset, cut).canvas(cut, seeds, None)
     assert isinstance(canvas, Pixels)
     assert canvas.unit == 1 / 255
-    return canvas.parameters()[0].detach()
+    return canvas.optimised()[0].detach()
 
 
 def test_cvpr15_starts_at_sigma():
@@ -164,19 +163,19 @@ def test_ijcv16_starts_within_its_quantile():
 def test_starts_are_the_seeds_and_independent_of_the_batch(preset):
     cut = encoder_of()
     how = recipe(preset, cut)
-    together = how.canvas([3, 4], None)()
-    assert torch.equal(how.canvas([4], None)()[0], together[1])
+    together = how.canvas(cut, [3, 4], None)()
+    assert torch.equal(how.canvas(cut, [4], None)()[0], together[1])
     assert not torch.equal(together[0], together[1])
     torch.manual_seed(99)
-    assert torch.equal(how.canvas([3, 4], None)(), together)
+    assert torch.equal(how.canvas(cut, [3, 4], None)(), together)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_starts_from_an_image(preset):
     cut = encoder_of()
     start = 0.1 + 0.8 * images(2, (24, 20))
-    canvas = recipe(preset, cut).canvas([1, 2], start)
-    torch.testing.assert_close(canvas.window(canvas(), None), start)
+    canvas = recipe(preset, cut).canvas(cut, [1, 2], start)
+    torch.testing.assert_close(canvas.view(canvas(), None), start)
 
 
 # --- literal ports ------------------------------------------------------------------------------------
@@ -252,15 +251,16 @@ def test_cvpr15_steps(at_227):
     how = recipe("cvpr15", cut)
     how = replace(how, stages=tuple(replace(stage, steps=3) for stage in how.stages[:2]))
     inversion = prepare(cut, target, how)
-    x = inversion.canvas.parameters()[0].detach()[0].permute(1, 2, 0).numpy().copy()
+    canvas = inversion.canvas()
+    x = canvas.optimised()[0].detach()[0].permute(1, 2, 0).numpy().copy()
     for factor in (1, 0.1):
         mu = 0.0
         for _ in range(3):
             _, regulariser, pull = literal_cvpr15(cut, x, target, 100, 8e-10)
             mu = 0.9 * mu - 0.004 * factor * regulariser - 0.004 * factor * pull
             x = x + mu
-    inversion.run(Run())
-    found = inversion.canvas.parameters()[0].detach()
+    optimize(canvas, inversion.energy, cut, how.stages)
+    found = canvas.optimised()[0].detach()
     torch.testing.assert_close(found, as_canvas_parameter(x), rtol=1e-9, atol=1e-8)
 
 
@@ -285,8 +285,9 @@ def test_ijcv16_energy_and_steps():
     target = cut(images(1, (24, 20))).detach()
     how = recipe("ijcv16", cut)
     how = replace(how, stages=tuple(replace(stage, steps=4) for stage in how.stages))
-    inversion = prepare(cut, target, how, run=Run(seed=3))
-    x = inversion.canvas.parameters()[0].detach()[0].permute(1, 2, 0).numpy().copy()
+    inversion = prepare(cut, target, how)
+    canvas = inversion.canvas(Run(seed=3))
+    x = canvas.optimised()[0].detach()[0].permute(1, 2, 0).numpy().copy()
     assert x.shape == (25, 21, 3)
     sources = generators([3])
     energies = []
@@ -303,9 +304,9 @@ def test_ijcv16_energy_and_steps():
             x = x + mu
             norm = np.linalg.norm(x, axis=2, keepdims=True)
             x = x * np.minimum(1, 160 / norm)
-    result = inversion.run(Run(seed=3))
+    result = optimize(canvas, inversion.energy, cut, how.stages, Run(seed=3))
     assert result.losses.sum(1)[:, 0].tolist() == pytest.approx(energies, rel=1e-9)
-    found = inversion.canvas.parameters()[0].detach()
+    found = canvas.optimised()[0].detach()
     torch.testing.assert_close(found, as_canvas_parameter(x), rtol=1e-8, atol=1e-7)
 
 
@@ -313,15 +314,16 @@ def test_ijcv16_pixels_stay_in_the_ball():
     cut = encoder_of((24, 20))
     target = cut(images(1, (24, 20))).detach()
     inversion = prepare(cut, target, recipe("ijcv16", cut).with_steps(40))
+    canvas = inversion.canvas()
     with torch.no_grad():
-        inversion.canvas.parameters()[0].mul_(5)
+        canvas.optimised()[0].mul_(5)
     longest = []
 
     def callback(snapshot):
-        parameter = inversion.canvas.parameters()[0].detach()
+        parameter = canvas.optimised()[0].detach()
         longest.append(parameter.norm(dim=1).max().item())
 
-    inversion.run(Run(callback=callback))
+    optimize(canvas, inversion.energy, cut, inversion.recipe.stages, Run(callback=callback))
     assert max(longest) <= 160 * (1 + 1e-9)
     assert max(longest) > 150
 
@@ -333,7 +335,7 @@ def test_ijcv16_pixels_stay_in_the_ball():
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=5), st.integers(1, 1000))
 def test_steps_are_shared_among_the_stages(lengths, steps):
     stages = tuple(Stage(length, Adam()) for length in lengths)
-    how = p.Recipe("mine", lambda seeds, start: None, 1.0, (), stages)
+    how = Recipe("mine", lambda encoder, seeds, start: None, 1.0, (), stages)
     if steps < len(lengths):
         with pytest.raises(ConfigError, match="needs as many steps"):
             how.with_steps(steps)
@@ -399,7 +401,7 @@ def test_unknown_names(preset, prior, message):
 def test_the_default_is_l_bfgs_on_a_fourier_canvas():
     cut = encoder_of()
     how = recipe("default", cut)
-    assert isinstance(how.canvas([1], None), Fourier)
+    assert isinstance(how.canvas(cut, [1], None), Fourier)
     assert how.stages[-1].optimizer.needs_fixed_objective
     assert isinstance(recipe("fourier-adam", cut).stages[0].optimizer, Adam)
 
@@ -407,37 +409,35 @@ def test_the_default_is_l_bfgs_on_a_fourier_canvas():
 def test_other_canvases():
     cut = encoder_of()
     how = recipe("default", cut)
-    pixels = p.with_canvas(how, cut, "pixels").canvas([1, 2], None)
+    pixels = with_canvas(how, "pixels").canvas(cut, [1, 2], None)
     assert isinstance(pixels, Pixels)
     assert pixels().shape == (2, 3, 24, 20)
     assert (pixels() - torch.tensor(MEAN, dtype=torch.float64).view(3, 1, 1)).std() < 0.1
-    assert isinstance(p.with_canvas(how, cut, "fourier").canvas([1], None), Fourier)
+    assert isinstance(with_canvas(how, "fourier").canvas(cut, [1], None), Fourier)
     for preset in ("cvpr15", "ijcv16"):
-        assert p.with_canvas(recipe(preset, cut), cut, "pixels").name == preset
+        assert with_canvas(recipe(preset, cut), "pixels").name == preset
         with pytest.raises(ConfigError, match=r"made for pixels in 0\.\.255"):
-            p.with_canvas(recipe(preset, cut), cut, "fourier")
+            with_canvas(recipe(preset, cut), "fourier")
     with pytest.raises(ConfigError, match="no canvas 'oil'"):
-        p.with_canvas(how, cut, "oil")
+        with_canvas(how, "oil")
 
 
-@pytest.mark.parametrize("name", p.CANVASES)
+@pytest.mark.parametrize("name", CANVASES)
 def test_every_canvas_keeps_samples_apart(name):
     """One result a sample, to the bit; and the sample first in every parameter."""
     cut = encoder_of()
-    how = p.with_canvas(recipe("fourier-adam", cut), cut, name).with_steps(10)
-    canvas = how.canvas([3, 4, 5], None)
+    how = with_canvas(recipe("fourier-adam", cut), name).with_steps(10)
+    canvas = how.canvas(cut, [3, 4, 5], None)
     assert canvas().shape == (3, 3, 24, 20)
     assert all(parameter.shape[0] == 3 and parameter.is_leaf for parameter in canvas.parameters())
-    alone = how.canvas([4], None)
+    alone = how.canvas(cut, [4], None)
     for one, many in zip(alone.parameters(), canvas.parameters(), strict=True):
         assert torch.equal(one[0], many[1])
     torch.testing.assert_close(alone()[0], canvas()[1])
     code = cut(images(3, (24, 20))).detach()
     other = code.clone()
     other[1] = code[2]
-    first, second = (
-        prepare(cut, c, how, run=run).run(run) for run in [Run(seed=[3, 4, 5])] for c in (code, other)
-    )
+    first, second = (prepare(cut, c, how).run(run) for run in [Run(seed=[3, 4, 5])] for c in (code, other))
     assert torch.equal(first.image[[0, 2]], second.image[[0, 2]])
     assert torch.equal(first.losses[..., [0, 2]], second.losses[..., [0, 2]])
     assert not torch.equal(first.image[1], second.image[1])
@@ -446,34 +446,36 @@ def test_every_canvas_keeps_samples_apart(name):
 def test_what_canvases_cannot_do():
     cut = encoder_of()
     code = cut(images(1, (24, 20))).detach()
-    deep = p.with_canvas(recipe("default", cut), cut, "deep-prior")
+    deep = with_canvas(recipe("default", cut), "deep-prior")
     (stage,) = deep.stages
     assert stage.steps == recipe("default", cut).steps
     assert isinstance(stage.optimizer, Adam)
     with pytest.raises(ConfigError, match="use another canvas"):
-        prepare(cut, code, deep, images(1, (24, 20)))
-    phase = p.with_canvas(recipe("fourier-adam", cut), cut, "phase")
-    assert prepare(cut, code, phase, images(1, (24, 20))).canvas().shape == (1, 3, 24, 20)
-    for how, says in ((deep, "coarse to fine by itself"), (phase, "no coarse stage")):
+        prepare(cut, code, deep, images(1, (24, 20))).run()
+    phase = with_canvas(recipe("fourier-adam", cut), "phase")
+    assert prepare(cut, code, phase, images(1, (24, 20))).canvas()().shape == (1, 3, 24, 20)
+    for how, says in ((deep, "no coarse stage"), (phase, "no coarse stage")):
         with pytest.raises(ConfigError, match=says):
-            prepare(cut, code, replace(how, stages=(Stage(4, Adam(), detail=0.5),))).run(Run())
+            prepare(cut, code, replace(how, stages=(Stage(4, Adam(), resolution=0.5),))).run(Run())
 
 
-@pytest.mark.parametrize("detail", [0.0, -0.5, 1.5, math.nan])
-def test_details_that_are_no_share(detail):
-    with pytest.raises(ConfigError, match="a share of the detail"):
-        Stage(4, Adam(), detail=detail)
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, math.nan])
+def test_resolutions_that_are_no_share(share):
+    with pytest.raises(ConfigError, match="a share of the resolution"):
+        Stage(4, Adam(), resolution=share)
 
 
 @pytest.mark.parametrize("name", ["fourier", "pixels"])
 def test_a_coarse_stage_finds_the_coarse_code_first(name):
     cut = encoder_of(build=tiny.smooth)
     code = cut(nn.functional.interpolate(images(1, (4, 4)), (24, 20), mode="bicubic")).detach()
-    how = p.with_canvas(recipe("fourier-adam", cut, "none"), cut, name)
-    how = replace(how, stages=(Stage(20, Adam(0.05), detail=0.25), Stage(20, Adam(0.02))))
+    how = with_canvas(recipe("fourier-adam", cut, "none"), name)
+    how = replace(how, stages=(Stage(20, Adam(0.05), resolution=0.25), Stage(20, Adam(0.02))))
     inversion = prepare(cut, code, how)
     shapes = []
-    result = inversion.run(Run(callback=lambda _: shapes.append(inversion.canvas.parameters()[0].shape)))
+    canvas = inversion.canvas()
+    run = Run(callback=lambda _: shapes.append(canvas.optimised()[0].shape))
+    result = optimize(canvas, inversion.energy, cut, how.stages, run)
     assert shapes[19].numel() < 0.2 * shapes[20].numel()
     losses = result.losses.sum(1)[:, 0]
     assert losses[39] < losses[19] < 0.5 * losses[0]
@@ -504,16 +506,16 @@ def test_presets_invert():
         result = prepare(cut, target, how).run(Run())
         start = Energy(((1.0, Match(target)),))(
             result.image,
-            cut(recipe(preset, cut).canvas([0], None).window(recipe(preset, cut).canvas([0], None)(), None)),
+            cut(how.canvas(cut, [0], None).view(how.canvas(cut, [0], None)(), None)),
         )
         bar = 0.9 if preset == "robust" else 0.5  # whose image is for views that change
         assert result.error.item() < bar * start.sum().sqrt().item(), preset
 
 
-def test_descend_takes_a_recipe_s_parts():
+def test_optimize_takes_a_recipe_s_parts():
     cut = encoder_of()
     target = cut(images(1, (24, 20))).detach()
     how = recipe("ijcv16", cut).with_steps(6)
     energy = Energy(((how.data_weight, Match(target)), *how.priors))
-    direct = optimize(how.canvas([0], None), energy, cut, how.stages)
+    direct = optimize(how.canvas(cut, [0], None), energy, cut, how.stages)
     assert torch.equal(prepare(cut, target, how).run(Run()).image, direct.image)

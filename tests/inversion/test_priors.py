@@ -7,14 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from netinvert import PRIORS, AlphaNorm, Ball, Box, ConfigError, TotalVariation, alpha_norm, total_variation
-from netinvert.inversion.prior_spec import PriorChoice
+from netinvert import PRIORS, ConfigError, TotalVariation
+from netinvert.inversion.constraints import Ball, Box
+from netinvert.inversion.prior_spec import parse_prior, weigh_priors
 from netinvert.inversion.priors import (
     SMOOTHING,
+    AlphaNorm,
     HuberVariation,
     SecondOrderVariation,
+    alpha_norm,
     huber_variation,
     second_order_variation,
+    total_variation,
 )
 from tiny import encoder, images
 
@@ -260,37 +264,48 @@ def test_shading_does_not_depend_on_the_resolution(prior):
 # --- priors by name -----------------------------------------------------------------------------------
 
 
+def test_the_weights_of_priors_by_name():
+    assert {name: PRIORS[name].weight for name in PRIORS} == {
+        "tv-isotropic": 0.3,
+        "tv-anisotropic": 0.3,
+        "tv-quadratic": 0.3,
+        "tv-huber": 0.3,
+        "second-order": 0.3,
+        "batchnorm": 0.01,
+    }
+
+
 def test_choices_are_read_and_written():
-    choice = PriorChoice.parse("tv-huber=0.5+second-order")
-    assert choice.parts == (("tv-huber", 0.5), ("second-order", None))
-    terms = choice.terms(encoder(), 10.0)
+    given = "tv-huber=0.5+second-order"
+    assert [part[:2] for part in parse_prior(given)] == [("tv-huber", 0.5), ("second-order", None)]
+    terms, text = weigh_priors(given, encoder(), 10.0)
     assert [(weight, type(term)) for weight, term in terms] == [
         (0.5, HuberVariation),
         (10 * PRIORS["second-order"].weight, SecondOrderVariation),
     ]
-    assert choice.text(terms) == f"tv-huber=0.5+second-order={10 * PRIORS['second-order'].weight!r}"
-    assert PriorChoice.parse(choice.text(terms)).terms(encoder(), 1.0) == terms
-    assert PriorChoice.parse("none").text(()) == "none"
-    own = PriorChoice.parse("tv-quadratic+tv-huber").terms(encoder(), 1.0, lambda tv: 7.0 * tv.beta)
+    assert text == f"tv-huber=0.5+second-order={10 * PRIORS['second-order'].weight!r}"
+    assert weigh_priors(text, encoder()) == (terms, text)
+    assert weigh_priors("none", encoder()) == weigh_priors([], encoder()) == ((), "none")
+    own, _ = weigh_priors("tv-quadratic+tv-huber", encoder(), 1.0, lambda tv: 7.0 * tv.beta)
     assert [weight for weight, _ in own] == [14.0, PRIORS["tv-huber"].weight]
 
 
 @pytest.mark.parametrize("text", ["", "+", "tv", "none+tv-huber", "tv-huber+", "tv-huber 0.5"])
 def test_names_that_are_no_priors(text):
     with pytest.raises(ConfigError, match="no prior"):
-        PriorChoice.parse(text)
+        parse_prior(text)
 
 
 @pytest.mark.parametrize("text", ["tv-huber=", "tv-huber=much", "tv-huber=1=2"])
 def test_weights_that_are_no_numbers(text):
     with pytest.raises(ConfigError, match="the weight a number"):
-        PriorChoice.parse(text)
+        parse_prior(text)
 
 
 @pytest.mark.parametrize("text", ["tv-huber=-1", "tv-huber=nan", "tv-huber=inf", "tv-huber=1+batchnorm=-0.1"])
 def test_weights_below_zero(text):
     with pytest.raises(ConfigError, match="at least 0"):
-        PriorChoice.parse(text)
+        parse_prior(text)
 
 
 def test_shading_terms():

@@ -14,15 +14,12 @@ import tiny
 from netinvert import (
     LBFGS,
     Adam,
-    Box,
     ConfigError,
-    DecayingAdaGrad,
     EarlyStopping,
     Encoder,
     Energy,
     Fourier,
     Match,
-    Momentum,
     Pixels,
     Preprocessing,
     Run,
@@ -30,9 +27,11 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
+from netinvert.inversion.constraints import Box
 from netinvert.inversion.lbfgs import WarmUp
 from netinvert.inversion.network_canvas import DeepPrior
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
+from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from tiny import encoder, images
 
 OPTIMIZERS = {
@@ -254,10 +253,10 @@ def coarse_to_fine(optimizer):
     box = () if optimizer.needs_fixed_objective else (Box(0.2, 0.8),)
     jitter = 1 if optimizer.needs_fixed_objective else 3
     return (
-        Stage(5, optimizer, jitter, box, detail=0.25),
-        Stage(4, optimizer, detail=0.5),
+        Stage(5, optimizer, jitter, box, resolution=0.25),
+        Stage(4, optimizer, resolution=0.5),
         Stage(4, Adam(0.02), 2, (Box(0.3, 0.7),)),
-        Stage(5, optimizer, 1, box, detail=0.5),
+        Stage(5, optimizer, 1, box, resolution=0.5),
     )
 
 

@@ -105,7 +105,7 @@ def test_masks_that_cannot_be(cuts):
 def masked(cut, code, mask) -> torch.Tensor:
     how = recipe("fourier-adam", cut).with_steps(8)
     how = Recipe(how.name, how.canvas, how.data_weight, how.priors, how.stages, how.prior, mask)
-    return invert(cut, code, how).image
+    return invert(cut, code, preset=how).image
 
 
 def test_outside_the_mask_the_code_is_free(cuts):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import netinvert as ni
+from netinvert.inversion.canvases import decoded_start, on_decoder
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.io.assets import chair
 
@@ -25,15 +26,15 @@ def code(encoder):
 
 
 def test_the_start_is_what_the_decoder_makes(decoder, encoder, code):
-    start = ni.decoded_start(decoder, encoder, code)
+    start = decoded_start(decoder, encoder, code)
     assert torch.equal(start, decoder(code))
     assert not start.requires_grad
 
 
 def test_a_few_steps_from_the_decoders_picture_are_nearer_than_as_many_from_noise(decoder, encoder, code):
     how = recipe("quick", encoder).with_steps(8)
-    from_noise = ni.invert(encoder, code, how)
-    from_decoder = ni.invert(encoder, code, how, start=decoder(code))
+    from_noise = ni.invert(encoder, code, preset=how)
+    from_decoder = ni.invert(encoder, code, preset=how, start=decoder(code))
     assert (from_decoder.error < from_noise.error).all()
 
 
@@ -41,9 +42,9 @@ def test_moving_the_decoders_input_brings_the_code_nearer_and_leaves_the_decoder
     decoder, encoder, code
 ):
     before = {name: value.clone() for name, value in decoder.module.state_dict().items()}
-    how = ni.on_decoder(recipe("default", encoder).with_steps(20), decoder, encoder, code)
+    how = on_decoder(recipe("default", encoder).with_steps(20), decoder, encoder, code)
     assert how.priors == ()
-    result = ni.invert(encoder, code, how)
+    result = ni.invert(encoder, code, preset=how)
     first = ni.Encoder(encoder.network, encoder.layer)(decoder(code))
     assert (result.error < (first - code).norm(dim=1) / code.norm(dim=1)).all()
     assert all(torch.equal(value, before[name]) for name, value in decoder.module.state_dict().items())
@@ -54,7 +55,7 @@ def test_samples_on_a_decoders_canvas_are_independent(decoder, encoder, code):
     how = recipe("default", encoder).with_steps(5)
     changed = torch.cat([code[:1], code[1:] * 2])
     one, other = (
-        ni.invert(encoder, some, ni.on_decoder(how, decoder, encoder, some)) for some in (code, changed)
+        ni.invert(encoder, some, preset=on_decoder(how, decoder, encoder, some)) for some in (code, changed)
     )
     assert torch.equal(one.image[0], other.image[0])
     assert not torch.equal(one.image[1], other.image[1])
@@ -63,11 +64,11 @@ def test_samples_on_a_decoders_canvas_are_independent(decoder, encoder, code):
 def test_what_does_not_fit_is_refused(decoder, encoder, code):
     other = ni.Encoder(encoder.network, "relu6")
     with pytest.raises(ni.CodeError, match="belongs to layer 'relu7'"):
-        ni.decoded_start(decoder, other, code)
+        decoded_start(decoder, other, code)
     with pytest.raises(ni.CodeError, match="belongs to layer 'relu7'"):
-        ni.on_decoder(recipe("default", encoder), decoder, other, code)
+        on_decoder(recipe("default", encoder), decoder, other, code)
     with pytest.raises(ni.ConfigError, match="nothing but zeros"):
-        ni.on_decoder(recipe("default", encoder), decoder, encoder, torch.zeros_like(code))
-    how = ni.on_decoder(recipe("default", encoder), decoder, encoder, code)
+        on_decoder(recipe("default", encoder), decoder, encoder, torch.zeros_like(code))
+    how = on_decoder(recipe("default", encoder), decoder, encoder, code)
     with pytest.raises(ni.ConfigError, match="starts from the code"):
-        ni.invert(encoder, code, how, start=chair((64, 64)).image)
+        ni.invert(encoder, code, preset=how, start=chair((64, 64)).image)

@@ -159,10 +159,10 @@ def test_units_do_not_matter(projection):
         (lambda: Blur(1.0, 0), "1 or more, got 0"),
         (lambda: ClipSmallNorm(CENTRE, 101), "from 0 to 100, got 101"),
         (lambda: ClipSmallContribution(CENTRE, -1), "from 0 to 100, got -1"),
-        (lambda: ConstantRate(0.0), "rate is a number above 0"),
-        (lambda: ProgressRate(-1.0, 1.0), "desired progress is a number above 0"),
-        (lambda: ProgressRate(1.0, 0.0), "highest rate is a number above 0"),
-        (lambda: Progress01Rate(0.1, 0.0, 1.0), "late progress is a number above 0"),
+        (lambda: ConstantRate(0.0), "rate of ConstantRate is a number above 0"),
+        (lambda: ProgressRate(-1.0, 1.0), "desired of ProgressRate is a number above 0"),
+        (lambda: ProgressRate(1.0, 0.0), "most of ProgressRate is a number above 0"),
+        (lambda: Progress01Rate(0.1, 0.0, 1.0), "late of Progress01Rate is a number above 0"),
     ],
 )
 def test_settings_that_make_no_sense(make, message):
@@ -253,7 +253,13 @@ def test_presets_are_the_published_sets(name):
         projections.append(ClipSmallContribution(CENTRE, contribution))
     assert stage.projections == (*projections, Box(0.0, 1.0))
     assert (stage.steps, stage.optimizer, stage.jitter) == (steps, rule, 1)
-    assert (how.name, how.data_weight, how.priors, how.prior, how.raw) == (name, 1.0, (), "none", True)
+    assert (how.name, how.data_weight, how.priors, how.prior, how.unnormalised) == (
+        name,
+        1.0,
+        (),
+        "none",
+        True,
+    )
 
 
 def test_all_sets_are_presets():
@@ -269,15 +275,15 @@ def test_the_order_is_that_of_their_code():
 def test_the_start_is_noise_of_10_around_the_mean_by_seed():
     encoder = Encoder(tiny.seeded(tiny.smooth), "output", Preprocessing((64, 64), mean=(0.5, 0.4, 0.6)))
     how = maximising_recipe("deepvis-3", encoder)
-    canvas = how.canvas([4, 5, 4], None)
+    canvas = how.canvas(encoder, [4, 5, 4], None)
     assert isinstance(canvas, Pixels)
-    x = canvas.parameters()[0].detach()  # mean-subtracted, in 0..255
+    x = canvas.optimised()[0].detach()  # mean-subtracted, in 0..255
     assert abs(x.mean()) < 0.3
     assert abs(x.std() - 10) < 0.2
     assert torch.equal(x[0], x[2])
     assert not torch.equal(x[0], x[1])
     start = tiny.images(1, (64, 64))
-    assert torch.allclose(how.canvas([0], start)(), start)
+    assert torch.allclose(how.canvas(encoder, [0], start)(), start)
 
 
 def test_the_first_steps_are_those_of_their_code():
@@ -295,7 +301,7 @@ def test_the_first_steps_are_those_of_their_code():
         (gradient,) = torch.autograd.grad(value, image)
         return value.item(), gradient[0].numpy() / 255
 
-    x = how.canvas([0], None).parameters()[0].detach()[0].numpy().copy()
+    x = how.canvas(encoder, [0], None).optimised()[0].detach()[0].numpy().copy()
     history, seen = [], []
     for ii in range(steps):
         x = np.minimum(255.0, np.maximum(0.0, x + mean)) - mean
@@ -314,7 +320,7 @@ def test_the_first_steps_are_those_of_their_code():
         x = x - x * (benefit < np.percentile(benefit, 30))
     images = []
     run = Run(seed=[0], callback=lambda snapshot: images.append(snapshot.image.clone()))
-    result = prepare_maximising(encoder, Activate(direction), how, None, run).run(run)
+    result = prepare_maximising(encoder, Activate(direction), how, None, 1).run(run)
     np.testing.assert_allclose((-result.losses[:, 0, 0]).numpy(), history, rtol=1e-9)
     for ours, theirs in zip(images, seen, strict=True):
         np.testing.assert_allclose(255 * ours[0].numpy() - mean, theirs, atol=1e-7)
@@ -328,16 +334,16 @@ def test_raw_recipes_keep_the_activation_as_it_is():
     direction = channel(encoder, 0)
     for preset, same in (("deepvis-3", False), ("simonyan13", True)):
         how = maximising_recipe(preset, encoder).with_steps(3)
-        found = [maximise(encoder, Activate(k * direction), how).image for k in (1, 2)]
+        found = [maximise(encoder, Activate(k * direction), preset=how).image for k in (1, 2)]
         assert torch.allclose(*found, atol=1e-12) is same
 
 
 def test_their_steps_are_for_pixels():
     encoder = cut()
     how = maximising_recipe("deepvis-1", encoder)
-    assert with_canvas(how, encoder, "pixels") is how
+    assert with_canvas(how, "pixels") is how
     with pytest.raises(ConfigError, match=r"made for pixels in 0\.\.255"):
-        with_canvas(how, encoder, "fourier")
+        with_canvas(how, "fourier")
 
 
 @pytest.mark.parametrize("name", DEEPVIS)
@@ -346,11 +352,11 @@ def test_presets_maximise(name):
     how = maximising_recipe(name, encoder).with_steps(20)
     # The constants are for networks whose activations differ by some tens.
     zero, one, two = (10000 * channel(encoder, index) for index in range(3))
-    result = maximise(encoder, Activate(torch.cat([zero, one])), how, seed=[0, 1])
+    result = maximise(encoder, Activate(torch.cat([zero, one])), preset=how, seed=[0, 1])
     assert result.image.min() >= 0
     assert result.image.max() <= 1
     if name in ("deepvis-2", "deepvis-3"):  # the others leave too few of these few pixels
         assert (result.losses.sum(1).amin(0) < result.losses[0].sum(0) - 1).all()
-    changed = maximise(encoder, Activate(torch.cat([zero, two])), how, seed=[0, 7])
+    changed = maximise(encoder, Activate(torch.cat([zero, two])), preset=how, seed=[0, 7])
     assert torch.equal(result.image[0], changed.image[0])
     assert not torch.equal(result.image[1], changed.image[1])

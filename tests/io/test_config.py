@@ -270,8 +270,9 @@ def test_public_names_are_there_and_lazy():
 def test_type_checkers_see_the_same_names():
     tree = ast.parse(Path(netinvert.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {name.asname: node.module for node in block.body for name in node.names}
-    assert seen == {name: f"netinvert.{module}" for name, module in netinvert._PLACES.items()}
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {(node.module, name.name) for node in imports for name in node.names}
+    assert seen == {(f"netinvert.{module}", name) for module, name in netinvert._NAMES.values()}
 
 
 def test_every_field_of_a_piece_says_what_it_is():

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from netinvert.models.zoo.blocks import (
-    BlockShape,
     Family,
     InvertedResidual,
     SameConv2d,
@@ -45,14 +44,14 @@ def test_size_is_the_ceiling(stride, size):
 def test_block_skips_only_where_shapes_allow():
     family = Family("same")
     features = torch.rand(1, 8, 6, 6)
-    block = InvertedResidual(family, BlockShape(8, 16, 8, 3, 1))
+    block = InvertedResidual(family, (8, 16, 8, 3, 1))
     nn.init.zeros_(block.project.conv.weight)
     nn.init.zeros_(block.project.conv.bias)
     assert torch.equal(block(features), features)
-    assert not InvertedResidual(family, BlockShape(8, 16, 8, 3, 2)).skips
-    assert not InvertedResidual(family, BlockShape(8, 16, 9, 3, 1)).skips
+    assert not InvertedResidual(family, (8, 16, 8, 3, 2)).skips
+    assert not InvertedResidual(family, (8, 16, 9, 3, 1)).skips
 
 
 def test_stages_take_the_stride_once():
     shapes = block_shapes(16, ((6, 24, 3, 2, 2),))
-    assert shapes == [BlockShape(16, 96, 24, 3, 2), BlockShape(24, 144, 24, 3, 1)]
+    assert shapes == [(16, 96, 24, 3, 2), (24, 144, 24, 3, 1)]

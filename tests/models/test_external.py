@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from netinvert.errors import MissingExtraError, NetworkError
-from netinvert.models.network import weights_sha256
+from netinvert.models.network import Preprocessing, weights_sha256
 from netinvert.models.registry import load_network
 
 FACTORY = """
@@ -123,10 +123,36 @@ def test_without_the_package_the_extra_is_named(package, monkeypatch):
         load_network(f"{package}:resnet18")
 
 
+FORM = Preprocessing((32, 48), (0.5, 0.4, 0.3), (0.25, 0.25, 0.25))
+
+
 def test_factories_in_files_keep_their_mode(factory):
-    network = load_network(f"{factory}:trains")
+    network = load_network(f"{factory}:trains", preprocessing=FORM)
     assert network.module.training  # the encoder tells the user, who may have meant it
-    assert network.preprocessing.size == (224, 224)
+    assert network.preprocessing == FORM
+    assert network.name == f"{factory}:trains"
+
+
+def test_a_bare_module_without_preprocessing_is_refused(factory):
+    with pytest.raises(
+        NetworkError, match=r"how does module:.*:trains want its images.*Preprocessing.*--size"
+    ):
+        load_network(f"{factory}:trains")
+
+
+def test_preprocessing_that_is_told_replaces_a_networks_own(factory):
+    assert load_network(f"{factory}:whole", preprocessing=FORM).preprocessing == FORM
+
+
+def test_factories_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "nets_of_mine.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    assert load_network("module:nets_of_mine:whole").name == "mine"
+    assert sys.path == path
+    with pytest.raises(NetworkError, match=r"module:nets_of_mine\.py:whole\?"):
+        load_network("nets_of_mine.py:whole")
+    del sys.modules["nets_of_mine"]
 
 
 def test_factories_may_give_a_network(factory):
@@ -140,14 +166,14 @@ def test_factories_in_packages(tmp_path, monkeypatch):
     (tmp_path / "somebody" / "nets.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    assert isinstance(load_network("module:somebody.nets:trains").module, torch.nn.Sequential)
+    assert isinstance(load_network("module:somebody.nets:trains", None, FORM).module, torch.nn.Sequential)
 
 
 def test_weights_go_into_a_factorys_module(factory, tmp_path):
-    module = load_network(f"{factory}:trains").module
+    module = load_network(f"{factory}:trains", None, FORM).module
     state = {key: torch.ones_like(value) for key, value in module.state_dict().items()}
     save_file(state, tmp_path / "w.safetensors")
-    loaded = load_network(f"{factory}:trains", weights=tmp_path / "w.safetensors").module
+    loaded = load_network(f"{factory}:trains", tmp_path / "w.safetensors", FORM).module
     assert bool((loaded[0].weight == 1).all())
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import tiny
 from netinvert import Encoder
 from netinvert.models.fused_conv import FusedConvolution, fuse_convolutions
-from netinvert.models.layer_output import LayerName
+from netinvert.models.layer_output import LayerCut, LayerName
 from netinvert.models.zoo.blocks import SameConv2d
 from tiny import images, seeded
 
@@ -209,8 +209,9 @@ def test_the_network_itself_is_left_alone():
     Encoder(network, "output", tiny.PLAIN)
     assert [type(part) for part in network.modules()] == before
     assert not any(part._forward_hooks for part in network.modules())
-    fused = fuse_convolutions(seeded(tiny.Functional), LayerName("output"), images(1))
-    assert not any(part._forward_hooks for part in fused.modules())
+    cut = LayerCut(seeded(tiny.Functional), LayerName("output"))
+    fuse_convolutions(cut, images(1))
+    assert not any(part._forward_hooks for part in cut.module.modules())
 
 
 @pytest.mark.parametrize("name", ["plain", "reused", "relu6", "pointwise"])

@@ -18,7 +18,9 @@ skimage = pytest.importorskip("skimage")
 NAMES = ("efficientnet-lite0", "mobilenet-v2")
 PICTURES = Path(skimage.__file__).parent / "data"
 
-if any(importlib.util.find_spec(name) is None for name in (imagenet.EFFICIENTNET, imagenet.MOBILENET)):
+if any(
+    importlib.util.find_spec(name) is None for name in [facts.package for facts in imagenet.FACTS.values()]
+):
     pytest.skip("the packages with the weights are not installed", allow_module_level=True)
 
 
@@ -83,7 +85,8 @@ def test_layers_have_their_shapes(name):
 def test_mobilenet_is_torchvisions():
     models = pytest.importorskip("torchvision").models
     reference = models.mobilenet_v2(weights=None).features.eval()
-    path = imagenet.package_file(imagenet.MOBILENET, imagenet.MOBILENET_FILE)
+    facts = imagenet.FACTS["mobilenet-v2"]
+    path = imagenet.package_file(facts.package, facts.file, what="the test")
     state = torch.load(path, weights_only=True)
     # today's torchvision nests its blocks otherwise; the order of the tensors is the same
     reference.load_state_dict(dict(zip(reference.state_dict(), state.values(), strict=True)))

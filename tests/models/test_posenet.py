@@ -9,12 +9,11 @@ from netinvert import Encoder, invert, recipe
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.models.network import Preprocessing
 from netinvert.models.registry import load_network
-from netinvert.models.zoo import pose_resnet as judge
 from netinvert.models.zoo import posenet
 from netinvert.models.zoo.pose_files import PoseFile, read_pose_network, save_pose_network
 from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.models.zoo.posenet import LAYERS, PoseNet
-from netinvert.models.zoo.rotation_heads import HEADS, head_of, rotation_head, rotation_loss
+from netinvert.models.zoo.rotation_heads import HEADS, rotation_head, rotation_loss
 from netinvert.models.zoo.siamese_head import SiameseHead, relative_loss, relative_rotation, rotation_of
 from netinvert.scenes.rotations import (
     angles_from_rotation,
@@ -71,15 +70,15 @@ def test_codes_are_those_of_their_layer(network, layer):
     torch.testing.assert_close(code, encoder(image), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("network", "fold"), [(PoseNet(), posenet.folded), (PoseResNet(50), judge.folded)])
-def test_folding_changes_nothing_but_the_number_of_layers(network, fold):
+@pytest.mark.parametrize("network", [PoseNet(), PoseResNet(50)])
+def test_folding_changes_nothing_but_the_number_of_layers(network):
     network = network.double()
     with torch.no_grad():
         for _ in range(5):
             network.train()(1 + 2 * torch.randn(16, 3, 64, 64, dtype=DOUBLE))
         network.eval()
         image = torch.randn(4, 3, 64, 64, dtype=DOUBLE)
-        bare = fold(network)
+        bare = posenet.folded(network)
         torch.testing.assert_close(bare(image), network(image), rtol=1e-10, atol=1e-10)
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in bare.modules())
     assert any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in network.modules())
@@ -134,13 +133,10 @@ def test_gradients_are_finite_at_a_perfect_answer(head):
     assert torch.isfinite(output.grad).all()
 
 
-def test_heads_are_found_by_name_and_by_size():
-    assert head_of(6) is rotation_head("6d")
-    assert head_of(50) is rotation_head("bins")
+def test_heads_are_found_by_name():
+    assert rotation_head("6d").outputs == 6
     with pytest.raises(ConfigError, match="there are 6d, bins"):
         rotation_head("euler")
-    with pytest.raises(ConfigError, match="7 outputs"):
-        head_of(7)
 
 
 # -- pairs ---------------------------------------------------------------------------------------------
@@ -228,6 +224,6 @@ def test_other_files_are_refused(tmp_path):
 def test_a_pose_networks_code_can_be_inverted():
     encoder = Encoder(load_network("posenet", "random"), "pool2")
     image = torch.rand(1, 3, 64, 64)
-    result = invert(encoder, encoder(image), recipe("default", encoder).with_steps(40), seed=0)
+    result = invert(encoder, encoder(image), preset=recipe("default", encoder).with_steps(40), seed=0)
     assert result.image.shape == (1, 3, 64, 64)
     assert result.error.item() < 0.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import netinvert as ni
-from netinvert.evaluation.evaluate import judge_of, read_poses
+from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import psnr
 from netinvert.io.assets import chair
 from netinvert.models.decoder_files import SHIPPED
@@ -46,7 +46,7 @@ def test_the_judge_reads_the_pose_from_what_it_makes(name):
     encoder = decoder.encoder()
     known = chair(encoder.size)
     image = decoder(encoder(known.image))
-    reading = read_poses(judge_of(encoder), image)
+    reading = read_poses(held_out_estimator(encoder), image)
     apart = (reading.azimuth - known.azimuth + 180) % 360 - 180
     assert abs(apart.item()) < 25
 

@@ -211,7 +211,7 @@ def test_the_gradient_of_fused_attention(network):
 def test_blocks_give_the_picture_back(network, block, worst, least):
     encoder = ni.Encoder(network, network.layers[block])
     x = picture()
-    result = ni.invert(encoder, encoder(x), ni.recipe("default", encoder).with_steps(150))
+    result = ni.invert(encoder, encoder(x), preset=ni.recipe("default", encoder).with_steps(150))
     assert result.error.item() < worst
     assert psnr(result.image, x).item() > least
 

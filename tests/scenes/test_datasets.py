@@ -1,10 +1,8 @@
-"""Datasets: what a plan says, shards, their making by processes and their reading."""
+"""Datasets: what a plan says, shards, their making by workers and their reading."""
 
 import hashlib
 import io
 import json
-import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -12,22 +10,31 @@ import tarfile
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import webdataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from netinvert.errors import ConfigError, OutputError
-from netinvert.scenes import dataset_writer as farm
+from netinvert.errors import ConfigError, MissingExtraError, OutputError
+from netinvert.io import cells, rundir
+from netinvert.io.workers import Workers
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import CHAIRS62, DatasetConfig
-from netinvert.scenes.dataset_reader import DatasetError, load_arrays, read_shard, shard_paths
-from netinvert.scenes.dataset_writer import Farm, WorkerError, render_dataset, shard_bytes
+from netinvert.scenes.dataset_reader import (
+    DatasetError,
+    DatasetStream,
+    load_arrays,
+    read_shard,
+    shard_paths,
+)
+from netinvert.scenes.dataset_writer import render_dataset, shard_bytes
+from netinvert.scenes.objects import MeshError
 from netinvert.scenes.render import Renderer
 
 SMALL = DatasetConfig(identities=6, views=2, size=24, seed=2, splits=(0.6, 0.2, 0.2), identities_a_shard=1)
@@ -40,7 +47,7 @@ def hashes(folder):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "small"
-    render_dataset(SMALL, folder, Farm(processes=1))
+    render_dataset(SMALL, folder)
     return folder
 
 
@@ -86,9 +93,14 @@ def test_random_cameras_stay_within_the_plan(seed, view):
     assert np.array_equal(camera.rotation, again.rotation)
 
 
-def test_plans_come_back_from_json_and_have_a_fingerprint():
+def test_plans_come_back_from_json():
     assert DatasetConfig.from_json(json.loads(json.dumps(SMALL.to_json()))) == SMALL
-    assert SMALL.fingerprint != replace(SMALL, seed=6).fingerprint
+
+
+def test_no_two_datasets_share_an_object():
+    assert DatasetConfig(seed=0).object_seed(999_999) < DatasetConfig(seed=1).object_seed(0)
+    with pytest.raises(ConfigError, match="--count"):
+        DatasetConfig(identities=1_000_001)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +112,15 @@ def test_plans_come_back_from_json_and_have_a_fingerprint():
     ],
 )  # fmt: skip
 def test_plans_that_cannot_be(bad):
-    with pytest.raises(ConfigError, match=next(iter(bad))):
+    flag = {"identities": "count", "size": "pixels"}
+    (name,) = bad
+    with pytest.raises(ConfigError, match=f"--{flag.get(name, name).replace('_', '-')}"):
         DatasetConfig(**bad)
+
+
+def test_a_plan_needs_no_torch():
+    made = "import sys; from netinvert.scenes.dataset_config import DatasetConfig; DatasetConfig()"
+    subprocess.run([sys.executable, "-c", f"{made}; sys.exit('torch' in sys.modules)"], check=True)
 
 
 def test_a_shard_is_the_same_bytes_and_holds_what_was_rendered():
@@ -137,7 +156,9 @@ def test_shards_with_backgrounds_and_occluders(tmp_path):
     Image.new("RGB", (40, 30), (250, 10, 10)).save(photographs / "red.png")
     for background in ("mixed", str(photographs)):
         plan = replace(SMALL, background=background, occlusion=0.3, identities=1)
-        members = webdataset_members(shard_bytes(plan, [0]))
+        render_dataset(plan, tmp_path / background[:5].strip("/"))
+        (path,) = (tmp_path / background[:5].strip("/")).glob("*.tar")
+        members = webdataset_members(path.read_bytes())
         assert decoded(members["000000_000.rgb.png"]).shape == (24, 24, 3)
     assert tuple(decoded(members["000000_000.rgb.png"])[0, 0]) == (250, 10, 10)
 
@@ -151,105 +172,93 @@ def test_webdataset_reads_the_shards(small):
     assert samples[1]["json"]["view"] == 1
 
 
-def test_two_processes_make_the_same_bytes_as_one(small, tmp_path):
-    manifest = render_dataset(SMALL, tmp_path / "two", Farm(processes=2))
+@pytest.mark.slow
+def test_two_workers_make_the_same_bytes_as_one(small, tmp_path):
+    manifest = render_dataset(SMALL, tmp_path / "two", Workers(2))
     assert hashes(tmp_path / "two") == hashes(small)
     assert manifest["samples"] == 12
     assert {shard["name"]: shard["sha256"] for shard in manifest["shards"]} == hashes(small)
 
 
-def test_a_killed_render_is_taken_up_and_ends_with_the_same_bytes(small, tmp_path):
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "netinvert", "scenes", "render", "--identities", "60", "--views", "10"]
-    command += ["--size", "24", "--seed", "2", "--out", str(out), "--processes", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+RENDER = f"""
+from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_writer import render_dataset
+render_dataset(DatasetConfig.from_json({SMALL.to_json()!r}), "data")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_render_is_taken_up_and_ends_with_the_same_bytes(small, tmp_path, how):
+    out = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-c", RENDER], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
     began = time.monotonic()
     while not any(out.glob("*.tar")) and time.monotonic() - began < 60:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        time.sleep(0.001)
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1]
+    assert how == signal.SIGKILL or "the same command resumes" in said
     kept = hashes(out)
+    assert 0 < len(kept) < len(hashes(small))
     assert not (out / "manifest.json").exists()
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    whole = DatasetConfig(identities=60, views=10, size=24, seed=2)
+    render_dataset(SMALL, out)
     assert kept.items() <= hashes(out).items()
-    assert hashes(out) == {
-        name: hashlib.sha256(shard_bytes(whole, members)).hexdigest()
-        for name, members in whole.shards().items()
-    }
-    assert json.loads(done.stdout)["samples"] == 600
-    assert not list(out.glob(".netinvert-*"))  # nothing half-written is left
-
-
-def test_a_worker_that_dies_is_replaced(small, tmp_path):
-    killed = []
-
-    def kill_once(_done, _total):
-        workers = multiprocessing.active_children()
-        if workers and not killed:
-            killed.append(workers[0].pid)
-            workers[0].kill()
-
-    out = tmp_path / "worker"
-    render_dataset(SMALL, out, Farm(processes=2), kill_once)
-    assert killed
     assert hashes(out) == hashes(small)
-
-
-def test_workers_that_die_again_and_again_leave_what_is_done(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(farm, "_one_pool", dying_pool)
-    out = tmp_path / "dying"
-    with pytest.raises(WorkerError, match="run the same command again"):
-        render_dataset(SMALL, out, Farm(processes=2))
-    assert hashes(out).items() <= hashes(small).items()
-    assert len(hashes(out)) == farm.TRIES
-    monkeypatch.undo()
-    render_dataset(SMALL, out, Farm(processes=1))
-    assert hashes(out) == hashes(small)
-
-
-def dying_pool(plan, left, _processes):
-    name, members = next(iter(left.items()))
-    yield name, shard_bytes(plan, members)
-    raise farm.BrokenProcessPool("a worker died")
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]  # nothing half-written is left
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_ray_makes_the_same_bytes_though_a_worker_dies(small, tmp_path):
+def test_ray_makes_the_same_bytes(small, tmp_path):
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    killed = []
-
-    def kill_once(done, _total):
-        if done and not killed:
-            for place in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    busy = place.read_bytes().startswith(b"ray::shard_bytes")
-                except OSError:
-                    continue
-                if busy:
-                    killed.append(int(place.parent.name))
-                    os.kill(killed[0], signal.SIGKILL)
-                    return
-
     try:
-        # more shards than are on their way at once, so that one is being rendered when another is done
-        render_dataset(SMALL, tmp_path / "ray", Farm(ray="local"), kill_once)
+        render_dataset(SMALL, tmp_path / "ray", Workers(ray="local"))
     finally:
         ray.shutdown()
-    assert killed
     assert hashes(tmp_path / "ray") == hashes(small)
+
+
+def test_a_whole_dataset_is_left_as_it_is(small):
+    before = {path.name: path.stat().st_mtime_ns for path in small.iterdir() if path.name != "plan.json"}
+    manifest = render_dataset(SMALL, small)
+    assert manifest == json.loads((small / "manifest.json").read_text())
+    after = {path.name: path.stat().st_mtime_ns for path in small.iterdir() if path.name != "plan.json"}
+    assert after == before
+
+
+@pytest.mark.parametrize("missing", ["embreex.mesh_construction", "trimesh"])
+def test_a_missing_extra_is_told_before_any_work(tmp_path, monkeypatch, missing):
+    mesh = tmp_path / "mesh.obj"
+    mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\n")
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingExtraError, match="scenes"):
+        render_dataset(replace(SMALL, objects=str(mesh)), tmp_path / "out", Workers(2))
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_objects_and_backgrounds_are_told_before_any_work(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for changes, error, said in (
+        ({"objects": "chars"}, ConfigError, "category"),
+        ({"objects": str(tmp_path / "empty")}, MeshError, "holds no mesh"),
+        ({"background": "beach"}, ConfigError, "background"),
+    ):
+        with pytest.raises(error, match=said):
+            render_dataset(replace(SMALL, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_told_before_and_while_rendering(small, tmp_path, monkeypatch):
     out = tmp_path / "full"
     with monkeypatch.context() as patch:
-        patch.setattr(farm.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        patch.setattr(rundir.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
         with pytest.raises(OutputError, match="GB free"):
-            render_dataset(SMALL, out, Farm(processes=1))
+            render_dataset(SMALL, out)
     assert not hashes(out)
-    real, written = farm.write_atomic, []
+    real, written = cells.write_atomic, []
 
     def fills_up(path, content):
         if len(written) == 2:
@@ -258,22 +267,60 @@ def test_a_full_disk_is_told_before_and_while_rendering(small, tmp_path, monkeyp
         real(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(farm, "write_atomic", fills_up)
+        patch.setattr(cells, "write_atomic", fills_up)
         with pytest.raises(OutputError, match="no space"):
-            render_dataset(SMALL, out, Farm(processes=1))
+            render_dataset(SMALL, out)
     assert len(hashes(out)) == 2
-    render_dataset(SMALL, out, Farm(processes=1))
+    render_dataset(SMALL, out)
     assert hashes(out) == hashes(small)
 
 
 def test_a_folder_of_another_dataset_is_refused(small, tmp_path):
-    with pytest.raises(OutputError, match="different seed"):
-        render_dataset(replace(SMALL, seed=9), small, Farm(processes=1))
+    with pytest.raises(OutputError, match=r"different dataset\.seed"):
+        render_dataset(replace(SMALL, seed=9), small)
     (tmp_path / "train-000000.tar").write_bytes(b"mine")
-    with pytest.raises(OutputError, match="choose another folder"):
-        render_dataset(SMALL, tmp_path, Farm(processes=1))
-    with pytest.raises(ConfigError, match="category"):
-        render_dataset(replace(SMALL, objects="chars"), tmp_path / "new", Farm(processes=1))
+    with pytest.raises(OutputError, match="choose another directory"):
+        render_dataset(SMALL, tmp_path)
+
+
+def samples_of(stream, workers=0):
+    found = list(DataLoader(stream, batch_size=None, num_workers=workers))
+    return sorted(found, key=lambda sample: (int(sample["identity"]), sample["rotation"].tolist()))
+
+
+def test_a_stream_gives_what_arrays_hold(small):
+    arrays = load_arrays(small, "train")
+    streamed = list(DatasetStream(small, "train"))
+    assert np.array_equal(np.stack([s["rgba"].permute(1, 2, 0) for s in streamed]), arrays.rgba)
+    for name in ("mask", "parts"):
+        assert np.array_equal(np.stack([s[name][0] for s in streamed]), getattr(arrays, name))
+    assert np.array_equal(np.stack([s["rotation"] for s in streamed]), arrays.rotation)
+    assert [int(s["identity"]) for s in streamed] == list(arrays.identity)
+    assert [int(s["symmetry"]) for s in streamed] == list(arrays.symmetry)
+    (batch, *_) = DataLoader(DatasetStream(small, "train"), batch_size=3)
+    assert batch["rgba"].shape == (3, 4, 24, 24)
+    assert batch["rotation"].dtype == torch.float32
+
+
+def test_a_shuffled_stream_holds_the_same_in_another_order(small):
+    plain = [s["rotation"].tolist() for s in DatasetStream(small, "train")]
+    orders = []
+    for epoch in range(6):
+        stream = DatasetStream(small, "train", shuffle=1)
+        stream.epoch = epoch
+        orders.append([s["rotation"].tolist() for s in stream])
+        assert orders[-1] == [s["rotation"].tolist() for s in stream]
+        assert sorted(orders[-1]) == sorted(plain)
+    assert len({str(order) for order in orders}) > 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_share_the_shards(small):
+    alone = samples_of(DatasetStream(small, "train", shuffle=1))
+    for workers in (2, 7):  # 7: more than there are shards
+        shared = samples_of(DatasetStream(small, "train", shuffle=1), workers)
+        assert [s["rotation"].tolist() for s in shared] == [s["rotation"].tolist() for s in alone]
 
 
 def test_arrays_hold_a_split(small):
@@ -288,6 +335,16 @@ def test_arrays_hold_a_split(small):
         load_arrays(small, "tset")
     with pytest.raises(DatasetError, match="netinvert scenes render"):
         load_arrays(small / "nothing", "train")
+
+
+def test_a_split_that_there_is(small, tmp_path):
+    (first, *_) = shard_paths(small)
+    assert first.name.startswith("validation")
+    (tmp_path / "train-000000.tar").touch()
+    assert [path.name for path in shard_paths(tmp_path)] == ["train-000000.tar"]
+    (tmp_path / "train-000000.tar").unlink()
+    with pytest.raises(DatasetError, match="no shard: finish"):
+        shard_paths(tmp_path)
 
 
 def copied(small, folder):
@@ -313,7 +370,7 @@ def test_a_shard_cut_short_is_refused_without_a_manifest(small, tmp_path, share)
 
 
 @given(place=st.floats(0, 0.999))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_changed_byte_is_found_by_the_manifest(small, tmp_path_factory, place):
     folder = copied(small, tmp_path_factory.mktemp("changed") / "data")
     (path, *_) = shard_paths(folder, "train")
@@ -325,7 +382,7 @@ def test_one_changed_byte_is_found_by_the_manifest(small, tmp_path_factory, plac
     arrays = load_arrays(folder, "train", damaged="skip")
     assert arrays.skipped == (path.name,)
     assert len(arrays.rgba) == len(load_arrays(small, "train").rgba) - 2
-    render_dataset(SMALL, folder, Farm(processes=1))  # the same render mends it
+    render_dataset(SMALL, folder)  # the same render mends it
     assert hashes(folder) == hashes(small)
 
 

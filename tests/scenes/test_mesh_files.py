@@ -1,5 +1,8 @@
 """Objects from mesh files of every kind, and from files that are broken."""
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 import trimesh
@@ -9,7 +12,7 @@ from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_writer import identity_files
+from netinvert.scenes.dataset_writer import shard_bytes
 from netinvert.scenes.lights import Light
 from netinvert.scenes.mesh_files import MeshOptions, list_objects, read_object
 from netinvert.scenes.objects import MeshError
@@ -159,7 +162,8 @@ def test_a_folder_of_meshes_is_a_dataset_s_source(tmp_path):
     source = object_source(str(tmp_path))
     assert (source.count, source.make(0, 0).name, source.make(0, 1).name) == (2, "a", "b")
     plan = DatasetConfig(objects=str(tmp_path), identities=2, views=1, size=16)
-    names = [name for name, _ in identity_files(plan, 1)]
+    with tarfile.open(fileobj=io.BytesIO(shard_bytes(plan, [1]))) as shard:
+        names = shard.getnames()
     assert names == [f"000001_000.{ending}" for ending in ("rgba.png", "mask.png", "parts.png", "json")]
     with pytest.raises(ConfigError, match="category"):
         object_source(str(tmp_path / "gone"))

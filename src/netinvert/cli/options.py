@@ -20,6 +20,8 @@ C = TypeVar("C", bound=Config)
 HELP = "Turn a neural network's code back into an image."
 EPILOGUE = "Each command has a --help with an example. First steps: netinvert demo"
 _HEADINGS = {name: Group.create_ordered(name) for name in (*SECTIONS, "Help")}
+_COMMANDS = Group("Commands")
+"""The heading of a group's commands, one for all of them."""
 _OPTIONS = {name: Group.create_ordered(name) for name in ("Arguments", *config.SECTIONS)}
 
 
@@ -44,7 +46,7 @@ def application(names: Iterable[str], version: Callable[[], str]) -> App:
                 section, line = GROUPS[first]
                 groups[first] = App(first, help=line, group=_HEADINGS[section], sort_key=number, **common)
                 app.command(groups[first])
-            place, heading = groups[first], Group("Commands")
+            place, heading = groups[first], _COMMANDS
         about = {"help_epilogue": f"Example: {command.example}", "group": heading, "sort_key": number}
         place.command(_app(command.load(), **about, **common))
     return app
@@ -87,6 +89,8 @@ def _maker(cls: type[Config]) -> Callable[..., Config]:
 
 def _parameter(field: Field) -> inspect.Parameter:
     hint: Any = field.kind if field.length is None else tuple[field.kind, ...]  # type: ignore[name-defined]
+    if field.optional:  # cyclopts checks the default too where pydantic happens to be loaded
+        hint = hint | None
     option = field.option
     metavar: dict[str, Any] = {"metavar": field.metavar} if _METAVARS else {}
     shown = Parameter(

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
 from netinvert.evaluation.metrics import code_errors, psnr, ssim
-from netinvert.inversion.history import Result
+from netinvert.inversion.codes import Code, code_error, count_of, map_code
+from netinvert.inversion.result import Result
 from netinvert.io.assets import photographs
-from netinvert.io.images import read_image
+from netinvert.io.images import fit, read_image
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.scenes.pose_reading import PoseReading, pose_differences
@@ -23,6 +24,8 @@ from netinvert.scenes.pose_reading import PoseReading, pose_differences
 ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
 CHUNK = 8
 """Images that are put through the network at once."""
+MOST_OTHERS = 16
+"""Codes of a reference that are looked at as a baseline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +67,23 @@ class PoseFigures:
 class Metrics:
     """What is known of one reconstruction. ``errors`` by the names in ERROR_NAMES; None is unknown.
 
-    ``pose`` is read by the network that was inverted, which a picture made for it can fool; ``judged`` by
-    another (``Network.held_out_pose_estimator``).
+    ``pose`` is read by the network that was inverted, which an image made for it can fool; ``held_out_pose``
+    by another (``Network.held_out_pose_estimator``).
     """
 
     errors: dict[str, float | None]
     psnr: float | None = None
     ssim: float | None = None
     pose: PoseFigures | None = None
-    judged: PoseFigures | None = None
+    held_out_pose: PoseFigures | None = None
+
+    @property
+    def code_error(self) -> float | None:
+        """‖Φ - Φ0‖ / ‖Φ0‖; None without a code to match."""
+        return self.errors["ijcv16"]
 
 
-def judge(
+def evaluate_result(
     result: Result, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
 ) -> list[Metrics]:
     """Metrics of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
@@ -94,18 +102,56 @@ def judge(
         originals = originals.to(result.image)
         likeness = [measure(result.image, originals).tolist() for measure in (psnr, ssim)]
     poses = _poses(encoder, result.image, originals)
-    other = judge_of(encoder)
-    judged = None if other is None else _poses(other, result.image, originals)
+    other = held_out_estimator(encoder)
+    held_out = None if other is None else _poses(other, result.image, originals)
     return [
         Metrics(
             errors={name: errors[name][index] if name in errors else None for name in ERROR_NAMES},
             psnr=None if likeness is None else likeness[0][index],
             ssim=None if likeness is None else likeness[1][index],
             pose=None if poses is None else poses[index],
-            judged=None if judged is None else judged[index],
+            held_out_pose=None if held_out is None else held_out[index],
         )
         for index in range(count)
     ]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What images that know nothing of a code have, in the mean over samples; None is unknown."""
+
+    name: str
+    code_error: float
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+@torch.no_grad()
+def baselines(
+    target: Code, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
+) -> list[Baseline]:
+    """The floors of reconstructions: a grey image, and other images' codes, those of the ``reference``."""
+    grey = grey_image(encoder)
+    count = count_of(target)
+    error = code_error(map_code(lambda code: code.expand(count, *code.shape[1:]), encoder(grey)), target)
+    likeness: list[float | None] = [None, None]
+    if originals is not None:
+        shown = fit(grey, (originals.shape[2], originals.shape[3])).to(originals).expand_as(originals)
+        likeness = [measure(shown, originals).mean().item() for measure in (psnr, ssim)]
+    found = [Baseline("grey image", error.mean().item(), *likeness)]
+    others: list[Tensor] = []
+    for code in () if reference is None else torch.split(reference.codes[:MOST_OTHERS], 1):
+        distances = code_error(code.expand(count, *code.shape[1:]), target)
+        others.append(distances[distances > 0])  # an image is no baseline of itself
+    if others and torch.cat(others).numel():
+        found.append(Baseline("other images", torch.cat(others).mean().item()))
+    return found
+
+
+def grey_image(encoder: Encoder) -> Tensor:
+    """The network's grey, (1, C, H, W): what its preprocessing makes zero."""
+    centre = torch.tensor(encoder.centre, dtype=encoder.dtype, device=encoder.device)
+    return centre.view(1, -1, 1, 1).expand(1, -1, *encoder.size).clamp(0, 1)
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
@@ -126,8 +172,9 @@ def encode_images(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
 
 
 def shipped_reference(encoder: Encoder) -> Reference | None:
-    """The photographs that netinvert ships; None for networks that take neither colour nor grey images."""
-    if encoder.preprocessing.channels not in (1, 3):
+    """The photographs that netinvert ships; None for networks that take neither colour nor grey images, and
+    for codes of several layers."""
+    if encoder.preprocessing.channels not in (1, 3) or encoder.several:
         return None
     names, images = photographs(encoder.size, encoder.preprocessing.channels)
     codes = encode_images(encoder, torch.split(images, 1))
@@ -153,7 +200,7 @@ def _differ(codes: Tensor) -> bool:
 # -- poses ---------------------------------------------------------------------------------------------
 
 
-def judge_of(encoder: Encoder) -> Encoder | None:
+def held_out_estimator(encoder: Encoder) -> Encoder | None:
     """The network that reads the poses of this one's reconstructions, if it has one."""
     if encoder.network.held_out_pose_estimator is None:
         return None

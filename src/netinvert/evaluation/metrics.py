@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from netinvert.errors import CodeError, ConfigError, ImageError
+from netinvert.inversion.codes import Code, code_error
 
 
 def error_cvpr15(code: Tensor, target: Tensor, reference: Tensor) -> Tensor:
@@ -27,11 +28,6 @@ def error_cvpr15(code: Tensor, target: Tensor, reference: Tensor) -> Tensor:
     return error
 
 
-def error_ijcv16(code: Tensor, target: Tensor) -> Tensor:
-    """‖Φ - Φ0‖ / ‖Φ0‖ (Mahendran & Vedaldi 2016, section 5)."""
-    return _norms(code.double() - target.double()) / _norms(target.double())
-
-
 def error_cvpr16(code: Tensor, target: Tensor, reference: Tensor) -> Tensor:
     """‖Φ - Φ0‖ over the mean distance of distinct pairs of reference codes (Dosovitskiy & Brox, CVPR 2016).
 
@@ -42,10 +38,10 @@ def error_cvpr16(code: Tensor, target: Tensor, reference: Tensor) -> Tensor:
     return error
 
 
-def code_errors(code: Tensor, target: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
+def code_errors(code: Code, target: Code, reference: Tensor | None) -> dict[str, Tensor]:
     """The normalised code errors by name; those over pairs only where there are reference codes."""
-    errors = {"ijcv16": error_ijcv16(code, target)}
-    if reference is not None:
+    errors = {"ijcv16": code_error(code, target)}
+    if reference is not None and isinstance(code, Tensor) and isinstance(target, Tensor):
         errors["cvpr15"] = error_cvpr15(code, target, reference)
         errors["cvpr16"] = error_cvpr16(code, target, reference)
     return errors

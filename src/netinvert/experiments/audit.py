@@ -1,100 +1,43 @@
-"""What a privacy audit is of, and what it found."""
+"""A privacy audit: what stored codes show of the images that they are of, held against chance."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from netinvert.errors import CodeError, ConfigError, NetworkError
-from netinvert.evaluation.attributes import Attribute
-from netinvert.evaluation.metrics import error_cvpr16, error_ijcv16
+from netinvert.errors import NetworkError
+from netinvert.evaluation.evaluate import Baseline, baselines, shipped_reference
+from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.probes import Question, Reading, probe, question_of
 from netinvert.evaluation.retrieval import METRICS, Retrieval, duplicates, retrieve
-from netinvert.experiments.inversions import Task, perform
-from netinvert.inversion.objectives import Match
-from netinvert.inversion.presets.by_name import PRESETS, recipe
+from netinvert.experiments.audit_inputs import Audited
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.inversions import (
+    PresetChoice,
+    Wanted,
+    invert_all,
+)
+from netinvert.inversion.codes import code_error
 from netinvert.io.images import fit
+from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 
 STORED, ORIGINAL = "stored codes", "originals"
 OPTIMISED, DECODED = "optimised", "decoded"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to audit. ``steps`` of the optimisation (the preset's own if None); ``sample``: how many codes are
-    reconstructed, drawn by the seed if there are more; ``shuffles`` of the labels, for the chance level."""
-
-    preset: str = "default"
-    steps: int | None = None
-    sample: int = 64
-    seed: int = 0
-    batch: int = 8
-    shuffles: int = 200
-
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ConfigError(f"there is no preset '{self.preset}'; choose from {', '.join(PRESETS)}")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"--steps is at least 1, got {self.steps}")
-        if self.sample < 2 or self.batch < 1 or self.shuffles < 20:
-            raise ConfigError("an audit needs a sample of 2, a batch of 1 and 20 shuffles at least")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"a seed is a whole number from 0 to 2**63 - 1, got {self.seed}")
+CHUNK = 16
+PIXELS = 32
+"""Side of the images that are compared pixel by pixel: layout and colour, not detail."""
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """What is audited: ``codes`` (N, ...) of the encoder, with a name each, and what is known of them:
-    the originals (N, C, *size), a ``judge`` (an encoder that took no part), attributes, the attribute whose
-    equal values keep codes together in a fold. Raises CodeError, ConfigError for what cannot be audited."""
-
-    encoder: Encoder
-    codes: Tensor
-    names: tuple[str, ...]
-    originals: Tensor | None = None
-    judge: Encoder | None = None
-    attributes: tuple[Attribute, ...] = ()
-    groups: Attribute | None = None
-
-    def __post_init__(self) -> None:
-        codes = self.encoder.check_code(self.codes)
-        if len(codes) < 2:
-            raise CodeError(
-                "an audit compares codes with one another and needs two at least; for one code, use "
-                "netinvert invert"
-            )
-        if len(duplicates(codes)[1]) < 2:
-            raise CodeError(f"all {len(codes)} codes are equal, so none can be told from another")
-        Match(codes)  # refuses codes that cannot be matched
-        if len(self.names) != len(codes):
-            raise ConfigError(f"{len(self.names)} names for {len(codes)} codes: give one each")
-        if self.judge is not None:
-            self._check_judge(self.judge)
-        if self.groups is not None and None in self.groups.values:
-            raise ConfigError(f"the groups '{self.groups.name}' are unknown for some codes: fill them in")
-
-    def _check_judge(self, judge: Encoder) -> None:
-        if self.originals is None:
-            raise ConfigError("a judge reads the originals too: give --images, or leave out --judge-network")
-        if judge.weights_sha256() == self.encoder.weights_sha256():
-            raise ConfigError("a judge that is the audited network is no judge: choose another network")
-        if judge.preprocessing.channels != self.encoder.preprocessing.channels:
-            raise ConfigError(
-                f"{judge.network.name} takes images of {judge.preprocessing.channels} channels, the audited "
-                f"network of {self.encoder.preprocessing.channels}: choose another judge"
-            )
-
-
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
+class Reconstructed:
     """Images (n, C, *size) that one method made of the sampled codes; ``code_error`` (n,) is that of
     Mahendran & Vedaldi 2016, ``image_error`` (n,) over pairs of originals (Dosovitskiy & Brox 2016). Seconds
     by the clock of the processor."""
@@ -108,8 +51,8 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Who reads codes of pictures: ``independent`` if it took no part in making them."""
+class AuditReader:
+    """Who reads codes of images: ``independent`` if it took no part in making them."""
 
     name: str
     what: str
@@ -121,7 +64,7 @@ class Identification:
     """How often the reader finds the right original of a method's reconstructions."""
 
     method: str
-    reader: Reader
+    reader: AuditReader
     found: Retrieval
 
 
@@ -133,7 +76,7 @@ class ProbeRow:
     measure: str
     codes: int
     classes: int
-    reader: Reader
+    reader: AuditReader
     learned: str
     tested: str
     reading: Reading
@@ -141,57 +84,85 @@ class ProbeRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
-    """All of it. ``rows`` are the sampled codes; ``groups_of_equal`` (how many groups, codes in them)."""
+class AuditFindings:
+    """All of it. ``rows`` are the sampled codes; ``groups_of_equal`` (how many groups, codes in them);
+    ``floors`` what images that nobody inverted score."""
 
-    subject: Subject
-    settings: Settings
+    subject: Audited
     rows: tuple[int, ...]
     groups_of_equal: tuple[int, int]
-    reconstructions: tuple[Reconstruction, ...]
+    reconstructions: tuple[Reconstructed, ...]
     identifications: tuple[Identification, ...]
     probes: tuple[ProbeRow, ...]
     notes: tuple[str, ...]
+    floors: Sequence[Baseline]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the sampled codes."""
+        return [self.subject.names[row] for row in self.rows]
+
+    def facts(self) -> dict[str, object]:
+        """Every figure but seconds, ready for JSON."""
+        return {
+            "codes": len(self.subject.codes),
+            "reconstructed": self.names,
+            "equal_codes": {"groups": self.groups_of_equal[0], "codes": self.groups_of_equal[1]},
+            "reconstructions": [
+                {
+                    "method": one.method,
+                    "what": one.what,
+                    "code_error_ijcv16": one.code_error,
+                    "image_error_cvpr16": one.image_error,
+                }
+                for one in self.reconstructions
+            ],
+            "floors": [asdict(one) for one in self.floors],
+            "identification": [
+                {
+                    "images": one.method,
+                    "reader": one.reader.name,
+                    "independent": one.reader.independent,
+                    **asdict(one.found),
+                }
+                for one in self.identifications
+            ],
+            "attributes": [asdict(one) for one in self.probes],
+            "notes": self.notes,
+        }
 
 
-CHUNK = 16
-PIXELS = 32
-"""Side of the pictures that are compared pixel by pixel: layout and colour, not detail."""
-
-Place = Callable[[str], Path]
-Progress = Callable[[str], None]
+# -- the audit -----------------------------------------------------------------------------------------
 
 
 def audit(
-    subject: Subject, settings: Settings, decoder: Decoder | None, place: Place, progress: Progress = print
-) -> Audit:
-    """Reconstruct, re-identify, probe. What is optimised is kept at ``place(digest)``, to go on from.
+    config: Audit, subject: Audited, decoder: Decoder | None, folder: RunDir, tell: Tell
+) -> AuditFindings:
+    """Reconstruct, re-identify, probe. What is optimised is kept in the run's folder.
 
-    Raises ConfigError, CodeError (the decoder is of another layer), NetworkError (nothing could be made);
-    KeyboardInterrupt at Ctrl-C.
+    Raises NetworkError (nothing could be made), Interrupted.
     """
-    if decoder is not None:
-        decoder.check_encoder(subject.encoder)
-    rows, notes = _sampled(len(subject.codes), settings), []
-    questions, skipped = _questions(subject, rows, settings)
-    notes += skipped
-    made: list[Reconstruction] = []
-    try:
-        images, seconds = _optimised(subject, settings, rows, place, progress)
-        how = recipe(settings.preset, subject.encoder)
-        steps = how.steps if settings.steps is None else settings.steps
-        what = f"optimisation, preset {settings.preset}, {steps} steps"
-        made.append(_reconstruction(subject, rows, (OPTIMISED, what), images, seconds))
-    except NetworkError as error:  # no gradient; a decoder may do without
-        if decoder is None:
-            raise
-        notes.append(f"nothing could be optimised: {error}")
+    rows = _sampled(len(subject.codes), config)
+    questions, notes = _questions(subject, rows, config)
+    made: list[Reconstructed] = []
+    choice = PresetChoice(config.preset, steps=config.steps)
+    how = choice.recipe(subject.encoder)
+    wanted = Wanted(subject.encoder.layer, choice, rows, tuple(config.seed + row for row in rows))
+    (found,) = invert_all(folder, config, [subject.targets], [wanted], "codes")
+    if found.images is not None:
+        what = f"optimisation, preset {config.preset}, {how.steps} steps"
+        images = found.images.to(subject.encoder.device).clamp(0, 1)
+        made.append(_reconstructed(subject, rows, (OPTIMISED, what), images, found.cpu_seconds))
+    elif decoder is None:
+        raise NetworkError(found.failure or "the optimisation failed")
+    else:  # no gradient; a decoder may do without
+        notes.append(f"nothing could be optimised: {found.failure}")
     if decoder is not None:
         began = time.process_time()
         images = _in_chunks(decoder, subject.encoder.check_code(subject.codes)[list(rows)])
         seconds = time.process_time() - began
-        made.append(_reconstruction(subject, rows, (DECODED, f"decoder {decoder.name}"), images, seconds))
-    progress("comparing and probing")
+        made.append(_reconstructed(subject, rows, (DECODED, f"decoder {decoder.name}"), images, seconds))
+    tell("comparing and probing")
     identifications: list[Identification] = []
     probes: list[ProbeRow] = []
     for reader, read, gallery in _readers(subject):
@@ -205,57 +176,35 @@ def audit(
         probes += _probes(questions, reader, gallery[own], seen)
     sizes = duplicates(subject.codes)[1]
     equal = (int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
-    return Audit(
-        subject, settings, rows, equal, tuple(made), tuple(identifications), tuple(probes), tuple(notes)
+    low = baselines(subject.codes, subject.encoder, subject.originals, shipped_reference(subject.encoder))
+    return AuditFindings(
+        subject, rows, equal, tuple(made), tuple(identifications), tuple(probes), tuple(notes), low
     )
 
 
-def _sampled(count: int, settings: Settings) -> tuple[int, ...]:
-    if count <= settings.sample:
+def _sampled(count: int, config: Audit) -> tuple[int, ...]:
+    if count <= config.sample:
         return tuple(range(count))
-    source = torch.Generator().manual_seed(settings.seed)
-    return tuple(sorted(torch.randperm(count, generator=source)[: settings.sample].tolist()))
+    source = torch.Generator().manual_seed(config.seed)
+    return tuple(sorted(torch.randperm(count, generator=source)[: config.sample].tolist()))
 
 
-def _questions(subject: Subject, rows: Sequence[int], settings: Settings) -> tuple[list[Question], list[str]]:
+def _questions(subject: Audited, rows: Sequence[int], config: Audit) -> tuple[list[Question], list[str]]:
     groups = None if subject.groups is None else subject.groups.of(rows)
     asked = [
-        question_of(attribute.of(rows), groups, settings.shuffles, settings.seed)
+        question_of(attribute.of(rows), groups, config.shuffles, config.seed)
         for attribute in subject.attributes
     ]
     if not asked:
-        return [], ["no attributes were given, so nothing was probed"]
+        return [], ["No attributes were given, so nothing was probed"]
     return [one for one in asked if isinstance(one, Question)], [
-        f"not probed: {one}" for one in asked if isinstance(one, str)
+        f"Not probed: {one}" for one in asked if isinstance(one, str)
     ]
 
 
-def _optimised(
-    subject: Subject, settings: Settings, rows: Sequence[int], place: Place, progress: Progress
-) -> tuple[Tensor, float]:
-    """Images (n, C, *size), and the CPU seconds they took (when they were made, if that was before)."""
-    how = recipe(settings.preset, subject.encoder)
-    how = how if settings.steps is None else how.with_steps(settings.steps)
-    codes = subject.encoder.check_code(subject.codes)
-    images, seconds, cpu = [], 0.0, 0.0
-    for start in range(0, len(rows), settings.batch):
-        part = list(rows[start : start + settings.batch])
-        task = Task(subject.encoder, how, codes[part], tuple(settings.seed + row for row in part))
-        done = perform(task, place(task.digest()))
-        if done.result is None:
-            raise NetworkError(done.failure or "the optimisation failed")
-        images.append(done.result.image)
-        seconds += done.result.seconds
-        cpu += done.cpu_seconds
-        ready = start + len(part)
-        left = seconds / ready * (len(rows) - ready)
-        progress(f"optimised {ready} of {len(rows)} codes, {left:.0f} s left")
-    return torch.cat(images).clamp(0, 1), cpu
-
-
-def _reconstruction(
-    subject: Subject, rows: Sequence[int], method: tuple[str, str], images: Tensor, seconds: float
-) -> Reconstruction:
+def _reconstructed(
+    subject: Audited, rows: Sequence[int], method: tuple[str, str], images: Tensor, seconds: float
+) -> Reconstructed:
     encoder, chosen = subject.encoder, list(rows)
     target = encoder.check_code(subject.codes)[chosen]
     again = _in_chunks(_as_read(encoder), images)
@@ -265,21 +214,21 @@ def _reconstruction(
         originals = fit(subject.originals, size).to(images)
         if not bool((originals == originals[0]).all()):
             error = error_cvpr16(images, originals[chosen], originals)
-    return Reconstruction(*method, images, error_ijcv16(again, target), error, seconds)
+    return Reconstructed(*method, images, code_error(again, target), error, seconds)
 
 
-def _readers(subject: Subject) -> list[tuple[Reader, Callable[[Tensor], Tensor], Tensor]]:
-    """Each reader, how it reads pictures, and its codes (N, ...) of all originals."""
+def _readers(subject: Audited) -> list[tuple[AuditReader, Callable[[Tensor], Tensor], Tensor]]:
+    """Each reader, how it reads images, and its codes (N, ...) of all originals."""
     encoder = subject.encoder
-    same = Reader(_title(encoder), "the audited network itself: its codes are what was matched", False)
+    same = AuditReader(_title(encoder), "the audited network itself: its codes are what was matched", False)
     readers = [(same, _as_read(encoder), encoder.check_code(subject.codes))]
     if subject.originals is None:
         return readers
     if subject.judge is not None:
         judge = _as_read(subject.judge)
-        other = Reader(_title(subject.judge), "another network, which took no part", True)
+        other = AuditReader(_title(subject.judge), "another network, which took no part", True)
         readers.append((other, judge, _in_chunks(judge, subject.originals)))
-    pixels = Reader("pixels", f"the pictures themselves at {PIXELS} × {PIXELS}, no network", True)
+    pixels = AuditReader("pixels", f"the images themselves at {PIXELS} × {PIXELS}, no network", True)
     readers.append((pixels, _small, _small(subject.originals)))
     return readers
 
@@ -302,7 +251,7 @@ def _in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
 
 
 def _probes(
-    questions: Sequence[Question], reader: Reader, truth: Tensor, seen: dict[str, Tensor]
+    questions: Sequence[Question], reader: AuditReader, truth: Tensor, seen: Mapping[str, Tensor]
 ) -> list[ProbeRow]:
     """Of the true codes (the ceiling); of each method's, by probes of the same kind and of the true."""
     own = ORIGINAL if reader.independent else STORED
@@ -312,20 +261,8 @@ def _probes(
         for method, codes in seen.items():
             readings.append((method, method, probe(codes, question)))
             readings.append((own, method, probe(truth, question, codes)))
-        rows += [
-            ProbeRow(
-                question.name,
-                question.measure,
-                len(question.rows),
-                len(question.classes),
-                reader,
-                learned,
-                tested,
-                reading,
-                question.remark,
-            )
-            for learned, tested, reading in readings
-        ]
+        asked = (question.name, question.measure, len(question.rows), len(question.classes), reader)
+        rows += [ProbeRow(*asked, *reading, question.remark) for reading in readings]
     return rows
 
 

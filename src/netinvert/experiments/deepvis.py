@@ -1,66 +1,179 @@
 """A random search over the regularisers of Yosinski et al. 2015.
 
-Every setting makes images for the same units; what looks best is for the eye to choose (``deepvis_page``).
+Every setting makes images for the same units; what looks best is for the eye to choose (the report). Beside
+the random settings stand the paper's four sets, and these with longer steps.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
-from netinvert.evaluation.save_results import versions
-from netinvert.experiments.deepvis_draws import RANGES, Search, Trial, Tried, trials
-from netinvert.experiments.deepvis_report import report
+from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.inputs import open_network
+from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
+from netinvert.inversion.history import StepInfo
 from netinvert.inversion.maximise import prepare_maximising
 from netinvert.inversion.objectives import Activate
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.presets.yosinski15 import deepvis
+from netinvert.inversion.optimizers import ProgressRate
+from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
-from netinvert.io.files import FileError, load_tensors, plain_json, save_tensors, write_atomic, write_json
-from netinvert.io.folders import OutputFolder
-from netinvert.io.images import write_png
+from netinvert.io.cells import Cell, Piece
+from netinvert.io.seeds import generators
 from netinvert.models.encoder import Encoder
 
-Progress = Callable[[int, int, float], None]
-"""Told how many settings are done, of how many, and the share of the steps: before each, and at the end."""
+HIGHEST_RATE = 1e8
+RANGES: dict[str, tuple[float, ...]] = {
+    "decay": (1e-4, 0.3),
+    "blur": (0.3, 2.0),
+    "blur_every": (1, 2, 4, 8, 16),
+    "small_norm": (5.0, 90.0),
+    "small_contribution": (5.0, 95.0),
+    "desired": (2.0, 200.0),
+}
+"""Ours; the paper names none. Each regulariser is in half of the draws. ``decay``, ``blur`` and ``desired``
+(the progress that a step is to make) are drawn evenly by their logarithm, percentiles evenly."""
+FIGURES = ("activation", "naturalness", "roughness", "spread", "best_step")
 
 
-def run(encoder: Encoder, search: Search, out: Path, overwrite: bool, progress: Progress) -> Path:
-    """Make the folder: report.html, pictures/, manifest.json. Gives the report's path.
+@dataclass(frozen=True)
+class Candidate:
+    """A setting to try; ``name`` is its file name."""
 
-    Every setting is kept as soon as it is done: a run that was stopped, in whatever way, goes on with the
-    next one. Raises ConfigError, NetworkError, OutputError, and KeyboardInterrupt at Ctrl-C.
+    name: str
+    settings: DeepVis
+    published: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What came of it, one value a channel: ``images`` (N, C, H, W) uint8, stretched around the mean.
+
+    ``activation`` as the network gives it; ``naturalness`` the intersection of the gradients' histogram with
+    that of photographs; ``roughness`` as :func:`roughness`; ``spread`` the standard deviation in 0..255.
     """
-    direction = unit_directions(encoder, search.channels)
-    with OutputFolder(out, _run_id(encoder, search), overwrite) as folder:
-        began, resumed = time.perf_counter(), folder.resumes
-        found = list(_try_all(encoder, search, direction, folder, progress))
-        pictures = folder.staging / "pictures"
-        pictures.mkdir()
-        for tried in found:
-            for index, picture in zip(search.channels, tried.pictures, strict=True):
-                write_png(picture / 255, pictures / f"{tried.trial.name}-{index}.png")
-        write_atomic(folder.staging / "report.html", report(encoder, search, found).encode())
-        manifest = {
-            **_facts(encoder, search),
-            "seconds": round(time.perf_counter() - began, 1),
-            "resumed": resumed,
-            "threads": torch.get_num_threads(),
-            "results": [_row(tried, search.channels) for tried in found],
-        }
-        write_json(folder.staging / "manifest.json", manifest)
-        folder.commit()
-    return out / "report.html"
+
+    candidate: Candidate
+    images: Tensor
+    activation: Tensor
+    naturalness: Tensor
+    roughness: Tensor
+    spread: Tensor
+    best_step: Tensor
+
+    def mean(self, name: str) -> float:
+        """Of a figure over the channels; 0 for what is unknown."""
+        values: Tensor = getattr(self, name)
+        return torch.nan_to_num(values).mean().item()
+
+
+def candidates(config: Deepvis) -> list[Candidate]:
+    """The published sets first, then the draws; more draws begin with the same ones."""
+    found = [
+        Candidate(name, settings, True)
+        for published, own in DEEPVIS.items()
+        for name, settings in (
+            (published, own),
+            (f"{published}-x{config.factor:g}", own.faster(config.factor)),
+        )
+        if settings is own or config.factor != 1
+    ]
+    if config.published_steps is not None:
+        steps = config.published_steps
+        found = [replace(one, settings=replace(one.settings, steps=steps)) for one in found]
+    source = generators([config.seed])[0]
+    for number in range(1, config.draws + 1):
+        numbers = torch.rand(10, generator=source, dtype=torch.float64).tolist()
+        found.append(Candidate(f"draw-{number:04d}", drawn(numbers, config.steps)))
+    return found
+
+
+def drawn(numbers: Sequence[float], steps: int) -> DeepVis:
+    """A setting from ten numbers in [0, 1): four say which regularisers there are, others how."""
+    decays, blurs, norms, contributions, decay, blur, every, norm, contribution, desired = numbers
+    often = RANGES["blur_every"]
+    regularisers = Regularisers(
+        decay=_log_between("decay", decay) if decays < 0.5 else 0.0,
+        blur=_log_between("blur", blur) if blurs < 0.5 else 0.0,
+        blur_every=int(often[int(every * len(often))]) if blurs < 0.5 else 0,
+        small_norm=_between("small_norm", norm) if norms < 0.5 else 0.0,
+        small_contribution=_between("small_contribution", contribution) if contributions < 0.5 else 0.0,
+    )
+    return DeepVis(steps, ProgressRate(_log_between("desired", desired), HIGHEST_RATE), regularisers)
+
+
+def _between(name: str, share: float) -> float:
+    low, high = RANGES[name]
+    return round(low + share * (high - low), 1)
+
+
+def _log_between(name: str, share: float) -> float:
+    low, high = RANGES[name]
+    return float(f"{low * (high / low) ** share:.3g}")
+
+
+# -- trying --------------------------------------------------------------------------------------------
+
+
+def _encoder(config: Deepvis) -> Encoder:
+    size = None if config.pixels is None else (config.pixels, config.pixels)
+    return Encoder(open_network(config, config.device), config.layer, size=size)
+
+
+@dataclass(frozen=True, eq=False)
+class DeepvisWork:
+    """Makes the cell of a candidate: what `Tried` holds of it."""
+
+    config: Deepvis
+
+    def open(self) -> Callable[[Candidate, Piece], Cell]:
+        """Loads the network."""
+        encoder = _encoder(self.config)
+        direction = unit_directions(encoder, self.config.channel)
+        photographed = _photographs_histogram(encoder)
+
+        def make(candidate: Candidate, piece: Piece) -> Cell:
+            return Cell(_tried(encoder, candidate, direction, self.config.seed, photographed, piece))
+
+        return make
+
+
+def _tried(
+    encoder: Encoder,
+    candidate: Candidate,
+    direction: Tensor,
+    seed: int,
+    photographed: Tensor | None,
+    piece: Piece,
+) -> Mapping[str, Tensor]:
+    def callback(info: StepInfo) -> None:
+        piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}")
+
+    run = Run(seed=[seed] * len(direction), callback=callback, checkpoint=piece.checkpoint)
+    how = deepvis(encoder, candidate.settings, None, candidate.name)
+    result = prepare_maximising(encoder, Activate(direction), how, None, len(direction)).run(run)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    image = result.image
+    shown = stretched(image, encoder.centre)
+    natural = torch.full((len(image),), torch.nan, dtype=torch.float64)
+    if photographed is not None:
+        natural = histogram_intersection(gradient_histogram(shown), photographed)
+    return {
+        "images": (255 * shown).round().to(torch.uint8),
+        "activation": (one_layer(result.code, "deepvis") * direction).flatten(1).sum(1).double(),
+        "naturalness": natural,
+        "roughness": roughness(image),
+        "spread": 255 * image.double().flatten(1).std(1),
+        "best_step": result.best_step + 1,
+    }
 
 
 def roughness(images: Tensor) -> Tensor:
@@ -78,57 +191,6 @@ def unit_directions(encoder: Encoder, channels: Sequence[int]) -> Tensor:
     return torch.cat([one(encoder, index) for index in channels])
 
 
-def _try_all(
-    encoder: Encoder, search: Search, direction: Tensor, folder: OutputFolder, progress: Progress
-) -> Iterator[Tried]:
-    photographed = _photographs_histogram(encoder)
-    wanted = trials(search)
-    steps, done = sum(trial.settings.steps for trial in wanted), 0
-    for number, trial in enumerate(wanted):
-        path = folder.checkpoint_of(trial.name)
-        kept = _kept(path)
-        if kept is None:
-            progress(number, len(wanted), done / steps)
-            kept = _tried(encoder, trial, direction, search.seed, photographed)
-            save_tensors(path, kept)
-        done += trial.settings.steps
-        yield Tried(trial, **kept)
-    progress(len(wanted), len(wanted), 1.0)
-
-
-def _kept(path: Path) -> dict[str, Tensor] | None:
-    """What a run that was stopped has left of this setting."""
-    if not path.exists():
-        return None
-    try:
-        return load_tensors(path)[0]
-    except FileError:
-        return None  # cut off: made again
-
-
-def _tried(
-    encoder: Encoder, trial: Trial, direction: Tensor, seed: int, photographed: Tensor | None
-) -> dict[str, Tensor]:
-    run = Run(seed=[seed] * len(direction))
-    how = deepvis(encoder, trial.settings, None, trial.name)
-    result = prepare_maximising(encoder, Activate(direction), how, None, run).run(run)
-    if result.interrupted:
-        raise KeyboardInterrupt
-    image = result.image
-    shown = stretched(image, encoder.centre)
-    natural = torch.full((len(image),), torch.nan, dtype=torch.float64)
-    if photographed is not None:
-        natural = histogram_intersection(gradient_histogram(shown), photographed)
-    return {
-        "pictures": (255 * shown).round().to(torch.uint8).cpu(),
-        "activation": (result.code * direction).flatten(1).sum(1).double().cpu(),
-        "naturalness": natural.cpu(),
-        "roughness": roughness(image).cpu(),
-        "spread": 255 * image.double().flatten(1).std(1).cpu(),
-        "best_step": result.best_step.cpu() + 1,
-    }
-
-
 def _photographs_histogram(encoder: Encoder) -> Tensor | None:
     """The mean histogram of the package's photographs, (1, bins); None for other than colour images."""
     if encoder.preprocessing.channels != 3:
@@ -137,39 +199,22 @@ def _photographs_histogram(encoder: Encoder) -> Tensor | None:
     return gradient_histogram(images).mean(0, keepdim=True)
 
 
-def _facts(encoder: Encoder, search: Search) -> dict[str, object]:
-    return {
-        "command": {"command": "deepvis", **asdict(search)},
-        "network": encoder.network.name,
-        "layer": encoder.layer,
-        "code_shape": encoder.code_shape,
-        "size": encoder.size,
-        "weights_sha256": encoder.weights_sha256(),
-        "ranges": RANGES,
-        "versions": versions(),
-    }
-
-
-def _run_id(encoder: Encoder, search: Search) -> str:
-    """What has to agree for a stopped run to be gone on with: all that its images depend on."""
-    facts = {**_facts(encoder, search), "preprocessing": asdict(encoder.preprocessing)}
-    facts["versions"] = [versions()[name] for name in ("netinvert", "torch")]
-    return hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode()).hexdigest()
+def _image_name(tried: Tried, channel: int) -> str:
+    return f"images/{tried.candidate.name}-{channel}.png"
 
 
 def _row(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
-    trial = tried.trial
-    figures = ("activation", "naturalness", "roughness", "spread", "best_step")
+    candidate = tried.candidate
     return {
-        "name": trial.name,
-        "published": trial.published,
-        "rule": type(trial.settings.optimizer).__name__,
-        **asdict(trial.settings),
+        "name": candidate.name,
+        "published": candidate.published,
+        "rule": type(candidate.settings.optimizer).__name__,
+        **asdict(candidate.settings),
         "channels": [
             {
                 "channel": index,
-                "picture": f"pictures/{trial.name}-{index}.png",
-                **{name: getattr(tried, name)[k].item() for name in figures},
+                "image": _image_name(tried, index),
+                **{name: getattr(tried, name)[k].item() for name in FIGURES},
             }
             for k, index in enumerate(channels)
         ],

@@ -2,105 +2,93 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
-from html import escape
-
-import torch
-from PIL import Image
-from torch import Tensor
 
 from netinvert.errors import MissingExtraError
-from netinvert.evaluation import page
-from netinvert.experiments.deepvis_draws import RANGES, Search, Tried
+from netinvert.evaluation.report import (
+    Block,
+    Heading,
+    ImageGrid,
+    Prose,
+    Report,
+    Tile,
+    by,
+    code,
+    counted,
+    listed,
+    number,
+)
+from netinvert.experiments.batches import workers_of
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.deepvis import (
+    RANGES,
+    DeepvisWork,
+    Tried,
+    _encoder,
+    _image_name,
+    _row,
+    candidates,
+    unit_directions,
+)
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.inversion.optimizers import ConstantRate, ProgressRate
-from netinvert.io.images import to_pil
+from netinvert.io.images import write_png
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
+from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.mobilenets import class_names
 
-THUMBNAIL = 128
-"""The longest side in pixels."""
+SHOWN = 128
+"""The longer side of an image on the page."""
 TOP = 8
 REGULARISERS = {
     "decay": "decay",
     "blur": "blur",
-    "small_norm": "small norm",
-    "small_contribution": "small contribution",
+    "small norm": "small_norm",
+    "small contribution": "small_contribution",
 }
-
-_STYLE = """
-<style>
-.bar { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; margin: .8rem 0; font-size: .9rem;
-  position: sticky; top: 0; background: var(--paper); padding: .5rem 0; border-bottom: 1px solid var(--line) }
-.draws { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(WIDTHpx, 1fr)) }
-.draws figure[hidden] { display: none }
-.draws img { width: auto; max-width: 100% }
-.draws figcaption { font-size: .75rem; line-height: 1.35 }
-</style>
-"""
-_SCRIPT = """
-<script>
-const all = document.getElementById("all"), bar = document.getElementById("bar");
-function show() {
-  const key = bar.querySelector("[name=sort]").value, sign = key === "roughness" || key === "number" ? 1 : -1;
-  const figures = [...all.children];
-  figures.sort((a, b) => sign * (a.dataset[key] - b.dataset[key]) || a.dataset.number - b.dataset.number);
-  let count = 0;
-  for (const figure of figures) {
-    figure.hidden = [...bar.querySelectorAll("[data-filter]")].some(box => box.value !== "any" &&
-      (box.value === "with") !== (Number(figure.dataset[box.dataset.filter]) > 0));
-    count += !figure.hidden;
-    all.append(figure);
-  }
-  document.getElementById("count").textContent = count + " of " + figures.length;
-}
-bar.addEventListener("change", show);
-bar.hidden = false;
-show();
-</script>
-"""
+MEASURES = (
+    "Activation: as the network gives it, the mean over the images. Naturalness: the intersection of the "
+    "histogram of gradient directions with that of photographs (1: the same; white noise, which has all "
+    "directions, comes near). Roughness: 1 less the correlation of neighbouring pixels (white noise: 1). "
+    "Spread: the standard deviation around the mean, in 0..255, before the stretching. None of them replaces "
+    "looking."
+)
 
 
-def report(encoder: Encoder, search: Search, found: Sequence[Tried]) -> str:
-    """The whole page, one file: the published sets, the best by each measure, all draws."""
-    published = [tried for tried in found if tried.trial.published]
-    draws = [tried for tried in found if not tried.trial.published]
-    names = [label(encoder, index) for index in search.channels]
-    parts = [
-        page.paragraph(
-            f"Images of `{encoder.network.name}`, layer `{encoder.layer}`, that raise "
-            f"{', '.join(names)} (in this order, from left to right), "
-            f"{encoder.size[0]} × {encoder.size[1]} pixels: {len(draws)} random settings of the four "
-            "regularisers of Yosinski et al. 2015, "
-            f"{search.steps} steps each, and the paper's own four sets. All pictures are stretched around "
-            "the mean, as the authors' code saves them; single ones are in `pictures/`, all figures in "
-            "`manifest.json`."
-        ),
-        page.paragraph(_measures(), quiet=True),
-        _STYLE.replace("WIDTH", str(min(THUMBNAIL * len(names), 3 * THUMBNAIL))),
-        page.heading("The published sets"),
-        _grid(published),
-    ]
+def deepvis_page(config: Deepvis, encoder: Encoder, found: Sequence[Tried]) -> Report:
+    """The published sets, the best by each measure, all draws."""
+    published = [tried for tried in found if tried.candidate.published]
+    draws = [tried for tried in found if not tried.candidate.published]
+    names = [channel_label(encoder, index) for index in config.channel]
+    order = " (in this order, from left to right)" * (len(names) > 1)
+    lead = (
+        f"Images of {code(encoder.network.name)}, layer {code(encoder.layer)}, that raise {listed(names)}"
+        f"{order}, {by(encoder.size)} pixels: {counted(len(draws), 'random setting')} of the four "
+        f"regularisers of Yosinski et al. 2015, {counted(config.steps, 'step')} each, and the paper's own "
+        "four sets. All images are stretched around the mean, as the authors' code saves them; single ones, "
+        "at their full size, are in `images/`, all figures in `manifest.json`."
+    )
+    blocks: list[Block] = [Prose(MEASURES, quiet=True), Heading("The published sets"), _grid(published)]
     if draws:
-        parts += [
-            page.heading("Highest activation"),
-            _grid(_top(draws, lambda tried: -_mean(tried.activation))),
-            page.heading("Most natural by the directions of gradients"),
-            _grid(_top(draws, lambda tried: -_mean(tried.naturalness))),
-            page.heading("Smooth, and a high activation"),
-            page.paragraph("The smallest sum of the two ranks.", quiet=True),
+        blocks += [
+            Heading("Highest activation"),
+            _grid(_top(draws, lambda tried: -tried.mean("activation"))),
+            Heading("Most natural by the directions of gradients"),
+            _grid(_top(draws, lambda tried: -tried.mean("naturalness"))),
+            Heading("Smooth, and a high activation"),
+            Prose("The smallest sum of the two ranks.", quiet=True),
             _grid(_top(draws, _sum_of_ranks(draws))),
-            page.heading("All draws"),
-            _bar(),
-            _grid(draws, "all"),
-            page.paragraph(_ranges(), quiet=True),
-            _SCRIPT,
+            Heading("All draws"),
+            _grid(draws, sortable=True),
+            Prose(_ranges(), quiet=True),
         ]
-    return page.page(f"{len(draws)} draws of four regularisers", parts)
+    return Report(f"{counted(len(draws), 'draw')} of four regularisers", blocks, lead)
 
 
-def label(encoder: Encoder, index: int) -> str:
+def channel_label(encoder: Encoder, index: int) -> str:
     """What the channel is, with its name where it is an ImageNet class."""
     if encoder.network.name == "efficientnet-lite0" and encoder.code_shape == (1000,):
         try:
@@ -112,7 +100,7 @@ def label(encoder: Encoder, index: int) -> str:
 
 def settings_lines(tried: Tried) -> tuple[str, ...]:
     """The setting in words."""
-    settings = tried.trial.settings
+    settings = tried.candidate.settings
     theta = settings.regularisers
     match settings.optimizer:
         case ProgressRate(desired, _):
@@ -130,14 +118,40 @@ def settings_lines(tried: Tried) -> tuple[str, ...]:
     return (f"{rate}, {settings.steps} steps", ", ".join(part for part in parts if part) or "no regulariser")
 
 
-def _measures() -> str:
-    return (
-        "Activation: as the network gives it, the mean over the pictures. Naturalness: the intersection of "
-        "the histogram of gradient directions with that of photographs (1: the same; white noise, which has "
-        "all directions, comes near). Roughness: 1 less the correlation of neighbouring pixels (white noise: "
-        "1). Spread: the standard deviation around the mean, in 0..255, before the stretching. None of them "
-        "replaces looking."
+def _grid(found: Sequence[Tried], sortable: bool = False) -> ImageGrid:
+    """A tile a setting: the images of all channels side by side, its figures, and the setting."""
+    tiles = []
+    for tried in found:
+        theta = tried.candidate.settings.regularisers
+        values = {name: tried.mean(name) for name in ("activation", "naturalness", "roughness", "spread")}
+        lines = (
+            f"activation {number(values['activation'], 1)}, natural {number(values['naturalness'], 2)}",
+            f"rough {number(values['roughness'], 2)}, spread {number(values['spread'], 1)}",
+        )
+        values |= {name: getattr(theta, key) for name, key in REGULARISERS.items()}
+        tiles.append(
+            Tile(tried.images / 255, (*settings_lines(tried), *lines), tried.candidate.name, values=values)
+        )
+    width = len(found[0].images) * SHOWN
+    flow = ImageGrid.flow(tiles)
+    return ImageGrid(
+        flow.rows,
+        size=min(width, 3 * SHOWN),
+        quality=85,
+        longest=2 * width,
+        sort=("activation", "naturalness", "-roughness", "spread") if sortable else (),
+        filters=tuple(REGULARISERS) if sortable else (),
     )
+
+
+def _top(items: Sequence[Tried], key: Callable[[Tried], float]) -> list[Tried]:
+    return sorted(items, key=key)[:TOP]
+
+
+def _sum_of_ranks(items: Sequence[Tried]) -> Callable[[Tried], float]:
+    high = sorted(items, key=lambda tried: -tried.mean("activation"))
+    smooth = sorted(items, key=lambda tried: tried.mean("roughness"))
+    return lambda tried: high.index(tried) + smooth.index(tried)
 
 
 def _ranges() -> str:
@@ -151,79 +165,25 @@ def _ranges() -> str:
     )
 
 
-def _grid(items: Sequence[Tried], name: str = "") -> str:
-    inside = "".join(_figure(tried, number) for number, tried in enumerate(items))
-    return f'<div class="draws"{f" id={name}" if name else ""}>{inside}</div>'
+def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
+    """Try everything, and leave the page. Raises NetinvertError before any long work."""
 
-
-def _figure(tried: Tried, number: int) -> str:
-    theta = tried.trial.settings.regularisers
-    data = {
-        "number": number,
-        "activation": _mean(tried.activation),
-        "naturalness": _mean(tried.naturalness),
-        "roughness": _mean(tried.roughness),
-        "spread": _mean(tried.spread),
-        **{_key(name): getattr(theta, name) for name in REGULARISERS},
-    }
-    attributes = " ".join(f'data-{name}="{value:.6g}"' for name, value in data.items())
-    figures = (
-        f"activation {data['activation']:.1f}, natural {data['naturalness']:.2f}",
-        f"rough {data['roughness']:.2f}, spread {data['spread']:.1f}",
-    )
-    lines = "<br>".join(escape(line) for line in (*settings_lines(tried), *figures))
-    title = escape(tried.trial.name)
-    width, height, url = _thumbnail(tried.pictures)
-    return (
-        f'<figure {attributes}><img src="{url}" width="{width}" height="{height}" alt="{title}" '
-        f'loading="lazy"><figcaption><b>{title}</b>{lines}</figcaption></figure>'
-    )
-
-
-def _thumbnail(pictures: Tensor) -> tuple[int, int, str]:
-    """The pictures of a setting side by side: width, height, and a JPEG as a URL."""
-    tiles = [to_pil(picture / 255).convert("RGB") for picture in pictures]
-    scale = min(1.0, THUMBNAIL / max(tiles[0].size))
-    width, height = (max(1, round(length * scale)) for length in tiles[0].size)
-    strip = Image.new("RGB", (width * len(tiles), height))
-    for index, tile in enumerate(tiles):
-        strip.paste(tile.resize((width, height), Image.Resampling.LANCZOS), (index * width, 0))
-    buffer = io.BytesIO()
-    strip.save(buffer, format="JPEG", quality=80)
-    return *strip.size, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _bar() -> str:
-    orders = ("activation", "naturalness", "roughness", "spread", "number")
-    options = "".join(f"<option>{name}</option>" for name in orders)
-    filters = "".join(
-        f'<label>{text} <select data-filter="{_key(name)}"><option>any</option><option>with</option>'
-        "<option>without</option></select></label>"
-        for name, text in REGULARISERS.items()
-    )
-    return (
-        f'<div class="bar" id="bar" hidden><label>sort by <select name="sort">{options}</select></label>'
-        f'{filters}<span id="count"></span></div>'
-    )
-
-
-def _key(name: str) -> str:
-    """As HTML has it: data-smallnorm is dataset.smallnorm."""
-    return name.replace("_", "")
-
-
-def _top(items: Sequence[Tried], key: Callable[[Tried], float]) -> list[Tried]:
-    return sorted(items, key=key)[:TOP]
-
-
-def _sum_of_ranks(items: Sequence[Tried]) -> Callable[[Tried], float]:
-    high = sorted(items, key=lambda tried: -_mean(tried.activation))
-    smooth = sorted(items, key=lambda tried: _mean(tried.roughness))
-    places = {id(tried): rank for rank, tried in enumerate(high)}
-    others = {id(tried): rank for rank, tried in enumerate(smooth)}
-    return lambda tried: places[id(tried)] + others[id(tried)]
-
-
-def _mean(values: Tensor) -> float:
-    """NaN (unknown) sorts like nothing at all."""
-    return torch.nan_to_num(values).mean().item()
+    encoder = _encoder(config)
+    unit_directions(encoder, config.channel)  # refuses channels that are not there
+    wanted = candidates(config)
+    with RunDir(config.out, run_facts(config, network_facts(encoder)), config.overwrite) as folder:
+        cells = run_cells(folder, DeepvisWork(config), wanted, workers_of(config), progress="settings")
+        found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
+        for tried in found:
+            for index, image in zip(config.channel, tried.images, strict=True):
+                write_png(image / 255, folder.path(_image_name(tried, index)))
+        entries = {
+            **network_facts(encoder),
+            "code_shape": encoder.code_shape,
+            "image_size": encoder.size,
+            "ranges": RANGES,
+            "results": [_row(tried, config.channel) for tried in found],
+        }
+        draws = len(wanted) - sum(one.published for one in wanted)
+        text = f"{draws} draws and {len(wanted) - draws} published settings"
+        return publish(folder, config, deepvis_page(config, encoder, found), entries, text, PAGE)

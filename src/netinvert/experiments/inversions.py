@@ -1,159 +1,224 @@
-"""Many inversions, each kept on disk as soon as it is done, and what is measured of them."""
+"""Many inversions, each batch a cell of a run, and what is measured of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
+import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import NetworkError
-from netinvert.evaluation.evaluate import Reference, judge
+from netinvert.evaluation.evaluate import Reference, evaluate_result
 from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
-from netinvert.evaluation.save_results import describe_recipe, versions
-from netinvert.inversion.history import STATUS, Result
+from netinvert.experiments.batches import Measure, optimised, result_of, workers_of
+from netinvert.experiments.inputs import open_network
+from netinvert.inversion.canvases import with_canvas
+from netinvert.inversion.codes import code_error
+from netinvert.inversion.history import STATUS
 from netinvert.inversion.invert import prepare
-from netinvert.inversion.optimize import Run
+from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
-from netinvert.io.files import FileError, load_tensors, plain_json, save_tensors
+from netinvert.io.assets import photographs
+from netinvert.io.cells import Cell, Piece
+from netinvert.io.pieces import OnNetwork
+from netinvert.io.rundir import RunDir
+from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 
 DIVERGED = STATUS[3]
-TENSORS = ("image", "code", "target", "losses", "best_step")
-MEASURES = ("cvpr15", "ijcv16", "cvpr16", "naturalness", "gradients", "ssim", "psnr", "pose", "judged")
-"""The code errors by name; the intersections of histograms of gradients, by direction and by strength and
-direction; likeness to the original; the geodesic
-difference in degrees of the pose from the original's, as the network itself and as its judge reads it."""
+MEASURES = ("cvpr15", "ijcv16", "cvpr16", "naturalness", "gradients", "ssim", "psnr", "pose", "held_out_pose")
+"""The code errors by name (``ijcv16`` is the code error); the intersections of histograms of gradients, by
+direction and by strength and direction; likeness to the original; the geodesic difference in degrees of the
+pose from the original's, as the network itself and as the held-out pose estimator reads it."""
 
-Measured = dict[str, list[float | None]]
-"""One value a sample for each of MEASURES; None is unknown."""
+Measured = Mapping[str, list[float | None]]
+"""One value an image for each of MEASURES; None is unknown."""
+
+
+class RecipeChoice(Protocol):
+    """Says a recipe by plain values, so that other processes can make it, and runs are told apart by it."""
+
+    def recipe(self, encoder: Encoder) -> Recipe:
+        """For this encoder. Raises NetinvertError."""
+        ...
+
+
+@dataclass(frozen=True)
+class PresetChoice:
+    """A preset; with another prior, canvas or number of steps where they are given."""
+
+    preset: str = "default"
+    prior: str | None = None
+    canvas: str | None = None
+    steps: int | None = None
+
+    def recipe(self, encoder: Encoder) -> Recipe:
+        """For this encoder. Raises NetinvertError."""
+        how = recipe(self.preset, encoder, self.prior)
+        if self.canvas is not None:
+            how = with_canvas(how, self.canvas)
+        return how if self.steps is None else how.with_steps(self.steps)
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """Codes (N, ...) to invert by one recipe, from one of ``seeds`` each."""
+class Targets:
+    """Codes (N, ...) of a layer, and what their inversions are held against, all on the CPU: the originals
+    (N, C, H, W), if known, the histograms (N, bins) that natural images would have, the reference codes."""
 
-    encoder: Encoder
-    how: Recipe
+    layer: str
     codes: Tensor
+    originals: Tensor | None = None
+    histograms: Mapping[str, Tensor] | None = None
+    reference: Reference | None = None
+
+    @classmethod
+    def of(
+        cls, encoder: Encoder, codes: Tensor, originals: Tensor | None, reference: Reference | None
+    ) -> Targets:
+        """With the histograms of the originals; where they are not known, the mean of netinvert's
+        photographs."""
+        if originals is not None:
+            histograms = histograms_of(originals)
+        else:
+            shown = photographs(encoder.size, encoder.preprocessing.channels)[1]
+            means = {name: one.mean(0, keepdim=True) for name, one in histograms_of(shown).items()}
+            histograms = {name: one.expand(len(codes), -1) for name, one in means.items()}
+        if reference is not None:
+            reference = replace(reference, codes=reference.codes.cpu())
+        return cls(
+            encoder.layer, codes.cpu(), None if originals is None else originals.cpu(), histograms, reference
+        )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The rows of a layer's codes that are to be inverted by one recipe, from a seed each."""
+
+    layer: str
+    how: RecipeChoice
+    rows: tuple[int, ...]
     seeds: tuple[int, ...]
 
-    def digest(self) -> str:
-        """Of everything that the images depend on."""
-        found = versions()
-        facts = {
-            "versions": [found["netinvert"], found["torch"]],
-            "network": [self.encoder.weights_sha256(), self.encoder.layer, self.encoder.size],
-            "recipe": describe_recipe(self.how, self.how.canvas(self.seeds[:1], None)),
-            "stages": repr(self.how.stages),
-            "seeds": self.seeds,
-        }
-        digest = hashlib.sha256(json.dumps(plain_json(facts), sort_keys=True).encode())
-        for tensor in (self.codes, self.how.mask):
-            if tensor is not None:
-                digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
 
 @dataclass(frozen=True, eq=False)
-class Done:
-    """A finished task. ``result`` is None where it failed, and ``failure`` says why; CPU seconds."""
-
-    result: Result | None
-    cpu_seconds: float
-    failure: str | None = None
-
-
-def perform(task: Task, kept: Path) -> Done:
-    """Do the task, or read it from the file ``kept`` if it is done; a stopped one goes on where it was.
-
-    KeyboardInterrupt at Ctrl-C.
-    """
-    at_work = kept.with_name(f"{kept.stem}-work{kept.suffix}")
-    if kept.exists():
-        try:
-            return _load(kept, task.encoder)
-        except FileError:
-            kept.unlink()  # cut off; made again
-    run = Run(seed=task.seeds, checkpoint=at_work)
-    began = time.process_time()
-    try:
-        result = prepare(task.encoder, task.codes, task.how, None, run).run(run)
-    except NetworkError as error:  # no gradient at the start, which only the run can tell
-        done = Done(None, time.process_time() - began, str(error))
-    else:
-        if result.interrupted:
-            raise KeyboardInterrupt
-        done = Done(result, time.process_time() - began)
-    _save(done, kept)
-    at_work.unlink(missing_ok=True)
-    return done
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """What inversions of N codes are held against: the originals (N, C, H, W), if known, the histograms
-    (N, bins) that natural images would have, by name, the reference codes."""
-
-    originals: Tensor | None
-    histograms: dict[str, Tensor]
-    reference: Reference | None
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """A task's images (N, C, H, W), what is measured of them, how many diverged; None and nothing measured
-    where it failed, with the reason."""
+class Reconstructions:
+    """The images (N, C, H, W), what is measured of them, how many diverged; None and nothing measured where
+    the inversion failed, with the reason."""
 
     images: Tensor | None
     measured: Measured
     diverged: int = 0
-    seconds: float = 0.0
     cpu_seconds: float = 0.0
     failure: str | None = None
 
+    def mean(self, name: str) -> float | None:
+        """Of one of MEASURES; None if a value is unknown."""
+        found = mean_and_deviation(self.measured.get(name, ()))
+        return None if found is None else found[0]
 
-def outcome(task: Task, scale: Scale, batch: int, place: Callable[[str], Path]) -> Outcome:
-    """Perform a task, ``batch`` codes at once, keeping each part at ``place(digest)``, and measure it."""
-    measured: Measured = {name: [] for name in MEASURES}
-    images: list[Tensor] = []
-    ended, seconds, cpu = 0, 0.0, 0.0
-    for start in range(0, len(task.codes), batch):
-        rows = slice(start, start + batch)
-        part = Task(task.encoder, task.how, task.codes[rows], task.seeds[rows])
-        done = perform(part, place(part.digest()))
-        cpu += done.cpu_seconds
-        if done.result is None:
-            return Outcome(None, {}, cpu_seconds=cpu, failure=done.failure)
-        for name, values in _measure(done.result, task.encoder, scale, rows).items():
-            measured[name] += values
-        images.append(done.result.image)
-        ended += sum(status == DIVERGED for status in done.result.status)
-        seconds += done.result.seconds
-    return Outcome(torch.cat(images), measured, ended, seconds, cpu)
+    def facts(self) -> dict[str, object]:
+        """Everything but the images."""
+        return {name: value for name, value in vars(self).items() if name != "images"}
 
 
-def _measure(result: Result, encoder: Encoder, scale: Scale, rows: slice) -> Measured:
-    measured: Measured = {name: [] for name in MEASURES}
-    originals = None if scale.originals is None else scale.originals[rows]
-    for figures in judge(result, encoder, originals, scale.reference):
+def invert_all(
+    run: RunDir, config: OnNetwork, targets: Sequence[Targets], wanted: Sequence[Wanted], progress: str
+) -> list[Reconstructions]:
+    """Invert everything, ``config.batch`` codes at once, as cells of the run; ``progress`` names the wanted.
+
+    Raises Interrupted.
+    """
+    parts = [_batches(one, config.batch) for one in wanted]
+    keys = [batch for some in parts for batch in some]
+    work = InversionWork(config, tuple(targets))
+    shown = progress if len(keys) == len(parts) else "batches"
+    cells = iter(run_cells(run, work, keys, workers_of(config), progress=shown))
+    return [_joined([next(cells) for _ in some]) for some in parts]
+
+
+def _batches(wanted: Wanted, size: int) -> list[Wanted]:
+    starts = range(0, len(wanted.rows), size)
+    return [replace(wanted, rows=wanted.rows[k : k + size], seeds=wanted.seeds[k : k + size]) for k in starts]
+
+
+def _joined(cells: Sequence[Cell]) -> Reconstructions:
+    cpu = sum(cell.facts["cpu_seconds"] for cell in cells)
+    failures = [cell.facts["failure"] for cell in cells if "failure" in cell.facts]
+    if failures:
+        return Reconstructions(None, {}, cpu_seconds=cpu, failure=failures[0])
+    measured = {
+        name: [value for cell in cells for value in cell.facts["measured"][name]] for name in MEASURES
+    }
+    diverged = sum(cell.facts["diverged"] for cell in cells)
+    return Reconstructions(torch.cat([cell.tensors["image"] for cell in cells]), measured, diverged, cpu)
+
+
+@dataclass(frozen=True, eq=False)
+class InversionWork:
+    """Makes the cells of `Wanted`: ``image`` (n, C, H, W), and what is measured."""
+
+    config: OnNetwork
+    targets: tuple[Targets, ...]
+
+    def open(self) -> Callable[[Wanted, Piece], Cell]:
+        """Loads the network."""
+        network = open_network(self.config, self.config.device)
+        encoder_of = functools.cache(lambda layer: Encoder(network, layer))
+        targets = {one.layer: one for one in self.targets}
+
+        def make(wanted: Wanted, piece: Piece) -> Cell:
+            return _inverted(encoder_of(wanted.layer), targets[wanted.layer], wanted, piece)
+
+        return make
+
+
+def _inverted(encoder: Encoder, targets: Targets, wanted: Wanted, piece: Piece) -> Cell:
+    began = time.process_time()
+    codes = targets.codes[list(wanted.rows)].to(encoder.device)
+    told = Measure("code error", lambda images: code_error(encoder(images), codes))
+    how = wanted.how.recipe(encoder)
+    try:
+        cell = optimised(prepare(encoder, codes, how), wanted.seeds, piece, told)
+    except NetworkError as error:  # no gradient at the start, which only the run can tell
+        return Cell(facts={"failure": str(error), "cpu_seconds": time.process_time() - began})
+    cpu = time.process_time() - began
+    result = result_of([cell], encoder.device)
+    facts = {"measured": _measure(result, encoder, targets, wanted.rows), "cpu_seconds": cpu}
+    return Cell({"image": result.image}, {**facts, "diverged": result.status.count(DIVERGED)})
+
+
+def _measure(
+    result: Result, encoder: Encoder, targets: Targets, rows: Sequence[int]
+) -> dict[str, list[float | None]]:
+    measured: dict[str, list[float | None]] = {name: [] for name in MEASURES}
+    at = list(rows)
+    originals = None if targets.originals is None else targets.originals[at]
+    for figures in evaluate_result(result, encoder, originals, _moved(targets.reference, encoder)):
         for name, value in figures.errors.items():
             measured[name].append(value)
         measured["ssim"].append(figures.ssim)
         measured["psnr"].append(figures.psnr)
-        for name, pose in (("pose", figures.pose), ("judged", figures.judged)):
+        for name, pose in (("pose", figures.pose), ("held_out_pose", figures.held_out_pose)):
             measured[name].append(None if pose is None else pose.rotation_difference)
-    for name, histogram in histograms_of(result.image).items():
-        shared = histogram_intersection(histogram, scale.histograms[name][rows])
-        measured[name] = list(shared.tolist())
-    return measured
+    return measured | _natural(result.image, targets, at)
+
+
+def _moved(reference: Reference | None, encoder: Encoder) -> Reference | None:
+    return None if reference is None else replace(reference, codes=reference.codes.to(encoder.device))
+
+
+def _natural(images: Tensor, targets: Targets, rows: list[int]) -> dict[str, list[float | None]]:
+    if targets.histograms is None:
+        return {}
+    wanted = {name: one[rows] for name, one in targets.histograms.items()}
+    found = histograms_of(images)
+    return {name: list(histogram_intersection(one, wanted[name]).tolist()) for name, one in found.items()}
 
 
 def histograms_of(images: Tensor) -> dict[str, Tensor]:
@@ -170,24 +235,3 @@ def mean_and_deviation(values: Sequence[float | None]) -> tuple[float, float] | 
     mean = sum(known) / len(known)
     squares = sum((value - mean) ** 2 for value in known)
     return mean, math.sqrt(squares / max(1, len(known) - 1))
-
-
-def _save(done: Done, path: Path) -> None:
-    rest: dict[str, object] = {"cpu_seconds": done.cpu_seconds, "failure": done.failure}
-    tensors: dict[str, Tensor] = {}
-    if done.result is not None:
-        found = {field.name: getattr(done.result, field.name) for field in dataclasses.fields(done.result)}
-        tensors = {name: found[name] for name in TENSORS}
-        rest |= {name: found[name] for name in ("terms", "status", "seconds")}
-    save_tensors(path, tensors, {"rest": json.dumps(rest)})
-
-
-def _load(path: Path, encoder: Encoder) -> Done:
-    tensors, texts = load_tensors(path)
-    rest = json.loads(texts["rest"])
-    if not tensors:
-        return Done(None, rest["cpu_seconds"], rest["failure"])
-    image, code, target, losses, best_step = (tensors[name].to(encoder.device) for name in TENSORS)
-    terms, status = tuple(rest["terms"]), tuple(rest["status"])
-    result = Result(image, code, target, losses, terms, best_step, status, rest["seconds"])
-    return Done(result, rest["cpu_seconds"])

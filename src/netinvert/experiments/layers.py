@@ -1,44 +1,47 @@
-"""The layer-by-layer protocol of the two Mahendran & Vedaldi papers, for any network and photographs.
+"""The layer-by-layer protocol of the two Mahendran & Vedaldi papers, for any network and images.
 
-Every layer's codes are inverted with every value of the knob between accuracy and naturalness: λ of the
+Every layer's codes are inverted with every value of the weight between accuracy and naturalness: λ of the
 total variation (CVPR 2015, table 3), the weight C of the code error (IJCV 2016, section 5), or the weight
 of our default's prior.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from netinvert.errors import CodeError, ConfigError
-from netinvert.evaluation.evaluate import Reference, shipped_reference
+from netinvert.errors import CodeError
+from netinvert.evaluation.evaluate import Baseline, Reference, shipped_reference
 from netinvert.evaluation.metrics import spread
-from netinvert.experiments.inversions import Outcome, Scale, Task, histograms_of, mean_and_deviation, outcome
-from netinvert.inversion.objectives import Match
+from netinvert.experiments.configs.study_layers import CHAIRS, StudyLayers
+from netinvert.experiments.inputs import Source, image_paths, sources_of, unique_stems
+from netinvert.experiments.inversions import (
+    Reconstructions,
+)
+from netinvert.experiments.look import codes_of
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV
 from netinvert.inversion.priors import TotalVariation
 from netinvert.inversion.schedule import Recipe
+from netinvert.io.assets import photographs
+from netinvert.io.images import fit, read_image
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import list_layers
 from netinvert.models.network import Network
 
-Progress = Callable[[str], None]
-NO_PRIOR = None
-"""The value of the knob that stands for no regulariser at all."""
+NONE = "none"
+"""The value that stands for no regulariser at all."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A paper's experiment: the knob's name, the values it was set to, and the error that is reported."""
+    """A paper's experiment: the weight's name, the values it was set to, and the error that is reported."""
 
     name: str
-    knob: str
+    weight: str
     values: tuple[float, ...]
     error: str
     recipe: Callable[[Encoder, float | None], Recipe]
@@ -82,183 +85,131 @@ PROTOCOLS = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """``values`` of the protocol's knob (None: no regulariser; empty: the paper's, and none);
-    ``restarts`` inversions a code, with seeds ``seed``, ``seed + 1``, …; ``batch`` of them at once.
+class ProtocolChoice:
+    """A protocol with a value of its weight (None: no regulariser)."""
 
-    ``classes``: whether the network's outputs are classes; None finds out.
-    """
+    protocol: str
+    value: float | None
+    steps: int | None
 
-    protocol: str = "ijcv16"
-    values: tuple[float | None, ...] = ()
-    restarts: int = 1
-    steps: int | None = None
-    seed: int = 0
-    batch: int = 8
-    classes: bool | None = None
+    def recipe(self, encoder: Encoder) -> Recipe:
+        """For this encoder. Raises NetinvertError."""
+        how = PROTOCOLS[self.protocol].recipe(encoder, self.value)
+        return how if self.steps is None else how.with_steps(self.steps)
 
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ConfigError(f"there is no protocol '{self.protocol}'; choose from {', '.join(PROTOCOLS)}")
-        for name in ("restarts", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is at least 1, got {getattr(self, name)}")
-        for value in self.values:
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"the values of a protocol are numbers above 0, or none, got {value}")
-        if not self.values:
-            own = PROTOCOLS[self.protocol].values
-            object.__setattr__(self, "values", (*own, NO_PRIOR))
-
-    def label(self, value: float | None) -> str:
+    @property
+    def label(self) -> str:
         """Of a column: ``λ = 10``."""
-        knob = PROTOCOLS[self.protocol].knob
-        return "no regulariser" if value is NO_PRIOR else f"{knob} = {value:g}"
+        if self.value is None:
+            return "no regulariser"
+        return f"{PROTOCOLS[self.protocol].weight} = {self.value:g}"
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """All inversions of a layer's codes with one value: photographs, and the restarts of one together.
+class ProtocolCell:
+    """All inversions of a layer's codes with one value: images, and the restarts of one together.
 
-    ``same_class``: whether the network's first class is that of the original. ``spread`` has a value a
-    photograph: the mean over pairs of its restarts of their root mean square difference (``distance``) and
-    of their ``ssim``.
+    ``same_class``: whether the network's first class is that of the original. ``spread`` has a value an
+    image: the mean over pairs of its restarts of their root mean square difference (``distance``) and of
+    their ``ssim``.
     """
 
     layer: str
     code_shape: tuple[int, ...]
     label: str
     steps: int
-    outcome: Outcome
+    found: Reconstructions
     same_class: tuple[bool, ...] | None = None
     spread: dict[str, list[float]] | None = None
+
+    def facts(self) -> dict[str, object]:
+        """All figures."""
+        return {
+            **{name: value for name, value in vars(self).items() if name != "found"},
+            **self.found.facts(),
+        }
 
 
 @dataclass(frozen=True, eq=False)
 class LayerTable:
-    """What a run gives: cells by layer, then value."""
+    """What a run gives: cells by layer, then value; ``floors`` by layer."""
 
     network: str
     names: tuple[str, ...]
     originals: Tensor
-    settings: Settings
+    config: StudyLayers
     reference: str
-    cells: tuple[Cell, ...]
+    cells: tuple[ProtocolCell, ...]
+    floors: Mapping[str, Sequence[Baseline]]
 
     @property
     def layers(self) -> tuple[str, ...]:
         """In the order of the table."""
         return tuple(dict.fromkeys(cell.layer for cell in self.cells))
 
-    def row(self, layer: str) -> list[Cell]:
+    def row(self, layer: str) -> list[ProtocolCell]:
         """The cells of a layer."""
         return [cell for cell in self.cells if cell.layer == layer]
 
 
-@dataclass(frozen=True, eq=False)
-class Photographs:
-    """Names, and images (N, C, H, W) at the network's size."""
-
-    names: tuple[str, ...]
-    images: Tensor
-
-
-def run(
-    network: Network,
-    layers: Sequence[str],
-    photographs: Photographs,
-    settings: Settings,
-    keep: Path,
-    progress: Progress = print,
-) -> LayerTable:
-    """Invert and measure everything; finished inversions in the folder ``keep`` are not made again.
-
-    Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
-    """
-    protocol = PROTOCOLS[settings.protocol]
-    encoders = [Encoder(network, layer) for layer in layers]
-    rows = []
-    for encoder in encoders:
-        codes = _codes(encoder, photographs.images, settings.batch)
-        Match(codes)  # refuses codes that cannot be matched
-        hows = [_steps(protocol.recipe(encoder, value), settings.steps) for value in settings.values]
-        rows.append((encoder, codes, hows))
-    readers = _classes(network, settings)
-    keep.mkdir(parents=True, exist_ok=True)
-    cells = []
-    reference = None
-    for encoder, codes, hows in rows:
-        reference = _reference(encoder, codes)
-        work = _Layer(encoder, codes, photographs.images, reference, readers)
-        for how, value in zip(hows, settings.values, strict=True):
-            cell = work.cell(how, settings, settings.label(value), keep)
-            cells.append(cell)
-            progress(_line(network.name, cell, protocol.error))
-    name = "none" if reference is None else reference.name
-    return LayerTable(network.name, photographs.names, photographs.images, settings, name, tuple(cells))
+def values_of(config: StudyLayers) -> tuple[float | None, ...]:
+    """Of the protocol's weight; None is no regulariser."""
+    if not config.values:
+        return (*PROTOCOLS[config.protocol].values, None)
+    return tuple(None if text == NONE else float(text) for text in config.values)
 
 
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A layer's codes, and all that its cells need."""
+def _images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...], Tensor, tuple[Source, ...]]:
+    """Names, images (N, C, H, W) at the network's size, files."""
+    size, channels = network.preprocessing.size, network.preprocessing.channels
+    sources: tuple[Source, ...] = ()
+    if config.images is None:
+        found, images = photographs(size, channels)
+        names = tuple(found)
+    elif config.images == CHAIRS:
+        from netinvert.experiments.unseen_chairs import unseen_views
 
-    encoder: Encoder
-    codes: Tensor
-    originals: Tensor
-    reference: Reference | None
-    classes: Encoder | None
+        images = fit(unseen_views().images, size)
+        names = tuple(f"chair {k + 1}" for k in range(len(images)))
+    else:
+        paths = image_paths(config.images)[: config.count]
+        names, sources = unique_stems(paths), sources_of("images", paths)
+        images = torch.cat([fit(read_image(path, channels), size) for path in paths])
+    return names[: config.count], images[: config.count], sources
 
-    def cell(self, how: Recipe, settings: Settings, label: str, keep: Path) -> Cell:
-        restarts = settings.restarts
-        seeds = tuple(range(settings.seed, settings.seed + restarts)) * len(self.codes)
-        task = Task(self.encoder, how, self.codes.repeat_interleave(restarts, 0), seeds)
-        originals = self.originals.repeat_interleave(restarts, 0)
-        scale = Scale(originals, histograms_of(originals), self.reference)
-        found = outcome(task, scale, settings.batch, lambda digest: keep / f"{digest}.safetensors")
-        cell = Cell(self.encoder.layer, self.encoder.code_shape, label, how.steps, found)
-        if found.images is None:
-            return cell
-        grouped = found.images.view(len(self.codes), restarts, *found.images.shape[1:])
-        return replace(
-            cell,
-            same_class=self._same_class(found.images, restarts),
-            spread=spread(grouped) if restarts > 1 else None,
-        )
 
-    def _same_class(self, images: Tensor, restarts: int) -> tuple[bool, ...] | None:
-        if self.classes is None:
-            return None
+def _with_comparisons(
+    cell: ProtocolCell, originals: Tensor, restarts: int, classes: Encoder | None
+) -> ProtocolCell:
+    """With what is known of all its images together."""
+    images = cell.found.images
+    if images is None:
+        return cell
+    if classes is not None:
         found, wanted = (
-            _codes(self.classes, some.clamp(0, 1), restarts).argmax(1) for some in (images, self.originals)
+            codes_of(classes, some.clamp(0, 1), restarts).argmax(1) for some in (images, originals)
         )
-        return tuple((found == wanted.repeat_interleave(restarts)).tolist())
-
-
-@torch.no_grad()
-def _codes(encoder: Encoder, images: Tensor, batch: int) -> Tensor:
-    return torch.cat([encoder(part) for part in torch.split(images.to(encoder.device, encoder.dtype), batch)])
-
-
-def _steps(how: Recipe, steps: int | None) -> Recipe:
-    return how if steps is None else how.with_steps(steps)
+        cell = replace(cell, same_class=tuple((found == wanted.repeat_interleave(restarts)).tolist()))
+    if restarts > 1:
+        cell = replace(cell, spread=spread(images.view(len(originals), restarts, *images.shape[1:])))
+    return cell
 
 
 def _reference(encoder: Encoder, codes: Tensor) -> Reference | None:
     """The inverted codes themselves, as in the papers; netinvert's photographs where they are too few."""
     if codes.shape[0] < 2 or bool((codes == codes[0]).all()):
         return shipped_reference(encoder)
-    return Reference("the inverted photographs themselves", codes)
+    return Reference("the inverted images themselves", codes)
 
 
-def _classes(network: Network, settings: Settings) -> Encoder | None:
+def _classes(network: Network, config: StudyLayers) -> Encoder | None:
     """The whole network, if what it gives is a score a class."""
-    wanted = has_classes(network) if settings.classes is None else settings.classes
-    if not wanted:
+    if not (has_classes(network) if config.classes is None else config.classes == "yes"):
         return None
     whole = Encoder(network, "output")
     if len(whole.code_shape) != 1:
         raise CodeError(
-            f"{network.name} gives {whole.code_shape}, not one score a class; leave the classes out"
+            f"{network.name} gives {whole.code_shape}, not one score a class; leave out --classes"
         )
     return whole
 
@@ -272,10 +223,5 @@ def has_classes(network: Network) -> bool:
     return last.type in ("Linear", "Softmax", "LogSoftmax") and len(last.code_shape) == 1
 
 
-def _line(network: str, cell: Cell, error: str) -> str:
-    found = cell.outcome
-    told = found.failure
-    if told is None:
-        mean = mean_and_deviation(found.measured[error])
-        told = f"{error} {'–' if mean is None else f'{mean[0]:.3f}'}, {found.cpu_seconds:.0f} CPU s"
-    return f"{network} {cell.layer:10} {cell.label:14} {told}"
+def _without_seconds(facts: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if name != "cpu_seconds"}

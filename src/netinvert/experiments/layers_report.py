@@ -1,4 +1,4 @@
-"""What the layer-by-layer protocol shows: tables in Markdown, a contact sheet, and every figure."""
+"""What the layer-by-layer protocol shows: the papers' tables, a contact sheet, and what went wrong."""
 
 from __future__ import annotations
 
@@ -6,202 +6,288 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-import torch
-from PIL import Image
-
-from netinvert.evaluation.contact_sheet import Cell as Picture
-from netinvert.evaluation.contact_sheet import Row, contact_sheet
-from netinvert.evaluation.save_results import versions
-from netinvert.experiments.inversions import mean_and_deviation
-from netinvert.experiments.layers import PROTOCOLS, Cell, LayerTable
+from netinvert.errors import ConfigError
+from netinvert.evaluation.evaluate import baselines
+from netinvert.evaluation.report import (
+    Block,
+    Column,
+    Estimate,
+    GridRow,
+    Heading,
+    ImageGrid,
+    Points,
+    Report,
+    Table,
+    Tile,
+    Value,
+    by,
+    code,
+    counted,
+    listed,
+    number,
+)
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.inputs import open_network
+from netinvert.experiments.inversions import Targets, Wanted, invert_all, mean_and_deviation
+from netinvert.experiments.layers import (
+    PROTOCOLS,
+    LayerTable,
+    ProtocolCell,
+    ProtocolChoice,
+    _classes,
+    _images,
+    _reference,
+    _with_comparisons,
+    _without_seconds,
+    values_of,
+)
+from netinvert.experiments.look import codes_of, encoders_of
+from netinvert.experiments.runs import network_facts, publish, run_facts
+from netinvert.inversion.objectives import Match
+from netinvert.io.files import write_json
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
 
 ERRORS = {
-    "cvpr15": "‖Φ - Φ0‖² over the mean squared distance of all pairs of codes, per cent",
-    "ijcv16": "‖Φ - Φ0‖ / ‖Φ0‖, per cent",
-    "cvpr16": "‖Φ - Φ0‖ over the mean distance of distinct pairs of codes, per cent",
+    "cvpr15": "‖Φ − Φ₀‖² over the mean squared distance of all pairs of codes, per cent",
+    "ijcv16": "‖Φ − Φ₀‖ / ‖Φ₀‖, per cent",
+    "cvpr16": "‖Φ − Φ₀‖ over the mean distance of distinct pairs of codes, per cent",
 }
+FLOORS = {"ijcv16": "code_error", "ssim": "ssim"}
+"""What is known of images that nobody inverted, by our names and those of `Baseline`."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A table: one value a photograph from each cell, times ``scale``, with so many ``digits``.
+    """A table: one value an image from each cell, times ``scale``, with so many ``digits``.
 
-    ``summary`` gives what the cell shows of them first, and second.
+    ``best`` picks the one to mark. ``name`` is that of MEASURES, for the floors.
     """
 
     title: str
-    values: Callable[[Cell, int], list[float | None]]
+    about: str
+    values: Callable[[ProtocolCell, int], list[float | None]]
     scale: float = 1.0
     digits: int = 1
     best: Callable[[Sequence[float]], float] | None = min
-    summary: Callable[[Sequence[float | None]], tuple[float, float] | None] = mean_and_deviation
-    between: str = " ± "
+    median: bool = False
+    name: str = ""
+
+    def summary(self, cell: ProtocolCell, count: int) -> Estimate | str | None:
+        """What the table shows of a cell: mean ± deviation over images, or median (largest): one chair read
+        back to front would outweigh all others in a mean."""
+        values = self.values(cell, count)
+        found = mean_and_deviation(values)
+        if found is None:
+            return None
+        if self.median:
+            known = [value for value in values if value is not None]
+            return f"{number(statistics.median(known), self.digits)} ({number(max(known), self.digits)})"
+        return Estimate(found[0] * self.scale, spread=found[1] * self.scale)
 
 
-def _measured(name: str) -> Callable[[Cell, int], list[float | None]]:
-    return lambda cell, count: _of_photographs(cell.outcome.measured.get(name, []), count)
+def _measured(name: str) -> Callable[[ProtocolCell, int], list[float | None]]:
+    return lambda cell, count: _of_images(cell.found.measured.get(name, []), count)
 
 
-def _all(name: str) -> Callable[[Cell, int], list[float | None]]:
-    return lambda cell, count: cell.outcome.measured.get(name, [])
+def _all(name: str) -> Callable[[ProtocolCell, int], list[float | None]]:
+    return lambda cell, count: cell.found.measured.get(name, [])
 
 
-def _median_and_largest(values: Sequence[float | None]) -> tuple[float, float] | None:
-    """Not the mean: one chair read back to front would outweigh all others."""
-    known = [value for value in values if value is not None]
-    return (statistics.median(known), max(known)) if known and len(known) == len(values) else None
-
-
-def _spread(name: str) -> Callable[[Cell, int], list[float | None]]:
+def _spread(name: str) -> Callable[[ProtocolCell, int], list[float | None]]:
     return lambda cell, count: list((cell.spread or {}).get(name, []))
 
 
-def _same_class(cell: Cell, count: int) -> list[float | None]:
-    return _of_photographs([float(same) for same in cell.same_class or ()], count)
+def _same_class(cell: ProtocolCell, count: int) -> list[float | None]:
+    return _of_images([float(same) for same in cell.same_class or ()], count)
 
 
 QUANTITIES = (
-    *(Quantity(f"Code error `{name}`: {what}", _measured(name), 100) for name, what in ERRORS.items()),
-    Quantity("Same first class as the original, per cent of the inversions", _same_class, 100, 0, max),
+    *(
+        Quantity(f"Code error {code(name)}", what, _measured(name), 100, name=name)
+        for name, what in ERRORS.items()
+    ),
+    Quantity("Same first class", "as the original, per cent of the inversions", _same_class, 100, 0, max),
     Quantity(
-        "Naturalness: intersection of the histograms of gradients' directions, per cent",
+        "Naturalness",
+        "intersection of the histograms of gradients' directions, per cent",
         _measured("naturalness"),
         100,
-        1,
-        max,
-    ),
-    Quantity("The same by strength and direction (ours), per cent", _measured("gradients"), 100, 1, max),
-    Quantity("SSIM with the original", _measured("ssim"), 1, 3, max),
-    *(
-        Quantity(
-            f"Pose, degrees from the original's, as {reader} reads it: median (largest) of all inversions",
-            _all(name),
-            summary=_median_and_largest,
-            between=" (",
-        )
-        for name, reader in (("pose", "the network itself"), ("judged", "its judge"))
+        best=max,
+        name="naturalness",
     ),
     Quantity(
-        "Spread: root mean square difference of two inversions of one code, per cent of the range",
+        "Naturalness, ours",
+        "the same by strength and direction, per cent",
+        _measured("gradients"),
+        100,
+        best=max,
+        name="gradients",
+    ),
+    Quantity("SSIM", "with the original", _measured("ssim"), 1, 3, max, name="ssim"),
+    *(
+        Quantity(
+            f"Pose, as {reader} reads it",
+            "degrees from the original's: median (largest) of all inversions",
+            _all(name),
+            best=None,
+            median=True,
+        )
+        for name, reader in (("pose", "the network itself"), ("held_out_pose", "the held-out pose estimator"))
+    ),
+    Quantity(
+        "Spread",
+        "root mean square difference of two inversions of one code, per cent of the range",
         _spread("distance"),
         100,
-        1,
-        None,
+        best=None,
     ),
-    Quantity("Spread: SSIM of two inversions of one code", _spread("ssim"), 1, 3, None),
+    Quantity("Spread in SSIM", "SSIM of two inversions of one code", _spread("ssim"), 1, 3, None),
 )
 
 
-def markdown(table: LayerTable, command: str) -> str:
-    """Layers × values, mean ± standard deviation over photographs; the best of the regularised in bold."""
-    settings, cells = table.settings, table.cells
+def layers_page(table: LayerTable) -> Report:
+    """Layers × values, mean ± standard deviation over images; the best of the regularised is marked."""
+    config, cells, count = table.config, table.cells, len(table.names)
     steps = sorted({cell.steps for cell in cells})
-    count, restarts = len(table.names), settings.restarts
-    seconds = sum(cell.outcome.cpu_seconds for cell in cells)
-    lines = [
-        f"# {table.network}, layer by layer: protocol `{settings.protocol}`",
-        "",
-        f"Made by `{command}`:",
-        f"{count} photographs ({', '.join(table.names)}), {restarts} inversion{'s' * (restarts > 1)} a code, "
-        f"{' or '.join(map(str, steps))} steps, {seconds:.0f} CPU seconds "
-        f"in all. Mean ± standard deviation (n - 1) over photographs, each of which counts with the mean of "
-        f"its inversions; the best of a row among those with a regulariser is bold. The pairs of `cvpr15` "
-        f"and `cvpr16` are those of {table.reference}.",
-    ]
-    first = PROTOCOLS[settings.protocol].error
-    for quantity in sorted(QUANTITIES, key=lambda one: f"`{first}`" not in one.title):
-        if any(_known(quantity.values(cell, count)) for cell in cells):
-            lines += ["", f"## {quantity.title}", "", *_rows(table, quantity)]
+    seconds = sum(cell.found.cpu_seconds for cell in cells)
+    lead = (
+        f"{counted(count, 'image')} ({listed([code(name) for name in table.names])}), "
+        f"{counted(config.restarts, 'inversion')} a code, {listed(list(map(str, steps)), 'or')} steps, "
+        f"{seconds:.0f} CPU seconds in all. Mean ± standard deviation (n − 1) over images, each of which "
+        "counts with the mean of its inversions; the best of a row among those with a regulariser is marked. "
+        f"The pairs of `cvpr15` and `cvpr16` are those of {table.reference}. The last columns are the "
+        "floors: what images score that nobody inverted."
+    )
+    blocks: list[Block] = []
+    first = PROTOCOLS[config.protocol].error
+    for quantity in sorted(QUANTITIES, key=lambda one: one.name != first):
+        if any(quantity.summary(cell, count) is not None for cell in cells):
+            blocks += [Heading(quantity.title), _table(table, quantity)]
+    blocks += [Heading("Images"), layers_sheet(table, config.show - 1)]
     remarks = [
-        f"- {cell.layer}, {cell.label}: "
+        f"{code(cell.layer)}, {cell.label}: "
         + (
-            cell.outcome.failure
-            or f"{cell.outcome.diverged} of {len(cell.outcome.measured['ijcv16'])} inversions diverged"
+            cell.found.failure
+            or f"{cell.found.diverged} of {len(cell.found.measured['ijcv16'])} inversions diverged"
         )
         for cell in cells
-        if cell.outcome.failure or cell.outcome.diverged
+        if cell.found.failure or cell.found.diverged
     ]
     if remarks:
-        lines += ["", "## What went wrong", "", *remarks]
-    return "\n".join(lines) + "\n"
+        blocks += [Heading("What went wrong"), Points(remarks)]
+    title = f"{table.network}, layer by layer: protocol {config.protocol}"
+    return Report(title, blocks, lead)
 
 
-def sheet(table: LayerTable, photograph: int = 0) -> Image.Image:
-    """Rows layers, columns values: the first inversion of one photograph's codes."""
-    settings = table.settings
-    labels = [settings.label(value) for value in settings.values]
-    at = photograph * settings.restarts
+def _table(table: LayerTable, quantity: Quantity) -> Table:
+    count, choices = len(table.names), values_of(table.config)
+    floors = [one.name for one in table.floors[table.layers[0]]] if quantity.name in FLOORS else []
+    labels = [cell.label for cell in table.row(table.layers[0])]
+    columns: list[Column | str] = ["layer", Column("code", show=by)]
+    columns += [Column(label, digits=quantity.digits, align="right") for label in [*labels, *floors]]
+    rows: list[Sequence[Value]] = []
+    marked = set()
+    for place, layer in enumerate(table.layers):
+        cells = table.row(layer)
+        found = [quantity.summary(cell, count) for cell in cells]
+        pairs = zip(found, choices, strict=True)
+        means = {k: one.value for k, (one, value) in enumerate(pairs) if isinstance(one, Estimate) and value}
+        if quantity.best is not None and len(means) > 1:
+            best = quantity.best(list(means.values()))
+            marked |= {(place, 2 + k) for k, mean in means.items() if mean == best}
+        lows = [getattr(one, FLOORS[quantity.name]) for one in table.floors[layer]] if floors else []
+        shape: object = cells[0].code_shape
+        rows.append([layer, shape, *found, *(None if low is None else low * quantity.scale for low in lows)])  # type: ignore[list-item]
+    return Table(columns, rows, quantity.about, marked=marked)
+
+
+def layers_sheet(table: LayerTable, image: int = 0) -> ImageGrid:
+    """Rows layers, columns values: the first inversion of one image's codes."""
+    at = image * table.config.restarts
     rows = []
     for layer in table.layers:
-        pictures = [Picture(table.originals[photograph])]
-        for cell in table.row(layer):
-            image = None if cell.outcome.images is None else cell.outcome.images[at]
-            pictures.append(Picture(image, () if image is None else (_caption(cell, at),)))
-        shape = "×".join(map(str, table.row(layer)[0].code_shape))
-        rows.append(Row(f"{layer}: {shape}", tuple(pictures)))
-    title = f"{table.network}, protocol {settings.protocol}: {table.names[photograph]}"
-    return contact_sheet(rows, ["original", *labels], title)
-
-
-def record(table: LayerTable, command: str) -> dict[str, object]:
-    """Every figure, ready for JSON."""
-    return {
-        "command": command,
-        "network": table.network,
-        "photographs": table.names,
-        "settings": asdict(table.settings),
-        "reference": table.reference,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "cells": [_plain(cell) for cell in table.cells],
-    }
-
-
-def _plain(cell: Cell) -> dict[str, object]:
-    found = {name: value for name, value in vars(cell.outcome).items() if name != "images"}
-    return {**{name: value for name, value in vars(cell).items() if name != "outcome"}, **found}
-
-
-def _caption(cell: Cell, at: int) -> str:
-    error, natural = (cell.outcome.measured[name][at] for name in ("ijcv16", "naturalness"))
-    same = "" if cell.same_class is None else ", same class" if cell.same_class[at] else ", other class"
-    return f"error {error:.2f}, naturalness {natural:.2f}{same}"
-
-
-def _rows(table: LayerTable, quantity: Quantity) -> list[str]:
-    settings = table.settings
-    labels = [settings.label(value) for value in settings.values]
-    lines = ["| layer | code | " + " | ".join(labels) + " |", "| --- | --- |" + " --- |" * len(labels)]
-    for layer in table.layers:
         cells = table.row(layer)
-        found = [quantity.summary(quantity.values(cell, len(table.names))) for cell in cells]
-        pairs = zip(found, settings.values, strict=True)
-        means = [one[0] for one, value in pairs if one is not None and value is not None]
-        best = quantity.best(means) if quantity.best is not None and len(means) > 1 else None
-        texts = [
-            _text(one, quantity, value is not None and one is not None and one[0] == best)
-            for one, value in zip(found, settings.values, strict=True)
-        ]
-        shape = "×".join(map(str, cells[0].code_shape))
-        lines.append(f"| {layer} | {shape} | " + " | ".join(texts) + " |")
-    return lines
+        tiles = [Tile(table.originals[image])]
+        for cell in cells:
+            shown = None if cell.found.images is None else cell.found.images[at]
+            tiles.append(Tile(shown, () if shown is None else _captions(cell, at)))
+        rows.append(GridRow(f"{layer}: {by(cells[0].code_shape)}", tiles))
+    columns = ["original", *(cell.label for cell in table.row(table.layers[0]))]
+    title = f"{table.network}, protocol {table.config.protocol}: {table.names[image]}"
+    return ImageGrid(rows, columns, title, name="contact-sheet")
 
 
-def _text(found: tuple[float, float] | None, quantity: Quantity, bold: bool) -> str:
-    if found is None:
-        return "–"
-    first, second = (f"{value * quantity.scale:.{quantity.digits}f}" for value in found)
-    close = ")" if "(" in quantity.between else ""
-    return (f"**{first}**" if bold else first) + quantity.between + second + close
+def _captions(cell: ProtocolCell, at: int) -> tuple[str, ...]:
+    error, natural = (number(cell.found.measured[name][at], 2) for name in ("ijcv16", "naturalness"))
+    same = "" if cell.same_class is None else ", same class" if cell.same_class[at] else ", other class"
+    return (f"error {error}, naturalness {natural}{same}",)
 
 
-def _of_photographs(values: Sequence[float | None], count: int) -> list[float | None]:
-    """The means over the restarts of each of ``count`` photographs; None if one is unknown."""
+def _of_images(values: Sequence[float | None], count: int) -> list[float | None]:
+    """The means over the restarts of each of ``count`` images; None if one is unknown."""
     restarts = len(values) // count
     groups = (values[k * restarts : (k + 1) * restarts] for k in range(count)) if restarts else ()
     means = (mean_and_deviation(group) for group in groups)
     return [None if mean is None else mean[0] for mean in means]
 
 
-def _known(values: Sequence[float | None]) -> bool:
-    return any(value is not None for value in values)
+def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
+    """Invert and measure everything, and leave the papers' tables.
+
+    Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
+    """
+
+    network = open_network(config, config.device)
+    names, images, sources = _images(config, network)
+    if config.show > len(names):
+        raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
+    choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]
+    encoders, targets, reference = [], [], None
+    for encoder in encoders_of(network, config.layers, tell):
+        codes = codes_of(encoder, images, config.batch)
+        Match(codes)  # refuses codes that cannot be matched
+        for choice in choices:
+            choice.recipe(encoder)
+        reference = _reference(encoder, codes)
+        encoders.append(encoder)
+        targets.append(Targets.of(encoder, codes, images, reference))
+    classes = _classes(network, config)
+    rows = tuple(row for row in range(len(images)) for _ in range(config.restarts))
+    seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(images)
+    wanted = [Wanted(one.layer, choice, rows, seeds) for one in encoders for choice in choices]
+    facts = run_facts(config, {**network_facts(encoders[0]), "targets": targets})
+    with RunDir(config.out, facts, config.overwrite) as folder:
+        found = iter(invert_all(folder, config, targets, wanted, "cells"))
+        cells = []
+        for encoder in encoders:
+            for choice in choices:
+                cell = ProtocolCell(
+                    encoder.layer, encoder.code_shape, choice.label, choice.recipe(encoder).steps, next(found)
+                )
+                cells.append(_with_comparisons(cell, images, config.restarts, classes))
+        low = {
+            one.layer: baselines(
+                target.codes.to(one.device), one, images, _reference(one, target.codes.to(one.device))
+            )
+            for one, target in zip(encoders, targets, strict=True)
+        }
+        name = "none" if reference is None else reference.name
+        table = LayerTable(network.name, names, images, config, name, tuple(cells), low)
+        kept = {
+            "images": names,
+            "reference": name,
+            "cells": [_without_seconds(cell.facts()) for cell in cells],
+        }
+        write_json(folder.path("layers.json"), kept)
+        entries = {
+            **network_facts(encoders[0]),
+            "names": names,
+            "reference": name,
+            "inputs": sources,
+            "floors": {layer: [asdict(one) for one in some] for layer, some in low.items()},
+            "cells": [cell.facts() for cell in cells],
+        }
+        text = f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}"
+        return publish(folder, config, layers_page(table), entries, text, ("html", "md", "png"))

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from netinvert.errors import ConfigError, NetinvertError, NetworkError
 from netinvert.experiments.commands import Tell, config_class, perform
 from netinvert.experiments.configs.rerun import Rerun
+from netinvert.experiments.inputs import open_network
 from netinvert.io.config import COMMAND, Config, fields_of
 from netinvert.io.files import read_json, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, compare
 from netinvert.io.pieces import OfNetwork
 from netinvert.models.network import weights_sha256
-from netinvert.models.registry import load_network
 
 C = TypeVar("C", bound=Config)
 
@@ -93,7 +93,7 @@ def _check_weights(config: Config, first: Mapping[str, Any]) -> None:
     wanted = first.get("weights_sha256")
     if wanted is None or not isinstance(config, OfNetwork):
         return
-    if weights_sha256(load_network(config.network, config.weights).module) != wanted:
+    if weights_sha256(open_network(config).module) != wanted:
         raise NetworkError(
             f"the weights of {config.network} are not those of the first run, so it cannot be repeated; "
             f"bring the old weights back, or run the command itself: {config.command_line()}"

@@ -1,81 +1,45 @@
-"""The settings that a sweep tries: priors and canvases by name, weights from a grid or at random."""
+"""A sweep: priors and canvases by name, weights from a grid or at random, held against one another."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from netinvert.errors import ConfigError, NetinvertError
-from netinvert.evaluation.evaluate import shipped_reference
-from netinvert.experiments.inversions import Outcome, Scale, Task, histograms_of, mean_and_deviation, outcome
-from netinvert.inversion.canvases import CANVASES, with_canvas
+from netinvert.experiments.configs.invert import Invert
+from netinvert.experiments.configs.sweep import Sweep
+from netinvert.experiments.inputs import Inputs
+from netinvert.experiments.inversions import (
+    PresetChoice,
+    Reconstructions,
+)
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
-from netinvert.inversion.schedule import Recipe
-from netinvert.io.assets import photographs
+from netinvert.io.images import write_png
+from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 
 NONE = "none"
-NATURALNESS = ("gradients", "naturalness", "ssim")
-"""What a code error may be held against, by its name in ``inversions.MEASURES``."""
 FACTORS = (0.1, 1.0, 10.0)
 """Weights that are tried of a prior, times its own, where the user names none."""
+ERROR_FLOOR = 0.05
+"""Code errors far below it are as good as none. Chosen by eye, on posenet and mobilenet-v2."""
+LEAST = 1e-6
+"""Of a naturalness in a score: SSIM may be below 0."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is tried. Empty ``priors`` are all that there are; ``weights`` FACTORS times each prior's own;
-    ``canvases`` the preset's own. ``draws`` random settings between the extremes instead of the whole grid.
+class Setting:
+    """A prior by name, its weight (None: without one, or in the name), a canvas by name (None: the preset's).
 
-    A prior is a name as ``--prior`` takes it; one of several (``a+b``) has the weight of the first varied,
-    one with a weight (``a=0.3``) stays as it is. ``measure``, of NATURALNESS, is that of the trade-off.
+    Of several priors (``a+b``) the weight is that of the first.
     """
-
-    priors: tuple[str, ...] = ()
-    weights: tuple[float, ...] = ()
-    canvases: tuple[str, ...] = ()
-    preset: str = "default"
-    measure: str = "gradients"
-    draws: int | None = None
-    steps: int | None = None
-    seed: int = 0
-    batch: int = 8
-
-    def __post_init__(self) -> None:
-        if self.measure not in NATURALNESS:
-            raise ConfigError(f"there is no measure '{self.measure}'; choose from {', '.join(NATURALNESS)}")
-        for weight in self.weights:
-            if not (math.isfinite(weight) and weight > 0):
-                raise ConfigError(f"weights are numbers above 0, got {weight}; the prior 'none' has none")
-        for canvas in self.canvases:
-            if canvas not in CANVASES:
-                raise ConfigError(f"there is no canvas '{canvas}'; choose from {', '.join(CANVASES)}")
-        if self.draws is not None and self.draws < 1:
-            raise ConfigError(f"a random search has at least 1 draw, got {self.draws}")
-        if self.batch < 1:
-            raise ConfigError(f"at least 1 code is inverted at once, got {self.batch}")
-
-    @property
-    def named_priors(self) -> tuple[str, ...]:
-        """Those to try, each once."""
-        return tuple(dict.fromkeys(self.priors or (*PRIORS, NONE)))
-
-    @property
-    def named_canvases(self) -> tuple[str | None, ...]:
-        """Those to try; None is the preset's own."""
-        return tuple(dict.fromkeys(self.canvases)) or (None,)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One setting: a prior by name, its weight (None: without one, or in the name), a canvas by name."""
 
     prior: str
     weight: float | None
@@ -96,42 +60,36 @@ class Draw:
 
     @property
     def curve(self) -> str:
-        """What all draws of one curve share."""
+        """What all settings of one curve share."""
         return self.prior + (f", {self.canvas}" if self.canvas else "")
 
+    def choice(self, config: Sweep) -> PresetChoice:
+        """Its recipe."""
+        return PresetChoice(config.preset, self.text, self.canvas, config.steps)
 
-def draws(settings: Settings, encoder: Encoder, left_out: dict[str, None] | None = None) -> list[Draw]:
+
+def settings_of(config: Sweep, encoder: Encoder, left_out: dict[str, None] | None = None) -> list[Setting]:
     """The grid, or random settings: priors and canvases with equal chances, weights even in the logarithm.
 
     A prior that this network cannot have raises NetinvertError if the user named it, else goes to
     ``left_out``.
     """
     own: dict[str, float | None] = {}
-    for prior in settings.named_priors:
+    for prior in dict.fromkeys(config.priors or (*PRIORS, NONE)):
         try:
-            own[prior] = _own_weight(settings.preset, prior, encoder)
+            own[prior] = _own_weight(config.preset, prior, encoder)
         except NetinvertError as error:
-            if settings.priors or left_out is None:
+            if config.priors or left_out is None:
                 raise
             left_out[f"{prior} at {encoder.layer}: {error}"] = None
-    canvases = settings.named_canvases
-    if settings.draws is not None:
-        return _random(settings, own)
+    canvases: list[str | None] = [*dict.fromkeys(config.canvases)] or [None]
+    if config.random is not None:
+        return _random(config, own, canvases)
     found = []
     for canvas, (prior, weight) in itertools.product(canvases, own.items()):
-        if weight is None:
-            found.append(Draw(prior, None, canvas))
-        else:
-            found += [Draw(prior, one, canvas) for one in _weights(settings, weight)]
+        weights = (None,) if weight is None else _weights(config, weight)
+        found += [Setting(prior, one, canvas) for one in weights]
     return found
-
-
-def recipe_of(settings: Settings, draw: Draw, encoder: Encoder) -> Recipe:
-    """The preset with this setting. Raises NetinvertError."""
-    how = recipe(settings.preset, encoder, draw.text)
-    if draw.canvas is not None:
-        how = with_canvas(how, encoder, draw.canvas)
-    return how if settings.steps is None else how.with_steps(settings.steps)
 
 
 def _own_weight(preset: str, prior: str, encoder: Encoder) -> float | None:
@@ -142,123 +100,84 @@ def _own_weight(preset: str, prior: str, encoder: Encoder) -> float | None:
     return how.priors[0][0]
 
 
-def _weights(settings: Settings, own: float) -> tuple[float, ...]:
-    return tuple(sorted(set(settings.weights))) or tuple(factor * own for factor in FACTORS)
+def _weights(config: Sweep, own: float) -> tuple[float, ...]:
+    return tuple(sorted(set(config.prior_weights))) or tuple(factor * own for factor in FACTORS)
 
 
-def _random(settings: Settings, own: dict[str, float | None]) -> list[Draw]:
-    assert settings.draws is not None
-    source = random.Random(settings.seed)
+def _random(config: Sweep, own: dict[str, float | None], canvases: Sequence[str | None]) -> list[Setting]:
+    source = random.Random(config.seed)
     found = []
-    for _ in range(settings.draws):
+    for _ in range(config.random or 0):
         # The same numbers for every layer, whatever the weights are there.
-        prior, canvas, place = (
-            source.choice(list(own)),
-            source.choice(settings.named_canvases),
-            source.random(),
-        )
+        prior, canvas, place = source.choice(list(own)), source.choice(canvases), source.random()
         weight = own[prior]
         if weight is not None:
-            low, high = (limit(_weights(settings, weight)) for limit in (min, max))
+            low, high = (limit(_weights(config, weight)) for limit in (min, max))
             weight = low * (high / low) ** place
-        found.append(Draw(prior, weight, canvas))
+        found.append(Setting(prior, weight, canvas))
     return found
 
 
-ERROR_FLOOR = 0.05
-"""Code errors far below it are as good as none. Chosen by eye, on posenet and mobilenet-v2."""
-LEAST = 1e-6
-"""Of a naturalness in a score: SSIM may be below 0."""
-Progress = Callable[[str], None]
+# -- the Pareto front ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A draw at one layer. ``error`` (ijcv16) and ``naturalness`` (the settings' measure) are means over the
-    codes, None where it failed.
-
-    ``on_front``: no other trial of the layer has both a smaller error and a greater naturalness.
-    ``score``: how much naturalness for how much error, ``naturalness / (error + ERROR_FLOOR)``.
-    """
+    """A setting at one layer. ``error`` (ijcv16) and ``naturalness`` (the sweep's measure) are means over the
+    codes, None where it failed."""
 
     layer: str
-    draw: Draw
-    outcome: Outcome
+    setting: Setting
+    found: Reconstructions
     error: float | None
     naturalness: float | None
     on_front: bool = False
     score: float | None = None
 
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What is inverted at one layer: codes (N, ...), and the originals (N, C, H, W) where they are known."""
-
-    encoder: Encoder
-    codes: Tensor
-    originals: Tensor | None
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A sweep, checked: for every layer a recipe a draw. ``left_out`` says what cannot be tried, and why."""
-
-    settings: Settings
-    rows: tuple[tuple[Subject, tuple[tuple[Draw, Recipe], ...]], ...]
-    left_out: tuple[str, ...]
+    @property
+    def known(self) -> bool:
+        """Whether it came through."""
+        return self.error is not None and self.naturalness is not None
 
     @property
-    def trials(self) -> int:
-        """How many there will be."""
-        return sum(len(pairs) for _, pairs in self.rows)
+    def point(self) -> tuple[float, float]:
+        """Code error and naturalness; the worst where they are not known."""
+        return (
+            math.inf if self.error is None else self.error,
+            -math.inf if self.naturalness is None else self.naturalness,
+        )
 
-
-def plan(settings: Settings, subjects: Sequence[Subject]) -> Plan:
-    """Raises NetinvertError if a prior or canvas that the user named cannot be had, or no setting is left."""
-    for subject in subjects:
-        Match(subject.codes)  # refuses codes that cannot be matched
-        if settings.measure == "ssim" and subject.originals is None:
-            raise ConfigError("SSIM compares with originals, and a file of codes has none; use 'gradients'")
-    left_out: dict[str, None] = {}
-    rows = []
-    for subject in subjects:
-        found = draws(settings, subject.encoder, left_out)
-        pairs = [(draw, recipe_of(settings, draw, subject.encoder)) for draw in found]
-        if not pairs:
-            raise ConfigError(f"nothing is left to try: {'; '.join(left_out)}")
-        rows.append((subject, tuple(pairs)))
-    return Plan(settings, tuple(rows), tuple(left_out))
-
-
-def perform(planned: Plan, place: Callable[[str], Path], progress: Progress) -> list[Trial]:
-    """Try everything; what is kept at ``place(digest)`` is not tried again. KeyboardInterrupt at Ctrl-C."""
-    settings = planned.settings
-    trials: list[Trial] = []
-    for subject, pairs in planned.rows:
-        encoder, codes = subject.encoder, subject.codes
-        scale = Scale(subject.originals, _histograms(subject), shipped_reference(encoder))
-        layer = []
-        for draw, how in pairs:
-            task = Task(encoder, how, codes, (settings.seed,) * len(codes))
-            found = outcome(task, scale, settings.batch, place)
-            layer.append(_trial(encoder.layer, draw, found, settings.measure))
-            done = len(trials) + len(layer)
-            progress(f"{done} of {planned.trials}: {_line(layer[-1])}")
-        trials += marked(layer)
-    return trials
+    def facts(self) -> dict[str, object]:
+        """Every figure."""
+        setting = {"prior": self.setting.text, "canvas": self.setting.canvas, "weight": self.setting.weight}
+        own = {
+            "error": self.error,
+            "natural": self.naturalness,
+            "on_front": self.on_front,
+            "score": self.score,
+        }
+        return {"layer": self.layer, **setting, **own, **self.found.facts()}
 
 
 def marked(trials: Sequence[Trial]) -> list[Trial]:
     """The trials of one layer with their scores, and the Pareto front marked."""
-    known = [one for one in trials if one.error is not None and one.naturalness is not None]
+    known = [one for one in trials if one.known]
 
     def mark(one: Trial) -> Trial:
-        if one not in known:
+        if not one.known:
             return one
-        score = max(_naturalness(one), LEAST) / (_error(one) + ERROR_FLOOR)
+        error, natural = one.point
+        score = max(natural, LEAST) / (error + ERROR_FLOOR)
         return replace(one, on_front=not any(_beats(other, one) for other in known), score=score)
 
     return [mark(one) for one in trials]
+
+
+def _beats(one: Trial, other: Trial) -> bool:
+    """At least as good in both, and better in one."""
+    (error, natural), (other_error, other_natural) = one.point, other.point
+    no_worse = error <= other_error and natural >= other_natural
+    return no_worse and (error < other_error or natural > other_natural)
 
 
 def recommended(trials: Sequence[Trial]) -> Trial | None:
@@ -266,66 +185,79 @@ def recommended(trials: Sequence[Trial]) -> Trial | None:
 
     It is on the front, for a smaller error or a greater naturalness alone makes a greater score.
     """
-    front = [one for one in trials if one.on_front]
-    return max(front, key=_score) if front else None
+    return max((one for one in trials if one.on_front), key=lambda one: one.score or 0.0, default=None)
 
 
-def recommended_for_all(trials: Sequence[Trial]) -> tuple[Draw, float] | None:
-    """The draw with the greatest geometric mean of its scores at all layers, and that mean.
+def recommended_for_all(trials: Sequence[Trial]) -> tuple[Setting, float] | None:
+    """The setting with the greatest geometric mean of its scores at all layers, and that mean.
 
-    Draws are the same at two layers if they stand at the same place in the order of what is tried. None if
-    the layers differ in that, or no draw came through at all of them.
+    Settings are the same at two layers if they stand at the same place in the order of what is tried. None
+    if the layers differ in that, or no setting came through at all of them.
     """
-    layers = list(dict.fromkeys(one.layer for one in trials))
-    rows = [[one for one in trials if one.layer == layer] for layer in layers]
-    if len({tuple(one.draw.curve for one in row) for row in rows}) > 1:
+    rows = by_layer(trials).values()
+    if len({tuple(one.setting.curve for one in row) for row in rows}) > 1:
         return None
     columns = [column for column in zip(*rows, strict=True) if all(one.score is not None for one in column)]
-    if not columns:
-        return None
-    means = [math.exp(sum(math.log(_score(one)) for one in column) / len(column)) for column in columns]
-    best = max(range(len(columns)), key=means.__getitem__)
-    return columns[best][0].draw, means[best]
+    means = [math.exp(sum(math.log(one.score or 0.0) for one in column) / len(column)) for column in columns]
+    best = max(range(len(columns)), key=means.__getitem__, default=None)
+    return None if best is None else (columns[best][0].setting, means[best])
 
 
-def _beats(one: Trial, other: Trial) -> bool:
-    """At least as good in both, and better in one."""
-    errors, natural = (_error(one), _error(other)), (_naturalness(one), _naturalness(other))
-    no_worse = errors[0] <= errors[1] and natural[0] >= natural[1]
-    return no_worse and (errors[0] < errors[1] or natural[0] > natural[1])
+def by_layer(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """In the order of the layers."""
+    return {
+        name: [one for one in trials if one.layer == name] for name in dict.fromkeys(t.layer for t in trials)
+    }
 
 
-def _error(one: Trial) -> float:
-    return math.inf if one.error is None else one.error
+# -- the sweep -----------------------------------------------------------------------------------------
 
 
-def _naturalness(one: Trial) -> float:
-    return -math.inf if one.naturalness is None else one.naturalness
+def _planned(config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]) -> list[Setting]:
+    Match(inputs.codes)  # refuses codes that cannot be matched
+    if config.measure == "ssim" and inputs.originals is None:
+        raise ConfigError(
+            "--measure ssim compares with originals, and a file of codes has none; use gradients"
+        )
+    found = settings_of(config, encoder, left_out)
+    for setting in found:
+        setting.choice(config).recipe(encoder)  # refuses what cannot go together
+    if not found:
+        raise ConfigError(f"nothing is left to try: {'; '.join(left_out)}")
+    return found
 
 
-def _score(one: Trial) -> float:
-    return 0.0 if one.score is None else one.score
+def _trial(layer: str, setting: Setting, found: Reconstructions, measure: str) -> Trial:
+    return Trial(layer, setting, found, found.mean("ijcv16"), found.mean(measure))
 
 
-# -- trials --------------------------------------------------------------------------------------------
+def command_of(config: Sweep, one: Trial) -> str:
+    """What inverts the same codes by this setting."""
+    same = ("input", "network", "weights", "size", "mean", "std", "order", "scale", "preset", "steps", "seed")
+    return Invert(
+        **{name: getattr(config, name) for name in same},
+        layer=one.layer,
+        prior=one.setting.text,
+        canvas=one.setting.canvas,
+        out=Path("out/best"),
+    ).command_line()
 
 
-def _histograms(subject: Subject) -> dict[str, Tensor]:
-    """Of the originals; where they are not known, the mean of netinvert's photographs."""
-    if subject.originals is not None:
-        return histograms_of(subject.originals)
-    found = histograms_of(photographs(subject.encoder.size)[1])
-    return {name: one.mean(0, keepdim=True).expand(len(subject.codes), -1) for name, one in found.items()}
+def _save_images(folder: RunDir, trials: Sequence[Trial], inputs: Inputs) -> list[list[str]]:
+    """Write every image; gives the files of each trial."""
+    for stem, image in zip(inputs.stems, () if inputs.originals is None else inputs.originals, strict=False):
+        write_png(image, folder.path(f"images/original-{stem}.png"))
+    files: list[list[str]] = []
+    for number, one in enumerate(trials, 1):
+        files.append([])
+        start = _file_name(f"{number:03d}", one.layer, one.setting.text, one.setting.canvas)
+        for stem, image in zip(
+            inputs.stems, () if one.found.images is None else one.found.images, strict=False
+        ):
+            files[-1].append(f"images/{start}-{stem}.png")
+            write_png(image, folder.path(files[-1][-1]))
+    return files
 
 
-def _trial(layer: str, draw: Draw, found: Outcome, measure: str) -> Trial:
-    means = [mean_and_deviation(found.measured.get(name, ())) for name in ("ijcv16", measure)]
-    error, natural = (None if mean is None else mean[0] for mean in means)
-    return Trial(layer, draw, found, error, natural)
-
-
-def _line(one: Trial) -> str:
-    where = f"{one.layer}, {one.draw.options}"
-    if one.outcome.failure is not None:
-        return f"{where}: {one.outcome.failure}"
-    return f"{where}: code error {_error(one):.3f}, naturalness {_naturalness(one):.3f}"
+def _file_name(*parts: str | None) -> str:
+    return "-".join(re.sub(r"[^\w.=+-]", "_", part) for part in parts if part)

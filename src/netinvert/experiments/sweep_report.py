@@ -1,37 +1,60 @@
-"""The page of a sweep: trade-off curves, the Pareto front, the recommended setting, all pictures."""
+"""The page of a sweep: trade-off curves, the Pareto front, the recommended setting, all images."""
 
 from __future__ import annotations
 
-import base64
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
+from typing import Literal
 
-from torch import Tensor
-
-from netinvert.evaluation import page
-from netinvert.experiments.inversions import mean_and_deviation
-from netinvert.experiments.sweep import ERROR_FLOOR, Plan, Subject, Trial, recommended, recommended_for_all
-from netinvert.io.images import to_pil
+from netinvert.evaluation.evaluate import Baseline, baselines, shipped_reference
+from netinvert.evaluation.report import (
+    Block,
+    Code,
+    Column,
+    Details,
+    GridRow,
+    Heading,
+    ImageGrid,
+    Panel,
+    Plot,
+    Points,
+    Prose,
+    Report,
+    Series,
+    Table,
+    Tile,
+    by,
+    code,
+    counted,
+    listed,
+    number,
+)
+from netinvert.evaluation.report.plot import COLOURS
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.sweep import Sweep
+from netinvert.experiments.inputs import open_network, read_inputs
+from netinvert.experiments.inversions import Targets, Wanted, invert_all
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
+from netinvert.experiments.sweep import (
+    ERROR_FLOOR,
+    Trial,
+    _file_name,
+    _planned,
+    _save_images,
+    _trial,
+    by_layer,
+    command_of,
+    marked,
+    recommended,
+    recommended_for_all,
+)
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
+from netinvert.models.encoder import Encoder
 
 SHOWN = 3
-"""Codes whose pictures are on the page; those of all are in the folder."""
-_STYLE = """<style>
-.row { display: grid; gap: .6rem; margin: .5rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
-.row figure.best { outline: 3px solid #d1702a; outline-offset: 3px; border-radius: 4px }
-.row figure.front { outline: 2px solid #8888; outline-offset: 2px; border-radius: 4px }
-.plot { width: 100%; max-width: 68rem; height: auto; border-radius: 6px; background: #fff; display: block }
-</style>"""
-HOW_TO_READ = (
-    "Each point is one setting, tried on all codes: how far the codes of its pictures are from the targets, "
-    "and how natural the pictures look, {measure}. The weight of the prior stands beside the point. A "
-    "setting is on the Pareto front (◆) if none that was tried is better in one of the two and as good in "
-    "the other."
-)
+"""Codes whose images are on the page; those of all are in the folder."""
 MEASURED = {
     "gradients": "by how much their gradients are as strong and directed as those of {whose}: the "
     "intersection of two histograms, 1 for the same",
@@ -40,262 +63,286 @@ MEASURED = {
     "ssim": "by their likeness to the original, which is SSIM",
 }
 HOW_CHOSEN = (
-    f"Recommended (★) is the setting with the greatest score, naturalness / (code error + {ERROR_FLOOR:g}): "
-    "twice as natural is worth about twice the error, and errors far below the constant are as good as none. "
-    "It is always on the front, and settings that are tried beside it do not change its score. It is a "
-    "proposal: look at the pictures, for they say more than any number."
+    f"Recommended (★) is the setting with the greatest score, naturalness / (code error + {ERROR_FLOOR:g}). "
+    "The score is ours: twice as natural is worth about twice the error, and errors far below the constant, "
+    "which was chosen by eye, are as good as none. It is a proposal: look at the images, for they say more "
+    "than any number."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What the page is made from: ``plots`` are PNG files by layer, ``names`` those of the codes."""
-
-    network: str
-    planned: Plan
-    trials: Sequence[Trial]
-    plots: dict[str, bytes]
-    names: Sequence[str]
-    command: str
-
-
-def html(report: Report) -> str:
-    """The whole page."""
-    planned, subjects = report.planned, [subject for subject, _ in report.planned.rows]
-    seconds = sum(one.outcome.cpu_seconds for one in report.trials)
-    known = subjects[0].originals is not None
-    whose = "the original's" if known else "netinvert's photographs, on average"
-    parts = [
-        _STYLE,
-        page.paragraph(
-            f"{len(report.trials)} settings tried on the codes of `{report.network}` for "
-            f"{', '.join(report.names)} in {seconds:.0f} CPU seconds:"
-        ),
-        page.paragraph(f"`{report.command}`"),
-        *_recommendations(report),
-        page.paragraph(HOW_TO_READ.format(measure=MEASURED[planned.settings.measure].format(whose=whose))),
-        page.paragraph(HOW_CHOSEN),
-    ]
-    for subject in subjects:
-        layer = [one for one in report.trials if one.layer == subject.encoder.layer]
-        parts += _layer(subject, layer, report)
-    if planned.left_out:
-        parts.append(page.heading("Not tried"))
-        parts += [page.paragraph(text) for text in planned.left_out]
-    return page.page(f"Priors for {report.network}", parts)
-
-
-def _recommendations(report: Report) -> list[str]:
-    parts = [page.heading("Recommended")]
-    layers = list(dict.fromkeys(one.layer for one in report.trials))
-    for layer in layers:
-        best = recommended([one for one in report.trials if one.layer == layer])
-        told = "every setting failed" if best is None else f"`{best.draw.options}` ({_figures(best)})"
-        parts.append(page.paragraph(f"At {layer}: {told}."))
-    everywhere = recommended_for_all(report.trials) if len(layers) > 1 else None
-    if everywhere is not None:
-        draw, score = everywhere
-        text = (
-            f"At all of them: `{draw.options}`, with the greatest geometric mean of its scores, {score:.2f}."
-        )
-        parts.append(page.paragraph(text))
-    return parts
-
-
-def _layer(subject: Subject, trials: Sequence[Trial], report: Report) -> list[str]:
-    encoder = subject.encoder
-    shape = "×".join(map(str, encoder.code_shape)) + (" numbers" if len(encoder.code_shape) == 1 else "")
-    plot = base64.b64encode(report.plots[encoder.layer]).decode()
-    best = recommended(trials)
-    front = sorted((one for one in trials if one.on_front), key=lambda one: one.error or 0.0)
-    parts = [
-        page.heading(f"{encoder.layer}: {shape}"),
-        f'<img class="plot" src="data:image/png;base64,{plot}" alt="Naturalness over code error">',
-        page.heading("The Pareto front, from accurate to natural", 3),
-    ]
-    parts += [_row(subject, k, front, best, report) for k in range(min(SHOWN, len(report.names)))]
-    for curve in dict.fromkeys(one.draw.curve for one in trials):
-        members = sorted(
-            (one for one in trials if one.draw.curve == curve), key=lambda one: one.draw.weight or 0.0
-        )
-        parts.append(page.heading(curve, 3))
-        parts += [
-            page.paragraph(f"{one.draw.text}: {one.outcome.failure}")
-            for one in members
-            if one.outcome.failure
-        ]
-        parts += [_row(subject, k, members, best, report) for k in range(min(SHOWN, len(report.names)))]
-    return [*parts, page.heading("All figures", 3), _table(trials, best)]
-
-
-def _row(subject: Subject, k: int, trials: Sequence[Trial], best: Trial | None, report: Report) -> str:
-    """The pictures of the k-th code: the original, then one a trial."""
-    cells = []
-    if subject.originals is not None:
-        cells.append(_figure(subject.originals[k], report.names[k], ("original",), ""))
-    for one in trials:
-        if one.outcome.images is None:
-            continue
-        measured = one.outcome.measured
-        names = ("ijcv16", "gradients", "naturalness", "ssim")
-        error, natural, directions, likeness = (measured[name][k] for name in names)
-        lines = [f"error {error:.3f}" + ("" if likeness is None else f", SSIM {likeness:.2f}")]
-        lines += [f"gradients {natural:.2f}", f"directions {directions:.2f}"]
-        style = "best" if one is best else "front" if one.on_front else ""
-        badge = {"best": "★ ", "front": "◆ ", "": ""}[style]
-        canvas = f", {one.draw.canvas}" if one.draw.canvas else ""
-        cells.append(_figure(one.outcome.images[k], f"{badge}{one.draw.text}{canvas}", lines, style))
-    return f'<div class="row">{"".join(cells)}</div>'
-
-
-def _figure(image: Tensor, heading: str, lines: Sequence[str], style: str) -> str:
-    picture = to_pil(image).convert("RGB")
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=90)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    text = "<br>".join(map(escape, lines))
-    return (
-        f'<figure class="{style}"><img src="data:image/jpeg;base64,{data}" width="{picture.width}" '
-        f'height="{picture.height}" alt="{escape(heading)}"><figcaption><b>{escape(heading)}</b>{text}'
-        "</figcaption></figure>"
-    )
-
-
-def _figures(one: Trial) -> str:
-    likeness = mean_and_deviation(one.outcome.measured["ssim"])
-    text = f"code error {one.error:.3f}, natural by {one.naturalness:.3f}, score {one.score:.2f}"
-    return text if likeness is None else f"{text}, SSIM {likeness[0]:.3f}"
-
-
-def _table(trials: Sequence[Trial], best: Trial | None) -> str:
-    headings = (
-        "prior",
-        "canvas",
-        "error ijcv16",
-        "cvpr15",
-        "cvpr16",
-        "gradients",
-        "directions",
-        "SSIM",
-        "CPU s",
-        "",
-    )
-    rows = []
-    for one in sorted(trials, key=lambda one: (one.error is None, one.error)):
-        means = [
-            mean_and_deviation(one.outcome.measured.get(name, ()))
-            for name in ("ijcv16", "cvpr15", "cvpr16", "gradients", "naturalness", "ssim")
-        ]
-        note = "★ recommended" if one is best else "◆ Pareto front" if one.on_front else ""
-        if one.outcome.diverged:
-            note = f"{one.outcome.diverged} diverged {note}"
-        figures = ["–" if mean is None else f"{mean[0]:.3f}" for mean in means]
-        rows.append(
-            (
-                one.draw.text,
-                one.draw.canvas or "the preset's",
-                *figures,
-                f"{one.outcome.cpu_seconds:.1f}",
-                note,
-            )
-        )
-    return page.table(headings, rows)
-
-
-_COLOURS = ("#1f6fb4", "#d1702a", "#3c8d40", "#8b5fb0", "#c23b4b", "#8a6d3b", "#2a9d9d", "#666666", "#c76aa8")
-_INK = "#1c1c1e"
-_MARKS = "osD^vPX"
 LABELS = {
     "gradients": "naturalness of gradients",
     "naturalness": "naturalness of directions",
     "ssim": "SSIM with the original",
 }
+FIGURES = (
+    Column("code error", digits=3, best="min", key="ijcv16", about="‖Φ − Φ₀‖ / ‖Φ₀‖, mean over the codes"),
+    Column("CVPR 2015", digits=3, key="cvpr15", about="‖Φ − Φ₀‖² over the mean squared distance of codes"),
+    Column("CVPR 2016", digits=3, key="cvpr16", about="‖Φ − Φ₀‖ over the mean distance of codes"),
+    Column("gradients", digits=3, best="max", about="naturalness by the gradients' strength and direction"),
+    Column("directions", digits=3, best="max", key="naturalness", about="the same by direction alone"),
+    Column("SSIM", digits=3, best="max", key="ssim", about="likeness to the original"),
+)
 _WIDE = 8
 """How many times the smallest error the largest is before the axis is logarithmic."""
+_MARKS = "osD^vPX"
+_INK = "#1c1c1e"
 
 
-def tradeoff(trials: Sequence[Trial], title: str, measure: str) -> bytes:
-    """A PNG of the trials of one layer: all of them, and beside them the better half at a larger scale.
+@dataclass(frozen=True, eq=False)
+class SweepPage:
+    """What the page is made from: an encoder, targets and floors a layer, the codes' ``names``."""
 
-    Points bear the prior's weight; the Pareto front has a pale line and dark rims, the recommended setting a
-    ring.
+    config: Sweep
+    encoders: Sequence[Encoder]
+    targets: Sequence[Targets]
+    trials: Sequence[Trial]
+    names: Sequence[str]
+    left_out: Sequence[str]
+    floors: Sequence[Sequence[Baseline]]
+
+    def report(self) -> Report:
+        """The page."""
+        network = self.encoders[0].network.name
+        whose = "the original" if self.originals_known else "netinvert's photographs, on average"
+        blocks: list[Block] = [
+            Heading("Recommended"),
+            *self._recommendations(),
+            Prose(HOW_CHOSEN, quiet=True),
+        ]
+        measured = MEASURED[self.config.measure].format(whose=whose)
+        how = (
+            f"Each point is one setting, tried on all codes: how far the codes of its images are from the "
+            f"targets, and how natural the images look, {measured}. The weight of the prior stands beside "
+            "the point. A setting is on the Pareto front (◆) if none that was tried is better in one of the "
+            "two and as good in the other."
+        )
+        for place, encoder in enumerate(self.encoders):
+            blocks += self._layer(place, by_layer(self.trials)[encoder.layer], how)
+        if self.left_out:
+            blocks += [Heading("Not tried"), Points([code(text) for text in self.left_out])]
+        seconds = sum(one.found.cpu_seconds for one in self.trials)
+        lead = (
+            f"{counted(len(self.trials), 'setting')} tried on the codes of {code(network)} for "
+            f"{listed([code(name) for name in self.names])}, in {seconds:.0f} CPU seconds."
+        )
+        return Report(f"Priors for {network}", blocks, lead)
+
+    @property
+    def originals_known(self) -> bool:
+        """Whether images were given, or codes alone."""
+        return self.targets[0].originals is not None
+
+    def _recommendations(self) -> list[Block]:
+        blocks: list[Block] = []
+        layers = by_layer(self.trials)
+        for layer, trials in layers.items():
+            best = recommended(trials)
+            if best is None:
+                blocks.append(Prose(f"At {code(layer)} every setting failed."))
+                continue
+            text = f"At {code(layer)}: {code(best.setting.options)} ({in_words(best)})"
+            if len(trials) > 1:
+                text += f", the greatest score ({number(best.score, 2)}) of {len(trials)}"
+            blocks += [Prose(f"{text}.{_by_ssim(trials, best)}"), Code(command_of(self.config, best))]
+        everywhere = recommended_for_all(self.trials) if len(layers) > 1 else None
+        if everywhere is not None:
+            setting, score = everywhere
+            text = f"At all of them: {code(setting.options)}, with the greatest geometric mean of its scores"
+            blocks.append(Prose(f"{text}, {score:.2f}."))
+        return blocks
+
+    def _layer(self, place: int, trials: Sequence[Trial], how: str) -> list[Block]:
+        encoder = self.encoders[place]
+        best = recommended(trials)
+        front = sorted((one for one in trials if one.on_front), key=lambda one: one.point)
+        blocks: list[Block] = [Heading(f"{code(encoder.layer)}: a code of {by(encoder.code_shape)} numbers")]
+        plot = tradeoff(trials, encoder.layer, self.config.measure)
+        if plot is not None:
+            blocks += [Prose(how), plot]
+        if len(front) > 1:
+            blocks.append(Heading("The Pareto front, from accurate to natural", 3))
+        if front:
+            blocks.append(self._images(place, front, best))
+        failed = [f"{code(one.setting.options)}: {one.found.failure}" for one in trials if one.found.failure]
+        curves = dict.fromkeys(one.setting.curve for one in trials if one.found.images is not None)
+        if len(curves) + len(failed) > 1:
+            shown: list[Block] = [Points(failed)] if failed else []
+            for curve in curves:
+                members = [
+                    one for one in trials if one.setting.curve == curve and one.found.images is not None
+                ]
+                members.sort(key=lambda one: one.setting.weight or 0.0)
+                shown += [Prose(f"**{curve}**"), self._images(place, members, best)]
+            blocks.append(Details(f"The images of {counted(len(trials), 'setting')}", shown))
+        return [*blocks, Heading("All figures", 3), self._table(place, trials, best)]
+
+    def _images(self, place: int, trials: Sequence[Trial], best: Trial | None) -> ImageGrid:
+        """A row a code: the original, if known, then one image a trial."""
+        rows = []
+        for k, name in enumerate(self.names[:SHOWN]):
+            originals = self.targets[place].originals
+            tiles = [] if originals is None else [Tile(originals[k], name="original")]
+            for one in trials:
+                if one.found.images is None:
+                    continue
+                measured = one.found.measured
+                lines = [f"code error {number(measured['ijcv16'][k], 3)}"]
+                lines += [f"SSIM {number(measured['ssim'][k], 2)}"] * (originals is not None)
+                lines += [f"gradients {number(measured['gradients'][k], 2)}"]
+                canvas = f", {one.setting.canvas}" if one.setting.canvas else ""
+                mark: Literal["", "best", "good"] = "best" if one is best else "good" if one.on_front else ""
+                tiles.append(Tile(one.found.images[k], lines, f"{one.setting.text}{canvas}", mark))
+            rows.append(GridRow(name, tiles))
+        return ImageGrid(rows, size=160, quality=90)
+
+    def _table(self, place: int, trials: Sequence[Trial], best: Trial | None) -> Table:
+        rows: list[list[str | float | None]] = []
+        for one in sorted(trials, key=lambda one: one.point):
+            note = "★ recommended" if one is best else "◆ Pareto front" if one.on_front else ""
+            note = f"{one.found.diverged} diverged {note}".strip() if one.found.diverged else note
+            figures = [one.found.mean(column.key or column.name) for column in FIGURES]
+            canvas = one.setting.canvas or "the preset's"
+            rows.append([one.setting.text, canvas, *figures, "failed" if one.found.failure else note])
+        count = len(rows)
+        for low in self.floors[place]:
+            known = {"ijcv16": low.code_error, "ssim": low.ssim}
+            figures = [known.get(column.key) for column in FIGURES]
+            rows.append([low.name, None, *figures, "not inverted"])
+        columns: list[Column | str] = ["prior", "canvas", *FIGURES, Column("", key="note")]
+        return Table(columns, rows, baselines=range(count, len(rows)), sortable=count > 2)
+
+
+def in_words(one: Trial) -> str:
+    """In words."""
+    likeness = one.found.mean("ssim")
+    text = f"code error {number(one.error, 3)}, naturalness {number(one.naturalness, 3)}"
+    return text if likeness is None else f"{text}, SSIM {likeness:.3f}"
+
+
+def _by_ssim(trials: Sequence[Trial], best: Trial) -> str:
+    """Which setting is most like the originals, if another is."""
+    likeness = {one: value for one in trials if (value := one.found.mean("ssim")) is not None}
+    if not likeness or max(likeness.values()) <= likeness.get(best, 1.0):
+        return ""
+    other = max(likeness, key=likeness.__getitem__)
+    return (
+        f" By likeness to the originals alone it would be {code(other.setting.options)}: SSIM "
+        f"{likeness[other]:.3f} instead of {likeness[best]:.3f}."
+    )
+
+
+def tradeoff(trials: Sequence[Trial], title: str, measure: str) -> Plot | None:
+    """The trials of one layer: all of them, and beside them the better half at a larger scale; None if fewer
+    than two came through.
+
+    Points bear the prior's weight; the Pareto front has a pale line, the recommended setting a ring.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    known = [one for one in trials if one.error is not None and one.naturalness is not None]
-    middle = statistics.median([one.score or 0.0 for one in known] or [0.0])
+    known = [one for one in trials if one.known]
+    if len(known) < 2:
+        return None
+    middle = statistics.median([one.score or 0.0 for one in known])
     near = [one for one in known if one.on_front or (one.score or 0.0) > middle]
-    zoom = 1 < len(near) < len(known)
-    figure = Figure(figsize=(12.5 if zoom else 8, 5.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2 if zoom else 1, squeeze=False)[0]
-    for axes, shown, name in zip(panels, (known, near), (title, "the better half"), strict=False):
-        _draw(axes, shown, known)
-        best = recommended(shown)
-        if best is not None:
-            axes.scatter(
-                *_points([best]), s=260, facecolors="none", edgecolors=_INK, linewidths=1.6, zorder=4
-            )
-        _dress(axes, shown, name)
-    panels[0].set_ylabel(f"{LABELS[measure]} (up is better)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    panels = [_panel(known, known, title, measure)]
+    if 1 < len(near) < len(known):
+        panels.append(_panel(near, known, "the better half", measure))
+    return Plot(panels, "Naturalness over code error", name=f"tradeoff-{title}")
 
 
-def _draw(axes: Any, shown: Sequence[Trial], known: Sequence[Trial]) -> None:  # noqa: ANN401
+def _panel(shown: Sequence[Trial], known: Sequence[Trial], title: str, measure: str) -> Panel:
     """One curve a prior and canvas, in the colours and marks that they have among all ``known``."""
-    front = sorted((one for one in shown if one.on_front), key=_error)
-    axes.plot(*_points(front), color=_INK, linewidth=5, alpha=0.15, label="Pareto front", zorder=1)
-    priors = list(dict.fromkeys(one.draw.prior for one in known))
-    canvases = list(dict.fromkeys(one.draw.canvas for one in known))
-    for curve in dict.fromkeys(one.draw.curve for one in shown):
-        members = sorted((one for one in shown if one.draw.curve == curve), key=_weight)
-        draw = members[0].draw
-        colour = _COLOURS[priors.index(draw.prior) % len(_COLOURS)]
-        mark = _MARKS[canvases.index(draw.canvas) % len(_MARKS)]
-        axes.plot(
-            *_points(members), color=colour, marker=mark, linewidth=1.4, alpha=0.8, label=curve, zorder=2
+    priors = list(dict.fromkeys(one.setting.prior for one in known))
+    canvases = list(dict.fromkeys(one.setting.canvas for one in known))
+    front = sorted((one for one in shown if one.on_front), key=lambda one: one.point)
+    series = []
+    if len(front) > 1:
+        series.append(Series("Pareto front", *_points(front), colour=_INK, width=5, alpha=0.15))
+    for curve in dict.fromkeys(one.setting.curve for one in shown):
+        members = [one for one in shown if one.setting.curve == curve]
+        members.sort(key=lambda one: one.setting.weight or 0.0)
+        setting = members[0].setting
+        series.append(
+            Series(
+                curve,
+                *_points(members),
+                labels=["" if (w := one.setting.weight) is None else f"{w:.2g}" for one in members],
+                marker=_MARKS[canvases.index(setting.canvas) % len(_MARKS)],
+                colour=COLOURS[priors.index(setting.prior) % len(COLOURS)],
+                width=1.4,
+                alpha=0.8,
+            )
         )
-        rims = [_INK if one.on_front else "white" for one in members]
-        axes.scatter(
-            *_points(members), s=44, c=colour, marker=mark, edgecolors=rims, linewidths=1.2, zorder=3
-        )
-        for one in members:
-            at = (_error(one), one.naturalness or 0.0)
-            how = {"textcoords": "offset points", "xytext": (5, 5), "fontsize": 7.5, "color": colour}
-            axes.annotate(_label(one), at, **how)
-
-
-def _dress(axes: Any, shown: Sequence[Trial], title: str) -> None:  # noqa: ANN401
-    errors = [_error(one) for one in shown]
-    if errors and min(errors) > 0 and max(errors) > _WIDE * min(errors):
-        axes.set_xscale("log")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel("code error ‖Φ - Φ0‖ / ‖Φ0‖, mean over the codes (left is better)")
-    axes.margins(0.08)
-    axes.grid(True, which="major", color="#e4e4e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _label(one: Trial) -> str:
-    if one.draw.weight is not None:
-        return f"{one.draw.weight:.2g}"
-    return one.draw.prior if one.draw.prior == "none" else ""
+    best = recommended(shown)
+    if best is not None:
+        ring = {"line": "", "marker": "o", "colour": _INK}
+        series.append(Series("recommended", *_points([best]), hollow=True, size=16, **ring))  # type: ignore[arg-type]
+    errors = [one.point[0] for one in shown]
+    return Panel(
+        series,
+        title,
+        "code error ‖Φ − Φ₀‖ / ‖Φ₀‖ (left is better)",
+        f"{LABELS[measure]} (up is better)",
+        x_log=min(errors) > 0 and max(errors) > _WIDE * min(errors),
+    )
 
 
 def _points(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
-    return [_error(one) for one in trials], [one.naturalness or 0.0 for one in trials]
+    return [one.point[0] for one in trials], [one.point[1] for one in trials]
 
 
-def _error(one: Trial) -> float:
-    return one.error or 0.0
+def run_sweep(config: Sweep, tell: Tell) -> Outcome:
+    """Try everything, and leave the page. Raises NetinvertError before any long work."""
 
-
-def _weight(one: Trial) -> float:
-    return one.draw.weight or 0.0
+    network = open_network(config, config.device)
+    encoders = [Encoder(network, layer) for layer in config.layers]
+    inputs = [read_inputs(config.input, encoder) for encoder in encoders]
+    left_out: dict[str, None] = {}
+    planned = [_planned(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
+    for text in left_out:
+        tell(f"left out: {text}")
+    targets = [
+        Targets.of(encoder, one.codes, one.originals, shipped_reference(encoder))
+        for encoder, one in zip(encoders, inputs, strict=True)
+    ]
+    rows = tuple(range(len(inputs[0].codes)))
+    wanted = [
+        Wanted(encoder.layer, setting.choice(config), rows, (config.seed,) * len(rows))
+        for encoder, settings in zip(encoders, planned, strict=True)
+        for setting in settings
+    ]
+    with RunDir(
+        config.out, run_facts(config, {**network_facts(encoders[0]), "targets": targets}), config.overwrite
+    ) as folder:
+        found = iter(invert_all(folder, config, targets, wanted, "settings"))
+        trials: list[Trial] = []
+        for encoder, settings in zip(encoders, planned, strict=True):
+            layer = [_trial(encoder.layer, setting, next(found), config.measure) for setting in settings]
+            trials += marked(layer)
+        names = inputs[0].stems
+        lows = [
+            baselines(one.codes, encoder, one.originals, shipped_reference(encoder))
+            for encoder, one in zip(encoders, inputs, strict=True)
+        ]
+        page = SweepPage(config, encoders, targets, trials, names, tuple(left_out), lows)
+        for name, some in by_layer(trials).items():
+            plot = tradeoff(some, f"{network.name}, {name}", config.measure)
+            if plot is not None:
+                folder.path(f"{_file_name('tradeoff', name)}.png").write_bytes(plot.png())
+        images = _save_images(folder, trials, inputs[0])
+        best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
+        everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
+        entries = {
+            **network_facts(encoders[0]),
+            "layers": {encoder.layer: encoder.code_shape for encoder in encoders},
+            "recommended": {layer: one and one.setting.options for layer, one in best.items()},
+            "recommended_everywhere": everywhere and everywhere[0].options,
+            "left_out": list(left_out),
+            "inputs": inputs[0].sources,
+            "codes": names,
+            "trials": [{**one.facts(), "images": files} for one, files in zip(trials, images, strict=True)],
+        }
+        lines = [
+            f"{layer}: every setting failed"
+            if one is None
+            else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
+            for layer, one in best.items()
+        ]
+        return publish(folder, config, page.report(), entries, "\n".join(lines), PAGE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,38 +20,85 @@ LOGIT_MARGIN = 1e-3
 NOISE = 0.01
 
 
-class Canvas(Protocol):
-    """What :func:`netinvert.optimize` needs of an image parametrisation."""
+class Canvas(nn.Module):
+    """An image parametrisation: a module whose ``forward()`` gives images (N, C, H, W), N samples at once.
 
-    def __call__(self) -> Tensor:
+    Its parameters are optimised. The first dimension of each is the sample, so that samples stay independent;
+    what is fixed is a buffer, or does not require a gradient. There are defaults for all but ``forward``:
+    jitter rolls the image round, there is no coarse stage, and the canvas cannot be set to an image.
+
+    >>> class Tiles(Canvas):
+    ...     def __init__(self, count: int) -> None:
+    ...         super().__init__()
+    ...         self.tiles = nn.Parameter(torch.zeros(count, 3, 4, 4))
+    ...     def forward(self) -> Tensor:
+    ...         return nn.functional.interpolate(self.tiles.sigmoid(), scale_factor=8)
+    >>> Tiles(2)().shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def forward(self) -> Tensor:
         """The whole canvas as images (N, C, H', W')."""
+        raise NotImplementedError(f"{type(self).__name__} needs a forward() that gives images (N, C, H, W)")
 
-    def parameters(self) -> list[nn.Parameter]:
-        """What is optimised; each (N, ...)."""
-
-    def fixed(self) -> list[Tensor]:
-        """What else the image is made of, where that changes from stage to stage; for checkpoints."""
+    def optimised(self) -> list[nn.Parameter]:
+        """The parameters that require a gradient; each (N, ...)."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def set_jitter(self, amount: int) -> None:
-        """Make room for shifts in ``[0, amount)``; 1 is none. The picture in the middle stays."""
+        """Make room for shifts in ``[0, amount)``; 1 is none. The image in the middle stays."""
 
-    def set_detail(self, share: float) -> None:
-        """Refine only this share of the resolution, in (0, 1]; the parameters are new ones."""
+    def set_resolution(self, share: float) -> None:
+        """Refine only this share of the resolution, in (0, 1]; the parameters are new ones.
+
+        Raises ConfigError.
+        """
+        if share < 1:
+            raise ConfigError(f"the canvas {type(self).__name__} has no coarse stage; choose another canvas")
 
     def replace(self, image: Tensor) -> None:
-        """Show this image (N, C, H', W') instead, in the same parameters."""
+        """Show this image (N, C, H', W') instead, in the same parameters. Raises ConfigError."""
+        raise ConfigError(
+            f"the canvas {type(self).__name__} cannot be set to an image, so it goes with neither "
+            "projections nor a start image"
+        )
 
-    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+    def view(self, image: Tensor, shifts: Shifts | None) -> Tensor:
         """The network's view (N, C, H, W) of the canvas at these shifts; the middle for None."""
+        if shifts is None:
+            return image
+        return torch.stack([torch.roll(x, shift, (-2, -1)) for x, shift in zip(image, shifts, strict=True)])
+
+    def checked(self) -> Tensor:
+        """The image now. Raises ConfigError for what cannot be optimised sample by sample."""
+        name = type(self).__name__
+        with torch.no_grad():
+            image = self()
+        if not isinstance(image, Tensor) or image.ndim != 4:
+            got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ConfigError(f"forward() of the canvas {name} has to give images (N, C, H, W), got {got}")
+        count = image.shape[0]
+        for key, parameter in self.named_parameters():
+            if parameter.requires_grad and (parameter.ndim == 0 or parameter.shape[0] != count):
+                raise ConfigError(
+                    f"the canvas {name} gives {count} images, but its parameter '{key}' has the shape "
+                    f"{tuple(parameter.shape)}: make the sample its first dimension, ({count}, …), so that "
+                    "no sample depends on another; what is not to be optimised is a buffer (register_buffer)"
+                )
+        if not self.optimised():
+            raise ConfigError(f"the canvas {name} has no parameters to optimise; give it an nn.Parameter")
+        return image
 
 
-class Pixels:
+class Pixels(Canvas):
     """Pixels themselves: ``image = centre + unit * parameter``, unbounded unless projected.
 
     ``start`` (N, C, H, W) in image units; ``centre`` one number a channel. With ``unit`` = 1/255 the
     parameter is a mean-subtracted image in 0..255, in which the constants of the papers are given.
     ``size`` is the network's view, where ``start`` is larger (room for jitter).
     """
+
+    centre: Tensor
 
     def __init__(
         self,
@@ -61,6 +107,7 @@ class Pixels:
         unit: float = 1.0,
         size: tuple[int, int] | None = None,
     ) -> None:
+        super().__init__()
         self.size = size or (start.shape[-2], start.shape[-1])
         margin = start.shape[-2] - self.size[0]
         if margin < 0 or start.shape[-1] - self.size[1] != margin:
@@ -69,21 +116,14 @@ class Pixels:
                 "margin, 0 or more, in height and width"
             )
         self.unit = unit
-        self.centre = torch.tensor(centre, dtype=start.dtype, device=start.device).view(1, -1, 1, 1)
+        colour = torch.tensor(centre, dtype=start.dtype, device=start.device).view(1, -1, 1, 1)
+        self.register_buffer("centre", colour, persistent=False)
         self.parameter = nn.Parameter((start.detach() - self.centre) / unit)
         self._extent = (start.shape[-2], start.shape[-1])
 
-    def __call__(self) -> Tensor:
+    def forward(self) -> Tensor:
         """Images (N, C, H + margin, W + margin)."""
         return self.centre + self.unit * self._resized(self.parameter, self._extent)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """The one tensor of pixels."""
-        return [self.parameter]
-
-    def fixed(self) -> list[Tensor]:
-        """Nothing."""
-        return []
 
     def replace(self, image: Tensor) -> None:
         """Show this image."""
@@ -91,7 +131,7 @@ class Pixels:
             pixels = (image - self.centre) / self.unit
             self.parameter.copy_(self._resized(pixels, self.parameter.shape[-2:]))
 
-    def set_detail(self, share: float) -> None:
+    def set_resolution(self, share: float) -> None:
         """Pixels of a coarser grid, with bilinear interpolation between them."""
         coarse = tuple(
             min(length, max(2, round(share * length))) if share < 1 else length for length in self._extent
@@ -112,14 +152,14 @@ class Pixels:
         now = self._extent[0] - self.size[0]
         if now == amount - 1:
             return
-        self.set_detail(1.0)
+        self.set_resolution(1.0)
         self._extent = (self.size[0] + amount - 1, self.size[1] + amount - 1)
         before = (amount - 1) // 2 - now // 2
         after = (amount - 1) - now - before
         grown = nn.functional.pad(self.parameter.detach(), (before, after, before, after), mode="replicate")
         self.parameter = nn.Parameter(grown.contiguous())
 
-    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+    def view(self, image: Tensor, shifts: Shifts | None) -> Tensor:
         """Crops of the canvas."""
         height, width = self.size
         margin = image.shape[-2] - height
@@ -130,25 +170,31 @@ class Pixels:
         return torch.stack(crops)
 
 
-class Fourier:
+class Fourier(Canvas):
     """The image's spectrum with a 1/f scale, decorrelated colour and a sigmoid (Olah et al. 2017).
 
     ``start`` (N, C, H, W) in [0, 1]. Any size, odd too; any channel count (colour is decorrelated for 3).
     Jitter rolls the image round, for a spectrum has no border.
     """
 
+    scale: Tensor
+    colour: Tensor | None
+    rest: Tensor | None
+    """The whole spectrum, where only low frequencies are refined."""
+
     def __init__(self, start: Tensor, decay: float = 1.0) -> None:
+        super().__init__()
         _, channels, height, width = start.shape
         self.size = (height, width)
         like = {"dtype": start.dtype, "device": start.device}
         down = torch.fft.fftfreq(height, **like)[:, None]
         right = torch.fft.rfftfreq(width, **like)[None, :]
         frequency = torch.sqrt(down.square() + right.square()).clamp_min(1.0 / max(height, width))
-        self.scale = (0.25 / frequency**decay)[..., None]
-        self.colour = colour_matrix(start) if channels == 3 else None
+        self.register_buffer("scale", (0.25 / frequency**decay)[..., None], persistent=False)
+        self.register_buffer("colour", colour_matrix(start) if channels == 3 else None, persistent=False)
         self.spectrum = nn.Parameter(self._analyse(start.detach()))
+        self.register_buffer("rest", None)
         self._middle = 0
-        self._rest: Tensor | None = None  # the whole spectrum, where only low frequencies are refined
 
     @classmethod
     def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Fourier:
@@ -166,7 +212,7 @@ class Fourier:
         logits = to_logits(image, self.colour)
         return torch.view_as_real(torch.fft.rfft2(logits, norm="ortho")) / self.scale
 
-    def __call__(self) -> Tensor:
+    def forward(self) -> Tensor:
         """Images (N, C, H, W) strictly within (0, 1)."""
         spectrum = torch.view_as_complex((self._whole() * self.scale).contiguous())
         # s= keeps odd widths odd.
@@ -175,44 +221,36 @@ class Fourier:
             logits = torch.einsum("dc,nchw->ndhw", self.colour, logits)
         return torch.sigmoid(logits)
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The one spectrum, real and imaginary parts in the last dimension."""
-        return [self.spectrum]
-
-    def fixed(self) -> list[Tensor]:
-        """The whole spectrum, where only its low frequencies are refined."""
-        return [] if self._rest is None else [self._rest]
-
     def replace(self, image: Tensor) -> None:
         """Show this image (clipped to the sigmoid's range)."""
         with torch.no_grad():
             found = self._analyse(image)
-            if self._rest is not None:
-                self._rest, found = found, self._low(found, self._reach(self.spectrum))
+            if self.rest is not None:
+                self.rest, found = found, self._low(found, self._reach(self.spectrum))
             self.spectrum.copy_(found)
 
     def set_jitter(self, amount: int) -> None:
         """No room is needed. Shifts count from their middle, so that the image stays where it is."""
         self._middle = (amount - 1) // 2
 
-    def set_detail(self, share: float) -> None:
+    def set_resolution(self, share: float) -> None:
         """Only frequencies up to this share of the highest; the others stay as they are."""
         with torch.no_grad():
             whole = self._whole().clone()
         reach = [max(1, int(share * length / 2)) for length in self.size]
         coarse = share < 1 and min(self.size) > 3
-        self._rest = whole if coarse else None
+        self.rest = whole if coarse else None
         low = self._low(whole, (reach[0], reach[1])) if coarse else whole
         self.spectrum = nn.Parameter(low.contiguous())
 
     def _whole(self) -> Tensor:
         """The spectrum with the frequencies that are not refined."""
-        if self._rest is None:
+        if self.rest is None:
             return self.spectrum
         down, right = self._reach(self.spectrum)
-        middle = self._rest[:, :, down + 1 : -down]
+        middle = self.rest[:, :, down + 1 : -down]
         beside = torch.cat(
-            [self._rest[:, :, : down + 1, right + 1 :], self._rest[:, :, -down:, right + 1 :]], 2
+            [self.rest[:, :, : down + 1, right + 1 :], self.rest[:, :, -down:, right + 1 :]], 2
         )
         low = torch.cat([self.spectrum, beside], 3)
         return torch.cat([low[:, :, : down + 1], middle, low[:, :, down + 1 :]], 2)
@@ -227,18 +265,11 @@ class Fourier:
     def _reach(low: Tensor) -> tuple[int, int]:
         return (low.shape[2] - 1) // 2, low.shape[3] - 1
 
-    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
+    def view(self, image: Tensor, shifts: Shifts | None) -> Tensor:
         """The image rolled round."""
-        if shifts is None:
-            return image
-        return rolled(image, [(down - self._middle, right - self._middle) for down, right in shifts])
-
-
-def rolled(image: Tensor, shifts: Shifts | None) -> Tensor:
-    """The images rolled round, each by its own shift."""
-    if shifts is None:
-        return image
-    return torch.stack([torch.roll(x, shift, (-2, -1)) for x, shift in zip(image, shifts, strict=True)])
+        if shifts is not None:
+            shifts = [(down - self._middle, right - self._middle) for down, right in shifts]
+        return super().view(image, shifts)
 
 
 def to_logits(image: Tensor, colour: Tensor | None) -> Tensor:
@@ -260,7 +291,7 @@ SPREAD = 1.0
 """Standard deviation of the values before the sigmoid, which uses most of the range and saturates little."""
 
 
-class Phase:
+class Phase(Canvas):
     """MACO (Fel et al. 2023): ``image = sigmoid(colour · irfft(magnitude · exp(i phase)))``, standardised.
 
     ``phase`` (N, C, H, W // 2 + 1) in radians; ``magnitude`` (C, H, W // 2 + 1) from
@@ -268,11 +299,17 @@ class Phase:
     prior is needed.
     """
 
+    magnitude: Tensor
+    colour: Tensor | None
+
     def __init__(self, phase: Tensor, magnitude: Tensor, size: tuple[int, int]) -> None:
+        super().__init__()
         self.size = size
         self.phase = nn.Parameter(phase.detach().clone())
-        self.magnitude = magnitude
-        self.colour = colour_matrix(phase) if phase.shape[1] == 3 else None
+        self.register_buffer("magnitude", magnitude, persistent=False)
+        self.register_buffer(
+            "colour", colour_matrix(phase) if phase.shape[1] == 3 else None, persistent=False
+        )
 
     @classmethod
     def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Phase:
@@ -293,7 +330,7 @@ class Phase:
         magnitude = natural_magnitude((image.shape[1], *size)).to(image)
         return cls(_phase_of(image), magnitude, size)
 
-    def __call__(self) -> Tensor:
+    def forward(self) -> Tensor:
         """Images (N, C, H, W) within (0, 1)."""
         spectrum = torch.polar(self.magnitude.expand_as(self.phase), self.phase)
         values = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
@@ -303,30 +340,10 @@ class Phase:
             values = torch.einsum("dc,nchw->ndhw", self.colour, values)
         return torch.sigmoid(values)
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The phases."""
-        return [self.phase]
-
-    def fixed(self) -> list[Tensor]:
-        """Nothing."""
-        return []
-
     def replace(self, image: Tensor) -> None:
         """Take the phases of these images."""
         with torch.no_grad():
             self.phase.copy_(_phase_of(image))
-
-    def set_jitter(self, amount: int) -> None:
-        """Nothing to make room for: jitter rolls the image round."""
-
-    def set_detail(self, share: float) -> None:
-        """Raises ConfigError for less than all."""
-        if share < 1:
-            raise ConfigError("the phase canvas has its magnitudes fixed, so it has no coarse stage")
-
-    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
-        """The image rolled round."""
-        return rolled(image, shifts)
 
 
 def natural_magnitude(shape: tuple[int, int, int]) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from netinvert.inversion.optimizers import Adam
 
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
@@ -87,7 +89,7 @@ class Search:
             return self.low.step + 0.1 * (self.high.step - self.low.step)
         near, far = sorted((self.low.step, self.high.step))
         margin = 0.1 * (far - near)
-        guess = _cubic_minimum(self.low, self.high)
+        guess = cubic_minimum(self.low, self.high)
         if not math.isfinite(guess):  # losses so large that their squares overflow
             return self.low.step + 0.1 * (self.high.step - self.low.step)
         return min(max(guess, near + margin), far - margin)
@@ -111,7 +113,7 @@ class Search:
         return search
 
 
-def _cubic_minimum(a: Point, b: Point) -> float:
+def cubic_minimum(a: Point, b: Point) -> float:
     """Where the cubic through two points with their slopes is least; their middle if it has no minimum."""
     width = b.step - a.step
     d1 = a.slope + b.slope - 3 * (b.loss - a.loss) / width
@@ -135,6 +137,11 @@ class WarmUp:
     until: float = 0.3
     steps: int = 60
     betas: tuple[float, float] = (0.9, 0.99)
+
+    @property
+    def adam(self) -> Adam:
+        """The optimiser that takes these steps."""
+        return Adam(self.rate, self.betas)
 
 
 @dataclass(frozen=True)
@@ -162,12 +169,30 @@ class LBFGSUpdater:
 
     @torch.no_grad()
     def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
-        """Tell each sample its loss and gradient, and move to the points they want to try next."""
+        """Tell each sample its loss and gradient, and move to the points they want to try next.
+
+        Samples go side by side from one inner product to the next, so that a device is waited for once for
+        all of them.
+        """
         flat = torch.cat([gradient.flatten(1) for gradient in gradients], 1)
         values = losses.tolist()
-        for row, sample in enumerate(self._samples):
-            if sample.going:
-                self._write(row, sample.tell(values[row], flat[row]))
+        # A copy, for a row alone would keep the whole batch's gradient alive.
+        waiting = {
+            row: sample.tell(values[row], flat[row].clone())
+            for row, sample in enumerate(self._samples)
+            if sample.going
+        }
+        answers: dict[int, float] = {}
+        while waiting:
+            asked: dict[int, Tensor] = {}
+            for row, steps in list(waiting.items()):
+                try:
+                    asked[row] = steps.send(answers[row]) if row in answers else next(steps)
+                except StopIteration as done:
+                    self._write(row, done.value)
+                    del waiting[row]
+            if asked:
+                answers = dict(zip(asked, torch.stack(list(asked.values())).tolist(), strict=True))
         return torch.tensor([sample.going for sample in self._samples], device=losses.device)
 
     def _write(self, row: int, point: Tensor) -> None:
@@ -194,6 +219,10 @@ class LBFGSUpdater:
             )
 
 
+Steps = Generator[Tensor, float, Tensor]
+"""Yields inner products (0-dimensional), is sent their values, and returns the next point (D,)."""
+
+
 class _Sample:
     """L-BFGS on one vector x (D,)."""
 
@@ -211,15 +240,15 @@ class _Sample:
         self.warming = None if settings.warm_up is None else _Warming(settings.warm_up, x)
         self.scale = 1.0  # of the inverse Hessian, from the newest pair (Nocedal & Wright, equation 7.20)
 
-    def tell(self, loss: float, gradient: Tensor) -> Tensor:
+    def tell(self, loss: float, gradient: Tensor) -> Steps:
         """Take the loss and gradient at the last point given; give the next point to evaluate."""
         if self.warming is not None and self.warming.goes_on(loss):
             return self.warming.move(self.x, gradient)
         self.warming = None
         if self.search is None or self.gradient is None:
             self.gradient = gradient
-            return self._begin(loss, gradient)
-        slope = torch.dot(gradient, self.direction).item()
+            return (yield from self._begin(loss, gradient))
+        slope = yield torch.dot(gradient, self.direction)
         point = Point(self.search.trial, loss, slope)
         step = self.search.tell(point)
         if step is not None:
@@ -230,19 +259,19 @@ class _Sample:
             # try once more along the gradient; if that was the gradient already, this is the minimum.
             return self._restart(accepted)
         self.x.add_(self.direction, alpha=accepted.step)
-        self._remember(gradient, accepted.step)
+        yield from self._remember(gradient, accepted.step)
         self.gradient = gradient
-        return self._begin(loss, gradient)
+        return (yield from self._begin(loss, gradient))
 
-    def _begin(self, loss: float, gradient: Tensor) -> Tensor:
+    def _begin(self, loss: float, gradient: Tensor) -> Steps:
         """Start a line search from x."""
         first = self.pairs == 0
-        self.direction = -gradient if first else self._two_loops(gradient)
-        slope = torch.dot(gradient, self.direction).item()
+        self.direction = -gradient if first else (yield from self._two_loops(gradient))
+        slope = yield torch.dot(gradient, self.direction)
         if slope >= 0 and not first:
             self.pairs = 0
             self.direction = -gradient
-            slope = -torch.dot(gradient, gradient).item()
+            slope = -(yield torch.dot(gradient, gradient))
             first = True
         if slope == 0 or not math.isfinite(slope) or not math.isfinite(loss):
             self.going = False
@@ -261,12 +290,12 @@ class _Sample:
         self.search = None  # evaluate at x again, then begin
         return self.x
 
-    def _remember(self, gradient: Tensor, step: float) -> None:
+    def _remember(self, gradient: Tensor, step: float) -> Generator[Tensor, float, None]:
         assert self.gradient is not None
         moved, changed = self.direction.mul_(step), gradient - self.gradient
-        curvature = torch.dot(moved, changed).item()
-        change = torch.dot(changed, changed).item()
-        size = (torch.dot(moved, moved).item() * change) ** 0.5
+        curvature = yield torch.dot(moved, changed)
+        change = yield torch.dot(changed, changed)
+        size = ((yield torch.dot(moved, moved)) * change) ** 0.5
         if curvature > 1e-10 * size:  # keeps the inverse Hessian positive definite
             self.scale = curvature / change
             slot = self.pairs % self.settings.history
@@ -274,18 +303,18 @@ class _Sample:
             self.curvatures[slot] = curvature
             self.pairs += 1
 
-    def _two_loops(self, gradient: Tensor) -> Tensor:
+    def _two_loops(self, gradient: Tensor) -> Steps:
         kept = min(self.pairs, self.settings.history)
         slots = [(self.pairs - 1 - back) % self.settings.history for back in range(kept)]  # newest first
         rho = {slot: 1.0 / self.curvatures[slot] for slot in slots}
         q = -gradient
         alphas = {}
         for slot in slots:
-            alphas[slot] = rho[slot] * torch.dot(self.steps[slot], q).item()
+            alphas[slot] = rho[slot] * (yield torch.dot(self.steps[slot], q))
             q.add_(self.changes[slot], alpha=-alphas[slot])
         q.mul_(self.scale)
         for slot in reversed(slots):
-            beta = rho[slot] * torch.dot(self.changes[slot], q).item()
+            beta = rho[slot] * (yield torch.dot(self.changes[slot], q))
             q.add_(self.steps[slot], alpha=alphas[slot] - beta)
         return q
 
@@ -324,7 +353,7 @@ class _Sample:
 
 
 class _Warming:
-    """Adam on one vector (D,), in place (Kingma & Ba 2015, algorithm 1)."""
+    """Adam on one vector (D,), in place."""
 
     def __init__(self, settings: WarmUp, x: Tensor) -> None:
         self.settings = settings
@@ -342,13 +371,8 @@ class _Warming:
     def move(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Take it; gives x."""
         self.made += 1
-        first, second = self.settings.betas
-        self.mean.lerp_(gradient, 1 - first)
-        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        scale = (1 - second**self.made) ** 0.5
-        # eps far below the gradients of normalised losses, lest their scale matter
-        step = self.mean / (self.square.sqrt().div_(scale).add_(1e-12))
-        return x.add_(step, alpha=-self.settings.rate / (1 - first**self.made))
+        mean, root, rate = self.settings.adam.direction(gradient, (self.mean, self.square), self.made)
+        return x.add_(mean / root, alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
         """For a checkpoint."""

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
-from netinvert.inversion.canvas import Shifts, rolled
+from netinvert.inversion.canvas import Canvas
 from netinvert.io.seeds import draw
 
 WIDTHS = (16, 32, 64, 64, 64)
@@ -21,16 +21,19 @@ SLOPE = 0.2
 INPUT_SCALE = 0.1
 
 
-class DeepPrior:
+class DeepPrior(Canvas):
     """The deep image prior (Ulyanov et al. 2018): an hourglass network draws the image from fixed noise.
 
     Its weights are the parameters, one network a sample. Convolutions run as groups, and normalisation is
     over each image by itself, so that samples stay independent.
     """
 
+    input: Tensor
+
     def __init__(
         self, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor, widths: Sequence[int] = WIDTHS
     ) -> None:
+        super().__init__()
         channels, height, width = shape
         if min(height, width) < 3:
             raise ConfigError(
@@ -48,17 +51,17 @@ class DeepPrior:
 
         flat = draw(seeds, start).to(like)
         sizes = [math.prod(shape) for shape in self.shapes]
-        self._parameters = [
+        self.weights = nn.ParameterList(  # each (N, out, in, k, k), and the last layer's bias (N, C)
             nn.Parameter(part.reshape(len(seeds), *shape).clone())
             for part, shape in zip(torch.split(flat, sizes, 1), self.shapes, strict=True)
-        ]
+        )
         size = (INPUT, *self.size)
         noise = draw(seeds, lambda source: torch.rand(size, generator=source, dtype=torch.float32))
-        self.input = INPUT_SCALE * noise.to(like)
+        self.register_buffer("input", INPUT_SCALE * noise.to(like), persistent=False)
 
-    def __call__(self) -> Tensor:
+    def forward(self) -> Tensor:
         """Images (N, C, H, W) within (0, 1)."""
-        weights = iter(self._parameters)
+        weights = iter(self.weights)
 
         def unit(x: Tensor, stride: int = 1) -> Tensor:
             return F.leaky_relu(F.instance_norm(_convolution(x, next(weights), stride)), SLOPE)
@@ -72,34 +75,8 @@ class DeepPrior:
             x = unit(unit(F.instance_norm(torch.cat([x, skip], 1))))
         return torch.sigmoid(_convolution(x, next(weights), 1) + next(weights)[..., None, None])
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The weights, each (N, out, in, k, k), and the last layer's bias (N, C)."""
-        return self._parameters
 
-    def fixed(self) -> list[Tensor]:
-        """Nothing."""
-        return []
-
-    def replace(self, image: Tensor) -> None:
-        """Raises ConfigError: no weights are known that draw a given image."""
-        raise ConfigError(
-            "the deep-prior canvas cannot be set to an image, so it goes with neither projections nor a start"
-        )
-
-    def set_jitter(self, amount: int) -> None:
-        """Nothing to make room for: jitter rolls the image round."""
-
-    def set_detail(self, share: float) -> None:
-        """Raises ConfigError for less than all."""
-        if share < 1:
-            raise ConfigError("the deep-prior canvas goes from coarse to fine by itself")
-
-    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
-        """The image rolled round."""
-        return rolled(image, shifts)
-
-
-class DecoderPrior:
+class DecoderPrior(Canvas):
     """A trained decoder's input (Nguyen et al. 2016): ``image = decoder(latent)``.
 
     ``decoder`` maps (N, D) or any (N, ...) to images (N, C, H, W) in [0, 1], every sample by itself;
@@ -107,7 +84,8 @@ class DecoderPrior:
     """
 
     def __init__(self, decoder: Callable[[Tensor], Tensor], latent: Tensor) -> None:
-        self.decoder = decoder
+        super().__init__()
+        self.decoder = (decoder,)  # in a tuple it is no submodule, whose weights would be optimised, too
         self.latent = nn.Parameter(latent.detach().clone())
         with torch.no_grad():
             image = decoder(self.latent)
@@ -117,33 +95,9 @@ class DecoderPrior:
                 f"gave {tuple(image.shape)}"
             )
 
-    def __call__(self) -> Tensor:
+    def forward(self) -> Tensor:
         """The decoder's images."""
-        return self.decoder(self.latent)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """The decoder's input."""
-        return [self.latent]
-
-    def fixed(self) -> list[Tensor]:
-        """Nothing."""
-        return []
-
-    def replace(self, image: Tensor) -> None:
-        """Raises ConfigError: no input is known that gives a given image."""
-        raise ConfigError("a decoder's canvas cannot be set to an image; start from another latent instead")
-
-    def set_jitter(self, amount: int) -> None:
-        """Nothing to make room for: jitter rolls the image round."""
-
-    def set_detail(self, share: float) -> None:
-        """Raises ConfigError for less than all."""
-        if share < 1:
-            raise ConfigError("a decoder's canvas has no coarse stage")
-
-    def window(self, image: Tensor, shifts: Shifts | None) -> Tensor:
-        """The image rolled round."""
-        return rolled(image, shifts)
+        return self.decoder[0](self.latent)
 
 
 def _weight_shapes(channels: int, widths: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
+from netinvert.inversion.codes import Code, layers_of, one_layer, paired
+
+Term = Callable[[Tensor, Any], Tensor]
+"""Maps images (N, C, H, W) and their codes (N, ...), or a dict of them by layer, to one value each, (N,).
+
+A plain function or an ``nn.Module`` will do. It is recorded under its ``name``, if it has one.
+"""
+Terms = str | Term | Sequence[Any]
+"""What users give: a name, a term, (weight, either), or several of these."""
 
 
-class Term(Protocol):
-    """Maps a batch of images (N, C, H, W) and their codes (N, ...) to one value a sample, (N,)."""
+def term_name(term: Term) -> str:
+    """Under which a term's values are recorded."""
+    name = getattr(term, "name", None) or getattr(term, "__name__", type(term).__name__)
+    return str(name).strip("<>")
 
-    @property
-    def name(self) -> str:
-        """Under which the value is recorded."""
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
-        """The values to make small, (N,)."""
+def parts_of(given: Terms) -> list[tuple[float | None, str | Term]]:
+    """(weight, name or term) of each part; None where no weight is given. Raises ConfigError."""
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], int | float):
+        weight, term = given
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"the weight of a prior or objective is a number of at least 0, got {weight}")
+        if not (isinstance(term, str) or callable(term)):
+            raise ConfigError(f"(weight, term) needs a name or a callable for a term, got {term!r}")
+        return [(float(weight), term)]
+    if isinstance(given, str) or callable(given):
+        return [(None, given)]
+    if isinstance(given, list | tuple):
+        return [part for one in given for part in parts_of(one)]
+    raise ConfigError(
+        f"{given!r} is neither a prior nor an objective: give a name, a function (image, code) -> (N,), "
+        "(weight, either), or a list of these"
+    )
 
 
 @dataclass(frozen=True)
@@ -37,17 +61,18 @@ class Energy:
     @property
     def names(self) -> tuple[str, ...]:
         """The terms' names, in order."""
-        return tuple(term.name for _, term in self.terms)
+        return tuple(term_name(term) for _, term in self.terms)
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """Weighted values, (T, N): one row a term. Their sum over rows is the energy of each sample."""
         rows = []
         for weight, term in self.terms:
             value = term(image, code)
-            if value.shape != image.shape[:1]:
+            if not isinstance(value, Tensor) or value.shape != image.shape[:1]:
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise ConfigError(
-                    f"the term '{term.name}' returned shape {tuple(value.shape)}; it has to return one value "
-                    f"a sample, ({image.shape[0]},): average over pixels and channels, never over the batch"
+                    f"the term '{term_name(term)}' returned {got}; it has to return one value a sample, "
+                    f"({image.shape[0]},): average over pixels and channels, never over the batch"
                 )
             rows.append(weight * value)
         return torch.stack(rows)
@@ -58,40 +83,53 @@ class Match:
     """Squared code error over the target's squared norm (Mahendran & Vedaldi 2015, equation 3).
 
     ``target`` (N, ...); ``mask`` (same shape, or one that broadcasts) restricts error and norm to a part.
+    Both may be dicts by layer; the value is then the mean over the target's layers.
+
+    >>> Match(torch.tensor([[3.0, 4.0]]))(torch.zeros(1, 3, 8, 8), torch.tensor([[3.0, 9.0]])).tolist()
+    [1.0]
     """
 
-    target: Tensor
-    mask: Tensor | None = None
+    target: Code
+    mask: Code | None = None
     name: Literal["code"] = "code"
 
     def __post_init__(self) -> None:
-        if bool((self._norms == 0).any()):
+        if any(bool((norms == 0).any()) for norms in self._norms.values()):
             raise CodeError(
                 "a code that is zero everywhere cannot be matched relative to its norm: the layer is dead "
                 "for this image; choose another layer (one before its ReLU, say) or another mask"
             )
 
-    @cached_property
-    def _norms(self) -> Tensor:
-        masked = self.target if self.mask is None else self.target * self.mask
-        norms: Tensor = torch.linalg.vector_norm(masked.flatten(1), dim=1, keepdim=True, dtype=torch.float64)
-        return norms
+    def _masked(self, layer: str, values: Tensor) -> Tensor:
+        mask = None if self.mask is None else layers_of(self.mask).get(layer)
+        return values if mask is None else values * mask
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    @cached_property
+    def _norms(self) -> dict[str, Tensor]:
+        masked = {layer: self._masked(layer, one).flatten(1) for layer, one in layers_of(self.target).items()}
+        return {
+            layer: torch.linalg.vector_norm(one, dim=1, keepdim=True, dtype=torch.float64)
+            for layer, one in masked.items()
+        }
+
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,): 0 is a perfect match, 1 the error of an all-zero code."""
-        difference = code - self.target
-        if self.mask is not None:
-            difference = difference * self.mask
-        # Divided before it is squared: the squares of very large or small codes are no numbers.
-        error: Tensor = (difference.flatten(1) / self._norms.to(code.dtype)).square().sum(1)
-        return error
+        errors = []
+        for layer, one, target in paired(code, self.target):
+            difference = self._masked(layer, one - target).flatten(1)
+            # Divided before it is squared: the squares of very large or small codes overflow.
+            errors.append((difference / self._norms[layer].to(one.dtype)).square().sum(1))
+        return errors[0] if len(errors) == 1 else torch.stack(errors).mean(0)
 
 
 @dataclass(frozen=True, eq=False)
 class Activate:
     """-⟨w, Φ⟩: the more of a direction w in the code, the better (Simonyan et al. 2013, section 2).
 
-    ``direction`` (N or 1, *code_shape); :mod:`netinvert.directions` makes them for units and channels.
+    ``direction`` (N or 1, *code_shape); ``channel`` and ``neuron`` make them.
+
+    >>> Activate(torch.tensor([[0.0, 2.0]]))(torch.zeros(1, 3, 8, 8), torch.tensor([[5.0, 3.0]])).tolist()
+    [-6.0]
     """
 
     direction: Tensor
@@ -100,9 +138,9 @@ class Activate:
     def __post_init__(self) -> None:
         _check_direction(self.direction)
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        return -(code * self.direction).flatten(1).sum(1)
+        return -(one_layer(code, "an activation") * self.direction).flatten(1).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +165,7 @@ class Caricature:
     @cached_property
     def _norm(self) -> Tensor:
         above = self.target.clamp_min(0).flatten(1)
-        # In float64, for the squares of very large or small codes are no numbers.
+        # In float64, for the squares of very large or small codes overflow.
         norm = torch.linalg.vector_norm(above, dim=1, keepdim=True, dtype=torch.float64)
         positive: Tensor = norm.to(above.dtype).clamp_min(torch.finfo(above.dtype).tiny)
         return positive
@@ -137,9 +175,9 @@ class Caricature:
         direction: Tensor = self.target.clamp_min(0).flatten(1) / self._norm / self._norm
         return direction
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        flat = code.flatten(1)
+        flat = one_layer(code, "a caricature").flatten(1)
         more = (flat * self._direction).sum(1)
         if self.power == 0:
             return -more
@@ -160,9 +198,10 @@ class PoseTowards:
     error: Callable[[Tensor, Tensor], Tensor]
     name: Literal["pose"] = "pose"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        return self.error(code, self.rotation.to(code).expand(code.shape[0], 3, 3))
+        output = one_layer(code, "a pose")
+        return self.error(output, self.rotation.to(output).expand(output.shape[0], 3, 3))
 
 
 @dataclass(frozen=True)
@@ -183,7 +222,7 @@ class PairwiseDiversity:
         if self.size < 2:
             raise ConfigError(f"only two images or more can differ, got groups of {self.size}")
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
         if image.shape[0] % self.size:
             raise ConfigError(f"a batch of {image.shape[0]} images has no whole groups of {self.size}")

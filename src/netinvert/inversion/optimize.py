@@ -1,4 +1,4 @@
-"""The one loop: move a canvas until an energy of its image and code is small."""
+"""The one loop: optimise a canvas until an energy of its image and code is small."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.augmentations import Transform
 from netinvert.inversion.canvas import Canvas, Shifts
+from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.history import (
     CONVERGED,
     DIVERGED,
@@ -24,16 +26,16 @@ from netinvert.inversion.history import (
     STATUS,
     EarlyStopping,
     History,
-    Result,
     StepInfo,
 )
-from netinvert.inversion.objectives import Energy, Match, Term
+from netinvert.inversion.objectives import Energy, Match, Term, term_name
 from netinvert.inversion.optimizers import Updater
+from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Stage
 from netinvert.io.checkpoint import Checkpoint
 from netinvert.io.interrupts import Interrupt, deferred_interrupt
+from netinvert.io.progress import Progress
 from netinvert.io.seeds import generators, shifts
-from netinvert.models.encoder import Encoder
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
@@ -41,18 +43,19 @@ LEAKY_STEPS = 16
 
 @dataclass(frozen=True)
 class Run:
-    """How to run: seeds (one for all samples, or one each), stop rule, callback, checkpoint.
+    """How to run: seeds (one for all samples, or one each), stop rule, callback, checkpoint, progress.
 
     The callback sees a :class:`StepInfo` after every step and stops the run by returning True. With
-    ``checkpoint``, the state is saved there every ``checkpoint_seconds`` and at Ctrl-C, and a run that
-    finds its own checkpoint goes on from it, to the same bits.
+    ``checkpoint``, the state is saved in that file every ``checkpoint_seconds`` and at Ctrl-C, and a run that
+    finds its own checkpoint goes on from it, to the same bits. ``progress`` shows a bar, or lines in a pipe.
     """
 
     seed: int | Sequence[int] = 0
     stop: EarlyStopping = field(default_factory=EarlyStopping)
     callback: Callable[[StepInfo], object] | None = None
-    checkpoint: Path | None = None
+    checkpoint: str | Path | None = None
     checkpoint_seconds: float = 30.0
+    progress: bool = False
 
     def seeds(self, count: int) -> list[int]:
         """One seed a sample."""
@@ -64,7 +67,7 @@ class Run:
 
 
 def optimize(
-    canvas: Canvas, energy: Energy, encoder: Encoder, stages: Sequence[Stage], run: Run | None = None
+    canvas: Canvas, energy: Energy, encoder: AnyEncoder, stages: Sequence[Stage], run: Run | None = None
 ) -> Result:
     """Minimise the energy of every sample of the canvas, independently of the others.
 
@@ -79,27 +82,27 @@ def optimize(
 
 @dataclass(frozen=True, eq=False)
 class _Evaluation:
-    """Weighted terms (T, N), the gradients of the parameters, the canvas image and the view, the view."""
+    """Weighted terms (T, N), the gradients of parameters, canvas image and view, and the latter two."""
 
     values: Tensor
     gradients: list[Tensor]
     image_gradient: Tensor
     view_gradient: Tensor | None
+    image: Tensor
     view: Tensor
 
 
 class _Optimization:
-    """The loop's state: canvas, optimiser, tracker, generators; all of it goes into a checkpoint."""
+    """The loop's state: canvas, optimiser, history, generators; all of it goes into a checkpoint."""
 
     def __init__(
-        self, canvas: Canvas, energy: Energy, encoder: Encoder, stages: tuple[Stage, ...], run: Run
+        self, canvas: Canvas, energy: Energy, encoder: AnyEncoder, stages: tuple[Stage, ...], run: Run
     ) -> None:
         self.canvas, self.energy, self.encoder, self.stages, self.run = canvas, energy, encoder, stages, run
-        count = canvas.parameters()[0].shape[0]
+        view = canvas.view(canvas.checked(), None)
+        count = view.shape[0]
         self.sources = generators(run.seeds(count))
-        with torch.no_grad():
-            view = canvas.window(canvas(), None)
-        self.tracker = History(view, energy.names, sum(stage.steps for stage in stages))
+        self.history = History(view, energy.names, sum(stage.steps for stage in stages))
         self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
         self.updater: Updater | None = None
         self.began = 0  # the step before the present stage
@@ -107,22 +110,23 @@ class _Optimization:
     def go(self) -> Result:
         began = time.perf_counter()
         interrupted = False
-        try:
-            self._stages()
-        except KeyboardInterrupt:
-            interrupted = True
-        tracker = self.tracker
+        with Progress("steps", self.history.steps, self.run.progress) as self.progress:
+            try:
+                self._stages()
+            except KeyboardInterrupt:
+                interrupted = True
+        history = self.history
         with torch.no_grad():
-            code = self.encoder(tracker.best_image)
+            code = self.encoder(history.best_image)
         target = next((term.target for _, term in self.energy.terms if isinstance(term, Match)), None)
         return Result(
-            image=tracker.best_image,
+            image=history.best_image,
             code=code,
             target=target,
-            losses=tracker.losses[: tracker.step],
-            terms=tracker.terms,
-            best_step=tracker.best_step,
-            status=tuple(STATUS[index] for index in tracker.status.tolist()),
+            losses=history.losses[: history.step],
+            terms=history.terms,
+            best_step=history.best_step,
+            status=tuple(STATUS[index] for index in history.status.tolist()),
             seconds=time.perf_counter() - began,
             interrupted=interrupted,
         )
@@ -131,7 +135,8 @@ class _Optimization:
         """Run all stages; from the middle if there is a checkpoint."""
         checkpoint = None
         if self.run.checkpoint is not None:
-            checkpoint = Checkpoint(self.run.checkpoint, self.run.checkpoint_seconds, self._fingerprint())
+            path = Path(self.run.checkpoint)
+            checkpoint = Checkpoint(path, self.run.checkpoint_seconds, self._fingerprint())
             self._resume(checkpoint.load())
         with deferred_interrupt() as interrupt:
             self._loop(checkpoint, interrupt)
@@ -144,29 +149,29 @@ class _Optimization:
         for stage in self.stages:
             self.began, last = last, last + stage.steps
             before, previous = stage, before
-            if self.tracker.step >= last:
+            if self.history.step >= last:
                 continue
             if self.updater is None:
                 self._after(previous)
                 self._enter(stage)
-                self.updater = stage.optimizer.start(self.canvas.parameters())
-            while self.tracker.step < last:
+                self.updater = stage.method.start(self.canvas.optimised())
+            while self.history.step < last:
                 if checkpoint is not None and (interrupt.pending or checkpoint.due()):
                     checkpoint.save(self._state())
                 if interrupt.pending:
                     raise KeyboardInterrupt
-                if self._step(stage) or not bool(self.tracker.going.any()):
+                if self._step(stage) or not bool(self.history.going.any()):
                     return
             self.updater = None
 
     def _after(self, stage: Stage | None) -> None:
         """What was best under transforms or jitter was a lucky view; the next stage finds its own best."""
         if stage is not None and (stage.transforms or stage.jitter > 1):
-            self.tracker.forget()
+            self.history.forget()
 
     def _enter(self, stage: Stage) -> None:
         self.canvas.set_jitter(stage.jitter)
-        self.canvas.set_detail(stage.detail)
+        self.canvas.set_resolution(stage.resolution)
 
     def _step(self, stage: Stage) -> bool:
         """One evaluation and one move; True if the callback asks to stop."""
@@ -177,50 +182,63 @@ class _Optimization:
         losses = point.values.sum(0)
         size = point.image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
         finite = torch.isfinite(losses) & torch.isfinite(size)
-        searches = stage.optimizer.needs_fixed_objective
+        searches = stage.method.needs_fixed_objective
         gradients = point.gradients
-        dead = self.tracker.going & finite & self._dead(point)
+        dead = self.history.going & finite & self._dead(point)
         if bool(dead.any()):
             for source, state in zip(self.sources, before, strict=False):
                 source.set_state(state)  # the same transforms again
             gradients = self._help(dead, (shift, stage.transforms), point, searches)
-        self.tracker.record(point.values, point.view, finite, self.run.stop, self._averaged(stage))
+        averaged = self._averaged(stage)
+        # Shifted views would average to a blur.
+        kept = point.view if averaged is None else self.canvas.view(point.image, None)
+        self.history.record(point.values, kept, finite, self.run.stop, averaged)
         going = self.updater.update(losses, gradients)
-        # A line search steps back from where the energy is no number, for as long as it goes on.
-        self.tracker.end(~finite & ~(going & searches), DIVERGED)
-        self.tracker.end(~going & dead, NO_GRADIENT)
-        self.tracker.end(~going, CONVERGED)
+        # A line search steps back from where the energy is not finite, for as long as it goes on.
+        self.history.end(~finite & ~(going & searches), DIVERGED)
+        self.history.end(~going & dead, NO_GRADIENT)
+        self.history.end(~going, CONVERGED)
         for projection in stage.projections:
             with torch.no_grad():
-                step = self.tracker.step - self.began
+                step = self.history.step - self.began
                 self.canvas.replace(projection(self.canvas(), point.image_gradient, step))
+        if self.run.progress:
+            self.progress.update(self.history.step, f"loss {losses.nanmean().item():.4f}")
         if self.run.callback is None:
             return False
-        return self.run.callback(self.tracker.snapshot(point.values, point.view)) is True
+        answer = self.run.callback(self.history.snapshot(point.values, point.view))
+        return answer is not None and bool(answer)
 
     def _averaged(self, stage: Stage) -> int | None:
         """With how many images before it this step's is to be averaged; None where the best counts."""
-        before = self.tracker.step - self.began - (stage.steps - stage.averaged)
+        before = self.history.step - self.began - (stage.steps - stage.averaged)
         return before if stage.averaged and before >= 0 else None
 
     @torch.enable_grad()
     def _evaluate(self, shift: Shifts | None, transforms: tuple[Transform, ...]) -> _Evaluation:
         image = self.canvas()
-        view = self.canvas.window(image, shift)
+        view = self.canvas.view(image, shift)
         view = view.view_as(view)  # a node of its own, whose gradient is the network's share
         seen = view
         for transform in transforms:
             seen = transform(seen, self.sources)
         values = self.energy(image, self.encoder(seen))
+        if not values.requires_grad:
+            raise ConfigError(
+                f"no gradient comes from {', '.join(self.energy.names)}: what they return does not depend on "
+                "the image or the code (a .detach(), .item() or no_grad in between, perhaps)"
+            )
         # A sum over samples, not a mean: each sample's gradient is then just its own.
         image_gradient, view_gradient = torch.autograd.grad(values.sum(), (image, view), allow_unused=True)
-        gradients = torch.autograd.grad(image, self.canvas.parameters(), image_gradient)
-        return _Evaluation(values.detach(), list(gradients), image_gradient, view_gradient, view.detach())
+        gradients = torch.autograd.grad(image, self.canvas.optimised(), image_gradient)
+        return _Evaluation(
+            values.detach(), list(gradients), image_gradient, view_gradient, image.detach(), view.detach()
+        )
 
     def _dead(self, point: _Evaluation) -> Tensor:
         """Which samples get nothing from the network (priors aside), though their codes do not match."""
         if point.view_gradient is None:  # an energy of priors alone
-            return torch.zeros_like(self.tracker.going)
+            return torch.zeros_like(self.history.going)
         silent = ~point.view_gradient.flatten(1).any(1)
         matches = [row for row, (_, term) in enumerate(self.energy.terms) if isinstance(term, Match)]
         return silent & (point.values[matches] != 0).any(0) if matches else silent
@@ -246,8 +264,8 @@ class _Optimization:
             rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
             pairs = zip(rows, leaky.gradients, gradients, strict=True)
             gradients = [torch.where(row, new, old) for row, new, old in pairs]
-            self.tracker.end(lost, NO_GRADIENT)
-        if self.tracker.step == 0 and bool(lost.all()):
+            self.history.end(lost, NO_GRADIENT)
+        if self.history.step == 0 and bool(lost.all()):
             remedy = "" if searches else ", not even through leaking ReLUs"
             raise NetworkError(
                 f"layer '{self.encoder.layer}' gives no gradient at the start image{remedy}; choose a layer "
@@ -260,24 +278,24 @@ class _Optimization:
         weights = self.encoder.weights_sha256()
         encoder = self.encoder
         network = (encoder.layer, encoder.size, encoder.preprocessing, weights)
-        view = (type(self.canvas).__name__, self.tracker.best_image.shape, self.tracker.best_image.dtype)
+        view = (type(self.canvas).__name__, self.history.best_image.shape, self.history.best_image.dtype)
         digest = hashlib.sha256(
             _described((self.stages, self.run.stop, self.run.seed, network, view)).encode()
         )
         for weight, term in self.energy.terms:
-            digest.update(f"{weight!r} {term.name}".encode())
+            digest.update(f"{weight!r} {term_name(term)}".encode())
             # Field by field, for the repr of a large tensor leaves most of it out.
             for part in _parts(term):
-                digest.update(_bytes(part) if isinstance(part, Tensor) else _described(part).encode())
+                for one in part.values() if isinstance(part, dict) else [part]:
+                    digest.update(_bytes(one) if isinstance(one, Tensor) else _described(one).encode())
         return digest.hexdigest()
 
     def _state(self) -> dict[str, Tensor]:
         assert self.updater is not None
         parts = {
-            "canvas": {str(i): p.detach() for i, p in enumerate(self.canvas.parameters())},
-            "fixed": {str(i): tensor for i, tensor in enumerate(self.canvas.fixed())},
+            "canvas": {name: value.detach() for name, value in self.canvas.state_dict().items()},
             "updater": self.updater.state(),
-            "tracker": self.tracker.state(),
+            "history": self.history.state(),
             "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
             "leaks": {"": self.leaks},
         }
@@ -296,27 +314,32 @@ class _Optimization:
             prefix = f"{name}."
             return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
-        self.tracker.restore(part("tracker"))
+        self.history.restore(part("history"))
         self.leaks = state["leaks."]
         for index, source in enumerate(self.sources):
             source.set_state(state[f"sources.{index}"])
         ends = itertools.accumulate(stage.steps for stage in self.stages)
-        rest = (stage for stage, end in zip(self.stages, ends, strict=True) if self.tracker.step < end)
+        rest = (stage for stage, end in zip(self.stages, ends, strict=True) if self.history.step < end)
         stage = next(rest)  # there is one, for a state is saved before a step
         self._enter(stage)
         with torch.no_grad():
+            now = self.canvas.state_dict()
             for name, value in part("canvas").items():
-                self.canvas.parameters()[int(name)].copy_(value)
-            for name, value in part("fixed").items():
-                self.canvas.fixed()[int(name)].copy_(value)
-        self.updater = stage.optimizer.start(self.canvas.parameters())
+                now[name].copy_(value)
+        self.updater = stage.method.start(self.canvas.optimised())
         self.updater.restore(part("updater"))
 
 
 def _parts(term: Term) -> list[object]:
-    if not dataclasses.is_dataclass(term):
-        return [term]
-    return [getattr(term, field.name) for field in dataclasses.fields(term)]
+    """What tells one term from another."""
+    if dataclasses.is_dataclass(term):
+        return [getattr(term, field.name) for field in dataclasses.fields(term)]
+    if isinstance(term, FunctionType):
+        cells = [cell.cell_contents for cell in term.__closure__ or ()]
+        return [term.__code__.co_code, term.__code__.co_consts, *cells]
+    if isinstance(term, nn.Module):
+        return [term, *term.state_dict().values()]
+    return [term]
 
 
 def _described(thing: object) -> str:

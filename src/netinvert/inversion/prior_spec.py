@@ -7,82 +7,122 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netinvert.errors import ConfigError
-from netinvert.inversion.objectives import Term
+from netinvert.inversion.codes import AnyEncoder
+from netinvert.inversion.objectives import Term, Terms, parts_of, term_name
 from netinvert.inversion.priors import (
     BatchNormStatistics,
     HuberVariation,
     SecondOrderVariation,
     TotalVariation,
 )
-from netinvert.models.encoder import Encoder
+from netinvert.io.registry import Registry
 
-
-@dataclass(frozen=True)
-class PriorKind:
-    """``make`` gives the term for an encoder; ``weight`` was found by eye and by error on photographs."""
-
-    make: Callable[[Encoder], Term]
-    weight: float
-
-
-def _always(term: Term) -> Callable[[Encoder], Term]:
-    return lambda encoder: term
-
-
-PRIORS: dict[str, PriorKind] = {
-    "tv-isotropic": PriorKind(_always(TotalVariation(beta=1, isotropic=True)), 0.3),
-    "tv-anisotropic": PriorKind(_always(TotalVariation(beta=1, isotropic=False)), 0.3),
-    "tv-quadratic": PriorKind(_always(TotalVariation(beta=2)), 0.3),
-    "tv-huber": PriorKind(_always(HuberVariation()), 0.3),
-    "second-order": PriorKind(_always(SecondOrderVariation()), 0.3),
-    "batchnorm": PriorKind(BatchNormStatistics, 0.01),
-}
 NONE = "none"
 
 
 @dataclass(frozen=True)
-class PriorChoice:
-    """Priors by name with their weights; None takes the recipe's own weight. No parts are no prior."""
+class Prior:
+    """``make`` gives the term for an encoder."""
 
-    parts: tuple[tuple[str, float | None], ...]
-
-    def __post_init__(self) -> None:
-        for name, weight in self.parts:
-            if name not in PRIORS:
-                raise ConfigError(f"there is no prior '{name}'; choose from {', '.join((NONE, *PRIORS))}")
-            if weight is not None and not (math.isfinite(weight) and weight >= 0):
-                raise ConfigError(f"the weight of a prior is a number of at least 0, got {weight}")
-
-    @classmethod
-    def parse(cls, text: str) -> PriorChoice:
-        """From ``name``, ``name=weight``, several of them with ``+`` between, or ``none``."""
-        return cls(() if text == NONE else tuple(_part(part) for part in text.split("+")))
-
-    def terms(
-        self, encoder: Encoder, data_weight: float, tv_weight: Callable[[TotalVariation], float] | None = None
-    ) -> tuple[tuple[float, Term], ...]:
-        """(weight, term) of each part; ``tv_weight`` is a recipe's own weight for a total variation."""
-        found: list[tuple[float, Term]] = []
-        for name, weight in self.parts:
-            kind = PRIORS[name]
-            term = kind.make(encoder)
-            own = data_weight * kind.weight
-            if tv_weight is not None and isinstance(term, TotalVariation):
-                own = tv_weight(term)
-            found.append((own if weight is None else weight, term))
-        return tuple(found)
-
-    def text(self, terms: tuple[tuple[float, Term], ...]) -> str:
-        """As :meth:`parse` takes it, with the weights of the terms that :meth:`terms` gave."""
-        named = zip(self.parts, terms, strict=False)
-        return "+".join(f"{name}={weight!r}" for (name, _), (weight, _) in named) or NONE
+    make: Callable[[AnyEncoder], Term]
+    weight: float
 
 
-def _part(text: str) -> tuple[str, float | None]:
-    name, equals, weight = text.partition("=")
+def _plain(term: Term, weight: float = 1.0) -> Prior:
+    return Prior(lambda encoder: term, weight)
+
+
+class _Priors(Registry[Prior]):
+    """An entry point may name a plain term, too."""
+
+    def add(self, name: str, thing: Prior | Term) -> None:
+        super().add(name, thing if isinstance(thing, Prior) else _plain(thing))
+
+
+PRIORS = _Priors("prior", "netinvert.priors")
+# The weights were found by eye and by error on photographs.
+PRIORS.add("tv-isotropic", Prior(lambda encoder: TotalVariation(beta=1, isotropic=True), 0.3))
+PRIORS.add("tv-anisotropic", Prior(lambda encoder: TotalVariation(beta=1, isotropic=False), 0.3))
+PRIORS.add("tv-quadratic", Prior(lambda encoder: TotalVariation(beta=2), 0.3))
+PRIORS.add("tv-huber", Prior(lambda encoder: HuberVariation(), 0.3))
+PRIORS.add("second-order", Prior(lambda encoder: SecondOrderVariation(), 0.3))
+PRIORS.add("batchnorm", Prior(BatchNormStatistics, 0.01))
+
+
+def register_prior(name: str, term: Term | None = None, weight: float = 1.0) -> Callable[[Term], Term]:
+    """Give a prior, a function (image, code) -> (N,), a name for ``prior=`` and ``--prior``.
+
+    A decorator, or a call with the term. ``weight`` is that beside a data term of weight 1, where the user
+    gives none. One that needs the encoder: ``PRIORS.add(name, Prior(make, weight))``. Raises ConfigError.
+
+    >>> @register_prior("doctest-dark", weight=0.1)
+    ... def dark(image, code):
+    ...     return image.mean((1, 2, 3))
+    >>> PRIORS["doctest-dark"].weight
+    0.1
+    >>> PRIORS.remove("doctest-dark")
+    """
+
+    def keep(term: Term) -> Term:
+        PRIORS.add(name, _plain(term, weight))
+        return term
+
+    if term is not None:
+        keep(term)
+    return keep
+
+
+def parse_prior(given: Terms) -> list[tuple[str, float | None, Prior]]:
+    """(name, the user's weight or None, prior) of each part; ``none`` has none. Raises ConfigError.
+
+    Text is ``name``, ``name=weight``, or several of these with ``+`` between.
+    """
+    found: list[tuple[str, float | None, Prior]] = []
+    for weight, part in parts_of(given):
+        if not isinstance(part, str):
+            found.append((term_name(part), weight, _plain(part)))
+        elif part != NONE:
+            for name, own in map(_piece, part.split("+")):
+                found.append((name, weight if own is None else own, _known(name)))
+    return found
+
+
+def weigh_priors(
+    given: Terms,
+    encoder: AnyEncoder,
+    data_weight: float = 1.0,
+    tv_weight: Callable[[TotalVariation], float] | None = None,
+) -> tuple[tuple[tuple[float, Term], ...], str]:
+    """(weight, term) of each part, and the text that gives the same; no parts are no prior, ``none``.
+
+    ``tv_weight`` is a recipe's own weight for a total variation. Raises ConfigError.
+    """
+    priors: list[tuple[float, Term]] = []
+    texts = []
+    for name, weight, prior in parse_prior(given):
+        term = prior.make(encoder)
+        own = data_weight * prior.weight
+        if tv_weight is not None and isinstance(term, TotalVariation):
+            own = tv_weight(term)
+        priors.append((own if weight is None else weight, term))
+        texts.append(f"{name}={priors[-1][0]!r}")
+    return tuple(priors), "+".join(texts) or NONE
+
+
+def _piece(text: str) -> tuple[str, float | None]:
+    name, equals, number = text.partition("=")
     try:
-        return name, float(weight) if equals else None
+        weight = float(number) if equals else None
     except ValueError:
         raise ConfigError(
             f"'{text}' is not a prior; write name or name=weight, the weight a number"
         ) from None
+    if weight is not None and not (math.isfinite(weight) and weight >= 0):
+        raise ConfigError(f"the weight of a prior is a number of at least 0, got {weight}")
+    return name, weight
+
+
+def _known(name: str) -> Prior:
+    if name not in PRIORS:
+        raise ConfigError(f"there is no prior '{name}'; choose from {', '.join((NONE, *PRIORS))}")
+    return PRIORS[name]

@@ -13,7 +13,7 @@ from netinvert.models.encoder import Encoder
 
 def channel(encoder: Encoder, index: int) -> Tensor:
     """The mean of a channel over all its positions: of maps (C, H, W), tokens (T, C), or one of (D,)."""
-    shape = encoder.code_shape
+    shape = _shape(encoder)
     axis = channel_axis(shape)
     _check(index, shape[axis], "channel", encoder)
     direction = _zeros(encoder)
@@ -24,7 +24,7 @@ def channel(encoder: Encoder, index: int) -> Tensor:
 
 def neuron(encoder: Encoder, index: int, place: Sequence[int] | None = None) -> Tensor:
     """One neuron of a channel: at ``place`` (row, column), or (token,); in the middle where none is given."""
-    shape = encoder.code_shape
+    shape = _shape(encoder)
     axis = channel_axis(shape)
     _check(index, shape[axis], "channel", encoder)
     room = [length for dimension, length in enumerate(shape) if dimension != axis]
@@ -95,6 +95,15 @@ def _map_shape(encoder: Encoder) -> tuple[int, ...]:
     if len(encoder.code_shape) != 3:
         raise ConfigError(f"codes of shape {encoder.code_shape} have no rows and columns to choose from")
     return encoder.code_shape
+
+
+def _shape(encoder: Encoder) -> tuple[int, ...]:
+    shapes = encoder.code_shape
+    if isinstance(shapes, dict):
+        raise ConfigError(
+            f"a unit is of one layer, not of {', '.join(shapes)}; use an encoder of one of them"
+        )
+    return shapes
 
 
 def _zeros(encoder: Encoder) -> Tensor:

@@ -1,17 +1,36 @@
-"""The pictures that come with netinvert: a chair with its camera, and photographs in the public domain."""
+"""The images that come with netinvert: a chair with its camera, and photographs in the public domain."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from netinvert.errors import ConfigError
 from netinvert.io.images import fit, read_image
 
 DATA = files("netinvert") / "data"
+
+
+def sample(name: str = "chair") -> Path:
+    """The file of an image that comes with netinvert: ``chair``, or one of its photographs.
+
+    Raises ConfigError, which lists the names.
+
+    >>> sample("chair").name
+    'chair.png'
+    """
+    known = {
+        Path(path.name).stem: path for path in (DATA / "photographs").iterdir() if path.name.endswith(".jpg")
+    }
+    known["chair"] = DATA / "chair.png"
+    if name not in known:
+        raise ConfigError(f"there is no sample '{name}'; choose from {', '.join(sorted(known))}")
+    return Path(str(known[name]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,3 +58,20 @@ def photographs(size: tuple[int, int] = (224, 224), channels: int = 3) -> tuple[
         paths = sorted(folder.glob("*.jpg"))
         images = [fit(read_image(path, channels), size) for path in paths]
         return [path.stem for path in paths], torch.cat(images)
+
+
+@dataclass(frozen=True, eq=False)
+class ChairViews:
+    """Chairs (N, 3, 64, 64) that posenet never saw, and their rotations (N, 3, 3), object to camera."""
+
+    images: Tensor
+    rotation: Tensor
+
+
+def unseen_chairs() -> ChairViews:
+    """The four chairs of the demo; tools/make_unseen_chairs.py rendered them."""
+    with as_file(DATA / "unseen-chairs") as folder:
+        images = [read_image(path) for path in sorted(folder.glob("*.png"))]
+        rotations = json.loads((folder / "rotations.json").read_text())
+    # In the layout of images that have just been rendered: sums over channels round by it.
+    return ChairViews(torch.cat(images).to(memory_format=torch.channels_last), torch.tensor(rotations))

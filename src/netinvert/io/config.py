@@ -224,7 +224,7 @@ class Config:
     """The base of all configs. One that exists is valid: making one raises ConfigError that names options."""
 
     command: ClassVar[str] = ""
-    """The words of the command, such as ``study kept``."""
+    """The words of the command, such as ``study attributes``."""
     section: ClassVar[str] = "Options"
     """The heading in the help of the fields that this class itself brings: one of SECTIONS."""
 

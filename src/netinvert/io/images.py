@@ -36,6 +36,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".ti
 """Of the files in a folder that are taken for images, in lower case."""
 
 _Floats = npt.NDArray[np.float32]
+ImageLike = Tensor | npt.NDArray[Any] | Image.Image | str | Path
+"""What `as_images` takes."""
 
 
 def read_image(path: str | Path, channels: int = 3) -> Tensor:
@@ -64,10 +66,46 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         raise ImageError(f"{file} is not an image that Pillow knows: convert it to PNG") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise ImageError(f"{file} is damaged or cut off ({error}): get it again") from error
+    return _as_tensor(pixels, channels)
+
+
+def as_images(images: ImageLike, channels: int | None = None) -> Tensor:
+    """Images as float32 (N, C, H, W) in [0, 1], of whatever holds them: a file's path, a Pillow image, bytes
+    (H, W), (H, W, C) or (N, H, W, C) as a NumPy array, or floats (C, H, W) or (N, C, H, W).
+
+    Files, Pillow images and bytes are made ``channels`` channels, 1 or 3: by default, files 3 and the others
+    as many as they have. Floats are checked, and left as they are. Raises ImageError.
+
+    >>> as_images(np.full((4, 6, 3), 255, dtype=np.uint8)).shape
+    torch.Size([1, 3, 4, 6])
+    """
+    if isinstance(images, str | Path):
+        return read_image(images, 3 if channels is None else channels)
+    if isinstance(images, Image.Image):
+        return _as_tensor(_floats(_upright(images), Path("the image")), channels)
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        if images.ndim not in (2, 3, 4) or images.size == 0 or (images.ndim > 2 and images.shape[-1] > 4):
+            raise ImageError(
+                f"images of bytes are (H, W), (H, W, C) or (N, H, W, C), got {images.shape}: move the axes"
+            )
+        several = images if images.ndim == 4 else images[None]
+        if several.ndim == 4 and several.shape[-1] == 1:
+            several = several[..., 0]
+        return torch.cat([as_images(Image.fromarray(one), channels) for one in several])
+    return check_images(images)
+
+
+def _as_tensor(pixels: _Floats, channels: int | None) -> Tensor:
+    """(H, W, 1 or 3) as (1, channels, H, W)."""
+    if channels not in (None, 1, 3):
+        raise ImageError(
+            f"files and bytes are made images of 1 or 3 channels, not {channels}: "
+            f"give a tensor (N, {channels}, H, W)"
+        )
     if channels == 1 and pixels.shape[2] == 3:
         pixels = (pixels @ np.array(LUMA, dtype=np.float32))[:, :, None]
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return tensor.clamp_(0, 1).expand(channels, -1, -1).contiguous().unsqueeze(0)
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).clamp_(0, 1)
+    return tensor.expand(channels or len(tensor), -1, -1).contiguous().unsqueeze(0)
 
 
 def _check_header(image: Image.Image, file: Path) -> None:

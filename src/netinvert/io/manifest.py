@@ -112,11 +112,14 @@ def versions() -> dict[str, str]:
 def _content(path: Path) -> str | None:
     digest = hashlib.sha256()
     if path.suffix == ".png":
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
-        with Image.open(path) as image:
-            digest.update(f"{image.mode} {image.size}".encode())
-            digest.update(image.tobytes())
+        try:
+            with Image.open(path) as image:
+                digest.update(f"{image.mode} {image.size}".encode())
+                digest.update(image.tobytes())
+        except UnidentifiedImageError:  # a file of that name that is no image
+            return None
     elif path.suffix == ".safetensors":
         # By hand: without torch, for types that numpy lacks too, and whatever the order of the tensors.
         with path.open("rb") as stream:

@@ -44,7 +44,7 @@ PRIOR = Option(
     "between.",
     metavar="NAME[=WEIGHT]",
     default="the preset's own",
-    check="netinvert.inversion.prior_spec:PriorChoice.parse",
+    check="netinvert.inversion.prior_spec:parse_prior",
 )
 STEPS = Option("Evaluations of the network.", min=1, default="the preset's own")
 OUT = Option("The folder to write.", short="o", metavar="DIR", identity=False)
@@ -142,11 +142,10 @@ class Seed(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device(Config):
-    """Where it is computed."""
+class Threads(Config):
+    """How many threads compute it."""
 
     section: ClassVar[str] = "Compute"
-    device: Annotated[str, Option("cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "cpu"
     threads: Annotated[
         int | None,
         Option(
@@ -156,16 +155,36 @@ class Device(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute(Device):
+class Device(Threads):
+    """Where it is computed."""
+
+    section: ClassVar[str] = "Compute"
+    device: Annotated[str, Option("cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes(Threads):
     """Work of independent parts, spread over processes or machines."""
 
     section: ClassVar[str] = "Compute"
-    batch: Annotated[int, Option("Images at work at once.", short="b", min=1)] = 8
     workers: Annotated[int, Option("Processes.", short="j", min=1, identity=False)] = 1
     ray: Annotated[
         str | None,
         Option("Spread the work over a Ray cluster instead.", metavar="ADDRESS|local", identity=False),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Device, Processes):
+    """The same, with images in batches and on a device."""
+
+    section: ClassVar[str] = "Compute"
+    batch: Annotated[int, Option("Images at work at once.", short="b", min=1)] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnNetwork(OfNetwork, Seed, Output, Compute):
+    """What every run has that inverts a network's codes."""
 
 
 @dataclass(frozen=True, kw_only=True)

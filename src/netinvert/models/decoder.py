@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import CodeError, NetworkError
-from netinvert.models.encoder import Encoder
+from netinvert.models.encoder import Encoder, as_batch, finite
 from netinvert.models.registry import load_network
 
 
@@ -21,6 +21,11 @@ class Decoder:
 
     ``module`` gives images and, where ``has_mask``, mask logits as one more channel; it is frozen and in eval
     mode. ``network_sha256`` is of the weights whose codes it learned; ``facts`` are of its training.
+
+    >>> from netinvert.models.decoder_files import load_decoder
+    >>> decoder = load_decoder("posenet-fc6")
+    >>> decoder(torch.rand(2, 512)).shape
+    torch.Size([2, 3, 64, 64])
     """
 
     name: str
@@ -35,46 +40,42 @@ class Decoder:
     licence: str = "unknown"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        codes = ", ".join(map(str, self.code_shape))
+        images = f"(N, {self.channels}, {self.size[0]}, {self.size[1]})"
+        where = f"{self.layer} of {self.network}"
+        return f"<Decoder {self.name} of {where}: codes (N, {codes}) to images {images}, on {self.device}>"
+
     def __post_init__(self) -> None:
         self.module.requires_grad_(False).eval()
 
     def __call__(self, code: Tensor) -> Tensor:
         """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one.
 
-        Raises CodeError for a code of another shape, or with NaN.
-        """
+        Raises CodeError for a code of another shape, or with NaN."""
         return self._run(code)[:, : self.channels].clamp(0, 1)
 
     def mask(self, code: Tensor) -> Tensor:
         """Where the object is: (N, 1, *size) in [0, 1]. Raises NetworkError for a decoder without a mask."""
         if not self.has_mask:
-            raise NetworkError(f"{self.name} has no mask: train one on pictures with masks")
+            raise NetworkError(f"{self.name} has no mask: train one on images with masks")
         return torch.sigmoid(self._run(code)[:, self.channels :])
 
     def check_code(self, code: Tensor) -> Tensor:
         """The code as (N, *code_shape) on the decoder's device, or a CodeError that says what is wrong."""
-        if tuple(code.shape) == self.code_shape:
-            code = code[None]
-        if tuple(code.shape[1:]) != self.code_shape or code.ndim != len(self.code_shape) + 1 or not len(code):
-            raise CodeError(
-                f"{self.name} decodes codes of layer '{self.layer}' of {self.network}, which have the shape "
-                f"{self.code_shape} or (N, {', '.join(map(str, self.code_shape))}); got {tuple(code.shape)}"
-            )
+        what = f"{self.name} decodes codes of layer '{self.layer}' of {self.network}, which have the shape"
+        code = as_batch(code, self.code_shape, what)
         if not code.is_floating_point():
             raise CodeError(f"a code holds floating-point numbers, not {code.dtype}: use code.float()")
-        code = code.to(self.device, torch.float32)
-        if not bool(torch.isfinite(code).all()):
-            raise CodeError("the code holds NaN or infinite values as float32; compute or load it again")
-        return code
+        return finite(code.to(self.device, torch.float32))
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raises CodeError unless the encoder's codes are what this decoder learned."""
-        theirs = (encoder.network.name, encoder.layer, encoder.code_shape)
-        if theirs != (self.network, self.layer, self.code_shape):
+        own = f"layer '{self.layer}' of {self.network}, codes {self.code_shape}"
+        theirs = f"layer '{encoder.layer}' of {encoder.network.name}, codes {encoder.code_shape}"
+        if own != theirs:
             raise CodeError(
-                f"{self.name} belongs to layer '{self.layer}' of {self.network}, codes {self.code_shape}; "
-                f"got layer '{encoder.layer}' of {encoder.network.name}, codes {encoder.code_shape}. "
-                "Train one for that with netinvert decoder train"
+                f"{self.name} belongs to {own}; got {theirs}. Train one for that with netinvert decoder train"
             )
         if self.network_sha256 and encoder.weights_sha256() != self.network_sha256:
             raise CodeError(

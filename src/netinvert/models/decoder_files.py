@@ -1,85 +1,25 @@
-"""Published decoders of others: ``diffusers:`` and a folder or a name on the hub.
-
-diffusers' ``AutoencoderRAE`` (Zheng et al. 2025, Diffusion Transformers with Representation Autoencoders)
-decodes the patch tokens of a frozen DINOv2, MAE or SigLIP2. The codes are those of layer ``output`` of the
-network of the same name (``networks.rae``), so that for an image of the encoder's size
-``decoder(encoder(image))`` is ``model.decode(model.encode(image).latent)``, cut to [0, 1]. Images of other
-sizes the encoder scales as it does for every network (covered, cropped, antialiased), where diffusers
-stretches them.
-
-Tested against diffusers itself with small random weights: DINOv2 and MAE with diffusers 0.37 and 0.42,
-transformers 5.0 and 5.24, also with the names that their layers had in older versions; SigLIP2 with the older
-pair alone, for diffusers 0.42 cannot build it with transformers 5.24 (an error says so). Not tested: the
-published weights, none of which was at hand.
-"""
+"""Decoders by name, and the files that netinvert's own are kept in."""
 
 from __future__ import annotations
 
 import copy
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from netinvert.errors import NetinvertError, NetworkError
-from netinvert.io.files import FileError, load_tensors, save_tensors
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.importers.diffusers_rae import LATENTS, LICENCE, load_rae, network_of
-from netinvert.models.network import weights_sha256
+from netinvert.models.importers.rae_decoder import load_diffusers
 from netinvert.models.registry import load_network
 from netinvert.models.upconv import Architecture, UpConvolutional, made_quick
-from netinvert.models.weights import built, load_state
-
-
-class RaeDecoder(nn.Module):
-    """Latents of an AutoencoderRAE to images (N, 3, H, W), not cut to [0, 1].
-
-    Takes the model's encoder away."""
-
-    def __init__(self, model: Any) -> None:  # noqa: ANN401  (diffusers is optional)
-        super().__init__()
-        model.encoder = nn.Identity()
-        self.model = model
-
-    def forward(self, code: Tensor) -> Tensor:
-        """The images."""
-        images: Tensor = self.model.decode(code, return_dict=False)[0]
-        return images
-
-
-def load_diffusers(name: str) -> Decoder:
-    """The decoder of an AutoencoderRAE: a folder that ``save_pretrained`` wrote, or a name on the hub, which
-    is fetched the first time.
-
-    Raises:
-        MissingExtraError: diffusers or transformers is not installed, or too old.
-        NetworkError: nothing there, another kind of model, or weights that are damaged or do not fit.
-    """
-    model = load_rae(name)
-    network = network_of(model, name)
-    with torch.no_grad():
-        code = network.module(torch.zeros(1, 3, *network.preprocessing.size))
-    side = int(model.decoder_image_size)
-    return Decoder(
-        name=f"diffusers:{name}",
-        network=network.name,
-        layer=LATENTS,
-        code_shape=tuple(code.shape[1:]),
-        size=(side, side),
-        module=RaeDecoder(model),
-        network_sha256=weights_sha256(network.module),
-        licence=LICENCE,
-        facts={"encoder": model.config.encoder_type, "encoder_size": model.config.encoder_input_size},
-    )
-
+from netinvert.models.weights import built, load_parts, load_state, save_parts, shipped
 
 FORMAT, VERSION = "netinvert-decoder", "1"
 SHIPPED = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose", "objectron-chair")
@@ -128,17 +68,17 @@ def as_stored(value: Tensor) -> Tensor:
 
 def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> None:
     """Write a decoder as safetensors, atomically; ``half`` stores all but biases and statistics in float16.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    tensors = {
-        name: value.half() if half and value.ndim > 1 else value
-        for name, value in content.module.state_dict().items()
+    Raises OutputError: the file cannot be written."""
+    parts: dict[str, Mapping[str, Tensor]] = {
+        "": content.module.state_dict(),
+        ALONG: content.encoder_state or {},
     }
-    for name, value in (content.encoder_state or {}).items():
-        tensors[f"{ALONG}{name}"] = value.half() if half and value.ndim > 1 else value
-    metadata = {
+    if half:
+        parts = {
+            part: {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+            for part, state in parts.items()
+        }
+    header = {
         "format": FORMAT,
         "version": VERSION,
         "architecture": json.dumps(content.module.architecture.to_json()),
@@ -148,19 +88,13 @@ def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> 
         "licence": content.licence,
         "facts": json.dumps(content.facts, sort_keys=True),
     }
-    save_tensors(path, tensors, metadata)
+    save_parts(path, parts, header)
 
 
 def read_decoder(path: str | Path) -> DecoderFile:
-    """Read what ``save_decoder`` wrote, as float32 in eval mode.
-
-    Raises:
-        NetworkError: no such file, one cut short, of another version, or that holds something else.
-    """
-    try:
-        tensors, metadata = load_tensors(path)
-    except FileError as error:
-        raise NetworkError(str(error)) from error
+    """Read what ``save_decoder`` wrote, as float32 in eval mode. Raises NetworkError: no such file, one cut
+    short, of another version, or that holds something else."""
+    (along, state), metadata = load_parts(path, ALONG, "")
     if metadata.get("format") != FORMAT:
         raise NetworkError(
             f"{path} holds no decoder of netinvert: give a file that netinvert decoder train wrote"
@@ -177,28 +111,23 @@ def read_decoder(path: str | Path) -> DecoderFile:
     except (KeyError, TypeError, ValueError, NetinvertError) as error:
         raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
     module = built(partial(UpConvolutional, architecture))
-    along: dict[str, Tensor] = {}
-    state: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        part = along if name.startswith(ALONG) else state
-        part[name.removeprefix(ALONG)] = value.float() if value.is_floating_point() else value
     load_state(module, state, str(path))
     network, layer, sha256, licence = origin
     return DecoderFile(module.eval(), network, layer, sha256, facts, licence, along or None)
 
 
 def load_decoder(name: str | Path) -> Decoder:
-    """A decoder by name: one of SHIPPED, a file of ``netinvert decoder train``, or one of FAMILIES
-    (``diffusers:NAME_OR_FOLDER``).
+    """A decoder by name: one of SHIPPED, a file of ``netinvert decoder train``, or
+    ``diffusers:NAME_OR_FOLDER``. Raises MissingExtraError: the decoder needs an optional package;
+    NetworkError: no such decoder, or it cannot be loaded.
 
-    Raises:
-        MissingExtraError: the decoder needs an optional package.
-        NetworkError: no such decoder, or it cannot be loaded.
+    >>> load_decoder("posenet-fc6")
+    <Decoder posenet-fc6 of relu6 of posenet: codes (N, 512) to images (N, 3, 64, 64), on cpu>
     """
     text = str(name)
-    prefix, colon, rest = text.partition(":")
-    if colon and rest and prefix in FAMILIES:
-        return FAMILIES[prefix](rest)
+    family, _, rest = text.partition(":")
+    if family == "diffusers" and rest:
+        return load_diffusers(rest)
     return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem)
 
 
@@ -206,7 +135,7 @@ def decoder_file(name: str | Path) -> DecoderFile:
     """The content of a decoder's file, or of one of SHIPPED. Raises NetworkError."""
     text = str(name)
     if text in SHIPPED:
-        with as_file(files("netinvert") / "data" / "decoders" / f"{text}{SUFFIX}") as path:
+        with shipped("decoders", text) as path:
             return read_decoder(path)
     if text.endswith(SUFFIX):
         return read_decoder(text)
@@ -216,11 +145,8 @@ def decoder_file(name: str | Path) -> DecoderFile:
 
 
 def load_autoencoder(path: str | Path) -> tuple[Encoder, Decoder]:
-    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``.
-
-    Raises:
-        NetworkError: no such file, or one without an encoder.
-    """
+    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``. Raises
+    NetworkError: no such file, or one without an encoder."""
     content = read_decoder(path)
     if content.encoder_state is None:
         raise NetworkError(f"{path} holds a decoder without an encoder: train it with --autoencoder")
@@ -229,11 +155,3 @@ def load_autoencoder(path: str | Path) -> tuple[Encoder, Decoder]:
     load_state(module, content.encoder_state, str(path))
     encoder = Encoder(replace(network, module=module), content.layer)
     return encoder, content.decoder(Path(path).stem)
-
-
-def _diffusers(name: str) -> Decoder:
-
-    return load_diffusers(name)
-
-
-FAMILIES: Mapping[str, Callable[[str], Decoder]] = {"diffusers": _diffusers}

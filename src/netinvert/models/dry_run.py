@@ -1,22 +1,19 @@
-"""Dry runs: what a network does on its way to a layer, and rewriting it to do the same faster."""
+"""Dry runs: what a network does on its way to a layer."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from netinvert.errors import LayerError, NetworkError
 from netinvert.models.layer_output import LayerCut, LayerName
 
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 
 
@@ -24,12 +21,13 @@ Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 class Trace:
     """The cut as a dry run found it: ``stride`` in pixels, ``depth`` as a share of the leaf modules.
 
-    ``layer`` has its call made definite.
-    """
+    ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
+    not before."""
 
     layer: LayerName
     stride: int
     depth: float
+    behind: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
@@ -53,8 +51,50 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
             handle.remove()
 
 
+@dataclass
+class Followers:
+    """What a dry run up to a cut found: how often each module ran, the ``makers`` that did, and the ``pairs``
+    of one and a module that takes its output, with that module's own output and its version."""
+
+    runs: Counter[nn.Module] = field(default_factory=Counter)
+    makers: set[nn.Module] = field(default_factory=set)
+    pairs: list[tuple[nn.Module, nn.Module, Any, int]] = field(default_factory=list)
+
+
+def followers(
+    cut: LayerCut,
+    x: Tensor,
+    makes: Callable[[nn.Module], bool],
+    takes: Callable[[nn.Module], bool],
+    through: type[nn.Module] | None = None,
+) -> Followers:
+    """Which modules that ``takes`` accepts take what those that ``makes`` accepts make, also ``through`` one
+    of a type. An output that is a code itself is taken by none."""
+    found = Followers()
+    made_by: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is kept, so that its id stays its own
+    codes: set[int] = set()
+
+    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        found.runs[part] += 1
+        made = None if first is None or id(first) in codes else made_by.get(id(first))
+        if isinstance(output, Tensor):
+            if makes(part):
+                made_by[id(output)] = (part, output)
+                found.makers.add(part)
+            elif made is not None and type(part) is through:
+                made_by[id(output)] = (made[0], output)
+            elif made is not None and takes(part):
+                found.pairs.append((made[0], part, output, output._version))
+        if part in cut.targets:
+            codes.add(id(output))
+
+    with observed(cut.module, observe):
+        cut.outputs(x)
+    return found
+
+
 def is_map(output: Tensor, image: Tensor) -> bool:
-    """Whether an output has the picture's rows and columns: a tensor (N, heads, tokens, numbers) of a
+    """Whether an output has the image's rows and columns: a tensor (N, heads, tokens, numbers) of a
     transformer, say, shrinks one of them only."""
     if output.ndim != 4 or output.shape[0] != image.shape[0] or min(output.shape[-2:]) < 2:
         return False
@@ -71,12 +111,14 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     calls = 0
     leaves = 0
     strides = [1]
+    order: list[tuple[str, nn.Module]] = []  # of the leaf modules' calls
     at_call: list[tuple[int, int]] = []  # of each call of the target: leaves run so far, stride so far
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
         nonlocal calls, leaves
         if not any(True for _ in part.children()):
             leaves += 1
+            order.append((name, part))
             if isinstance(output, Tensor) and is_map(output, x):
                 strides.append(max(1, round(x.shape[-2] / output.shape[-2])))
         if part is target:
@@ -105,31 +147,9 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
             f"layer '{layer.name}' runs {calls} times, so the last call is '{layer.name}:{calls - 1}'"
         )
     ran, stride = at_call[call]
-    return Trace(replace(layer, call=call), stride, ran / leaves)
-
-
-@torch.no_grad()
-def fold_batchnorm(module: nn.Module, layer: LayerName, x: Tensor) -> nn.Module:
-    """Fold every BatchNorm that follows a convolution on the way to ``layer`` into it, in place."""
-    names = {part: name for name, part in module.named_modules()}
-    runs: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[Convolution, Tensor]] = {}  # the tensor is kept, so that its id stays its own
-    pairs: list[tuple[Convolution, _BatchNorm]] = []
-
-    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        runs[part] += 1
-        if isinstance(part, Convolution) and isinstance(output, Tensor):
-            made_by[id(output)] = (part, output)
-        if isinstance(part, _BatchNorm) and first is not None and id(first) in made_by:
-            pairs.append((made_by[id(first)][0], part))
-
-    with observed(module, observe):
-        LayerCut(module, layer)(x)
-    for conv, norm in pairs:
-        if runs[conv] == runs[norm] == 1:
-            put(module, names[conv], fuse_conv_bn_eval(conv, norm))
-            put(module, names[norm], nn.Identity())
-    return module
+    before = {part for _, part in order[:ran]}
+    behind = frozenset(name for name, part in order[ran:] if part not in before)
+    return Trace(replace(layer, call=call), stride, ran / leaves, behind)
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:

@@ -3,76 +3,114 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Generic, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
-from netinvert.errors import CodeError, ImageError, NetworkError
-from netinvert.io.images import fit
-from netinvert.models.dry_run import Trace, fold_batchnorm, trace
-from netinvert.models.fused_conv import fuse_convolutions
+from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
+from netinvert.io.images import ImageLike, as_images, fit
+from netinvert.models.dry_run import Trace, trace
 from netinvert.models.layer_output import LayerCut, LayerName, leaky_relu_gradients
-from netinvert.models.network import Network, Preprocessing, weights_sha256
-
-EXACT = 1e-5
-"""How far (relative L2) the code may move when the network is rewritten for speed."""
-
+from netinvert.models.network import Network, Preprocessing, as_network, weights_sha256
+from netinvert.models.rewrite import shortened
 
 FIXED = 1e-3
 """How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
 
+Shape = tuple[int, ...]
+C = TypeVar("C", default=Tensor)
+S = TypeVar("S", default=Shape)
 
-class Encoder:
-    """Maps images (N, C, H, W) in [0, 1] to the codes of one layer.
 
-    Works on a private, frozen copy: the network it is given is never changed, hooked or run in part.
-    Nothing behind the layer runs. ``layer`` is a dotted module name, ``input`` or ``output``; ``name:k``
-    takes the k-th call of a module that runs several times, ``name[k]`` an item of a tuple or dict.
+class Encoder(Generic[C, S]):
+    """Maps images (N, C, H, W) in [0, 1] to the codes of one layer, or of several by one forward pass.
+
+    Works on a private, frozen copy: the network it is given is never changed, hooked or run in part. Nothing
+    behind the layer runs. ``layer`` is a dotted module name, ``input`` or ``output``; ``name:k`` takes the
+    k-th call of a module that runs several times, ``name[k]`` an item of a tuple or dict. With ``layers`` in
+    its place, codes and ``code_shape`` are dicts by these names (for a type checker, an ``Encoder[dict[str,
+    Tensor], dict[str, Shape]]``); ``trace``, ``stride`` and ``depth`` are then of the layer that runs last.
+
+    Images of another size than ``size`` (by default the preprocessing's) are scaled and cropped. The copy is
+    rewritten so that gradients come faster (BatchNorm folded, ReLUs fused) where the codes stay the same;
+    ``fast=False`` leaves it as it is, for autocast, ``torch.func`` or second derivatives.
 
     Raises NetworkError for a network that cannot be inverted as it is (training mode, mixed devices, no
     gradient, a constant code) and LayerError for a layer that does not exist, is ambiguous or never runs.
+
+    >>> from netinvert.models.registry import load_network
+    >>> network = load_network("posenet")
+    >>> encoder = Encoder(network, "relu7")
+    >>> encoder
+    <Encoder of relu7 of posenet: images (N, 3, 64, 64) to codes (N, 512), on cpu>
+    >>> encoder(torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 512])
+    >>> Encoder(network, layers=["relu3", "relu5"]).code_shape
+    {'relu3': (144, 8, 8), 'relu5': (112, 8, 8)}
     """
 
     def __init__(
         self,
         network: Network | nn.Module,
-        layer: str,
+        layer: str | None = None,
         preprocessing: Preprocessing | None = None,
         size: tuple[int, int] | None = None,
+        *,
+        layers: Sequence[str] | None = None,
+        fast: bool = True,
     ) -> None:
-        self.network = _described(network, preprocessing)
+        self.network = as_network(network, preprocessing)
         self.preprocessing = self.network.preprocessing
         self.size = size or self.preprocessing.size
-        self.layer = layer
+        self.layers = _named(layer, layers)
+        self.layer = ", ".join(self.layers)
+        self.several = layer is None
+        self.fast = fast
         original = unwrapped(self.network.module)
         self.dtype, self.device = _check_network(original)
         self._normalisation = self._scale_and_offset()
-        name = LayerName.parse(layer, original)
-        frozen = _frozen_copy(original)
-        self.trace: Trace = trace(frozen, name, self.network_input(self._probe(1)))
-        self._tap, self._open_tap = self._fast_taps(frozen)
-        self.code_shape = self._validate()
+        names = [LayerName.parse(name, original) for name in self.layers]
+        try:
+            frozen = copy.deepcopy(original).requires_grad_(False)
+        except Exception as error:
+            raise NetworkError(
+                f"the network cannot be copied ({error}); netinvert works on a copy, to leave yours as it is"
+            ) from error
+        probe = self.network_input(self._probe(1))
+        traces = [trace(frozen, name, probe) for name in names]
+        self.trace: Trace = max(traces, key=lambda one: one.depth)
+        cut = LayerCut(frozen, *(one.layer for one in traces))
+        self._cut, self._plain_cut = shortened(cut, self.trace.behind, probe, fast)
+        self._shapes = self._validate()
+        self.code_shape = cast(S, self._shapes if self.several else self._shapes[self.layer])
+        self._sha256: str | None = None
 
-    # -- the function itself ---------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        codes = ", ".join(f"(N, {', '.join(map(str, shape))})" for shape in self._shapes.values())
+        images = f"(N, {self.preprocessing.channels}, {self.size[0]}, {self.size[1]})"
+        where = f"{self.layer} of {self.network.name}"
+        return f"<Encoder of {where}: images {images} to codes {codes}, on {self.device}>"
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Codes (N, *code_shape). Images of another size are scaled to cover ``size`` and cropped."""
+    def __call__(self, images: ImageLike) -> C:
+        """Codes (N, *code_shape) of images, or of what ``as_images`` makes images: a file's path, a Pillow
+        image, an array of bytes. Raises ImageError."""
+        channels = self.preprocessing.channels
+        if not isinstance(images, Tensor):
+            images = as_images(images, channels)
         if images.ndim == 3:
             images = images[None]
-        if images.ndim != 4 or images.shape[1] != self.preprocessing.channels:
-            raise ImageError(
-                f"this network takes images (N, {self.preprocessing.channels}, H, W), "
-                f"got {tuple(images.shape)}"
-            )
-        if images.device != self.device or images.dtype != self.dtype:
-            raise ImageError(
-                f"the image is {images.dtype} on {images.device} but the network is {self.dtype} on "
-                f"{self.device}; convert it with image.to({str(self.device)!r}, {self.dtype})"
-            )
-        return self._tap(self.network_input(self.fit(images)))
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise ImageError(f"this network takes images (N, {channels}, H, W), got {tuple(images.shape)}")
+        if not images.is_floating_point() or images.is_meta:
+            what = "without values (on meta)" if images.is_meta else str(images.dtype)
+            raise ImageError(f"images are floats in [0, 1], got {what}: bytes become such by / 255")
+        fitted = self.fit(images.to(self.device, self.dtype))
+        return self._as_codes(self._cut.outputs(self.network_input(fitted)))
 
     def fit(self, images: Tensor) -> Tensor:
         """The images as the network sees them: (N, C, *size), still in [0, 1]."""
@@ -82,44 +120,45 @@ class Encoder:
         """Images of the right size, preprocessed as the network wants them."""
         if self.preprocessing.order == "BGR":
             images = images.flip(1)
-        return (
-            images
-            if self._normalisation is None
-            else images * self._normalisation[0] + self._normalisation[1]
-        )
+        if self._normalisation is None:
+            return images
+        scale, offset = self._normalisation
+        return images * scale + offset
 
-    def check_code(self, code: Tensor) -> Tensor:
-        """The code as (N, *code_shape) on the network's device, or a CodeError that says what is wrong."""
-        if tuple(code.shape) == self.code_shape:
-            code = code[None]
-        if tuple(code.shape[1:]) != self.code_shape or code.ndim != len(self.code_shape) + 1:
-            raise CodeError(
-                f"layer '{self.layer}' of {self.network.name} has codes of shape {self.code_shape} "
-                f"(or (N, {', '.join(map(str, self.code_shape))})), got {tuple(code.shape)}"
-            )
-        if code.shape[0] == 0:
-            raise CodeError("there is no code: the first dimension is empty")
-        if code.device != self.device:
-            raise CodeError(
-                f"the code is on {code.device} but the network on {self.device}; move one of them"
-            )
-        code = code.detach().to(self.dtype)
-        if not bool(torch.isfinite(code).all()):
-            raise CodeError("the code holds NaN or infinite values; compute or load it again")
-        return code
+    def check_code(self, code: Tensor | Mapping[str, Tensor]) -> C:
+        """The code as (N, *code_shape) on the network's device, or a CodeError that says what is wrong. Of
+        several layers, a dict that has a code of each, for equally many images."""
+        shapes = self._shapes
+        if isinstance(code, Mapping) != self.several or (self.several and {*code} != {*shapes}):
+            got = f"the layers {', '.join(code)}" if isinstance(code, Mapping) else f"a {type(code).__name__}"
+            wanted = f"a dict of the codes of {self.layer}" if self.several else "a tensor"
+            raise CodeError(f"the code of {self.network.name} is {wanted}, got {got}")
+        codes: Mapping[str, Tensor] = code if isinstance(code, Mapping) else {self.layer: code}
+        checked = [self._check_one(layer, codes[layer], shape) for layer, shape in shapes.items()]
+        counts = [len(one) for one in checked]
+        if len(set(counts)) > 1:
+            raise CodeError(f"the layers' codes are of {counts} images: give codes of the same images")
+        return self._as_codes(checked)
+
+    def _check_one(self, layer: str, code: Tensor, shape: Shape) -> Tensor:
+        if code.is_meta:
+            raise CodeError("the code is on meta, without values; compute or load it")
+        code = as_batch(code, shape, f"layer '{layer}' of {self.network.name} has codes of shape").detach()
+        return finite(code.to(self.device, self.dtype))
+
+    def _as_codes(self, codes: Sequence[Tensor]) -> C:
+        return cast(C, dict(zip(self.layers, codes, strict=True)) if self.several else codes[0])
 
     @contextmanager
     def leaky_relu_gradients(self, slope: float = 0.1) -> Iterator[None]:
         """Let gradients leak through dead ReLUs (the forward values stay as they are)."""
-        fast = self._tap
-        self._tap = self._open_tap  # whose ReLUs are torch's own
+        fast = self._cut
+        self._cut = self._plain_cut  # whose ReLUs are torch's own
         try:
             with leaky_relu_gradients(slope):
                 yield
         finally:
-            self._tap = fast
-
-    # -- what is known of the cut ----------------------------------------------------------------------
+            self._cut = fast
 
     @property
     def stride(self) -> int:
@@ -142,31 +181,31 @@ class Encoder:
 
     @property
     def module(self) -> nn.Module:
-        """The frozen copy that runs, rewritten for speed up to the cut. Not to be changed."""
-        return self._tap.module
+        """The frozen copy that runs, rewritten for speed and without what runs behind. Not to be changed."""
+        return self._cut.module
 
-    def to(self, device: torch.device) -> Encoder:
+    def to(self, device: str | torch.device) -> Encoder[C, S]:
         """The same on another device; itself where it is there already."""
-        if device == self.device:
+        place = torch.empty(0, device=device).device  # with an index, if it has one
+        if place == self.device:
             return self
-        module = copy.deepcopy(unwrapped(self.network.module)).to(device)
-        return Encoder(replace(self.network, module=module), self.layer, size=self.size)
+        moved = replace(self.network, module=copy.deepcopy(unwrapped(self.network.module)).to(place))
+        one, several = (None, self.layers) if self.several else (self.layer, None)
+        return Encoder(moved, one, size=self.size, layers=several, fast=self.fast)
 
     def weights_sha256(self) -> str:
-        """The hash of the network's weights."""
-        return weights_sha256(unwrapped(self.network.module))
-
-    # -- set-up ----------------------------------------------------------------------------------------
+        """The hash of the network's weights, as they are when it is first asked for."""
+        if self._sha256 is None:
+            self._sha256 = weights_sha256(unwrapped(self.network.module))
+        return self._sha256
 
     def _scale_and_offset(self) -> tuple[Tensor, Tensor] | None:
         """``(scale * image - mean) / std`` as one multiplication and one addition; None for the identity."""
         form = self.preprocessing
         if form.scale == 1.0 and set(form.mean) == {0.0} and set(form.std) == {1.0}:
             return None
-        mean, std = (
-            torch.tensor(values, dtype=self.dtype, device=self.device).view(-1, 1, 1)
-            for values in (form.mean, form.std)
-        )
+        numbers = torch.tensor([form.mean, form.std], dtype=self.dtype, device=self.device)
+        mean, std = numbers[..., None, None]
         return form.scale / std, -mean / std
 
     def _probe(self, count: int) -> Tensor:
@@ -174,93 +213,88 @@ class Encoder:
         noise = torch.rand(count, self.preprocessing.channels, *self.size, generator=source, dtype=self.dtype)
         return noise.to(self.device)
 
-    def _fast_taps(self, frozen: nn.Module) -> tuple[LayerCut, LayerCut]:
-        """The cut, with BatchNorm folded, channels last and ReLUs fused where the code stays the same; and
-        without the last."""
-        tap = unfused = LayerCut(frozen, self.trace.layer)
-        probe = self.network_input(self._probe(1))
-        with torch.no_grad():
-            exact = tap(probe)
-            for rewrite in (fold_batchnorm, _channels_last, fuse_convolutions):
-                if rewrite is fuse_convolutions:
-                    unfused = tap
-                    if not tap.channels_last:
-                        break
-                try:
-                    rewritten = rewrite(copy.deepcopy(tap.module), tap.layer, probe)
-                    last = tap.channels_last or rewrite is _channels_last
-                    candidate = LayerCut(rewritten, tap.layer, channels_last=last)
-                    found = candidate(probe)
-                except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
-                    continue
-                if _relative(found, exact) <= EXACT:
-                    tap = candidate
-        return tap, unfused
-
     @torch.enable_grad()
-    def _validate(self) -> tuple[int, ...]:
-        """One dry run with a gradient; gives the code's shape."""
+    def _validate(self) -> dict[str, Shape]:
+        """One dry run with a gradient; gives the codes' shapes."""
         probe = self._probe(2).requires_grad_(True)
-        code = self._tap(self.network_input(probe))
-        where = f"layer '{self.layer}' of {self.network.name}"
-        if not code.is_floating_point():
-            raise NetworkError(
-                f"{where} gives {code.dtype} numbers; choose a layer with a floating-point output"
+        codes = self._cut.outputs(self.network_input(probe))
+        for layer, code in zip(self.layers, codes, strict=True):
+            where = f"layer '{layer}' of {self.network.name}"
+            _check_values(code, len(probe), where)
+            self._check_fixed(probe, code.detach(), layer, where)
+            _refuse(
+                not code.requires_grad,
+                f"{where} gives no gradient: the network detaches it (.detach(), .numpy(), no_grad)",
             )
-        if code.shape[0] != probe.shape[0]:
-            raise NetworkError(
-                f"{where} gives {tuple(code.shape)} for two images; the first dimension has to be the batch"
+            (gradient,) = torch.autograd.grad(
+                code.square().sum(), probe, allow_unused=True, retain_graph=self.several
             )
-        if not bool(torch.isfinite(code).all()):
-            raise NetworkError(f"{where} gives NaN or infinite values; check the network's weights")
-        if bool((code[0] == code[1]).all()):
-            raise NetworkError(
-                f"{where} gives the same code for different images; there is nothing to invert"
-            )
-        self._check_fixed(probe, code.detach(), where)
-        if not code.requires_grad:
-            raise NetworkError(
-                f"{where} gives no gradient: something in the network detaches it "
-                "(.detach(), .numpy(), no_grad)"
-            )
-        (gradient,) = torch.autograd.grad(code.square().sum(), probe, allow_unused=True)
-        if gradient is None or not bool((gradient != 0).any()):
-            raise NetworkError(
-                f"{where} gives a gradient that is zero for the image; choose an earlier layer"
-            )
-        return tuple(code.shape[1:])
+            nothing = gradient is None or not bool((gradient != 0).any())
+            _refuse(nothing, f"{where} gives a gradient that is zero for the image; choose an earlier layer")
+        return {layer: tuple(code.shape[1:]) for layer, code in zip(self.layers, codes, strict=True)}
 
     @torch.no_grad()
-    def _check_fixed(self, probe: Tensor, code: Tensor, where: str) -> None:
+    def _check_fixed(self, probe: Tensor, code: Tensor, layer: str, where: str) -> None:
         """The code of an image is to depend on that image and on nothing else."""
-        alone = self._tap(self.network_input(probe[:1]))
+        place = self.layers.index(layer)
+        alone = self._cut.outputs(self.network_input(probe[:1]))[place]
         allowed = FIXED * code.norm()  # of both codes: one of them may be zero
         if (alone - code[:1]).norm() <= allowed:
             return
-        if (self._tap(self.network_input(probe)) - code).norm() > allowed:
-            raise NetworkError(
-                f"{where} gives a code that is not the same twice: something in the network is random "
-                "(functional dropout without training=self.training, say)"
-            )
+        again = self._cut.outputs(self.network_input(probe))[place]
+        _refuse(
+            bool((again - code).norm() > allowed),
+            f"{where} gives a code that is not the same twice: something in the network is random "
+            "(functional dropout without training=self.training, say)",
+        )
         raise NetworkError(
             f"{where} gives codes that depend on the other images of the batch (BatchNorm without running "
             "statistics, say); invert a layer before that"
         )
 
 
-def _described(network: Network | nn.Module, preprocessing: Preprocessing | None) -> Network:
-    if isinstance(network, Network):
-        return network if preprocessing is None else replace(network, preprocessing=preprocessing)
-    if not isinstance(network, nn.Module):
-        raise NetworkError(
-            f"a network is a torch.nn.Module or comes from load_network, got {type(network).__name__}"
-        )
-    if preprocessing is None:
-        raise NetworkError(
-            "how does this network want its images? Say it once: Encoder(module, layer, "
-            "Preprocessing(size=(224, 224), mean=(…), std=(…))); leave out mean and std if it wants [0, 1]"
-        )
-    return Network(type(network).__name__, network, preprocessing)
+def _named(layer: str | None, layers: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(layers, str) or (layer is None) == (layers is None):
+        raise LayerError('give one layer, Encoder(network, "relu5"), or layers=["relu3", "relu5"]')
+    names = (layer,) if layer is not None else tuple(layers or ())
+    if not names or len(set(names)) < len(names):
+        raise LayerError(f"layers are named once each, and one at least; got {', '.join(names) or 'none'}")
+    return names
+
+
+def as_batch(code: Tensor, shape: Shape, what: str) -> Tensor:
+    """Codes (N, *shape), or (*shape), as (N, *shape). Raises CodeError, of ``what``."""
+    if tuple(code.shape) == shape:
+        code = code[None]
+    if tuple(code.shape[1:]) != shape or code.ndim != len(shape) + 1 or not len(code):
+        many = f"(N, {', '.join(map(str, shape))})"
+        raise CodeError(f"{what} {shape} or {many}; got {tuple(code.shape)}")
+    return code
+
+
+def finite(code: Tensor) -> Tensor:
+    """The code itself. Raises CodeError."""
+    if not bool(torch.isfinite(code).all()):
+        raise CodeError(f"the code holds NaN or infinite values as {code.dtype}; compute or load it again")
+    return code
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise NetworkError(message)
+
+
+def _check_values(code: Tensor, count: int, where: str) -> None:
+    """Of the codes of ``count`` images of noise."""
+    shape, first = tuple(code.shape), "the first dimension has to be the batch"
+    _refuse(
+        not code.is_floating_point(),
+        f"{where} gives {code.dtype} numbers; choose a layer with a floating-point output",
+    )
+    _refuse(shape[0] != count, f"{where} gives {shape} for two images; {first}")
+    finite, same = bool(torch.isfinite(code).all()), bool((code[0] == code[1]).all())
+    _refuse(not finite, f"{where} gives NaN or infinite values; check the network's weights")
+    _refuse(same, f"{where} gives the same code for different images; there is nothing to invert")
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -270,56 +304,30 @@ def unwrapped(module: nn.Module) -> nn.Module:
     original = getattr(module, "_orig_mod", None)
     if isinstance(original, nn.Module):
         return unwrapped(original)
-    if isinstance(module, torch.jit.ScriptModule):
-        raise NetworkError(
-            "a TorchScript module cannot be cut at a layer; give the Python module it was made from"
-        )
+    _refuse(
+        isinstance(module, torch.jit.ScriptModule),
+        "a TorchScript module cannot be cut at a layer; give the Python module it was made from",
+    )
     return module
 
 
 def _check_network(module: nn.Module) -> tuple[torch.dtype, torch.device]:
-    if any(part.training for part in module.modules()):
-        raise NetworkError(
-            "the network is in training mode, so its code would not be fixed; call network.eval()"
-        )
+    _refuse(
+        any(part.training for part in module.modules()),
+        "the network is in training mode, so its code would not be fixed; call network.eval() (in the "
+        "factory, if one makes it)",
+    )
     tensors = [*module.parameters(), *module.buffers()]
-    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-    devices = {tensor.device for tensor in tensors}
-    dtypes = {tensor.dtype for tensor in floats}
-    if len(devices) > 1:
-        raise NetworkError(
-            f"the network lies on several devices ({_listed(devices)}); move it with network.to(device)"
-        )
-    if len(dtypes) > 1:
-        raise NetworkError(f"the network mixes dtypes ({_listed(dtypes)}); convert it with network.float()")
-    dtype = dtypes.pop() if dtypes else torch.float32
-    device = devices.pop() if devices else torch.device("cpu")
-    if dtype not in (torch.float32, torch.float64):
-        raise NetworkError(
-            f"the network is {dtype}, in which small gradients vanish; convert it with network.float()"
-        )
-    if device.type == "meta":
-        raise NetworkError("the network is on the meta device and has no weights; load them first")
-    return dtype, device
-
-
-def _listed(things: set[torch.device] | set[torch.dtype]) -> str:
-    return ", ".join(sorted(map(str, things)))
-
-
-def _frozen_copy(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module).requires_grad_(False)
-    except Exception as error:
-        raise NetworkError(
-            f"the network cannot be copied ({error}); netinvert works on a copy so that yours stays as it is"
-        ) from error
-
-
-def _channels_last(module: nn.Module, layer: LayerName, probe: Tensor) -> nn.Module:
-    return module.to(memory_format=torch.channels_last)
-
-
-def _relative(found: Tensor, exact: Tensor) -> float:
-    scale = exact.double().norm().item()
-    return (found.double() - exact.double()).norm().item() / scale if scale > 0 else float("inf")
+    devices = sorted({tensor.device for tensor in tensors}, key=str) or [torch.device("cpu")]
+    dtypes = sorted({one.dtype for one in tensors if one.is_floating_point()}, key=str) or [torch.float32]
+    places, types = ", ".join(map(str, devices)), ", ".join(map(str, dtypes))
+    _refuse(
+        len(devices) > 1, f"the network lies on several devices ({places}); move it with network.to(device)"
+    )
+    _refuse(len(dtypes) > 1, f"the network mixes dtypes ({types}); convert it with network.float()")
+    _refuse(
+        dtypes[0] not in (torch.float32, torch.float64),
+        f"the network is {types}, in which small gradients vanish; convert it with network.float()",
+    )
+    _refuse(places == "meta", "the network is on the meta device and has no weights; load them first")
+    return dtypes[0], devices[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -57,41 +58,56 @@ class _Captured(BaseException):
 
 
 class LayerCut:
-    """A module cut at a layer: ``tap(x)`` gives the layer's output for the network input ``x``."""
+    """A module cut at a layer, or at several: ``cut(x)`` gives the (first) layer's output for the network
+    input ``x``, ``cut.outputs(x)`` those of all."""
 
-    def __init__(self, module: nn.Module, layer: LayerName, channels_last: bool = False) -> None:
+    def __init__(
+        self, module: nn.Module, layer: LayerName, *more: LayerName, channels_last: bool = False
+    ) -> None:
         self.module = module
-        self.layer = layer
+        self.layers = (layer, *more)
         self.channels_last = channels_last
-        self._target = layer.module_of(module)
+        self.targets: dict[nn.Module | None, list[LayerName]] = {}
+        for one in self.layers:
+            self.targets.setdefault(one.module_of(module), []).append(one)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The code. Hooks live only for the length of this call."""
-        target = self._target
-        if target is None:
-            return x
+        """The code of the first layer."""
+        return self.outputs(x)[0]
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """The codes of all layers, in their order, by one forward pass that ends at the last of them. Hooks
+        live only for the length of this call."""
+        found: dict[LayerName, Tensor] = dict.fromkeys(self.targets.get(None, ()), x)
+        if len(found) == len(self.layers):
+            return [x] * len(self.layers)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        captured: list[Any] = []
-        calls = 0
+        if found:  # what comes next may change the input in place
+            x = x.clone()
+        calls: Counter[nn.Module] = Counter()
 
         def capture(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401 - networks return anything
-            nonlocal calls
-            if calls == (self.layer.call or 0):
-                captured.append(output)
+            here = [layer for layer in self.targets[module] if (layer.call or 0) == calls[module]]
+            calls[module] += 1
+            found.update({layer: select(output, layer) for layer in here})
+            if len(found) == len(self.layers):
                 raise _Captured
-            calls += 1
+            for layer in here:  # what comes next may change it in place
+                found[layer] = found[layer].clone()
 
-        handle = target.register_forward_hook(capture)
+        handles = [part.register_forward_hook(capture) for part in self.targets if part is not None]
         try:
             self.module(x)
         except _Captured:
             pass
         finally:
-            handle.remove()
-        if not captured:
-            raise LayerError(f"layer '{self.layer}' does not run ({calls} calls)")
-        return select(captured[0], self.layer)
+            for handle in handles:
+                handle.remove()
+        for layer, target in ((layer, target) for target, own in self.targets.items() for layer in own):
+            if layer not in found and target is not None:
+                raise LayerError(f"layer '{layer}' does not run ({calls[target]} calls)")
+        return [found[layer] for layer in self.layers]
 
 
 def select(output: Any, layer: LayerName) -> Tensor:  # noqa: ANN401 - networks return anything

@@ -15,7 +15,8 @@ from netinvert.errors import NetworkError
 from netinvert.models.dry_run import is_map, observed
 from netinvert.models.encoder import Encoder
 from netinvert.models.layer_output import INPUT, OUTPUT, tensors_of
-from netinvert.models.network import Network
+from netinvert.models.network import Network, Preprocessing
+from netinvert.models.registry import load_network
 
 MOST_SHIFTS = 32
 """The largest stride whose receptive field is found exactly."""
@@ -26,8 +27,8 @@ MOST_PREFIXED = 16
 @dataclass(frozen=True)
 class LayerInfo:
     """A layer as :class:`Encoder` takes it. ``stride`` and ``receptive_field`` in pixels, None for codes
-    without space; a receptive field that covers the whole image is given as the image's height. Of tokens
-    (T, C) they are those of the patches' tokens."""
+    without space; a receptive field that covers the whole image is given as the image's height. Of tokens (T,
+    C) they are those of the patches' tokens."""
 
     name: str
     type: str
@@ -36,14 +37,31 @@ class LayerInfo:
     receptive_field: int | None
 
 
-@torch.no_grad()
-def list_layers(network: Network) -> list[LayerInfo]:
-    """Every module that runs on an image, in the order in which they finish.
+def architecture(name: str, preprocessing: Preprocessing | None = None) -> Network:
+    """A network by name as it takes least to have it: with random weights where it can be built without its
+    own. Raises as ``load_network``."""
+    try:
+        return load_network(name, "random", preprocessing)
+    except NetworkError:  # weights are all that it has, as a file's
+        return load_network(name, None, preprocessing)
 
-    Modules that give several tensors appear once a tensor, ``name[item]``; those that run several times
-    once a call, ``name:call``. Raises NetworkError for a network that no image can pass.
+
+@torch.no_grad()
+def list_layers(
+    network: Network | nn.Module | str, preprocessing: Preprocessing | None = None
+) -> list[LayerInfo]:
+    """Every module that runs on an image, in the order in which they finish. Names are those of
+    ``load_network``; no weights are fetched for them.
+
+    Modules that give several tensors appear once a tensor, ``name[item]``; those that run several times once
+    a call, ``name:call``. Raises NetworkError for a network that no image can pass.
+
+    >>> list_layers("posenet")[0]
+    LayerInfo(name='conv1', type='Conv2d', code_shape=(40, 32, 32), stride=2, receptive_field=5)
     """
-    encoder = Encoder(network, INPUT)
+    if isinstance(network, str):
+        network = architecture(network, preprocessing)
+    encoder = Encoder(network, INPUT, preprocessing)
     module, size = encoder.module, encoder.size
     height = size[0]
     seen: list[LayerInfo] = []
@@ -72,7 +90,9 @@ def list_layers(network: Network) -> list[LayerInfo]:
         try:
             module(encoder.network_input(marked))
         except Exception as error:
-            raise NetworkError(f"{network.name} fails on an image of {size} pixels: {error}") from error
+            raise NetworkError(
+                f"{encoder.network.name} fails on an image of {size} pixels: {error}"
+            ) from error
     counts = Counter(info.name for info in seen)
     called: Counter[str] = Counter()
     found = []

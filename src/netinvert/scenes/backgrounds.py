@@ -12,6 +12,7 @@ from netinvert.errors import ConfigError
 from netinvert.io.images import IMAGE_SUFFIXES, read_image
 
 Pixels = NDArray[np.uint8]
+Grid = NDArray[np.float64]
 KINDS = ("plain", "gradient", "noise", "checks", "blocks")
 
 
@@ -22,8 +23,7 @@ def random_background(
 
     ``photographs`` (H, W, 3) each give a random square crop.
 
-    Raises:
-        ConfigError: an unknown kind, or no photographs to choose from.
+    Raises ConfigError: an unknown kind, or no photographs to choose from.
     """
     if kind == "mixed":
         kind = str(rng.choice([*KINDS, *(["photographs"] if len(photographs) else [])]))
@@ -38,8 +38,7 @@ def random_background(
 def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
     """The images of a folder, in the order of their names.
 
-    Raises:
-        ConfigError: no such folder, or no image in it.
+    Raises ConfigError: no such folder, or no image in it.
     """
     root = Path(folder)
     paths = sorted(path for path in root.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -61,24 +60,24 @@ def composite(rgba: Pixels, background: Pixels) -> Pixels:
     return np.asarray(mixed.round(), np.uint8)
 
 
-def _colour(rng: np.random.Generator) -> NDArray[np.float64]:
+def _colour(rng: np.random.Generator) -> Grid:
     """Any colour, greyish ones more often."""
     grey = rng.uniform(0.05, 0.98)
     return np.asarray(np.clip(grey + rng.normal(size=3) * rng.choice([0.02, 0.1, 0.3]), 0, 1))
 
 
-def _plain(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _plain(rng: np.random.Generator, size: int) -> Grid:
     return np.ones((size, size, 1)) * _colour(rng)
 
 
-def _gradient(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _gradient(rng: np.random.Generator, size: int) -> Grid:
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j] - 0.5
     share = (0.5 + (x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(0.7, 3)).clip(0, 1)
     return _mix(share, _colour(rng), _colour(rng))
 
 
-def _noise(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _noise(rng: np.random.Generator, size: int) -> Grid:
     y, x = np.meshgrid(np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size, indexing="ij")
     frequency = np.hypot(x, y)
     frequency[0, 0] = np.inf
@@ -92,18 +91,18 @@ def _noise(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     return _colour(rng) + rng.uniform(0.05, 0.3) * clouds.transpose(1, 2, 0)
 
 
-def _checks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _checks(rng: np.random.Generator, size: int) -> Grid:
     angle, period = rng.uniform(0, np.pi), rng.uniform(0.08, 0.5) * size
     y, x = np.mgrid[0:size, 0:size]
-    u = (x * np.cos(angle) + y * np.sin(angle)) / period + rng.random()
-    v = (y * np.cos(angle) - x * np.sin(angle)) / period + rng.random()
+    along, across = _turned(x, y, angle)
+    u, v = along / period + rng.random(), across / period + rng.random()
     share = np.floor(u) % 2
     if rng.random() < 0.6:
         share = (share + np.floor(v)) % 2
     return _mix(share, _colour(rng), _colour(rng))
 
 
-def _blocks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _blocks(rng: np.random.Generator, size: int) -> Grid:
     """Clutter: rectangles and discs of many colours over one another."""
     image = np.array(_gradient(rng, size))
     y, x = np.mgrid[0:size, 0:size]
@@ -111,8 +110,7 @@ def _blocks(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         cx, cy = rng.uniform(0, size, 2)
         w, h = rng.uniform(0.04, 0.35, 2) * size
         angle = rng.uniform(0, np.pi)
-        u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
-        v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+        u, v = _turned(x - cx, y - cy, angle)
         inside = (np.abs(u) < w) & (np.abs(v) < h) if rng.random() < 0.7 else np.hypot(u / w, v / h) < 1
         image[inside] = _colour(rng)
     return image
@@ -131,9 +129,12 @@ def _crop(rng: np.random.Generator, size: int, photographs: Sequence[Pixels]) ->
     return np.asarray(cut.resize((size, size), Image.Resampling.BOX))
 
 
-def _mix(
-    share: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _turned(x: Grid, y: Grid, angle: float) -> tuple[Grid, Grid]:
+    """Coordinates along and across a direction, ``angle`` in radians."""
+    return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+
+
+def _mix(share: Grid, one: Grid, other: Grid) -> Grid:
     return share[..., None] * one + (1 - share[..., None]) * other
 
 
@@ -165,7 +166,6 @@ def _shape(rng: np.random.Generator, size: tuple[int, int], area: float) -> NDAr
     if rng.random() < 0.3:
         return np.asarray(np.hypot(x - cx, y - cy) <= np.sqrt(area / np.pi))
     aspect = np.exp(rng.uniform(-2, 2))
-    u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
-    v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+    u, v = _turned(x - cx, y - cy, angle)
     half = np.sqrt(area * aspect) / 2, np.sqrt(area / aspect) / 2
     return np.asarray((np.abs(u) <= half[0]) & (np.abs(v) <= half[1]))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import NetworkError
 from netinvert.scenes.pose_reading import PoseReading
+from netinvert.scenes.rotations import within_circle
 
 STEPS = 30
 NEAREST = 1e-3  # corners are kept this far (in camera distances) in front of the camera
@@ -104,8 +105,7 @@ def read_pose(
 
     The angles carry no gradient; ``keypoints`` and ``presence`` do.
 
-    Raises:
-        NetworkError: a keypoint is NaN or infinite, or the output is of another network.
+    Raises NetworkError: a keypoint is NaN or infinite, or the output is of another network.
     """
     if "keypoints" not in output or "presence" not in output:
         raise NetworkError(
@@ -119,7 +119,7 @@ def read_pose(
         rotation = rotation @ torch.tensor(BOX_FROM_PASCAL, dtype=torch.float64)
         azimuth, elevation = camera_angles(rotation, centre)
     return PoseReading(
-        azimuth=azimuth.to(keypoints),
+        azimuth=within_circle(azimuth.to(keypoints)),
         elevation=elevation.to(keypoints),
         rotation=rotation.to(keypoints),
         keypoints=keypoints,
@@ -164,6 +164,6 @@ def camera_angles(rotation: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     """Azimuth and elevation (N,) of the camera about an object at ``centre`` (N, 3) of the camera's frame."""
     camera = -(rotation.transpose(1, 2) @ centre.unsqueeze(-1)).squeeze(-1)  # in object coordinates
     camera = camera / camera.norm(dim=1, keepdim=True)
-    azimuth = torch.rad2deg(torch.atan2(camera[:, 0], -camera[:, 1])) % 360
+    azimuth = within_circle(torch.rad2deg(torch.atan2(camera[:, 0], -camera[:, 1])))
     elevation = torch.rad2deg(torch.asin(camera[:, 2].clamp(-1, 1)))
     return azimuth, elevation

@@ -60,8 +60,7 @@ class Camera:
         It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the image
         counter-clockwise. ``fov`` is the whole angle across the square image, in degrees.
 
-        Raises:
-            CameraError: a distance or field of view of no camera.
+        Raises CameraError: a distance or field of view of no camera.
         """
         if not (distance > 0 and 0 < fov < 180):
             raise CameraError(f"distance {distance}, fov {fov}: both must be above 0, fov below 180 degrees")

@@ -8,10 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes.colours import paint
-from netinvert.scenes.mesh_builder import Primitive, Worn, assemble, both, box, joined, lathe, panel, wearing
+from netinvert.scenes.mesh_builder import (
+    Primitive,
+    Worn,
+    areas,
+    assemble,
+    both,
+    box,
+    joined,
+    lathe,
+    panel,
+    wearing,
+)
 from netinvert.scenes.objects import Material, Object3D
 
-PARTS = ("body", "windows", "wheels", "lights")
 BODY, GLASS, RUBBER, RIM, LAMP, REAR, TRIM = range(7)
 
 
@@ -61,17 +71,16 @@ def car(seed: int) -> Object3D:
     )
     along = [(mark - 0.5) * length for mark in marks]
     front, rear = -length / 2, length / 2
+    boot = [] if kind == "pick-up" else [(along[3], tail)]
     lower = [
         (front, ground),
         (rear, ground),
         (rear, tail),
-        (along[3], tail),
+        *boot,
         (along[0], nose),
         (front + 0.05, 0.85 * nose),
     ]
     cabin = [(along[0], nose - 0.02), (along[3], tail - 0.02), (along[2], height), (along[1], height)]
-    if kind == "pick-up":
-        lower = [(front, ground), (rear, ground), (rear, tail), (along[0], nose), (front + 0.05, 0.85 * nose)]
     inset = rng.uniform(0.72, 0.84)
     body = [(_slab(lower, width, width), BODY), (_slab(cabin, 0.94 * width, inset * width), BODY)]
     parts = {
@@ -87,19 +96,19 @@ def car(seed: int) -> Object3D:
 def _slab(side: list[tuple[float, float]], low: float, high: float) -> Primitive:
     """A side view (y, z) drawn out to a width that narrows from ``low`` at the bottom to ``high`` on top."""
     outline = np.array(side)
-    piece = panel(outline, 1.0).turned(90, axis=2)  # its plane is now yz
-    return _narrowed(piece, low, high, outline[:, 1].min(), outline[:, 1].max())
+    primitive = panel(outline, 1.0).turned(90, axis=2)  # its plane is now yz
+    return _narrowed(primitive, low, high, outline[:, 1].min(), outline[:, 1].max())
 
 
-def _narrowed(piece: Primitive, low: float, high: float, bottom: float, top: float) -> Primitive:
-    share = ((piece.corners[..., 2] - bottom) / (top - bottom)).clip(0, 1)
-    corners = piece.corners.copy()
+def _narrowed(primitive: Primitive, low: float, high: float, bottom: float, top: float) -> Primitive:
+    share = ((primitive.corners[..., 2] - bottom) / (top - bottom)).clip(0, 1)
+    corners = primitive.corners.copy()
     corners[..., 0] *= low + (high - low) * share
-    return _flat(corners, piece.uv)
+    return _flat(corners, primitive.uv)
 
 
 def _flat(corners: NDArray[np.float64], uv: NDArray[np.float64]) -> Primitive:
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal = areas(corners)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
     return Primitive(corners, np.repeat(normal[:, None], 3, axis=1), uv)
 
@@ -131,17 +140,13 @@ def _windows(
     stops = [(first, first_up, middle - 0.04, middle - 0.04)]
     if kind not in ("pick-up", "van"):
         stops.append((middle + 0.04, middle + 0.04, last, last_up))
+    wide, narrow = width_at(sill), width_at(head)
     for a, a_up, b, b_up in stops:
-        ring = [
-            (width_at(sill), a, sill),
-            (width_at(sill), b, sill),
-            (width_at(head), b_up, head),
-            (width_at(head), a_up, head),
-        ]
+        ring = [(wide, a, sill), (wide, b, sill), (narrow, b_up, head), (narrow, a_up, head)]
         panes += both([_pane(ring, (1, 0, 0))])
     for edge, out in (("front", -1.0), ("rear", 1.0)):
         s, h = up(sill, edge), up(head, edge)
-        x0, x1 = width_at(sill) * 0.9, width_at(head) * 0.9
+        x0, x1 = wide * 0.9, narrow * 0.9
         ya, yb = at(s, edge) + 0.012 * out, at(h, edge) + 0.012 * out
         panes.append(_pane([(-x0, ya, sill), (x0, ya, sill), (x1, yb, head), (-x1, yb, head)], (0, out, 0.3)))
     return panes

@@ -21,31 +21,19 @@ CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
     "tables": table,
 }
 """What makes the object of a seed, for each category."""
-IDENTITIES_A_SEED = 1_000_000
 
 
 def make_object(category: str, seed: int) -> Object3D:
     """The object of a category and a seed, the same every time.
 
-    Raises:
-        ConfigError: no such category.
-
-    Example:
-        >>> make_object("chairs", 7).parts
-        ('seat', 'back', 'legs', 'arms')
+    Raises ConfigError: no such category. Example:; >>> make_object("chairs", 7).parts; ('seat', 'back',
+    'legs', 'arms').
     """
     if category not in CATEGORIES:
         near = difflib.get_close_matches(category, CATEGORIES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(CATEGORIES)}"
         raise ConfigError(f"no category {category!r}: {hint}")
     return CATEGORIES[category](seed)
-
-
-def identity_seed(seed: int, index: int) -> int:
-    """The object seed of identity ``index`` of a dataset of ``seed``; no two datasets share one."""
-    if not 0 <= index < IDENTITIES_A_SEED:
-        raise ConfigError(f"identity {index}: a dataset has identities 0 to {IDENTITIES_A_SEED - 1}")
-    return seed * IDENTITIES_A_SEED + index
 
 
 @dataclass(frozen=True)
@@ -72,9 +60,7 @@ class ObjectSource:
 def object_source(objects: str) -> ObjectSource:
     """The objects of a category, of a mesh file, or of the meshes in a folder in the order of their names.
 
-    Raises:
-        ConfigError: neither a category nor a path.
-        MeshError: a folder without meshes.
+    Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes.
     """
     if objects in CATEGORIES:
         return ObjectSource(objects)

@@ -59,13 +59,11 @@ def make_seat(plan: ChairPlan) -> Worn:
         disc = lathe([(r * w, z * t) for r, z in profile], sides=28)
         return [(_stretched(disc, d / w).moved((0, 0, middle)), SURFACE)]
     if plan.seat == "trapezoid":
-        outline = [(-w, -d), (w, -d), (0.78 * w, d), (-0.78 * w, d)]
-        plate = panel([(x, y) for x, y in outline], t).turned(-90, axis=0)
-        return [(_upright(plate).moved((0, 0, middle)), SURFACE)]
+        plate = panel([(-w, -d), (w, -d), (0.78 * w, d), (-0.78 * w, d)], t).turned(-90, axis=0)
+        return [(plate.moved((0, 0, middle)), SURFACE)]
     if plan.seat == "cushion":
-        seat = [(cushion((0, 0, middle), (w, d, t / 2)), SURFACE)]
         base = box((0, 0, plan.height - t - 0.008), (0.94 * w, 0.94 * d, 0.012))
-        return [*seat, (base, FRAME)]
+        return [(cushion((0, 0, middle), (w, d, t / 2)), SURFACE), (base, FRAME)]
     if plan.seat == "saddle":
         return [(cushion((0, -0.01, middle), (w, d, t / 2), (3, 3, 2.2)), SURFACE)]
     return [(cushion((0, 0, middle), (w, d, t / 2), (14, 14, 5)), SURFACE)]
@@ -102,19 +100,12 @@ def make_arms(plan: ChairPlan) -> Worn:
     return list(zip(both([post, bracket, rest]), materials, strict=True))
 
 
-def _stretched(piece: Primitive, depth: float) -> Primitive:
+def _stretched(primitive: Primitive, depth: float) -> Primitive:
     """A round seat made oval: y scaled by ``depth``."""
     scale = np.array([1.0, depth, 1.0])
-    normals = piece.normals / scale
+    normals = primitive.normals / scale
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return Primitive(piece.corners * scale, normals, piece.uv)
-
-
-def _upright(piece: Primitive) -> Primitive:
-    """A plate turned to lie flat, with its outline's second axis towards +y."""
-    if piece.corners[..., 2].max() > piece.corners[..., 1].max():
-        return piece.turned(-90, axis=0)
-    return piece
+    return Primitive(primitive.corners * scale, normals, primitive.uv)
 
 
 def make_legs(plan: ChairPlan) -> Worn:
@@ -171,55 +162,37 @@ def _swivel(plan: ChairPlan) -> list[Primitive]:
     top = plan.height - plan.thickness
     column = lathe([(0.022, 0.07), (0.022, 0.6 * top), (0.016, 0.6 * top + 0.005), (0.016, top)], sides=12)
     plate = box((0, 0, top - 0.015), (0.3 * plan.width, 0.3 * plan.depth, 0.015))
-    pieces = [column, plate]
+    primitives = [column, plate]
     for k in range(count):
         spoke = bar([(0, 0, 0.1), (0, -reach, 0.065)], [(1.2 * b, b), (0.8 * b, 0.5 * b)], square=True)
         wheel = lathe([(0.006, -0.018), (0.028, -0.016), (0.028, 0.016), (0.006, 0.018)], sides=10)
         turn = 360 * k / count + 360 / count / 2
-        pieces += [spoke.turned(turn), wheel.turned(90, axis=1).moved((0, -reach, 0.03)).turned(turn)]
-    return pieces
+        primitives += [spoke.turned(turn), wheel.turned(90, axis=1).moved((0, -reach, 0.03)).turned(turn)]
+    return primitives
 
 
 def _sled(plan: ChairPlan) -> list[Primitive]:
     x, y, _, _ = _corners(plan)
     b, top = plan.bar * 0.85, plan.height - plan.thickness * 0.8
-    path = [
-        (x, -y, top),
-        (x, -y - 0.02, 0.06),
-        (x, -y + 0.02, b),
-        (x, y - 0.02, b),
-        (x, y + 0.03, 0.06),
-        (x, y, top),
-    ]
+    front = [(x, -y, top), (x, -y - 0.02, 0.06), (x, -y + 0.02, b)]
+    path = [*front, (x, y - 0.02, b), (x, y + 0.03, 0.06), (x, y, top)]
     return [*both([bar(path, (b, b))]), bar([(-x, y, 0.25), (x, y, 0.25)], (0.8 * b, 0.8 * b))]
 
 
 def _pedestal(plan: ChairPlan) -> list[Primitive]:
     top, foot = plan.height - plan.thickness, 0.42 * plan.width
     stem = 0.02 + plan.bar * 0.6
-    profile = [
-        (foot, 0),
-        (foot, 0.015),
-        (0.55 * foot, 0.035),
-        (stem, 0.1),
-        (stem, top - 0.06),
-        (0.3 * foot + stem, top),
-    ]
-    return [lathe(profile, sides=24)]
+    radius = [foot, foot, 0.55 * foot, stem, stem, 0.3 * foot + stem]
+    height = [0, 0.015, 0.035, 0.1, top - 0.06, top]
+    return [lathe(np.stack([radius, height], axis=-1), sides=24)]
 
 
 def _cantilever(plan: ChairPlan) -> list[Primitive]:
     """Tubes that rise at the front alone; the seat's rear hangs free."""
     x, y, _, _ = _corners(plan)
     b, top = plan.bar * 0.85, plan.height - plan.thickness * 0.8
-    path = [
-        (x, y, b),
-        (x, -y + 0.03, b),
-        (x, -y - 0.02, 0.04),
-        (x, -y - 0.04, top - 0.06),
-        (x, -y, top),
-        (x, 0.9 * y, top),
-    ]
+    foot = [(x, y, b), (x, -y + 0.03, b), (x, -y - 0.02, 0.04)]
+    path = [*foot, (x, -y - 0.04, top - 0.06), (x, -y, top), (x, 0.9 * y, top)]
     return [*both([bar(path, (b, b))]), bar([(-x, y, b), (x, y, b)], (b, b))]
 
 
@@ -315,10 +288,10 @@ def _outline(plan: ChairPlan) -> Array:
     return np.concatenate([[[-x, 0.0], [x, 0.0]], arc])
 
 
-def _leant(plan: ChairPlan, piece: Primitive) -> Primitive:
+def _leant(plan: ChairPlan, primitive: Primitive) -> Primitive:
     """A plate of the xz plane, set up behind the seat and tilted back."""
     angle = -np.degrees(np.arctan2(plan.lean, plan.tall))
-    return piece.turned(angle, axis=0).moved((0, 0.9 * plan.depth / 2, plan.height - plan.thickness / 2))
+    return primitive.turned(angle, axis=0).moved((0, 0.9 * plan.depth / 2, plan.height - plan.thickness / 2))
 
 
 def _solid(plan: ChairPlan) -> Worn:
@@ -330,7 +303,7 @@ def _cushion(plan: ChairPlan) -> Worn:
     half = (0.95 * x, 0.03 + plan.bar, (1 - low) * plan.tall / 2)
     pad = cushion((0, 0, plan.tall * (1 + low) / 2), half, (6, 2.6, 5))
     thin = [bar([(0.4 * x, 0, 0), (0.4 * x, 0.01, 0.5 * plan.tall)], (plan.bar, 0.5 * plan.bar), square=True)]
-    return [(_leant(plan, pad), SURFACE), *((_leant(plan, piece), FRAME) for piece in both(thin))]
+    return [(_leant(plan, pad), SURFACE), *((_leant(plan, primitive), FRAME) for primitive in both(thin))]
 
 
 def _frame(plan: ChairPlan) -> Worn:
@@ -346,12 +319,8 @@ def _round(plan: ChairPlan) -> Worn:
     """A hoop, filled with spindles or a round pad."""
     x, b = _half(plan) - plan.bar, 0.85 * plan.bar
     angle = np.linspace(0, np.pi, 15)
-    hoop = [
-        (x, 0),
-        *((x * np.cos(a), 0.45 * plan.tall + 0.55 * plan.tall * np.sin(a)) for a in angle),
-        (-x, 0),
-    ]
-    ring = bar([(px, 0, pz) for px, pz in hoop], (b, b))
+    arch = [(x * np.cos(a), 0, 0.45 * plan.tall + 0.55 * plan.tall * np.sin(a)) for a in angle]
+    ring = bar([(x, 0, 0), *arch, (-x, 0, 0)], (b, b))
     if plan.slats % 2:
         pad = cushion((0, 0, 0.55 * plan.tall), (0.8 * x, 0.025, 0.36 * plan.tall), (2.4, 2.4, 2.4))
         return [(_leant(plan, ring), FRAME), (_leant(plan, pad), SURFACE)]
@@ -360,7 +329,7 @@ def _round(plan: ChairPlan) -> Worn:
     for s in np.linspace(-0.75, 0.75, plan.slats):
         tall = 0.45 * plan.tall + 0.55 * plan.tall * np.sqrt(1 - s**2)
         rods.append(bar([(s * 0.9 * x, 0, 0), (s * x, 0, tall)], (thin, thin), sides=8))
-    return [(_leant(plan, piece), FRAME) for piece in [ring, *rods]]
+    return [(_leant(plan, primitive), FRAME) for primitive in [ring, *rods]]
 
 
 def _splat(plan: ChairPlan) -> Worn:

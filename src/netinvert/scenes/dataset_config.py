@@ -1,86 +1,97 @@
-"""What a dataset of renders consists of: every sample follows from the plan and its place in it."""
+"""What a dataset of renders consists of: every sample follows from the plan and its place in it.
+
+Neither torch nor NumPy is imported before a camera or a split is asked for.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from netinvert.errors import ConfigError
-from netinvert.scenes.cameras import FOV, Camera, fitting_distance
-from netinvert.scenes.catalogue import identity_seed
-from netinvert.scenes.lights import STUDIO, Light, random_light
-from netinvert.scenes.objects import Array
-from netinvert.scenes.rotations import rotation_from_angles
+from netinvert.io.config import COMMAND, Config, Option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from netinvert.scenes.cameras import Camera
+    from netinvert.scenes.lights import Light
+    from netinvert.scenes.objects import Array
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
 PROTOCOLS = ("random", CHAIRS62)
 LIGHTS = ("random", "studio")
 SPLITS = ("train", "validation", "test")
-FILL = (0.82, 0.96)
+IDENTITIES_A_SEED = 1_000_000
 
 
-@dataclass(frozen=True)
-class DatasetConfig:
-    """A dataset of ``identities`` objects seen from ``views`` sides at ``size`` pixels.
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig(Config):
+    """Render a dataset of objects seen from many sides, with known cameras.
 
-    ``objects`` is a category, a mesh file or a folder of them. Angles in degrees: ``elevation`` (low, high),
-    ``in_plane`` at most so much either way. ``fill`` (low, high) is how much of the image the object
-    spans. ``background`` is "none" (transparent) or a kind of ``backgrounds``, or a folder of photographs.
-    ``splits`` are the shares of train, validation and test; they share no identity.
+    Every sample follows from these settings and its place in the dataset; splits share no object.
+
+    Raises ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
     """
 
-    objects: str = "chairs"
-    identities: int = 100
-    views: int = 20
-    size: int = 64
-    seed: int = 0
-    protocol: str = "random"
-    elevation: tuple[float, float] = (-5.0, 50.0)
-    in_plane: float = 15.0
-    fov: float = FOV
-    fill: tuple[float, float] = FILL
-    lights: str = "random"
-    background: str = "none"
-    occlusion: float = 0.0
-    splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
-    identities_a_shard: int = 50
+    command: ClassVar[str] = "scenes render"
 
-    def __post_init__(self) -> None:
-        checks = {
-            "identities": self.identities >= 1,
-            "views": self.views >= 1,
-            "size": 8 <= self.size <= 4096,
-            "seed": self.seed >= 0,
-            "protocol": self.protocol in PROTOCOLS,
-            "elevation": -90 <= self.elevation[0] <= self.elevation[1] <= 90,
-            "in_plane": 0 <= self.in_plane <= 180,
-            "fov": 0 < self.fov < 170,
-            "fill": 0 < self.fill[0] <= self.fill[1] <= 4,
-            "lights": self.lights in LIGHTS,
-            "occlusion": 0 <= self.occlusion < 1,
-            "splits": min(self.splits) >= 0 and abs(sum(self.splits) - 1) < 1e-9,
-            "identities_a_shard": self.identities_a_shard >= 1,
-        }
-        wrong = [name for name, good in checks.items() if not good]
-        if wrong:
-            values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
-            raise ConfigError(f"a dataset cannot have {values}: see DatasetConfig for what each may be")
+    objects: Annotated[
+        str, Option("A category (chairs, cars, mugs, tables), a mesh file, or a folder of them.")
+    ] = "chairs"
+    identities: Annotated[
+        int, Option("How many objects.", name="count", also=("identities",), min=1, max=IDENTITIES_A_SEED)
+    ] = 100
+    views: Annotated[int, Option("Views of each; chairs62 has 62.", min=1)] = 20
+    size: Annotated[int, Option("Pixels a side.", name="pixels", also=("size",), min=8, max=4096)] = 64
+    seed: Annotated[int, Option("Objects, cameras and lights follow from it.", short="s", min=0)] = 0
+    protocol: Annotated[
+        str, Option("Random views, or 31 azimuths at elevations of 20 and 30 degrees.", choices=PROTOCOLS)
+    ] = "random"
+    elevation: Annotated[tuple[float, float], Option("Lowest and highest, in degrees.", min=-90, max=90)] = (
+        -5.0,
+        50.0,
+    )
+    in_plane: Annotated[float, Option("Greatest in-plane rotation, in degrees.", min=0, max=180)] = 15.0
+    fov: Annotated[float, Option("The angle across the image, in degrees.", above=0, max=170)] = 35.0
+    fill: Annotated[
+        tuple[float, float],
+        Option("Least and greatest share of the image that an object spans.", above=0, max=4),
+    ] = (0.82, 0.96)
+    lights: Annotated[str, Option("Random lights, or always the same.", choices=LIGHTS)] = "random"
+    background: Annotated[
+        str,
+        Option(
+            "none (transparent), mixed, plain, gradient, noise, checks, blocks, or a folder of photographs."
+        ),
+    ] = "none"
+    occlusion: Annotated[
+        float, Option("Greatest share of the image that something hides, below 1.", min=0)
+    ] = 0.0
+    splits: Annotated[
+        tuple[float, float, float], Option("Shares of the objects for training, validation and test.", min=0)
+    ] = (0.9, 0.05, 0.05)
+    identities_a_shard: Annotated[int, Option("Objects in each file.", min=1)] = 50
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        for flag, (low, high) in (("--elevation", self.elevation), ("--fill", self.fill)):
+            if low > high:
+                raise ConfigError(f"{flag} is the lower number first, got {low:g} {high:g}")
+        if self.occlusion >= 1:
+            raise ConfigError(f"--occlusion is below 1, got {self.occlusion:g}")
+        if abs(sum(self.splits) - 1) > 1e-9:
+            raise ConfigError(f"--splits are three shares that sum to 1, got {self.splits}")
         if self.protocol == CHAIRS62 and self.views != 62:
             raise ConfigError(f"the protocol {CHAIRS62} has 62 views, not {self.views}: give --views 62")
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the samples."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
     def split_of(self, identity: int) -> str:
         """The split that an identity belongs to, whatever the number of identities."""
+        import numpy as np
+
         share = np.random.default_rng([self.seed, identity, 1]).random()
         return SPLITS[int(np.searchsorted(np.cumsum(self.splits)[:2], share, side="right"))]
 
@@ -96,11 +107,13 @@ class DatasetConfig:
         return groups
 
     def object_seed(self, identity: int) -> int:
-        """The seed of an identity's object."""
-        return identity_seed(self.seed, identity)
+        """The seed of an identity's object; no two datasets share one."""
+        return self.seed * IDENTITIES_A_SEED + identity
 
     def generator(self, identity: int, view: int) -> np.random.Generator:
         """All that is random about a view."""
+        import numpy as np
+
         return np.random.default_rng([self.seed, identity, 2, view])
 
     def camera(self, vertices: Array, view: int, rng: np.random.Generator) -> Camera:
@@ -118,21 +131,23 @@ class DatasetConfig:
         return self._fitted(vertices, (azimuth, elevation, 0.0), sum(self.fill) / 2)
 
     def _fitted(self, vertices: Array, angles: tuple[float, float, float], fill: float) -> Camera:
+        from netinvert.scenes.cameras import Camera, fitting_distance
+        from netinvert.scenes.rotations import rotation_from_angles
+
         distance = fitting_distance(vertices, rotation_from_angles(*angles), self.fov, fill)
         return Camera.orbit(*angles, distance, self.fov, self.size)
 
     def light(self, rng: np.random.Generator) -> Light:
         """The light of a view."""
+        from netinvert.scenes.lights import STUDIO, random_light
+
         return random_light(rng) if self.lights == "random" else STUDIO
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain values."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+        return {name: value for name, value in self.to_facts().items() if name != COMMAND}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetConfig:
-        """The plan of ``to_json``."""
-        known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return cls(**known)
+        """The config of ``to_json``."""
+        return cls(**values)

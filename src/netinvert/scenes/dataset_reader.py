@@ -1,4 +1,4 @@
-"""Datasets read back: shard by shard, or all at once into memory."""
+"""Datasets read back: as a stream, or all at once into memory."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from netinvert.errors import NetinvertError
 from netinvert.io.files import read_json
 
 MANIFEST = "manifest.json"
+SHOWN_FIRST = ("validation", "train", "test")
 END = 2 * tarfile.BLOCKSIZE  # of zeros, after the last file of a whole archive
+AGAIN = "run the same render again"
 Damaged = Literal["refuse", "skip"]
+Sample = dict[str, Any]
 
 
 class DatasetError(NetinvertError):
@@ -46,77 +52,98 @@ class Arrays:
     skipped: tuple[str, ...] = ()
 
 
-def shard_paths(folder: str | Path, split: str) -> list[Path]:
-    """The shards of a split, in order.
+class DatasetStream(IterableDataset[dict[str, Tensor]]):
+    """The samples of a split, read while they are used; no more than a shard is in memory at once.
 
-    Raises:
-        DatasetError: no such folder, or no shard of this split in it.
+    A sample holds ``rgba`` (4, H, W), or ``rgb`` (3, H, W) of a dataset with backgrounds, ``mask`` (1, H, W)
+    and ``parts`` (1, H, W), uint8; ``rotation`` (3, 3) float32; ``symmetry`` and ``identity`` (). The workers
+    of a ``DataLoader`` share the shards. With a seed to ``shuffle`` by, shards and the samples within each
+    come in another order in every ``epoch`` (an attribute to set).
+
+    Raises DatasetError: nothing to read; while iterating, a damaged shard, unless these are to be skipped.
+    """
+
+    def __init__(
+        self, folder: str | Path, split: str, shuffle: int | None = None, damaged: Damaged = "refuse"
+    ) -> None:
+        self.paths = shard_paths(folder, split)
+        self.hashes = shard_hashes(Path(folder))
+        self.shuffle, self.damaged, self.epoch = shuffle, damaged, 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """The samples; in a worker, of its share of the shards."""
+        order = np.arange(len(self.paths))
+        if self.shuffle is not None:
+            np.random.default_rng([self.shuffle, self.epoch]).shuffle(order)
+        worker = get_worker_info()
+        for index in order if worker is None else order[worker.id :: worker.num_workers]:
+            samples = _samples(self.paths[index], self.hashes, self.damaged) or []
+            if self.shuffle is not None:
+                np.random.default_rng([self.shuffle, self.epoch, int(index)]).shuffle(samples)
+            yield from map(_as_tensors, samples)
+
+
+def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
+    """The shards of a split, in order; of the first of SHOWN_FIRST that there is if None.
+
+    Raises DatasetError: no such folder, or no shard of this split in it.
     """
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"no dataset at {root}: make one with netinvert scenes render --out {root}")
-    paths = sorted(root.glob(f"{split}-*.tar"))
-    if not paths:
-        raise DatasetError(
-            f"{root} has no shard of the split {split!r}: finish the render, or render more identities or a "
-            "larger share of this split (--splits)"
-        )
-    return paths
+    for name in SHOWN_FIRST if split is None else (split,):
+        if paths := sorted(root.glob(f"{name}-*.tar")):
+            return paths
+    which = "" if split is None else f" of the split {split!r}"
+    raise DatasetError(
+        f"{root} has no shard{which}: finish the render, or render more identities or a larger share of this "
+        "split (--splits)"
+    )
 
 
-def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[dict[str, Any]]:
-    """The samples of a shard: ``rgba``, ``mask``, ``parts`` (uint8 arrays) and ``json``.
+def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
+    """The samples of a shard: ``rgba`` or ``rgb``, ``mask``, ``parts`` (uint8 arrays), ``json`` and ``key``.
 
-    Raises:
-        DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
+    Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
     """
     try:
         content = Path(path).read_bytes()
         if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-            raise DatasetError(f"{path} is not what {MANIFEST} says: run the same render again")
+            raise DatasetError(f"{path} is not what {MANIFEST} says: {AGAIN}")
         if any(content[-END:]) or len(content) < END:
-            raise DatasetError(f"{path} is cut short: run the same render again")
+            raise DatasetError(f"{path} is cut short: {AGAIN}")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            sample: dict[str, Any] = {}
+            sample: Sample = {}
             for info in tar:
                 member = tar.extractfile(info)
                 assert member is not None
-                key, name, _ = (
-                    info.name.split(".", 2) if info.name.count(".") > 1 else (*info.name.split("."), "")
-                )
+                key, name = info.name.split(".")[:2]
                 data = member.read()
                 if len(data) != info.size:
-                    raise DatasetError(f"{path} is cut short in {info.name}: run the same render again")
-                sample[name] = (
-                    json.loads(data) if name == "json" else np.asarray(Image.open(io.BytesIO(data)))
-                )
+                    raise DatasetError(f"{path} is cut short in {info.name}: {AGAIN}")
                 if name == "json":
-                    yield sample | {"key": key}
+                    yield sample | {"json": json.loads(data), "key": key}
                     sample = {}
+                else:
+                    sample[name] = np.asarray(Image.open(io.BytesIO(data)))
             if sample:
-                raise DatasetError(
-                    f"{path} is cut short: its last sample is incomplete; run the same render again"
-                )
+                raise DatasetError(f"{path} is cut short: its last sample is incomplete; {AGAIN}")
     except (tarfile.TarError, UnidentifiedImageError, OSError, ValueError, EOFError, SyntaxError) as error:
-        raise DatasetError(f"{path} is damaged ({error}): run the same render again") from error
+        raise DatasetError(f"{path} is damaged ({error}): {AGAIN}") from error
 
 
 def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> Arrays:
     """All samples of a split; shards are compared with the manifest's hashes where there is one.
 
-    Raises:
-        DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
-            skipped.
+    Raises DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
+    skipped.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
     skipped = []
     hashes = shard_hashes(Path(folder))
     for path in shard_paths(folder, split):
-        try:
-            samples = list(read_shard(path, hashes.get(path.name)))
-        except DatasetError:
-            if damaged == "refuse":
-                raise
+        samples = _samples(path, hashes, damaged)
+        if samples is None:
             skipped.append(path.name)
             continue
         if samples and "rgba" not in samples[0]:
@@ -124,9 +151,8 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
                 f"{path} holds images with backgrounds already, and training puts its own behind: "
                 "render without --background"
             )
-        for sample in samples:
-            for name, values in columns.items():
-                values.append(sample[name])
+        for name, values in columns.items():
+            values += [sample[name] for sample in samples]
     records = columns["json"]
     if not records:
         raise DatasetError(f"no undamaged shard of the split {split!r} in {folder}: render it again")
@@ -145,12 +171,32 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
 def shard_hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of each shard by name, as far as the folder has a manifest.
 
-    Raises:
-        DatasetError: the manifest is damaged.
+    Raises DatasetError: the manifest is damaged.
     """
     manifest = folder / MANIFEST
     content: Any = read_json(manifest) if manifest.exists() else {}
     try:
         return {shard["name"]: shard["sha256"] for shard in content.get("shards", [])}
     except (AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{manifest} is damaged: delete it and run the same render again") from error
+        raise DatasetError(f"{manifest} is damaged: delete it and {AGAIN}") from error
+
+
+def _samples(path: Path, hashes: Mapping[str, str], damaged: Damaged) -> list[Sample] | None:
+    """The samples of a shard; None if it is damaged and that is to be passed over."""
+    try:
+        return list(read_shard(path, hashes.get(path.name)))
+    except DatasetError:
+        if damaged == "refuse":
+            raise
+        return None
+
+
+def _as_tensors(sample: Mapping[str, Any]) -> dict[str, Tensor]:
+    record = sample["json"]
+    images = {name: np.atleast_3d(value) for name, value in sample.items() if isinstance(value, np.ndarray)}
+    return {
+        **{name: torch.tensor(image).permute(2, 0, 1) for name, image in images.items()},
+        "rotation": torch.tensor(record["rotation"]).reshape(3, 3),
+        "symmetry": torch.tensor(record["symmetry"]),
+        "identity": torch.tensor(record["identity"]),
+    }

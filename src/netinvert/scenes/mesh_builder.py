@@ -1,4 +1,4 @@
-"""Closed pieces that objects are put together from: bars along paths, panels, cushions, turned bodies."""
+"""Closed primitives that objects are put together from: bars along paths, panels, cushions, turned bodies."""
 
 from __future__ import annotations
 
@@ -24,30 +24,35 @@ class Primitive:
     uv: Array
 
     def moved(self, shift: ArrayLike) -> Primitive:
-        """The piece somewhere else."""
+        """The primitive somewhere else."""
         return replace(self, corners=self.corners + np.asarray(shift, float))
 
     def turned(self, degrees: float, axis: int = 2) -> Primitive:
-        """The piece turned counter-clockwise about a coordinate axis (0 x, 1 y, 2 z)."""
+        """The primitive turned counter-clockwise about a coordinate axis (0 x, 1 y, 2 z)."""
         matrix = turn_about(degrees, axis)
         return replace(self, corners=self.corners @ matrix.T, normals=self.normals @ matrix.T)
 
     def mirrored(self) -> Primitive:
-        """The piece on the other side, x -> -x."""
+        """The primitive on the other side, x -> -x."""
         flip = np.array([-1.0, 1.0, 1.0])
         return Primitive((self.corners * flip)[:, ::-1], (self.normals * flip)[:, ::-1], self.uv[:, ::-1])
 
 
-def joined(pieces: list[Primitive]) -> Primitive:
-    """All pieces as one."""
+def areas(corners: Array) -> Array:
+    """Normals (F, 3) of triangles ``corners`` (F, 3, 3), twice their area long."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
+def joined(primitives: list[Primitive]) -> Primitive:
+    """All primitives as one."""
     return Primitive(
-        *(np.concatenate([getattr(p, name) for p in pieces]) for name in ("corners", "normals", "uv"))
+        *(np.concatenate([getattr(p, name) for p in primitives]) for name in ("corners", "normals", "uv"))
     )
 
 
-def both(pieces: list[Primitive]) -> list[Primitive]:
-    """The pieces and their images on the other side."""
-    return pieces + [piece.mirrored() for piece in pieces]
+def both(primitives: list[Primitive]) -> list[Primitive]:
+    """The primitives and their images on the other side."""
+    return primitives + [primitive.mirrored() for primitive in primitives]
 
 
 def bar(path: ArrayLike, section: ArrayLike, sides: int = 10, square: bool = False) -> Primitive:
@@ -111,8 +116,8 @@ def cushion(
     normals = np.sign(unit) * powers * np.abs(unit) ** (powers - 1) / half
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + EPSILON
     points = centre + unit * half
-    piece = _tube(points.transpose(1, 0, 2)[::-1], normals.transpose(1, 0, 2)[::-1], None, closed=False)
-    return _mapped(piece)
+    primitive = _tube(points.transpose(1, 0, 2)[::-1], normals.transpose(1, 0, 2)[::-1], None, closed=False)
+    return _mapped(primitive)
 
 
 def panel(outline: ArrayLike, thickness: float) -> Primitive:
@@ -163,16 +168,14 @@ def _tube(points: Array, normals: Array, uv: Array | None, closed: bool) -> Prim
         return np.stack([np.stack([a, b, c], 2), np.stack([a, c, d], 2)], 2).reshape(-1, 3, x.shape[-1])
 
     corners = triangles(points)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    solid = area > 1e-12
+    solid = np.linalg.norm(areas(corners), axis=1) > EPSILON
     return _oriented(Primitive(corners[solid], triangles(normals)[solid], triangles(uv)[solid]))
 
 
-def _oriented(piece: Primitive) -> Primitive:
+def _oriented(primitive: Primitive) -> Primitive:
     """Every triangle turned so that it agrees with its normals."""
-    flat = np.cross(piece.corners[:, 1] - piece.corners[:, 0], piece.corners[:, 2] - piece.corners[:, 0])
-    wrong = (flat * piece.normals.sum(axis=1)).sum(axis=1) < 0
-    turned = [values.copy() for values in (piece.corners, piece.normals, piece.uv)]
+    wrong = (areas(primitive.corners) * primitive.normals.sum(axis=1)).sum(axis=1) < 0
+    turned = [values.copy() for values in (primitive.corners, primitive.normals, primitive.uv)]
     for values in turned:
         values[wrong] = values[wrong, ::-1]
     return Primitive(*turned)
@@ -185,20 +188,16 @@ def _cap(ring: Array, normal: ArrayLike) -> Primitive:
     if count < 1:
         return Primitive(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3, 2)))
     corners = np.stack([np.repeat(ring[:1], count, axis=0), ring[1:-1], ring[2:]], axis=1)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    corners = corners[area > 1e-12]
+    corners = corners[np.linalg.norm(areas(corners), axis=1) > EPSILON]
     normals = np.broadcast_to(np.asarray(normal, float), corners.shape).copy()
     return _mapped(_oriented(Primitive(corners, normals, np.zeros((len(corners), 3, 2)))))
 
 
-def _mapped(piece: Primitive) -> Primitive:
+def _mapped(primitive: Primitive) -> Primitive:
     """Texture coordinates by the two axes that each triangle faces least, two repeats a metre."""
-    flat = np.abs(
-        np.cross(piece.corners[:, 1] - piece.corners[:, 0], piece.corners[:, 2] - piece.corners[:, 0])
-    )
-    axes = np.array([[1, 2], [0, 2], [0, 1]])[flat.argmax(axis=1)]
-    uv = np.take_along_axis(piece.corners, axes[:, None], axis=2) * 2
-    return replace(piece, uv=uv)
+    axes = np.array([[1, 2], [0, 2], [0, 1]])[np.abs(areas(primitive.corners)).argmax(axis=1)]
+    uv = np.take_along_axis(primitive.corners, axes[:, None], axis=2) * 2
+    return replace(primitive, uv=uv)
 
 
 Worn = list[tuple[Primitive, int]]
@@ -219,13 +218,17 @@ def assemble(
     parameters: Mapping[str, Value],
 ) -> Object3D:
     """The object made of these parts, normalised."""
-    made = [(index, piece, material) for index, own in enumerate(parts.values()) for piece, material in own]
-    whole = joined([piece for _, piece, _ in made])
+    made = [
+        (index, primitive, material)
+        for index, own in enumerate(parts.values())
+        for primitive, material in own
+    ]
+    whole = joined([primitive for _, primitive, _ in made])
     corners = whole.corners.reshape(-1, 3).astype(np.float32)
     vertices, inverse = np.unique(corners, axis=0, return_inverse=True)
 
     def labels(values: list[int]) -> NDArray[np.uint8]:
-        counts = [len(piece.corners) for _, piece, _ in made]
+        counts = [len(primitive.corners) for _, primitive, _ in made]
         return np.repeat(np.array(values, np.uint8), counts)
 
     return Object3D(

@@ -80,8 +80,7 @@ class Surface:
 def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: ANN401  (trimesh is not typed)
     """The surface of a trimesh mesh; grey where the file says nothing.
 
-    Raises:
-        MeshError: a texture's coordinates are missing and that is to be refused.
+    Raises MeshError: a texture's coordinates are missing and that is to be refused.
     """
     count = len(mesh.faces)
     zeros = np.zeros((count, 3, 2))
@@ -175,8 +174,7 @@ class MeshOptions:
 def list_objects(folder: str | Path) -> list[Path]:
     """The mesh files of a folder and the folders in it, in the order of their names.
 
-    Raises:
-        MeshError: there is none.
+    Raises MeshError: there is none.
     """
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
@@ -190,9 +188,8 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
     ``parameters`` tells how many faces it has, how many had no area and were dropped, whether it is
     watertight (other meshes render too, but show their inside), and whether a texture was missing.
 
-    Raises:
-        MissingExtraError: trimesh is not installed.
-        MeshError: no mesh, an empty or damaged one, NaN, or too many faces.
+    Raises MissingExtraError: trimesh is not installed; MeshError: no mesh, an empty or damaged one, NaN, or
+    too many faces.
     """
     options = options or MeshOptions()
     file = Path(path)

@@ -8,7 +8,6 @@ from netinvert.scenes.colours import paint
 from netinvert.scenes.mesh_builder import Primitive, assemble, bar, lathe
 from netinvert.scenes.objects import Material, Object3D
 
-PARTS = ("cup", "handle")
 HANDLES = ("round", "square", "ear", "none")
 
 
@@ -27,39 +26,30 @@ def mug(seed: int) -> Object3D:
     reach = radius * (1 + belly * np.sin(np.pi * level) + flare * level**2)
     where = rng.uniform(0.2, 0.7)
     striped = rng.random() < 0.5
-    pieces = []
+    primitives = []
     for k in range(12):
         ring = [(reach[k + j], height * level[k + j]) for j in (0, 1)]
-        pieces.append((_shell(ring), int(striped and where <= level[k] < where + 0.25)))
+        primitives.append((_shell(ring), int(striped and where <= level[k] < where + 0.25)))
     inner = [(r - wall, max(z, 2 * wall)) for r, z in zip(reach, height * level, strict=True)]
-    pieces.append((_shell(inner[::-1]), 2))
-    pieces.append((_shell([(reach[-1], height), (reach[-1] - wall, height)]), 0))
-    pieces.append((_shell([(1e-5, 0), (reach[0], 0)]), 0))
-    pieces.append((_shell([(reach[0] - wall, 2 * wall), (1e-5, 2 * wall)]), 2))
+    primitives.append((_shell(inner[::-1]), 2))
+    primitives.append((_shell([(reach[-1], height), (reach[-1] - wall, height)]), 0))
+    primitives.append((_shell([(1e-5, 0), (reach[0], 0)]), 0))
+    primitives.append((_shell([(reach[0] - wall, 2 * wall), (1e-5, 2 * wall)]), 2))
     grip = [] if handle == "none" else [(_handle(handle, height, reach, rng), 0)]
+    shape = {"height": height, "radius": radius, "belly": belly, "flare": flare, "striped": striped}
+    parts = {"cup": primitives, "handle": grip}
+    symmetry = 0 if handle == "none" else 1
     return assemble(
-        f"mug {seed}",
-        "mugs",
-        {"cup": pieces, "handle": grip},
-        (outside, band, inside),
-        0 if handle == "none" else 1,
-        {
-            "handle": handle,
-            "height": height,
-            "radius": radius,
-            "belly": belly,
-            "flare": flare,
-            "striped": striped,
-        },
+        f"mug {seed}", "mugs", parts, (outside, band, inside), symmetry, {"handle": handle, **shape}
     )
 
 
 def _shell(profile: list[tuple[float, float]]) -> Primitive:
     """A body of revolution without its ends; the profile runs so that the outside lies to its right."""
-    piece = lathe(profile, sides=40)
+    primitive = lathe(profile, sides=40)
     caps = 2 * (40 - 2)
-    keep = len(piece.corners) - caps
-    return Primitive(piece.corners[:keep], piece.normals[:keep], piece.uv[:keep])
+    keep = len(primitive.corners) - caps
+    return Primitive(primitive.corners[:keep], primitive.normals[:keep], primitive.uv[:keep])
 
 
 def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generator) -> Primitive:

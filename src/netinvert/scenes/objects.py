@@ -79,11 +79,7 @@ class Object3D:
         return self._keeping(np.isin(self.part, [self.part_index(name) for name in names]), names)
 
     def part_index(self, name: str) -> int:
-        """The number of a part in ``part``.
-
-        Raises:
-            MeshError: the object has no such part.
-        """
+        """The number of a part in ``part``. Raises MeshError: the object has no such part."""
         if name not in self.parts:
             raise MeshError(f"{self.name} has no part {name!r}: there are {', '.join(self.parts)}")
         return self.parts.index(name)

@@ -26,9 +26,8 @@ class PathTracer:
 
     Mitsuba's variant is a setting of the whole process; it is set to scalar_rgb.
 
-    Raises:
-        MissingExtraError: mitsuba is not installed.
-        MeshError: the mesh is empty, has NaN, or more than 255 parts.
+    Raises MissingExtraError: mitsuba is not installed; MeshError: the mesh is empty, has NaN, or more than
+    255 parts.
     """
 
     def __init__(self, thing: Object3D, samples: int = 64) -> None:
@@ -42,8 +41,7 @@ class PathTracer:
     def render(self, camera: Camera, light: Light, seed: int = 0) -> NDArray[np.uint8]:
         """The image (H, W, 4), straight sRGB with alpha; the same seed gives the same image.
 
-        Raises:
-            CameraError: the camera stands inside the object's bounding box.
+        Raises CameraError: the camera stands inside the object's bounding box.
         """
         check_camera(camera, self.thing.name, self._low, self._high)
         mi = self._mitsuba

@@ -29,8 +29,7 @@ class Hits:
 class Tracer:
     """Embree's tree of the triangles ``corners`` (F, 3, 3).
 
-    Raises:
-        MissingExtraError: embreex is not installed.
+    Raises MissingExtraError: embreex is not installed.
     """
 
     def __init__(self, corners: Array) -> None:

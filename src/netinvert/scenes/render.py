@@ -135,9 +135,8 @@ class _Exposed:
 class Renderer:
     """Renders one object from any number of cameras; the tree and the ambient occlusion are built once.
 
-    Raises:
-        MissingExtraError: embreex is not installed.
-        MeshError: the mesh is empty, has NaN, or more than 255 parts.
+    Raises MissingExtraError: embreex is not installed; MeshError: the mesh is empty, has NaN, or more than
+    255 parts.
     """
 
     def __init__(self, thing: Object3D) -> None:
@@ -153,18 +152,13 @@ class Renderer:
         self._label = np.append(1 + thing.part.astype(np.int32) * 256 + thing.material, 0).astype(np.int32)
 
     def image(self, camera: Camera, light: Light) -> RenderedImage:
-        """An image, antialiased.
-
-        Raises:
-            CameraError: the camera stands inside the object's bounding box.
-        """
+        """An image, antialiased. Raises CameraError: the camera stands inside the object's bounding box."""
         return self._exposed(camera, light).image
 
     def render(self, camera: Camera, light: Light) -> Rendering:
         """The same image with depth and normals.
 
-        Raises:
-            CameraError: the camera stands inside the object's bounding box.
+        Raises CameraError: the camera stands inside the object's bounding box.
         """
         exposed = self._exposed(camera, light)
         width, height = camera.size

@@ -91,9 +91,9 @@ def angles_from_rotation(
     )
     in_plane = torch.where(polar, torch.zeros_like(azimuth), torch.atan2(-r[..., 0, 2], r[..., 1, 2]))
     return (
-        _around(torch.rad2deg(azimuth)),
+        within_circle(torch.rad2deg(azimuth)),
         torch.rad2deg(elevation),
-        _around(torch.rad2deg(in_plane) + 180) - 180,
+        within_circle(torch.rad2deg(in_plane) + 180) - 180,
     )
 
 
@@ -102,12 +102,17 @@ def _angles_of_array(r: Array) -> tuple[float, float, float]:
     azimuth, in_plane = np.arctan2(r[2, 0], -r[2, 1]), np.arctan2(-r[0, 2], r[1, 2])
     if np.hypot(r[2, 0], r[2, 1]) < 1e-9:
         azimuth, in_plane = np.arctan2(r[0, 1], r[0, 0]), 0.0
-    turned = _around(float(np.degrees(in_plane)) + 180) - 180
-    return _around(float(np.degrees(azimuth))), float(np.degrees(elevation)), turned
+    turned = within_circle(float(np.degrees(in_plane)) + 180) - 180
+    return within_circle(float(np.degrees(azimuth))), float(np.degrees(elevation)), turned
 
 
-def _around(degrees: Angle) -> Angle:
-    """Angles in [0, 360): once more, since a remainder of -1e-15 is rounded to 360."""
+def within_circle(degrees: Angle) -> Angle:
+    """Angles in [0, 360).
+
+    Example:
+        >>> -1e-15 % 360, within_circle(-1e-15)
+        (360.0, 0.0)
+    """
     return degrees % 360 % 360
 
 

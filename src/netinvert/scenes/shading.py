@@ -233,12 +233,8 @@ class Shadow:
         t = (np.float32(self.z) - position[2]) / fall.take(down)
         x, y = (position[axis] + directions[:, axis].take(down) * t for axis in (0, 1))
         near = np.flatnonzero((x > first[0]) & (x < last[0]) & (y > first[1]) & (y < last[1]))
-        spot = np.empty((len(near), 3), np.float32)
-        spot[:, 0], spot[:, 1], spot[:, 2] = (
-            x.take(near),
-            y.take(near),
-            np.float32(self.z) + np.float32(OFFSET_SHADOWS),
-        )
+        height = np.full(len(near), np.float32(self.z) + np.float32(OFFSET_SHADOWS))
+        spot = np.stack([x.take(near), y.take(near), height], axis=-1)
         index = down.take(near)
         hidden = self.tracer.hidden(spot, self.directions.take(phase.take(index), axis=0))
         return index[hidden]

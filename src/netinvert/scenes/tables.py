@@ -9,7 +9,6 @@ from netinvert.scenes.colours import paint
 from netinvert.scenes.mesh_builder import Primitive, assemble, bar, both, box, cushion, lathe, wearing
 from netinvert.scenes.objects import Material, Object3D
 
-PARTS = ("top", "legs")
 TOPS = ("rectangle", "square", "round")
 LEGS = ("straight", "splayed", "pedestal", "trestle")
 
@@ -58,22 +57,14 @@ def _legs(kind: str, half: tuple[float, float], top: float, thick: float, inside
     if kind == "pedestal":
         foot = 0.55 * min(half)
         stem = 1.4 * thick
-        profile = [
-            (foot, 0),
-            (foot, 0.02),
-            (0.5 * foot, 0.05),
-            (stem, 0.12),
-            (stem, top - 0.05),
-            (2 * stem, top),
-        ]
+        radius = [foot, foot, 0.5 * foot, stem, stem, 2 * stem]
+        profile = np.stack([radius, [0, 0.02, 0.05, 0.12, top - 0.05, top]], axis=-1)
         return [lathe(profile, sides=48)]
     if kind == "trestle":
         stand = bar([(x, 0, 0.03), (x, 0, top)], (thick, 2.2 * thick), square=True)
         sole = box((x, 0, 0.02), (1.2 * thick, 0.9 * half[1], 0.02))
-        return [
-            *both([stand, sole]),
-            bar([(-x, 0, 0.5 * top), (x, 0, 0.5 * top)], (0.6 * thick, thick), square=True),
-        ]
+        rail = bar([(-x, 0, 0.5 * top), (x, 0, 0.5 * top)], (0.6 * thick, thick), square=True)
+        return [*both([stand, sole]), rail]
     spread = 0.06 if kind == "splayed" else 0.0
     taper = [(thick, thick), (0.6 * thick, 0.6 * thick)]
     leg = bar([(x, y, top), (x + spread, y + spread, 0)], taper, sides=8)

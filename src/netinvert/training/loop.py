@@ -1,183 +1,234 @@
-"""What every training shares: Lightning runs it, saves it, and takes it up again."""
+"""The loop of all trainings: steps, checkpoints, figures on held-out images, logs."""
 
 from __future__ import annotations
 
-import logging
-import shlex
+import itertools
+import os
+import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
-from netinvert.errors import MissingExtraError, NetinvertError
-from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_reader import Damaged
+from netinvert.errors import OutputError
+from netinvert.io.files import output_error
+from netinvert.io.interrupts import deferred_interrupt
+from netinvert.io.progress import Progress
+from netinvert.training.checkpoints import Checkpoints
+from netinvert.training.config import TrainingConfig, TrainingError, TrainingRun
+from netinvert.training.parallel import Group, process_group
 
-if TYPE_CHECKING:
-    from lightning import LightningModule, Trainer
-
-LAST = "last.ckpt"
 LOG_EVERY = 50
-WARM_UP, DECAY = 500, 0.3
-"""Steps of rising rate, and the share of all steps in which it falls to zero at the end."""
+CLIP = 1.0
+"""The largest norm of a gradient."""
+Optimizers = list[torch.optim.Optimizer]
+Watched = tuple[Mapping[str, float], Tensor | None]
+"""Figures on held-out images, and an image (C, H, W) of some of them."""
 
 
-class TrainingError(NetinvertError):
-    """A training that cannot go on."""
+class Trainee(nn.Module):
+    """Networks in training, their losses, and the running average of their weights that is kept in the end.
 
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """Where and how a training runs. ``every`` counts steps between checkpoints and validations;
-    ``devices`` and ``nodes`` go to Lightning; ``progress`` shows a bar; ``damaged`` shards of the training
-    split are refused or skipped; ``tell`` hears which were skipped."""
-
-    folder: Path
-    every: int = 1000
-    threads: int | None = None
-    devices: int = 1
-    nodes: int = 1
-    progress: bool = True
-    damaged: Damaged = "refuse"
-    tell: Callable[[str], object] = warnings.warn
-
-
-class _Beats(IterableDataset[int]):
-    """Nothing but a beat: the batch is made from the step's number."""
-
-    def __iter__(self) -> Iterator[int]:
-        step = 0
-        while True:
-            yield step
-            step += 1
-
-
-def fit(module: LightningModule, steps: int, run: TrainingRun, clip: float | None = None) -> None:
-    """Train for ``steps`` optimiser steps in all, taking up what ``run.folder`` holds; ``clip`` is of the
-    gradient's norm. Checkpoints and TensorBoard logs go to the folder.
-
-    Raises:
-        TrainingError: the checkpoint is damaged or of another training.
+    ``seconds`` is how long they have been trained, over all resumes.
     """
-    last = run.folder / LAST
-    if last.exists():
-        _check(last, module)
-    with warnings.catch_warnings():
-        # Lightning points at its own habits (few workers, no length); none of them is a mistake here
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", module="torch")
-        _trainer(steps, run, clip).fit(
-            module,
-            DataLoader(_Beats(), batch_size=None),
-            DataLoader([0], batch_size=None),  # type: ignore[arg-type]
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__()
+        self.config, self.seconds = config, 0.0
+
+    def place(self, device: torch.device) -> None:
+        """Move all that is used to a device."""
+        self.to(device)
+
+    def optimizers(self) -> Optimizers:
+        """New ones; ``rate_at`` scales the rates of all."""
+        raise NotImplementedError
+
+    def losses(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ANN401
+        """The mean loss of a batch, and its parts."""
+        raise NotImplementedError
+
+    def update_average(self, step: int) -> None:
+        """Move the running average towards the weights."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """What a training has to keep when it goes on: all settings but its length."""
+        return {name: value for name, value in self.config.to_json().items() if name != "samples"}
+
+    def learn(self, batch: Any, step: int, optimizers: Optimizers, group: Group) -> dict[str, Tensor]:  # noqa: ANN401
+        """One step; gives the loss and its parts."""
+        (optimizer,) = optimizers
+        total, parts = self.losses(batch, step)
+        check_finite(total, step)
+        optimizer.zero_grad()
+        torch.autograd.backward(total)
+        parameters = [one for each in optimizer.param_groups for one in each["params"]]
+        group.average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        return {"total": total.detach(), **parts}
+
+
+class Steps(Dataset[Any]):
+    """Batches by the number of their step; each is made from that alone, so any process may make it."""
+
+    def __init__(self, batch_at: Callable[[int], Any], group: Group) -> None:
+        self.batch_at, self.rank, self.size = batch_at, group.rank, group.size
+
+    def __getitem__(self, step: int) -> Any:  # noqa: ANN401
+        return self.batch_at(step * self.size + self.rank)
+
+
+def fit(
+    model: Trainee, batch_at: Callable[[int], Any], watch: Callable[[], Watched], run: TrainingRun
+) -> None:
+    """Train for ``config.steps`` steps in all, taking up what ``run.folder`` holds.
+
+    ``batch_at`` makes batches, which have a method ``to(device)``; ``watch`` is called every ``run.every``
+    steps. Checkpoints and TensorBoard logs go to the folder.
+
+    Raises TrainingError: the checkpoint is damaged or of another training, or the loss is not finite;
+    OutputError: the folder cannot be written, or another process trains there; KeyboardInterrupt: Ctrl-C or
+    SIGTERM, after a checkpoint.
+    """
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with process_group(run.device, run.devices * run.nodes) as group:
+            lock = FileLock(run.folder / ".training.lock")
+            if group.rank == 0:
+                lock.acquire(timeout=0)
+            try:
+                _fit(model, batch_at, watch, run, group)
+            finally:
+                lock.release()
+    except Timeout:
+        raise OutputError(f"another process trains in {run.folder}: wait, or choose another folder") from None
+    except OSError as error:
+        raise output_error(run.folder, error) from error
+
+
+def _fit(
+    model: Trainee,
+    batch_at: Callable[[int], Any],
+    watch: Callable[[], Watched],
+    run: TrainingRun,
+    group: Group,
+) -> None:
+    model.place(group.device)
+    optimizers, steps, main = model.optimizers(), model.config.steps, group.rank == 0
+    checkpoints = Checkpoints(run, model, optimizers, model.identity())
+    first, model.seconds = checkpoints.load()
+    began, text = time.perf_counter() - model.seconds, ""
+    loader = _loader(Steps(batch_at, group), range(first, steps), run, group.device)
+    with (
+        _log(run, first, main and first < steps) as log,
+        deferred_interrupt() as interrupt,
+        Progress("steps", steps, run.progress and main) as progress,
+    ):
+        progress.done = first
+        for step, batch in zip(range(first, steps), loader, strict=True):
+            for each in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
+                each["lr"] = each.setdefault("initial_lr", each["lr"]) * model.config.rate_at(step)
+            losses = model.learn(batch.to(group.device), step, optimizers, group)
+            model.update_average(step)
+            stop, done = group.any(interrupt.pending), step + 1
+            if main and step % LOG_EVERY == 0:
+                log("loss", {name: value.item() for name, value in losses.items()}, None, step)
+                text = f"loss {losses['total'].item():.4g}"
+            progress.update(done, text)
+            regular = done % run.every == 0
+            if main and (regular or stop or done == steps or checkpoints.due()):
+                model.seconds = time.perf_counter() - began
+                checkpoints.save(done, model.seconds)
+            if main and regular and not stop:
+                log("validation", *watch(), done)
+            if stop and done < steps:
+                raise KeyboardInterrupt
+
+
+def check_finite(loss: Tensor, step: int) -> None:
+    """Raise TrainingError for a loss that is NaN or infinite."""
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"the loss is {loss.item()} at step {step}: the last checkpoint is kept; train with a "
+            "smaller --rate"
         )
 
 
-def is_main_process() -> bool:
-    """Whether this process writes what was trained; with several devices or machines the others do not."""
-    from lightning.pytorch.utilities import rank_zero_only
-
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
-
-
-def lightning_module() -> type[LightningModule]:
-    """Lightning's base class. Raises MissingExtraError where lightning is not installed."""
-    try:
-        from lightning import LightningModule
-    except ImportError as error:
-        raise MissingExtraError("training", "training") from error
-    return LightningModule
+def adamw(
+    groups: list[dict[str, Any]], rate: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.AdamW:
+    """AdamW, in one kernel where there is one."""
+    fused = all(one.device.type in ("cpu", "cuda") for group in groups for one in group["params"])
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=fused)
 
 
-def rate_at(step: int, steps: int) -> float:
-    """The share of the peak rate: rising, constant, then falling to zero.
-
-    As long as the rate is constant, nothing depends on how many steps are still to come.
-    """
-    left = (steps - step) / max(DECAY * steps, 1)
-    return max(0.0, min(1.0, (step + 1) / WARM_UP, left))
+def decaying(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimiser: weights, which decay, and biases and norms, which do not."""
+    return [
+        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": weight_decay},
+        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 @torch.no_grad()
 def move_average(average: nn.Module, now: nn.Module, step: int, keep: float) -> None:
     """Move a running average towards the weights; quickly at first."""
     keep = min(keep, (1 + step) / (10 + step))
-    pairs = [(a, b) for a, b in zip(_tensors(average), _tensors(now), strict=True) if a.is_floating_point()]
+    tensors = ([*module.parameters(), *module.buffers()] for module in (average, now))
+    pairs = [(a, b) for a, b in zip(*tensors, strict=True) if a.is_floating_point()]
     torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - keep)
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _loader(steps: Steps, which: range, run: TrainingRun, device: torch.device) -> DataLoader[Any]:
+    workers = run.workers
+    if workers is None:
+        workers = 0 if device.type == "cpu" else max(1, min(4, (os.cpu_count() or 2) - 1))
+    return DataLoader(
+        steps,
+        batch_size=None,
+        sampler=which,
+        num_workers=min(workers, len(which)),
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # not the global one, which is the user's
+    )
 
 
-def _check(last: Path, module: nn.Module) -> None:
-    """A checkpoint of this training, whole."""
-    remedy = f"delete {last} to start anew, or choose another folder"
+def _ignore_signals(_worker: int) -> None:
+    """The training decides when to stop; its workers end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _log(run: TrainingRun, first: int, wanted: bool) -> Iterator[Callable[..., None]]:
+    """A function that writes figures, and an image, for TensorBoard; nothing where that is not installed."""
+    writer: Any = None
+    if wanted:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what TensorBoard imports
+                from torch.utils.tensorboard import SummaryWriter
+            writer = SummaryWriter(str(run.folder / "logs"), purge_step=first)
+        except ImportError:
+            run.note("no logs for TensorBoard: install netinvert[training] to have them")
+
+    def log(kind: str, figures: Mapping[str, float], image: Tensor | None, step: int) -> None:
+        if writer is not None:
+            for name, value in figures.items():
+                writer.add_scalar(f"{kind}/{name}", value, step)
+            if image is not None:
+                writer.add_image("originals above decoded", image, step)
+
     try:
-        saved = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    except Exception as error:
-        raise TrainingError(f"{last} is damaged or of another version ({error}): {remedy}") from error
-    own = module.state_dict()
-    differing = sorted(saved.keys() ^ own.keys()) or [
-        name for name, value in saved.items() if value.shape != own[name].shape
-    ]
-    if differing:
-        raise TrainingError(
-            f"{last} is of another training ({len(differing)} tensors differ, {differing[0]} first): {remedy}"
-        )
-
-
-def _trainer(steps: int, run: TrainingRun, clip: float | None) -> Trainer:
-    from lightning import Trainer
-    from lightning.pytorch.callbacks import ModelCheckpoint
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    keep = ModelCheckpoint(
-        dirpath=run.folder,
-        filename=Path(LAST).stem,
-        every_n_train_steps=run.every,
-        save_top_k=1,
-        enable_version_counter=False,
-    )
-    return Trainer(
-        accelerator="auto",
-        devices=run.devices,
-        num_nodes=run.nodes,
-        max_steps=steps,
-        max_epochs=-1,
-        val_check_interval=run.every,
-        num_sanity_val_steps=0,
-        gradient_clip_val=clip,
-        log_every_n_steps=LOG_EVERY,
-        callbacks=[keep],
-        logger=TensorBoardLogger(run.folder, name="logs", version=""),
-        enable_progress_bar=run.progress,
-        enable_model_summary=False,
-    )
-
-
-def data_command(plan: Mapping[str, Any]) -> str:
-    """The command that renders the dataset of a plan (``DatasetConfig.to_json``)."""
-    always = ("objects", "identities", "views", "size", "seed")
-    usual = DatasetConfig().to_json()
-    words = ["netinvert", "scenes", "render"]
-    for name, value in DatasetConfig.from_json(plan).to_json().items():
-        if name in always or value != usual[name]:
-            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
-
-
-def figures_table(title: str, figures: Mapping[str, float] | None) -> list[str]:
-    """Lines of Markdown; none without figures."""
-    if not figures:
-        return []
-    rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
-    return [f"{title}:", "", "| figure | value |", "| --- | --- |", *rows, ""]
+        yield log
+    finally:
+        if writer is not None:
+            writer.close()

@@ -11,11 +11,10 @@ from torch import nn
 from netinvert import Encoder
 from netinvert.errors import ConfigError, LayerError
 from netinvert.models.weights import built
+from netinvert.training.decoder.discriminator import CONVOLUTIONS, Discriminator
 from netinvert.training.decoder.losses import (
-    CONVOLUTIONS,
     DEEPSIM_WEIGHTS,
     MASK_WEIGHT,
-    Discriminator,
     Features,
     LossChoice,
     LossTerm,
@@ -166,10 +165,10 @@ def discriminator(size=(32, 32), numbers=5):
 
 
 def test_losses_of_the_discriminator_by_hand(monkeypatch):
-    judge = discriminator()
+    critic = discriminator()
     real, made, codes = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8), torch.zeros(2, 5)
     said = {0.0: torch.tensor([1.0, 3.0]), 1.0: torch.tensor([-2.0, 0.5])}
-    monkeypatch.setattr(judge, "forward", lambda x, c: said[x.mean().item()])
+    monkeypatch.setattr(critic, "forward", lambda x, c: said[x.mean().item()])
 
     def cross_entropy(logit, truth):
         chance = 1 / (1 + math.exp(-logit))
@@ -178,39 +177,39 @@ def test_losses_of_the_discriminator_by_hand(monkeypatch):
     wanted = (
         sum(cross_entropy(x, True) for x in (1, 3)) / 2 + sum(cross_entropy(x, False) for x in (-2, 0.5)) / 2
     )
-    assert judge.loss(real, made, codes).item() == pytest.approx(wanted, rel=1e-5)
+    assert critic.loss(real, made, codes).item() == pytest.approx(wanted, rel=1e-5)
     fooled = sum(cross_entropy(x, True) for x in (-2, 0.5)) / 2
-    assert judge.fooled(made, codes).item() == pytest.approx(fooled, rel=1e-5)
+    assert critic.fooled(made, codes).item() == pytest.approx(fooled, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (33, 64), (227, 227)], ids=str)
 def test_the_discriminator_sees_images_and_codes(size):
-    judge = discriminator(size)
+    critic = discriminator(size)
     codes = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
     shown = images(2, size).float()
     with torch.no_grad():
-        logits = judge(shown, codes)
+        logits = critic(shown, codes)
         assert logits.shape == (2,)
-        assert not torch.equal(judge(1 - shown, codes), logits)
-        assert not torch.equal(judge(shown, -codes), logits)
-        assert judge(torch.cat([shown[:1], 1 - shown[1:]]), codes)[0] == logits[0]
-    strides = [part.stride[0] for part in judge.convolutions if isinstance(part, nn.Conv2d)]
+        assert not torch.equal(critic(1 - shown, codes), logits)
+        assert not torch.equal(critic(shown, -codes), logits)
+        assert critic(torch.cat([shown[:1], 1 - shown[1:]]), codes)[0] == logits[0]
+    strides = [part.stride[0] for part in critic.convolutions if isinstance(part, nn.Conv2d)]
     assert strides == [2 if min(size) < 128 else 4, *[stride for _, stride, _ in CONVOLUTIONS[1:]]]
 
 
 def test_a_discriminator_learns_to_tell_two_kinds_apart():
-    judge = built(lambda: Discriminator(3, 5, (16, 16))).train()
-    optimizer = torch.optim.Adam(judge.parameters(), lr=1e-3)
+    critic = built(lambda: Discriminator(3, 5, (16, 16))).train()
+    optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
     bright, dark, codes = 0.5 + 0.5 * images(8).float(), 0.5 * images(8).float(), torch.zeros(8, 5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         losses = []
         for _ in range(25):
-            loss = judge.loss(bright, dark, codes)
+            loss = critic.loss(bright, dark, codes)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
     assert losses[0] > 1
     assert losses[-1] < 0.2
-    assert judge.eval().fooled(dark, codes) > 1
+    assert critic.eval().fooled(dark, codes) > 1

@@ -12,8 +12,8 @@ from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.models.network import Network, state_sha256
 from netinvert.models.upconv import Architecture
 from netinvert.training.decoder.evaluation import figures_of, image_figures, sample_rows
-from netinvert.training.decoder.images import Pictures
-from netinvert.training.decoder.model import AVERAGE, ENCODER_RATE, JITTER, DecoderModel, DecoderPlan
+from netinvert.training.decoder.images import ImageBatch
+from netinvert.training.decoder.model import JITTER, SLOWER, DecoderConfig, DecoderModel
 from tiny import PLAIN, plain, seeded
 
 PLAN = {"network": "tiny", "layer": "5", "samples": 64, "batch": 8}
@@ -25,14 +25,16 @@ def encoder(layer="5"):
 
 def model(mask=False, layer="5", own=None, **more):
     own = own or encoder(layer)
-    made = DecoderModel(DecoderPlan(**(PLAN | more)), own, Architecture(own.code_shape, (16, 16), mask=mask))
-    made.set_statistics([made.codes(pictures(16)).detach()])
+    made = DecoderModel(
+        DecoderConfig(**(PLAN | more)), own, Architecture(own.code_shape, (16, 16), mask=mask)
+    )
+    made.set_statistics([made.codes(image_batch(16)).detach()])
     return made
 
 
-def pictures(count=4, seed=0):
+def image_batch(count=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return Pictures(
+    return ImageBatch(
         torch.rand(count, 3, 16, 16, generator=generator),
         (torch.rand(count, 1, 16, 16, generator=generator) > 0.5).float(),
     )
@@ -49,26 +51,28 @@ def pictures(count=4, seed=0):
         {"rate": 0.0},
         {"rate": 1.0},
         {"rate": float("nan")},
-        {"decay": -1.0},
+        {"weight_decay": -1.0},
         {"seed": -1},
     ],
     ids=str,
 )
 def test_plans_that_cannot_be(bad):
     with pytest.raises(ConfigError):
-        DecoderPlan(**(PLAN | bad))
+        DecoderConfig(**(PLAN | bad))
 
 
 def test_a_plan_is_written_as_plain_values():
-    plan = DecoderPlan(**PLAN, loss="pixel=1+feature:2=0.1")
-    assert DecoderPlan(**plan.to_json()) == plan
+    plan = DecoderConfig(**PLAN, loss="pixel=1+feature:2=0.1")
+    assert DecoderConfig(**plan.to_json()) == plan
     assert plan.steps == 8
 
 
 @pytest.mark.parametrize("layer", ["5", "8"])
 def test_a_decoder_can_learn_a_batch_by_heart(layer):
-    made, batch = model(True, layer, loss="pixel=1+feature:2=0.1"), pictures()
-    optimizer = torch.optim.AdamW(made.parameter_groups(), lr=5e-4)
+    made, batch = model(True, layer, loss="pixel=1+feature:2=0.1"), image_batch()
+    optimizer = torch.optim.AdamW(made.optimizers()[0].param_groups, lr=5e-4)
+    for group in optimizer.param_groups:
+        group["lr"] = 5e-4
     losses = []
     for step in range(40):
         loss, parts, _ = made.loss(batch, made.codes(batch), step)
@@ -81,7 +85,7 @@ def test_a_decoder_can_learn_a_batch_by_heart(layer):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts_on_rolled_images():
-    made, batch = model(True, loss="pixel=2+feature:2=0.5"), pictures()
+    made, batch = model(True, loss="pixel=2+feature:2=0.5"), image_batch()
     codes = made.codes(batch)
     loss, parts, images = made.loss(batch, codes, 3)
     wanted = 2 * parts["pixel"] + 0.5 * parts["feature:2"] + parts["mask"]
@@ -95,7 +99,7 @@ def test_rolls_change_with_step_and_seed_and_nothing_else():
     def seen(step, seed):
         made, shown = model(seed=seed), []
         made.compare = {"spy": (1.0, lambda a, b: shown.append(b) or (a - b).flatten(1).sum(1))}
-        batch = pictures()
+        batch = image_batch()
         made.loss(batch, made.codes(batch), step)
         return next(
             (y, x)
@@ -109,13 +113,13 @@ def test_rolls_change_with_step_and_seed_and_nothing_else():
     assert len({seen(3, seed) for seed in range(8)}) > 3
 
 
-def test_codes_that_pictures_bring_are_taken():
-    made, batch = model(), pictures()
+def test_codes_that_images_bring_are_taken():
+    made, batch = model(), image_batch()
     own = made.codes(batch)
     assert torch.equal(own, made.encoder(batch.images))
-    assert torch.equal(made.codes(Pictures(batch.images, codes=own + 1)), own + 1)
+    assert torch.equal(made.codes(ImageBatch(batch.images, codes=own + 1)), own + 1)
     along = model(autoencoder=True)
-    assert torch.allclose(along.codes(Pictures(batch.images, codes=own + 1)), own, atol=1e-5)
+    assert torch.allclose(along.codes(ImageBatch(batch.images, codes=own + 1)), own, atol=1e-5)
 
 
 def test_new_models_follow_the_seed_and_leave_the_global_generator():
@@ -142,37 +146,46 @@ def test_the_average_follows_the_network():
     torch.testing.assert_close(after, before + 0.09 * (weight - before), rtol=1e-5, atol=1e-6)
     before = after.clone()
     made.update_average(10**7)
-    torch.testing.assert_close(after, before + (1 - AVERAGE) * (weight - before), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        after, before + (1 - made.config.average) * (weight - before), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("autoencoder", [False, True])
 def test_every_parameter_is_trained_once(autoencoder):
     made = model(autoencoder=autoencoder, loss="pixel+adversarial=0.1")
-    groups = made.parameter_groups()
+    groups = made.optimizers()[0].param_groups
     ids = [id(p) for group in groups for p in group["params"]]
-    wanted = [*made.network.parameters(), *(made.learner.parameters() if autoencoder else ())]
+    wanted = [*made.network.parameters(), *(made.trained_encoder.parameters() if autoencoder else ())]
     assert sorted(ids) == sorted(id(p) for p in wanted if p.requires_grad)
     assert all(p.ndim > 1 for p in groups[0]["params"])
-    assert [group["weight_decay"] for group in groups] == [made.plan.decay, *[0.0] * (1 + autoencoder)]
+    assert [group["weight_decay"] for group in groups] == [
+        made.config.weight_decay,
+        *[0.0] * (1 + autoencoder),
+    ]
     if autoencoder:
-        assert groups[2]["lr"] == ENCODER_RATE * made.plan.rate
+        assert groups[2]["lr"] == SLOWER * made.config.rate
     assert not any(p.requires_grad for p in made.average.parameters())
 
 
 def test_an_autoencoder_trains_a_copy():
     own = encoder()
     before = state_sha256(own.network.module.state_dict())
-    made, batch = model(own=own, autoencoder=True), pictures()
+    made, batch = model(own=own, autoencoder=True), image_batch()
     made.train()
     assert made.network.training
-    assert not any(part.training for part in (made.learner, made.average, made.average_learner))
-    optimizer = torch.optim.AdamW(made.parameter_groups(), lr=1e-2)
-    learned = {name: value.clone() for name, value in made.learner.state_dict().items()}
+    assert not any(part.training for part in (made.trained_encoder, made.average, made.average_encoder))
+    optimizer = made.optimizers()[0]
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-2
+    learned = {name: value.clone() for name, value in made.trained_encoder.state_dict().items()}
     codes = made.codes(batch)
     made.loss(batch, codes, 0)[0].backward()
     optimizer.step()
     moved = {
-        name for name, value in made.learner.state_dict().items() if not torch.equal(value, learned[name])
+        name
+        for name, value in made.trained_encoder.state_dict().items()
+        if not torch.equal(value, learned[name])
     }
     assert {"0.weight", "3.weight", "4.bias"} <= moved
     assert not any("running" in name or name.startswith("8.") for name in moved)
@@ -183,7 +196,7 @@ def test_an_autoencoder_trains_a_copy():
     assert not torch.allclose(made.codes(batch, averaged=True), codes, atol=1e-5)
     assert state_sha256(own.network.module.state_dict()) == before
     assert all(p.grad is None for p in own.network.module.parameters())
-    assert not any(part._forward_hooks for part in (*made.learner.modules(), *own.module.modules()))
+    assert not any(part._forward_hooks for part in (*made.trained_encoder.modules(), *own.module.modules()))
 
 
 def test_the_discriminator_rests_while_it_is_far_ahead():
@@ -195,27 +208,27 @@ def test_the_discriminator_rests_while_it_is_far_ahead():
 
 
 def test_gradients_of_the_adversarial_losses_go_where_they_should():
-    made, batch = model(loss="pixel+adversarial=0.1"), pictures()
+    made, batch = model(loss="pixel+adversarial=0.1"), image_batch()
     codes = made.codes(batch)
     _, _, images = made.loss(batch, codes, 0)
-    judge = list(made.discriminator.parameters())
+    critic = list(made.discriminator.parameters())
     own = list(made.network.parameters())
     found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), own, allow_unused=True)
     assert all(gradient is None for gradient in found)
-    found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), judge)
+    found = torch.autograd.grad(made.discriminator_loss(batch, images, codes), critic)
     assert all(bool((gradient != 0).any()) for gradient in found)
     found = torch.autograd.grad(made.adversarial_loss(images, codes), own)
     assert all(bool((gradient != 0).any()) for gradient in found)
 
 
 def test_figures_are_of_the_average():
-    made, watched = model(), pictures(6)
+    made, watched = model(), image_batch(6)
     with torch.no_grad():
         codes = made.encoder(watched.images)
         wanted = made.average(codes)
         for parameter in made.network.parameters():  # which counts for nothing
             parameter.zero_()
-    figures, images = figures_of(made, Pictures(watched.images, codes=codes))
+    figures, images = figures_of(made, ImageBatch(watched.images, codes=codes))
     assert torch.equal(images, wanted)
     again = made.encoder(wanted)
     assert figures["code_error"] == pytest.approx(error_cvpr16(again, codes, codes).mean().item(), rel=1e-6)
@@ -241,6 +254,6 @@ def test_rows_of_samples():
 
 def test_a_model_in_training_mode_keeps_its_networks_statistics():
     made = model(autoencoder=True).train()
-    norms = [part for part in made.learner.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [part for part in made.trained_encoder.modules() if isinstance(part, nn.BatchNorm2d)]
     assert norms
     assert not any(part.training for part in norms)

@@ -9,11 +9,11 @@ from netinvert import Encoder, Preprocessing
 from netinvert.errors import ConfigError, ImageError
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError
-from netinvert.scenes.dataset_writer import Farm, render_dataset
-from netinvert.training.decoder import images as pictures
-from netinvert.training.decoder.images import Pictures, ScenePictures
-from netinvert.training.decoder.photographs import FolderPictures
-from netinvert.training.decoder.sources import FittedPictures, described, open_source
+from netinvert.scenes.dataset_writer import render_dataset
+from netinvert.training.decoder import images as sources
+from netinvert.training.decoder.folder_images import FolderImages
+from netinvert.training.decoder.images import FittedImages, ImageBatch, SceneImages
+from netinvert.training.decoder.sources import described, open_source
 
 PLAN = DatasetConfig(identities=12, views=2, size=32, seed=3, splits=(0.7, 0.2, 0.1))
 
@@ -32,13 +32,13 @@ def encoder():
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources") / "chairs"
-    render_dataset(PLAN, folder, Farm(processes=1))
+    render_dataset(PLAN, folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def few_backgrounds(monkeypatch):
-    monkeypatch.setattr(pictures, "POOL", 8)
+    monkeypatch.setattr(sources, "POOL", 8)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 def test_a_dataset_has_its_own_size_where_none_is_asked(dataset, encoder):
     source = open_source(str(dataset), None, encoder, 4)
-    assert isinstance(source, ScenePictures)
+    assert isinstance(source, SceneImages)
     assert source.size == (32, 32)
     assert source.seed == 4
 
@@ -58,7 +58,7 @@ def test_a_dataset_has_its_own_size_where_none_is_asked(dataset, encoder):
 def test_a_dataset_at_another_size_is_fitted_with_its_masks(dataset, encoder):
     own = open_source(str(dataset), (32, 32), encoder, 0)
     half = open_source(str(dataset), (16, 16), encoder, 0)
-    assert isinstance(own, ScenePictures)
+    assert isinstance(own, SceneImages)
     assert half.size == (16, 16)
     assert half.has_masks
     assert half.count == own.count
@@ -86,21 +86,21 @@ def test_a_dataset_in_grey(dataset):
     assert torch.equal(grey.masks, colour.masks)
 
 
-def test_codes_of_pictures_that_were_changed_are_not_kept():
+def test_codes_of_images_that_were_changed_are_not_kept():
     class Coded:
         has_masks, size, count = False, (8, 8), 1
 
         def batch(self, _step, count):
-            return Pictures(torch.rand(count, 3, 8, 8), codes=torch.zeros(count, 2))
+            return ImageBatch(torch.rand(count, 3, 8, 8), codes=torch.zeros(count, 2))
 
         held_out = batch
 
-    assert FittedPictures(Coded(), (4, 4), 3).batch(0, 2).codes is None
+    assert FittedImages(Coded(), (4, 4), 3).batch(0, 2).codes is None
 
 
 def test_folders_and_photographs_have_the_encoders_size_where_none_is_asked(folder, encoder):
     source = open_source(str(folder), None, encoder, 0)
-    assert isinstance(source, FolderPictures)
+    assert isinstance(source, FolderImages)
     assert source.size == open_source("photographs", None, encoder, 0).size == (16, 16)
     assert open_source(str(folder), (20, 24), encoder, 0).batch(0, 2).images.shape == (2, 3, 20, 24)
     assert open_source("photographs", (32, 32), encoder_of(1), 0).batch(0, 2).images.shape == (2, 1, 32, 32)
@@ -108,7 +108,7 @@ def test_folders_and_photographs_have_the_encoders_size_where_none_is_asked(fold
 
 def test_a_folder_with_a_manifest_of_something_else_is_a_folder_of_images(folder, encoder):
     (folder / "manifest.json").write_text('{"command": "invert"}')
-    assert isinstance(open_source(str(folder), None, encoder, 0), FolderPictures)
+    assert isinstance(open_source(str(folder), None, encoder, 0), FolderImages)
 
 
 def test_an_unfinished_dataset_is_not_taken_for_images(tmp_path, dataset, encoder):

@@ -7,7 +7,7 @@ from netinvert.scenes.augment import Views, background_pool, mirrored
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.dataset_reader import load_arrays
 from netinvert.scenes.rotations import geodesic_degrees
-from netinvert.training.pose.batches import Batches, recoloured
+from netinvert.training.pose.batches import PoseBatches, recoloured
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +17,22 @@ def views(dataset):
 
 @pytest.fixture(scope="module")
 def batches(views):
-    return Batches(views, 8, seed=1)
+    return PoseBatches(views, 8, seed=1)
 
 
 def test_a_batch_follows_from_seed_and_step_alone(views, batches):
     first = batches(5)
     batches(6)
-    again = Batches(views, 8, seed=1)(5)
+    again = PoseBatches(views, 8, seed=1)(5)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.rotation, again.rotation)
-    assert not torch.equal(first.images, batches(6).images)
-    assert not torch.equal(first.images, Batches(views, 8, seed=2)(5).images)
+    assert not torch.equal(first.rotation, batches(6).rotation)
+
+
+def test_other_seeds_show_other_views_mirrored_and_shifted_otherwise(views):
+    drawn = [PoseBatches(views, 8, seed)(5).rotation for seed in (1, 2, 99, 1 + (1 << 32))]
+    for place, one in enumerate(drawn):
+        assert not any(torch.equal(one, other) for other in drawn[:place])
 
 
 def test_images_are_images_and_rotations_are_rotations(batches):
@@ -68,7 +73,7 @@ def _closest(views, rotation):
     return int(errors.argmin())
 
 
-def test_a_mirrored_picture_shows_the_mirrored_object_in_the_pose_m_r_m():
+def test_a_mirrored_image_shows_the_mirrored_object_in_the_pose_m_r_m():
     camera = Camera.orbit(40, 20, 10, 2.0, size=64)
     points = np.random.default_rng(0).uniform(-0.4, 0.4, (6, 3))
     seen, _ = camera.project(points)
@@ -91,9 +96,9 @@ def test_backgrounds_are_a_pool_of_a_seed():
 
 def test_batches_that_cannot_be_made(dataset, views):
     with pytest.raises(ConfigError, match="multiple of 4"):
-        Batches(views, 6, 0)
+        PoseBatches(views, 6, 0)
     with pytest.raises(ConfigError, match="identities"):
-        Batches(views, 64, 0)
+        PoseBatches(views, 64, 0)
     arrays = load_arrays(dataset, "train")
     alone = type(arrays)(
         *(getattr(arrays, n)[:1] for n in ("rgba", "mask", "parts", "rotation", "symmetry", "identity")),

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 import netinvert
@@ -19,7 +18,6 @@ from netinvert.training.pose.evaluation import (
     evaluate,
     evaluate_pairs,
     evaluation_plan,
-    evaluation_sheet,
     fresh_views,
     full_evaluation,
 )
@@ -113,12 +111,6 @@ def test_networks_that_cannot_be_evaluated():
     wide = Network("wide", nn.Identity(), Preprocessing((48, 64)), read_pose=lambda _: None)
     with pytest.raises(ConfigError, match="square"):
         evaluation_plan(wide, 2, 2, 1)
-
-
-def test_sheets_go_from_the_best_to_the_worst(views, tmp_path):
-    evaluation_sheet(reader(views.rotation), views, tmp_path / "sheet.png")
-    with Image.open(tmp_path / "sheet.png") as picture:
-        assert picture.width > 1000
 
 
 @pytest.mark.parametrize("name", POSE_NETWORKS)

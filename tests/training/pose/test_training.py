@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -10,17 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError
+from netinvert.io.files import load_tensors
 from netinvert.models.zoo.pose_files import load_pose_network, read_pose_network
 from netinvert.scenes.augment import Views
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays
-from netinvert.training.loop import TrainingError, TrainingRun
-from netinvert.training.pose.batches import Batches
-from netinvert.training.pose.export import add_test_figures, export
-from netinvert.training.pose.model import PoseModel, TrainingPlan, prepared
+from netinvert.training.card import add_test_figures, export
+from netinvert.training.checkpoints import LAST
+from netinvert.training.config import TrainingError, TrainingRun
+from netinvert.training.pose.batches import PoseBatches
+from netinvert.training.pose.model import PoseConfig, PoseModel, prepared
 from netinvert.training.pose.train import final_figures, train
 
-QUICK = TrainingPlan(samples=48, batch=8, seed=4)
+QUICK = PoseConfig(samples=48, batch=8, seed=4)
 
 
 def run_in(folder):
@@ -29,13 +32,13 @@ def run_in(folder):
 
 @given(st.integers(2000, 10**6), st.integers(0, 10**6), st.floats(0, 1))
 def test_a_training_may_be_made_longer_while_its_rate_is_constant(samples, more, share):
-    plan, longer = (TrainingPlan(samples=64 * n, batch=64) for n in (samples, samples + more))
+    plan, longer = (PoseConfig(samples=64 * n, batch=64) for n in (samples, samples + more))
     step = int(share * 0.7 * plan.steps)
     assert plan.rate_at(step) == longer.rate_at(step)
 
 
 def test_the_rate_rises_stays_and_falls():
-    plan = TrainingPlan(samples=64 * 10_000)
+    plan = PoseConfig(samples=64 * 10_000)
     rates = [plan.rate_at(step) for step in range(10_001)]
     assert rates[0] < 0.01
     assert rates[499] == rates[6999] == 1.0
@@ -44,21 +47,30 @@ def test_the_rate_rises_stays_and_falls():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"network": "vgg"}, {"head": "euler"}, {"samples": 3}, {"rate": 0.0}, {"rate": 2.0}, {"seed": -1}]
+    "bad",
+    [
+        {"network": "vgg"},
+        {"head": "euler"},
+        {"samples": 3},
+        {"rate": 0.0},
+        {"rate": 2.0},
+        {"seed": -1},
+        {"precision": "int8"},
+    ],
 )
 def test_plans_that_cannot_be(bad):
     with pytest.raises(ConfigError):
-        TrainingPlan(**bad)
+        PoseConfig(**bad)
 
 
 @pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])
 def test_a_network_can_learn_one_batch_by_heart(dataset, network, head):
-    batch = Batches(Views.of(load_arrays(dataset, "train")), 8, 0)(0)
-    model = PoseModel(TrainingPlan(network, head)).train()
-    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-3)
+    batch = PoseBatches(Views.of(load_arrays(dataset, "train")), 8, 0)(0)
+    model = PoseModel(PoseConfig(network=network, head=head)).train()
+    optimizer = torch.optim.AdamW(model.optimizers()[0].param_groups, lr=1e-3)
     losses = []
-    for _ in range(40):
-        loss, parts = model.loss(batch)
+    for step in range(30):
+        loss, parts = model.losses(batch, step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -70,11 +82,13 @@ def test_a_network_can_learn_one_batch_by_heart(dataset, network, head):
 
 def test_every_parameter_is_trained_once_and_only_weights_decay():
     model = PoseModel(QUICK)
-    weights, rest = (group["params"] for group in model.parameter_groups())
+    (optimizer,) = model.optimizers()
+    weights, rest = (group["params"] for group in optimizer.param_groups)
     ids = [id(p) for p in (*weights, *rest)]
     assert sorted(ids) == sorted(id(p) for part in (model.network, model.pairs) for p in part.parameters())
     assert all(p.ndim > 1 for p in weights)
-    assert [group["weight_decay"] for group in model.parameter_groups()] == [QUICK.decay, 0.0]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [QUICK.weight_decay, 0.0]
+    assert {group["lr"] for group in optimizer.param_groups} == {QUICK.rate}
     assert not any(p.requires_grad for p in model.average.parameters())
 
 
@@ -96,43 +110,53 @@ def test_training_does_not_touch_the_global_generator(dataset):
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(dataset, tmp_path, monkeypatch):
-    whole = train(QUICK, dataset, run_in(tmp_path / "whole"))
-    real, calls = PoseModel.loss, []
+def breaks_at(patch, call, what):
+    """Let a training step fail, or its loss be changed, the ``call``-th time."""
+    real, calls = PoseModel.losses, []
 
-    def breaks(self, batch):
+    def losses(self, *arguments):
         calls.append(1)
-        if len(calls) == 4:
-            raise RuntimeError("power cut")
-        return real(self, batch)
+        loss, parts = real(self, *arguments)
+        return (what(loss) if len(calls) == call else loss), parts
 
-    with monkeypatch.context() as patch:
-        patch.setattr(PoseModel, "loss", breaks)
+    patch.setattr(PoseModel, "losses", losses)
+
+
+def power_cut(_loss):
+    raise RuntimeError("power cut")
+
+
+def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(dataset, tmp_path):
+    whole = train(QUICK, dataset, run_in(tmp_path / "whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        breaks_at(patch, 4, power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
             train(QUICK, dataset, run_in(tmp_path / "broken"))
     resumed = train(QUICK, dataset, run_in(tmp_path / "broken"))
     wanted, found = whole.state_dict(), resumed.state_dict()
     assert wanted.keys() == found.keys()
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    again = train(QUICK, dataset, run_in(tmp_path / "whole"))  # nothing is left to do
-    assert all(torch.equal(wanted[name], value) for name, value in again.state_dict().items())
-    assert any((tmp_path / "whole" / "logs").glob("events*"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(dataset, tmp_path, monkeypatch):
-    real, calls = PoseModel.loss, []
-
-    def explodes(self, batch):
-        calls.append(1)
-        loss, parts = real(self, batch)
-        return (loss * float("nan") if len(calls) == 4 else loss), parts
-
-    monkeypatch.setattr(PoseModel, "loss", explodes)
+    breaks_at(monkeypatch, 4, lambda loss: loss * float("nan"))
     with pytest.raises(TrainingError, match="smaller --rate"):
         train(QUICK, dataset, run_in(tmp_path))
-    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 2
-    assert all(value.isfinite().all() for value in kept["state_dict"].values() if value.is_floating_point())
+    kept, facts = load_tensors(tmp_path / LAST)
+    assert json.loads(facts["training"])["step"] == 2
+    assert all(value.isfinite().all() for value in kept.values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_that_of_the_layers_alone(dataset, precision):
+    model = PoseModel(PoseConfig(precision=precision)).train()
+    batch = PoseBatches(Views.of(load_arrays(dataset, "train")), 8, 0)(0)
+    seen = []
+    model.network.conv2.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    loss, _ = model.losses(batch, 0)
+    assert seen == [getattr(torch, precision)]
+    assert loss.dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
 def test_a_dataset_that_is_missing(tmp_path):
@@ -142,14 +166,14 @@ def test_a_dataset_that_is_missing(tmp_path):
 
 @pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])
 def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path, network, head):
-    model = PoseModel(TrainingPlan(network, head, seed=2)).eval()
+    model = PoseModel(PoseConfig(network=network, head=head, seed=2)).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():  # statistics that are not those of a new network
         for part in model.average.network.modules():
             if isinstance(part, torch.nn.BatchNorm2d):
                 part.running_mean.normal_(generator=generator)
                 part.running_var.uniform_(0.5, 2, generator=generator)
-    path = export(model, tmp_path, {"figures": {"median_geodesic_deg": 9.0}})
+    path = export(tmp_path / network, model.file({"figures": {"median_geodesic_deg": 9.0}}))
     images = torch.rand(3, 3, 64, 64, generator=generator)
     with torch.no_grad():
         codes, outputs = model.average.network.codes_and_outputs(prepared(images))
@@ -160,7 +184,7 @@ def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path,
     assert torch.allclose(said, outputs, **close)
     assert torch.allclose(paired[1], model.average.pairs(codes, codes.flip(0))[1], **close)
     loaded = load_pose_network(network, str(path))
-    assert (loaded.name, loaded.judge) == (
+    assert (loaded.name, loaded.held_out_pose_estimator) == (
         network,
         "posenet-judge" if network == "posenet" else "posenet",
     )
@@ -170,9 +194,10 @@ def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path,
 
 def test_figures_of_a_test_are_added_to_weights_and_card(tmp_path):
     plan = DatasetConfig(identities=7, background="mixed", elevation=(0.0, 30.0)).to_json()
-    path = export(PoseModel(QUICK), tmp_path, {"data": {"plan": plan}, "figures": {"acc_30": 0.5}})
+    content = PoseModel(QUICK).file({"data": {"plan": plan}, "figures": {"acc_30": 0.5}})
+    path = export(tmp_path / "mine", content)
     before = read_pose_network(path)
-    add_test_figures(path, "netinvert pose evaluate", {"acc_30": 0.25, "groups": {}})
+    add_test_figures(path, before, "netinvert pose evaluate", {"acc_30": 0.25, "groups": {}})
     after = read_pose_network(path)
     assert all(
         torch.equal(a, b) for a, b in zip(*(x.network.parameters() for x in (before, after)), strict=True)
@@ -198,14 +223,14 @@ def test_final_figures_are_those_of_the_validation_split(dataset):
 def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path):
     def command(folder):
         options = ["--data", str(dataset), "--out", str(folder), "--samples", "160", "--batch", "8"]
-        options += ["--threads", "1", "--every", "4"]
+        options += ["--threads", "1", "--every", "4", "--workers", "1"]
         return [sys.executable, "-m", "netinvert", "pose", "train", *options]
 
     subprocess.run(command(tmp_path / "whole"), capture_output=True, check=True)
     killed = tmp_path / "killed"
     process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     began = time.monotonic()
-    while not (killed / "last.ckpt").exists() and time.monotonic() - began < 120:
+    while not (killed / LAST).exists() and time.monotonic() - began < 120:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

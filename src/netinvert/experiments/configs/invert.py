@@ -21,7 +21,7 @@ class Invert(OfLayer, Seed, Output, Compute):
 
     command: ClassVar[str] = "invert"
 
-    input: Annotated[str, replace(pieces.INPUT, kept="tensors.safetensors")]
+    input: Annotated[str, replace(pieces.INPUT, kept="tensors.safetensors", identity=False)]
     preset: Annotated[
         str,
         replace(
@@ -33,7 +33,8 @@ class Invert(OfLayer, Seed, Output, Compute):
     ] = "default"
     prior: Annotated[str | None, pieces.PRIOR] = None
     data_weight: Annotated[
-        float | None, Option("The weight C of the code error.", above=0, default="the preset's own")
+        float | None,
+        Option("Of the squared code error, against the priors.", above=0, default="the preset's own"),
     ] = None
     canvas: Annotated[
         str | None,
@@ -58,17 +59,32 @@ class Invert(OfLayer, Seed, Output, Compute):
         float | None,
         Option("With --restarts: images that differ, by this weight (0.1, say).", min=0, metavar="WEIGHT"),
     ] = None
-    start: Annotated[Path | None, Option("An image to start from instead of noise.", metavar="IMAGE")] = None
+    start: Annotated[
+        Path | None,
+        Option(
+            "An image to start from instead of noise.",
+            metavar="IMAGE",
+            identity=False,
+            kept="tensors.safetensors",
+        ),
+    ] = None
     decoder: Annotated[
         str | None,
-        Option("A decoder of this layer, whose images to start from.", short="D", metavar="NAME|FILE"),
+        Option(
+            "A decoder of this layer, whose images to start from.",
+            short="D",
+            metavar="NAME|FILE",
+            identity=False,
+        ),
     ] = None
     reference: Annotated[
         Path | None,
         Option(
-            "A folder of images whose codes scale the code errors of the papers.",
+            "A folder of images to compare with: how far their codes are from the given one, and from each "
+            "other, as two of the papers scale their errors.",
             metavar="DIR",
             default="netinvert's photographs",
+            identity=False,
         ),
     ] = None
 

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Compute, OfLayers, Output, Seed
+from netinvert.io.pieces import OfLayers, OnNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(OfLayers, Seed, Output, Compute):
+class Sweep(OfLayers, OnNetwork):
     """Try priors, weights and canvases on a few codes; leave a page of trade-off curves and images."""
 
     command: ClassVar[str] = "sweep"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from netinvert.inversion.canvas import Canvas, Pixels
-from netinvert.inversion.canvases import PIXEL, around_centre
+from netinvert.inversion.canvas import Canvas
+from netinvert.inversion.canvases import normal_noise, paper_canvas
+from netinvert.inversion.objectives import Terms
 from netinvert.inversion.optimizers import Momentum
-from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.prior_spec import weigh_priors
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.schedule import Recipe, Stage
-from netinvert.io.seeds import draw
 from netinvert.models.encoder import Encoder
 
 CVPR15_SIGMA = 27098.1157
@@ -32,35 +31,44 @@ def cvpr15_paper_lambdas(lambda_tv: float, lambda_alpha: float) -> tuple[float, 
     return lambda_tv / 2, lambda_alpha / 2 * CVPR15_SIGMA**4
 
 
-def cvpr15(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+def sigma_squared(encoder: Encoder) -> float:
+    """σ² of images of the encoder's size."""
+    numbers = encoder.size[0] * encoder.size[1] * encoder.preprocessing.channels
+    return CVPR15_SIGMA**2 * numbers / (227 * 227 * 3)
+
+
+def _canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """Normal noise of norm σ."""
+
+    def noise() -> Tensor:
+        drawn = normal_noise(encoder, seeds)
+        # They divide by the norm of the whole batch, so that repeats start fainter; here each is at σ.
+        norms = drawn.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        scaled: Tensor = drawn / norms * math.sqrt(sigma_squared(encoder))
+        return scaled
+
+    return paper_canvas(encoder, start, noise)
+
+
+def cvpr15(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     """Mahendran & Vedaldi 2015: pixels, momentum with two drops of the rate, TV², α-norm of 6, no bound."""
-    height, width = encoder.size
-    pixels = height * width
-    sigma2 = CVPR15_SIGMA**2 * (pixels * encoder.preprocessing.channels) / (227 * 227 * 3)
+    pixels, sigma2 = encoder.size[0] * encoder.size[1], sigma_squared(encoder)
     lambda_tv = CVPR15_LAMBDA_TV[sum(encoder.depth > depth for depth in CVPR15_DEPTHS)]
     alpha = AlphaNorm(encoder.centre, alpha=6, colour=False)
     # Their energy sums over pixels and divides by 2 and by σ²; our priors are means over pixels in [0, 1].
     scale = pixels / (2 * sigma2)
 
-    def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
-        if start is None:
-            shape = (encoder.preprocessing.channels, height, width)
-            noise = draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
-            # They divide by the norm of the whole batch, so that repeats start fainter; here each is at σ.
-            norms = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-            start = around_centre(encoder, noise / norms * math.sqrt(sigma2))
-        return Pixels(start, encoder.centre, PIXEL, encoder.size)
-
-    choice = prior or PriorChoice((("tv-quadratic", None),))
-    priors = choice.terms(encoder, 1.0, lambda tv: scale * lambda_tv * 255**tv.beta)
-    if choice.parts:
+    priors, text = weigh_priors(
+        "tv-quadratic" if prior is None else prior, encoder, 1.0, lambda tv: scale * lambda_tv * 255**tv.beta
+    )
+    if priors:
         priors = (*priors, (scale * CVPR15_LAMBDA_ALPHA * 255**alpha.alpha, alpha))
     return Recipe(
         name="cvpr15",
-        canvas=canvas,
+        canvas=_canvas,
         data_weight=1.0,
         priors=priors,
-        prior=choice.text(priors),
+        prior=text,
         # The momentum restarts at every drop of the rate, as a new stage does.
         stages=tuple(Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in CVPR15_SCHEDULE),
     )

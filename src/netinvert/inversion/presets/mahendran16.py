@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from netinvert.inversion.canvas import Canvas, Pixels
-from netinvert.inversion.canvases import PIXEL, around_centre
+from netinvert.inversion.canvas import Canvas
+from netinvert.inversion.canvases import PIXEL, paper_canvas
 from netinvert.inversion.constraints import Ball
+from netinvert.inversion.objectives import Terms
 from netinvert.inversion.optimizers import DecayingAdaGrad
-from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.prior_spec import weigh_priors
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.schedule import Recipe, Stage
 from netinvert.io.seeds import draw
@@ -32,36 +33,42 @@ def ijcv16_lambdas(alpha: float = IJCV16_ALPHA, beta: float = 2.0) -> tuple[floa
     return (1 / IJCV16_SIGMA) ** alpha, (6.5 / IJCV16_SIGMA) ** beta
 
 
-def ijcv16(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+def ijcv16(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     """Mahendran & Vedaldi 2016: pixels in a ball, jitter of a quarter stride, their AdaGrad, two stages."""
-    channels, (height, width) = encoder.preprocessing.channels, encoder.size
-    jitter = jitter_of(encoder)
+    pixels = encoder.size[0] * encoder.size[1]
     alpha = AlphaNorm(encoder.centre, IJCV16_ALPHA)
     ball = (Ball(encoder.centre, IJCV16_BOUND * PIXEL),)
 
-    def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
-        if start is None:
-            shape = (channels, height + jitter - 1, width + jitter - 1)
-            noise = draw(
-                seeds, lambda source: 2 * torch.rand(shape, generator=source, dtype=torch.float32) - 1
-            )
-            peak = torch.stack([_quantile(sample, 0.95) for sample in noise]).view(-1, 1, 1, 1)
-            start = around_centre(encoder, noise / peak * IJCV16_SIGMA / math.sqrt(3))
-        return Pixels(start, encoder.centre, PIXEL, encoder.size)
-
-    choice = prior or PriorChoice((("tv-quadratic", None),))
-    priors = choice.terms(encoder, IJCV16_C, lambda tv: ijcv16_lambdas(beta=tv.beta)[1] * 255**tv.beta)
-    if choice.parts:
+    priors, text = weigh_priors(
+        "tv-quadratic" if prior is None else prior,
+        encoder,
+        IJCV16_C,
+        lambda tv: ijcv16_lambdas(beta=tv.beta)[1] * 255**tv.beta,
+    )
+    if priors:
         priors = (*priors, (ijcv16_lambdas()[0] * 255**IJCV16_ALPHA, alpha))
-    fast, slow = (DecayingAdaGrad(IJCV16_RATE * factor, height * width) for factor in (1.0, 0.1))
+    fast, slow = (DecayingAdaGrad(IJCV16_RATE * factor, pixels) for factor in (1.0, 0.1))
     return Recipe(
         name="ijcv16",
-        canvas=canvas,
+        canvas=_canvas,
         data_weight=IJCV16_C,
         priors=priors,
-        prior=choice.text(priors),
-        stages=(Stage(300, fast, jitter, ball), Stage(50, slow, 1, ball)),
+        prior=text,
+        stages=(Stage(300, fast, jitter_of(encoder), ball), Stage(50, slow, 1, ball)),
     )
+
+
+def _canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """Uniform noise with room for the jitter, its 95 % quantile at B / √3."""
+    margin = jitter_of(encoder) - 1
+    shape = (encoder.preprocessing.channels, *(length + margin for length in encoder.size))
+
+    def noise() -> Tensor:
+        drawn = draw(seeds, lambda source: 2 * torch.rand(shape, generator=source, dtype=torch.float32) - 1)
+        peak = torch.stack([_quantile(sample, 0.95) for sample in drawn]).view(-1, 1, 1, 1)
+        return drawn / peak * IJCV16_SIGMA / math.sqrt(3)
+
+    return paper_canvas(encoder, start, noise)
 
 
 def jitter_of(encoder: Encoder) -> int:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from netinvert.inversion.canvas import Canvas, Pixels
-from netinvert.inversion.canvases import PIXEL, around_centre
+from netinvert.inversion.canvases import PIXEL, around_centre, normal_noise
 from netinvert.inversion.constraints import Blur, Box, ClipSmallContribution, ClipSmallNorm, Decay, Projection
-from netinvert.inversion.optimizers import ConstantRate, ProgressRate, Rate
-from netinvert.inversion.prior_spec import PriorChoice
+from netinvert.inversion.objectives import Terms
+from netinvert.inversion.optimizers import ConstantRate, GradientSteps, ProgressRate
+from netinvert.inversion.prior_spec import NONE, weigh_priors
 from netinvert.inversion.schedule import Recipe, Stage
-from netinvert.io.seeds import draw
 from netinvert.models.encoder import Encoder
 
 DEEPVIS_NOISE = 10.0
@@ -58,7 +57,7 @@ class DeepVis:
     """A set of the paper's hyperparameters."""
 
     steps: int
-    optimizer: Rate
+    optimizer: GradientSteps
     regularisers: Regularisers
 
     def faster(self, factor: float) -> DeepVis:
@@ -75,36 +74,32 @@ DEEPVIS = {
 """Table 1 of the paper, as doc/running-optimize-image.md of their code has it. For CaffeNet."""
 
 
-def deepvis(
-    encoder: Encoder, settings: DeepVis, prior: PriorChoice | None = None, name: str = "deepvis"
-) -> Recipe:
+def deepvis(encoder: Encoder, settings: DeepVis, prior: Terms | None = None, name: str = "deepvis") -> Recipe:
     """The recipe of such a set: pixels in 0..255 around the mean, the raw activation, no priors but θ."""
-
-    def canvas(seeds: Sequence[int], start: Tensor | None) -> Canvas:
-        if start is None:
-            shape = (encoder.preprocessing.channels, *encoder.size)
-            noise = draw(seeds, lambda source: torch.randn(shape, generator=source, dtype=torch.float32))
-            start = around_centre(encoder, DEEPVIS_NOISE * noise)
-        return Pixels(start.clamp(0, 1), encoder.centre, PIXEL, encoder.size)
-
-    choice = prior or PriorChoice(())
-    priors = choice.terms(encoder, 1.0)
+    priors, text = weigh_priors(NONE if prior is None else prior, encoder)
     projections = settings.regularisers.projections(encoder.centre)
     return Recipe(
         name=name,
-        canvas=canvas,
+        canvas=_canvas,
         data_weight=1.0,
         priors=priors,
         stages=(Stage(settings.steps, settings.optimizer, projections=projections),),
-        prior=choice.text(priors),
-        raw=True,
+        prior=text,
+        unnormalised=True,
     )
 
 
-def deepvis_preset(name: str) -> Callable[[Encoder, PriorChoice | None], Recipe]:
+def _canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """Normal noise around the mean, within the range of pixels."""
+    if start is None:
+        start = around_centre(encoder, DEEPVIS_NOISE * normal_noise(encoder, seeds))
+    return Pixels(start.clamp(0, 1), encoder.centre, PIXEL, encoder.size)
+
+
+def deepvis_preset(name: str) -> Callable[[Encoder, Terms | None], Recipe]:
     """One of DEEPVIS as a preset."""
 
-    def preset(encoder: Encoder, prior: PriorChoice | None = None) -> Recipe:
+    def preset(encoder: Encoder, prior: Terms | None = None) -> Recipe:
         return deepvis(encoder, DEEPVIS[name], prior, name)
 
     return preset

@@ -1,15 +1,15 @@
-"""Representation autoencoders of diffusers (Zheng et al. 2025) as networks: ``diffusers:`` and a folder, or
-a name on the hub.
+"""Representation autoencoders of diffusers (Zheng et al. 2025) as networks: ``diffusers:`` and a folder, or a
+name on the hub.
 
 An ``AutoencoderRAE`` holds a frozen encoder (DINOv2 with registers, MAE or SigLIP2) and a ViT that turns its
-patch tokens back into an image. Here is the encoder's half; ``decoders.published`` has the other.
-"""
+patch tokens back into an image. Here is the encoder's half; ``rae_decoder`` has the other."""
+
+# ruff: noqa: ANN401  (diffusers is optional)
 
 from __future__ import annotations
 
 import copy
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +18,20 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetworkError
+from netinvert.models.importers import had, optional
 from netinvert.models.importers.huggingface import quiet
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.weights import SHOWN, built
 
 CLASS = "AutoencoderRAE"
+GIVE_FOLDER = (
+    f"give a folder that {CLASS}.save_pretrained wrote, or a model's name on the hub, which is downloaded "
+    "the first time and needs the internet for that"
+)
+OLDER = (
+    "this diffusers builds SigLIP encoders only with an older transformers, whose SiglipVisionModel has a "
+    "vision_model: install one, or a newer diffusers"
+)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 LICENCE = "of the weights"
 LATENTS = "output"
@@ -34,10 +43,9 @@ class RaeEncoder(nn.Module):
     ``reshape_to_2d``.
 
     Patch tokens behind the last normalisation (without its scale and shift), less the autoencoder's mean of
-    them and over its deviation; neither class nor register tokens.
-    """
+    them and over its deviation; neither class nor register tokens."""
 
-    def __init__(self, model: Any) -> None:  # noqa: ANN401  (diffusers is optional)
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = copy.deepcopy(model, {id(model.decoder): nn.Identity()})  # all but the decoder
         self.model.encoder_mean.zero_()  # the pixels come normalised
@@ -51,12 +59,8 @@ class RaeEncoder(nn.Module):
 
 def load_diffusers(name: str, weights: str | None = None) -> Network:
     """The encoder of an AutoencoderRAE. Its layer ``output`` has the codes that ``load_decoder`` of the same
-    name decodes.
-
-    Raises:
-        MissingExtraError: diffusers or transformers is not installed, or too old.
-        NetworkError: nothing there, another kind of model, damaged weights; or ``weights`` are given.
-    """
+    name decodes. Raises MissingExtraError: diffusers or transformers is not installed, or too old;
+    NetworkError: nothing there, another kind of model, damaged weights; or ``weights`` are given."""
     if weights is not None:
         raise NetworkError(
             f"diffusers:{name} brings its weights, which its decoder has learned: leave weights out, or "
@@ -65,7 +69,7 @@ def load_diffusers(name: str, weights: str | None = None) -> Network:
     return network_of(load_rae(name), name)
 
 
-def network_of(model: Any, name: str) -> Network:  # noqa: ANN401
+def network_of(model: Any, name: str) -> Network:
     """The encoder's half of an AutoencoderRAE, as a network of its own."""
     side = int(model.config.encoder_input_size)
     mean, std = (tuple(map(float, values.flatten())) for values in (model.encoder_mean, model.encoder_std))
@@ -82,12 +86,9 @@ def network_of(model: Any, name: str) -> Network:  # noqa: ANN401
     )
 
 
-def load_rae(name: str) -> Any:  # noqa: ANN401
-    """The whole AutoencoderRAE of a folder or of a name on the hub, as float32 in eval mode.
-
-    Raises:
-        MissingExtraError, NetworkError: as ``load_diffusers``.
-    """
+def load_rae(name: str) -> Any:
+    """The whole AutoencoderRAE of a folder or of a name on the hub, as float32 in eval mode. Raises
+    MissingExtraError, NetworkError: as ``load_diffusers``."""
     factory, logs = _factory(name)
     with quiet(logs[0]), quiet(logs[1]):
         config = _had(name, "configuration", lambda: factory.load_config(name))
@@ -101,8 +102,7 @@ def load_rae(name: str) -> Any:  # noqa: ANN401
                 f"diffusers:{name} gives images of {config['num_channels']} channels: its encoder takes 3"
             )
         # No pickles; and no empty tensors, for what the file lacks is filled in below.
-        options: dict[str, Any] = {"output_loading_info": True, "use_safetensors": True}
-        options["low_cpu_mem_usage"] = False
+        options = {"output_loading_info": True, "use_safetensors": True, "low_cpu_mem_usage": False}
         model, found = built(lambda: _had(name, "model", lambda: factory.from_pretrained(name, **options)))
         missing = set(found["missing_keys"])
         if missing and all(key.startswith("encoder.") for key in missing):
@@ -117,52 +117,43 @@ def load_rae(name: str) -> Any:  # noqa: ANN401
 
 
 def _factory(name: str) -> tuple[Any, tuple[ModuleType, ModuleType]]:
-    """The class, and the loggers of the two libraries."""
+    """The class, and the loggers of the two libraries; diffusers goes without transformers, its encoders do
+    not."""
+    what = f"diffusers:{name}"
+    transformers, diffusers = (
+        optional(package, what, "diffusers") for package in ("transformers", "diffusers")
+    )
+    if not hasattr(diffusers, CLASS):  # an old one
+        raise MissingExtraError(what, "diffusers")
+    return getattr(diffusers, CLASS), (transformers.utils.logging, diffusers.utils.logging)
+
+
+def _had(name: str, what: str, get: Callable[[], Any]) -> Any:
     try:
-        transformers = importlib.import_module("transformers")  # diffusers goes without, its encoders do not
-        diffusers = importlib.import_module("diffusers")
-        return getattr(diffusers, CLASS), (transformers.utils.logging, diffusers.utils.logging)
-    except (ImportError, AttributeError) as error:
-        raise MissingExtraError(f"diffusers:{name}", "diffusers") from error
+        return had(f"the {what} of diffusers:{name}", get, GIVE_FOLDER)
+    except NetworkError as error:
+        if "vision_model" in str(error).partition("cannot be had")[2]:
+            raise NetworkError(str(error).replace(GIVE_FOLDER, OLDER)) from None
+        raise
 
 
-def _had(name: str, what: str, get: Callable[[], Any]) -> Any:  # noqa: ANN401
-    try:
-        return get()
-    except Exception as error:  # of the hub, of files, of configurations: they have none in common
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        hint = (
-            "this diffusers builds SigLIP encoders only with an older transformers, whose SiglipVisionModel "
-            "has a vision_model: install one, or a newer diffusers"
-            if "vision_model" in reason
-            else f"give a folder that {CLASS}.save_pretrained wrote, or a model's name on the hub, which is "
-            "downloaded the first time and needs the internet for that"
-        )
-        raise NetworkError(f"the {what} of diffusers:{name} cannot be had ({reason}): {hint}") from None
-
-
-def _rename_encoder(model: Any, name: str) -> set[str]:  # noqa: ANN401
+def _rename_encoder(model: Any, name: str) -> set[str]:
     """Load the encoder's weights by transformers, which knows the names its layers had in older versions
     (diffusers does not, and would leave random numbers there). Gives the names still missing."""
     encoder = model.encoder
-    loaded, found = _had(
-        name,
-        "encoder",
-        lambda: type(encoder).from_pretrained(
-            None, config=encoder.config, state_dict=_encoder_state(name), output_loading_info=True
-        ),
-    )
+
+    def load() -> Any:
+        path = Path(name) / WEIGHTS
+        if not Path(name).is_dir():
+            path = Path(optional("huggingface_hub", name, "diffusers").hf_hub_download(name, WEIGHTS))
+        with safe_open(path, "pt") as file:
+            keys = [key for key in file.keys() if key.startswith("encoder.")]  # noqa: SIM118
+            state = {key.removeprefix("encoder."): file.get_tensor(key) for key in keys}
+        options = {"config": encoder.config, "state_dict": state, "output_loading_info": True}
+        return type(encoder).from_pretrained(None, **options)
+
+    loaded, found = _had(name, "encoder", load)
     state = loaded.state_dict()
     own = encoder.state_dict()  # less than transformers': without scale and shift of the last LayerNorm
     encoder.load_state_dict({key: state[key] for key in own})
     return {f"encoder.{key}" for key in found["missing_keys"] if key in own}
-
-
-def _encoder_state(name: str) -> Mapping[str, Tensor]:
-    """The encoder's tensors in the file, under the names they have there."""
-    path = Path(name) / WEIGHTS
-    if not Path(name).is_dir():
-        path = Path(importlib.import_module("huggingface_hub").hf_hub_download(name, WEIGHTS))
-    with safe_open(path, "pt") as file:
-        keys = [key for key in file.keys() if key.startswith("encoder.")]  # noqa: SIM118
-        return {key.removeprefix("encoder."): file.get_tensor(key) for key in keys}

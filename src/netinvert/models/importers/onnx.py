@@ -1,4 +1,4 @@
-"""ONNX's Slice in place of onnx2torch's, which indexes with a list, where torch since 2.9 warns or fails."""
+"""Networks in .onnx files, converted by onnx2torch."""
 
 # ruff: noqa: ANN401  (onnx objects have no types)
 
@@ -10,13 +10,22 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from netinvert.errors import MissingExtraError, NetworkError
-from netinvert.models.network import Network, Preprocessing
+from netinvert.errors import NetworkError
+from netinvert.models.dry_run import put
+from netinvert.models.importers import first_line, optional
+from netinvert.models.network import Network, Preprocessing, sidecar
 from netinvert.models.weights import load_weights
+
+OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
+DEFAULT_SIZE = 224
+REBUILD = "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
 
 
 class OnnxSlice(nn.Module):
-    """Cut a tensor from ``starts`` to ``ends`` along ``axes``, in ``steps`` that may be negative."""
+    """Cut a tensor from ``starts`` to ``ends`` along ``axes``, in ``steps`` that may be negative.
+
+    In place of onnx2torch's, which indexes with a list, where torch since 2.9 warns or fails.
+    """
 
     def forward(
         self,
@@ -42,66 +51,42 @@ class OnnxSlice(nn.Module):
         return turned[tuple(parts)]
 
 
-def replace_slices(module: nn.Module) -> None:
-    """Put ours in place of onnx2torch's everywhere in a converted module."""
-    from onnx2torch.node_converters.slice import OnnxSlice as TheirSlice
-
-    for name, part in list(module.named_modules()):
-        if isinstance(part, TheirSlice):
-            parent, _, own = name.rpartition(".")
-            setattr(module.get_submodule(parent), own, OnnxSlice())
-
-
-OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
-DEFAULT_SIZE = (224, 224)
-
-
 def load_onnx(path: str, weights: str | None = None) -> Network:
-    """The network in an .onnx file, with images in [0, 1] as they are.
-
-    Raises:
-        MissingExtraError: onnx or onnx2torch is not installed.
-        NetworkError: the file is damaged, or has operators that onnx2torch cannot convert.
-    """
+    """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``), or images
+    in [0, 1] as they are. Raises MissingExtraError: onnx or onnx2torch is not installed; NetworkError: the
+    file is damaged, or has operators that onnx2torch cannot convert."""
     if weights == "random":
         raise NetworkError("an .onnx file brings its own weights: leave weights out")
-    model = _read(Path(path))
+    onnx, onnx2torch = (optional(name, "reading .onnx files", "onnx") for name in ("onnx", "onnx2torch"))
+    model = _read(onnx, Path(path))
     channels, size = _image_input(path, model)
-    module = _convert(path, model)
+    module = _convert(onnx2torch, path, model)
     if weights is not None:
         load_weights(module, weights)
-    return Network(
-        name=f"onnx:{path}",
-        module=module.eval(),
-        preprocessing=Preprocessing(size, mean=(0.0,) * channels, std=(1.0,) * channels),
-        source=path,
-    )
+    form = sidecar(path) or Preprocessing(size, mean=(0.0,) * channels)
+    return Network(f"onnx:{path}", module.eval(), form, source=path)
 
 
-def _read(path: Path) -> Any:
-    try:
-        import onnx
-        import onnx2torch  # noqa: F401
-        from onnx import version_converter
-    except ImportError as error:
-        raise MissingExtraError("reading .onnx files", "onnx") from error
+def _read(onnx: Any, path: Path) -> Any:
     if not path.is_file():
         raise NetworkError(f"no file at {path}: check the path")
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's, onnx's and the file system's errors have nothing in common
-        raise NetworkError(f"{path} is no valid ONNX file ({_first_line(error)}): export it again") from error
+        raise NetworkError(f"{path} is no valid ONNX file ({first_line(error)}): export it again") from error
     version = max(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0
     )
     if version >= OPSET:
         return model
     try:
+        from onnx import version_converter
+
         return version_converter.convert_version(model, OPSET)
     except (RuntimeError, ValueError) as error:
         raise NetworkError(
-            f"{path} has opset {version}, which cannot be brought to {OPSET} ({_first_line(error)}): "
+            f"{path} has opset {version}, which cannot be brought to {OPSET} ({first_line(error)}): "
             f"export it with opset {OPSET} or later"
         ) from error
 
@@ -114,12 +99,12 @@ def _image_input(path: str, model: Any) -> tuple[int, tuple[int, int]]:
         raise NetworkError(f"{path}: needs one image input (N, C, H, W), the file's inputs are {shapes}")
     _, channels, height, width = shapes[0]
     # 0 is a free axis: any size will do
-    return channels, (height or DEFAULT_SIZE[0], width or DEFAULT_SIZE[1])
+    return channels, (height or DEFAULT_SIZE, width or DEFAULT_SIZE)
 
 
-def _convert(path: str, model: Any) -> nn.Module:
-    import onnx2torch
+def _convert(onnx2torch: Any, path: str, model: Any) -> nn.Module:
     from onnx2torch.node_converters.registry import get_converter
+    from onnx2torch.node_converters.slice import OnnxSlice as TheirSlice
 
     versions = {entry.domain or "": entry.version for entry in model.opset_import}
     missing = set()
@@ -130,19 +115,15 @@ def _convert(path: str, model: Any) -> nn.Module:
             missing.add(node.op_type)
     if missing:
         raise NetworkError(
-            f"{path}: operators that onnx2torch cannot convert: {', '.join(sorted(missing))}. "
-            "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
+            f"{path}: operators that onnx2torch cannot convert: {', '.join(sorted(missing))}. {REBUILD}"
         )
     try:
         module = cast(nn.Module, onnx2torch.convert(model))
     except (NotImplementedError, RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
         raise NetworkError(
-            f"{path}: onnx2torch cannot convert it ({_first_line(error)}). "
-            "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
+            f"{path}: onnx2torch cannot convert it ({first_line(error)}). {REBUILD}"
         ) from error
-    replace_slices(module)
+    for name, part in list(module.named_modules()):
+        if isinstance(part, TheirSlice):
+            put(module, name, OnnxSlice())
     return module
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,7 @@
 """AlexNet: the network of 2012 with its two groups, and torchvision's of one tower, under the same names.
 
 Krizhevsky, Sutskever & Hinton 2012; Krizhevsky 2014 (arXiv 1404.5997) for the single tower. Weights are the
-user's: none come with netinvert.
-"""
+user's: none come with netinvert."""
 
 from __future__ import annotations
 
@@ -33,28 +32,17 @@ TORCHVISION = {
 class AlexNet2012(nn.Sequential):
     """Images (N, 3, 227, 227) to logits (N, 1000): grouped conv2, conv4, conv5, response normalisation.
 
-    As published: the normalisation over n = 5 channels with k = 2, α = 1e-4, β = 0.75, where α multiplies
-    the sum of squares, and before the pooling. torch divides α by n, so it is given n times as much.
-    """
+    As published: the normalisation over n = 5 channels with k = 2, α = 1e-4, β = 0.75, where α multiplies the
+    sum of squares, and before the pooling. torch divides α by n, so it is given n times as much."""
 
     def __init__(self) -> None:
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv1=nn.Conv2d(3, 96, 11, 4),
-            relu1=nn.ReLU(),
-            norm1=nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0),
-            pool1=nn.MaxPool2d(3, 2),
-            conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
-            relu2=nn.ReLU(),
-            norm2=nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0),
-            pool2=nn.MaxPool2d(3, 2),
-            conv3=nn.Conv2d(256, 384, 3, padding=1),
-            relu3=nn.ReLU(),
-            conv4=nn.Conv2d(384, 384, 3, padding=1, groups=2),
-            relu4=nn.ReLU(),
-            conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2),
-            relu5=nn.ReLU(),
-            pool5=nn.MaxPool2d(3, 2),
-            flatten=nn.Flatten(),
+        layers = _convolutions(
+            nn.Conv2d(3, 96, 11, 4),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2),
+            nn.Conv2d(256, 384, 3, padding=1),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2),
+            normalised=True,
         )
         super().__init__(layers | _classifier())
 
@@ -72,28 +60,32 @@ class AlexNet(nn.Sequential):
     """torchvision's AlexNet, images (N, 3, 224, 224) to logits (N, 1000), its layers named as in 2012."""
 
     def __init__(self) -> None:
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv1=nn.Conv2d(3, 64, 11, 4, 2),
-            relu1=nn.ReLU(),
-            pool1=nn.MaxPool2d(3, 2),
-            conv2=nn.Conv2d(64, 192, 5, padding=2),
-            relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(3, 2),
-            conv3=nn.Conv2d(192, 384, 3, padding=1),
-            relu3=nn.ReLU(),
-            conv4=nn.Conv2d(384, 256, 3, padding=1),
-            relu4=nn.ReLU(),
-            conv5=nn.Conv2d(256, 256, 3, padding=1),
-            relu5=nn.ReLU(),
-            pool5=nn.MaxPool2d(3, 2),
-            average=nn.AdaptiveAvgPool2d((6, 6)),
-            flatten=nn.Flatten(),
+        layers = _convolutions(
+            nn.Conv2d(3, 64, 11, 4, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.Conv2d(256, 256, 3, padding=1),
         )
+        layers["average"] = nn.AdaptiveAvgPool2d((6, 6))
         super().__init__(layers | _classifier())
+
+
+def _convolutions(*convolutions: nn.Conv2d, normalised: bool = False) -> OrderedDict[str, nn.Module]:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, convolution in enumerate(convolutions, 1):
+        layers[f"conv{index}"] = convolution
+        layers[f"relu{index}"] = nn.ReLU()
+        if normalised and index < 3:
+            layers[f"norm{index}"] = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+        if index in (1, 2, 5):
+            layers[f"pool{index}"] = nn.MaxPool2d(3, 2)
+    return layers
 
 
 def _classifier() -> OrderedDict[str, nn.Module]:
     return OrderedDict(
+        flatten=nn.Flatten(),
         fc6=nn.Linear(256 * 6 * 6, 4096),
         relu6=nn.ReLU(),
         fc7=nn.Linear(4096, 4096),
@@ -110,11 +102,8 @@ VARIANTS: Mapping[str, tuple[type[nn.Module], Preprocessing]] = {
 
 
 def load_alexnet(name: str, weights: str | None = None) -> Network:
-    """An AlexNet of VARIANTS with weights from a file, named as here or as torchvision names them.
-
-    Raises:
-        NetworkError: no weights given, or they do not fit.
-    """
+    """An AlexNet of VARIANTS with weights from a file, named as here or as torchvision names them. Raises
+    NetworkError: no weights given, or they do not fit."""
     factory, preprocessing = VARIANTS[name]
     if weights is None:
         raise NetworkError(

@@ -2,9 +2,8 @@
 
 Mahendran & Vedaldi 2015, section 4.1, and their dsift_net, whose code is our layer ``clamp``; VLFeat divides
 by the length once more. Theirs has bins between pixels, where VLFeat and we have them on pixels, and takes
-the Gaussian in a bin's middle, where VLFeat and we take its mean over the bin. VLFeat's own
-atan2 is good to 0.01, so that codes differ in the third digit.
-"""
+the Gaussian in a bin's middle, where VLFeat and we take its mean over the bin. VLFeat's own atan2 is good to
+0.01, so that codes differ in the third digit."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ class DenseSift(nn.Sequential):
 
     A descriptor's numbers: row by row of its 4 × 4 bins, in each bin the directions. Bins are ``size`` pixels
     wide and share gradients bilinearly, in space and angle. The first bin's middle is at pixel ``size`` on
-    either axis, so that no bin reaches out of the image.
-    """
+    either axis, so that no bin reaches out of the image."""
 
     def __init__(self, size: int = SIZE, directions: int = 8) -> None:
         super().__init__(
@@ -114,8 +112,7 @@ def side_of(size: int, most: int = 240) -> int:
 def load_dsift(weights: str | None = None, size: int = SIZE) -> Network:
     """Dense SIFT with bins of ``size`` pixels: 8 as in Mahendran & Vedaldi 2016, 5 as in 2015.
 
-    Raises NetworkError if weights are given.
-    """
+    Raises NetworkError if weights are given."""
     refuse_weights("dsift", weights)
     side = side_of(size)
     grey = Preprocessing((side, side), mean=(128.0,), std=(1.0,), scale=255.0)

@@ -1,8 +1,7 @@
 """Histograms of oriented gradients (Felzenszwalb et al. 2010) as a network: the code is VLFeat's UoCTTI HOG.
 
 Mahendran & Vedaldi 2015, section 4.1, and their hog_net. Theirs differs from VLFeat in the outermost cells,
-which ours does not; the four texture channels are left out, as there.
-"""
+which ours does not; the four texture channels are left out, as there."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ class Hog(nn.Sequential):
 
     A cell's numbers: the directed histogram (angle o · 180°/orientations, clockwise from the x axis, for o up
     to twice ``orientations``), then the undirected one. ``bilinear`` shares a gradient between the two
-    nearest directions (the paper's HOGb).
-    """
+    nearest directions (the paper's HOGb)."""
 
     def __init__(self, cell: int = 8, orientations: int = 9, bilinear: bool = False) -> None:
         super().__init__(
@@ -56,8 +54,7 @@ class Cells(nn.Module):
     """Maps (N, D, H - 2, W - 2) gathered by cells that tile the image from its upper left corner.
 
     A pixel is shared among the four nearest cells. The last row and column of cells lie at least half within
-    the image of H × W.
-    """
+    the image of H × W."""
 
     taps: Tensor
 
@@ -80,8 +77,7 @@ class Blocks(nn.Module):
     """Stacks cells (N, 2 K, h, w) into blocks of 2 × 2, (N, 4 · 3 K, h + 1, w + 1), that overlap.
 
     Column by column, in each cell the directed histogram and then its undirected sum. The cells of the border
-    are repeated around it, as VLFeat does for the norms.
-    """
+    are repeated around it, as VLFeat does for the norms."""
 
     def forward(self, cells: Tensor) -> Tensor:
         """One block a corner of the cells."""
@@ -113,8 +109,7 @@ class BlockNorm(nn.Module):
 class Unblock(nn.Module):
     """Half the sum of what the four blocks around a cell hold of it.
 
-    (N, 4 C, h + 1, w + 1) to (N, C, h, w).
-    """
+    (N, 4 C, h + 1, w + 1) to (N, C, h, w)."""
 
     def forward(self, blocks: Tensor) -> Tensor:
         """One histogram a cell."""

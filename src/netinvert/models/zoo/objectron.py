@@ -1,18 +1,15 @@
 """The four Objectron networks: an image crop to the nine keypoints of the object's 3-D box.
 
-Ahmadyan et al., "Objectron", CVPR 2021 (arXiv 2012.09988). The weights come from the published float16
-files; ``data/weights/objectron.md`` says how.
-"""
+Ahmadyan et al., "Objectron", CVPR 2021 (arXiv 2012.09988). The weights come from the published float16 files;
+``data/weights/objectron.md`` says how."""
 
 from __future__ import annotations
-
-from importlib.resources import as_file, files
 
 from torch import Tensor, nn
 
 from netinvert.models.network import Network, Preprocessing
-from netinvert.models.weights import apply_weights, built
-from netinvert.models.zoo.blocks import BlockShape, Family, GlobalPool, InvertedResidual
+from netinvert.models.weights import apply_weights, built, shipped
+from netinvert.models.zoo.blocks import Family, GlobalPool, InvertedResidual
 from netinvert.scenes.boxes import read_pose
 
 OBJECTS = ("chair", "camera", "cup", "sneakers")
@@ -43,16 +40,14 @@ BLOCKS = (
 class Objectron(nn.Module):
     """Image (N, 3, 224, 224) in [0, 1] to ``keypoints`` (N, 18) in pixels and ``presence`` (N, 1).
 
-    The keypoints are x, y of the box's centre and then of its corners, with the sign of x changing
-    slowest and that of z fastest; in the box, +y is up and +z is the front.
-    """
+    The keypoints are x, y of the box's centre and then of its corners, with the sign of x changing slowest
+    and that of z fastest; in the box, +y is up and +z is the front."""
 
     def __init__(self) -> None:
-        """Random weights; ``load_objectron`` gives the trained ones."""
         super().__init__()
         family = Family(padding="same")
         self.stem = family.unit((3, 24), 3, stride=2)
-        self.blocks = nn.Sequential(*(InvertedResidual(family, BlockShape(*row)) for row in BLOCKS))
+        self.blocks = nn.Sequential(*(InvertedResidual(family, shape) for shape in BLOCKS))
         # A block that lost its projection: the pooled features are non-negative.
         self.head = nn.Sequential(family.unit((192, 1152), 1), family.depthwise(1152, 3, 1))
         self.pool = GlobalPool()
@@ -66,24 +61,13 @@ class Objectron(nn.Module):
 
 
 def load_objectron(name: str, weights: str | None = None) -> Network:
-    """The network ``objectron-chair``, ``-camera``, ``-cup`` or ``-sneakers``.
-
-    Raises:
-        NetworkError: the weights do not fit.
-    """
+    """The network ``objectron-chair``, ``-camera``, ``-cup`` or ``-sneakers``. Raises NetworkError: the
+    weights do not fit."""
     module = built(Objectron)
     if weights is None:
-        resource = files("netinvert") / "data" / "weights" / f"{name}.safetensors"
-        with as_file(resource) as path:
+        with shipped("weights", name) as path:
             apply_weights(module, str(path))
     else:
         apply_weights(module, weights)
-    return Network(
-        name=name,
-        module=module.eval(),
-        preprocessing=Preprocessing(size=(224, 224)),
-        licence=LICENCE,
-        source=SOURCE,
-        layers=LAYERS,
-        read_pose=read_pose,
-    )
+    form = Preprocessing((224, 224))
+    return Network(name, module.eval(), form, LICENCE, SOURCE, LAYERS, read_pose=read_pose)

@@ -18,8 +18,7 @@ from netinvert.errors import NetworkError
 class Derivatives(nn.Module):
     """Images (N, 1, H, W) to their derivatives along D directions, (N, D, H - 2, W - 2).
 
-    By central differences, halved; the pixels of the border have none.
-    """
+    By central differences, halved; the pixels of the border have none."""
 
     compass: Tensor
 
@@ -42,8 +41,7 @@ class Binning(nn.Module):
 
     ``bilinear`` shares it between the two nearest, by angle. The choice of the nearest has no derivative, so
     without ``bilinear`` the gradient passes through the magnitude alone, as the paper has it. A gradient of
-    zero passes nothing.
-    """
+    zero passes nothing."""
 
     compass: Tensor
 
@@ -75,8 +73,7 @@ def largest(derivatives: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Which of two channels (N, 1, H, W) is the larger one; the one that comes first if they are equal.
 
     The largest of all derivatives lies on either side of the gradient, so this is argmax, several times as
-    quick.
-    """
+    quick."""
     one, other = derivatives.gather(1, first), derivatives.gather(1, second)
     return torch.where(one == other, torch.minimum(first, second), torch.where(one > other, first, second))
 
@@ -85,8 +82,7 @@ def gather(maps: Tensor, taps: Tensor, cell: int) -> Tensor:
     """Maps (N, C, H, W) weighted by the same taps along both axes and summed, one window a ``cell``.
 
     Windows are more than one and at most two cells wide, so that each is a cell and (part of) the next: a
-    convolution without its detours.
-    """
+    convolution without its detours."""
     return _along(_along(maps, taps, cell).mT, taps, cell).mT
 
 

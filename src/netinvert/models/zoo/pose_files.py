@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.io.files import FileError, load_tensors, save_tensors
 from netinvert.models.network import Network, Preprocessing
-from netinvert.models.weights import built, load_state
-from netinvert.models.zoo import pose_resnet as judge
-from netinvert.models.zoo import posenet
+from netinvert.models.weights import built, load_parts, load_state, save_parts, shipped
+from netinvert.models.zoo import pose_resnet, posenet
 from netinvert.models.zoo.pose_resnet import PoseResNet
 from netinvert.models.zoo.posenet import PoseNet
 from netinvert.models.zoo.rotation_heads import RotationHead, rotation_head
@@ -27,7 +24,7 @@ from netinvert.scenes.pose_reading import PoseReading
 from netinvert.scenes.rotations import angles_from_rotation
 
 POSE_NETWORKS = ("posenet", "posenet-judge")
-LAYERS = {"posenet": posenet.LAYERS, "posenet-judge": judge.LAYERS}
+LAYERS = {"posenet": posenet.LAYERS, "posenet-judge": pose_resnet.LAYERS}
 HELD_OUT = {"posenet": "posenet-judge", "posenet-judge": "posenet"}
 HEADS = {"posenet": "6d", "posenet-judge": "bins"}
 LICENCE = "MIT"
@@ -47,35 +44,23 @@ class PoseFile:
 
 
 def save_pose_network(path: str | Path, content: PoseFile, half: bool = False) -> None:
-    """Write a pose network as safetensors, atomically; ``half`` stores float16.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    towers = {"network": content.network, "pairs": content.pairs}
-    tensors = {
-        f"{part}.{name}": value.half() if half and value.is_floating_point() else value
-        for part, module in towers.items()
-        for name, value in module.state_dict().items()
+    """Write a pose network as safetensors, atomically; ``half`` stores float16. Raises OutputError: the file
+    cannot be written."""
+    parts = {
+        f"{part}.": {
+            name: value.half() if half and value.is_floating_point() else value
+            for name, value in module.state_dict().items()
+        }
+        for part, module in (("network", content.network), ("pairs", content.pairs))
     }
-    metadata = {
-        "topology": content.topology,
-        "head": content.head.name,
-        "facts": json.dumps(content.facts, sort_keys=True),
-    }
-    save_tensors(path, tensors, metadata)
+    facts = json.dumps(content.facts, sort_keys=True)
+    save_parts(path, parts, {"topology": content.topology, "head": content.head.name, "facts": facts})
 
 
 def read_pose_network(path: str | Path) -> PoseFile:
-    """Read what ``save_pose_network`` wrote, as float32 in eval mode.
-
-    Raises:
-        NetworkError: no such file, or one that holds something else.
-    """
-    try:
-        tensors, metadata = load_tensors(path)
-    except FileError as error:
-        raise NetworkError(str(error)) from error
+    """Read what ``save_pose_network`` wrote, as float32 in eval mode. Raises NetworkError: no such file, or
+    one that holds something else."""
+    parts, metadata = load_parts(path, "network.", "pairs.")
     topology = metadata.get("topology", "")
     if topology not in POSE_NETWORKS:
         raise NetworkError(
@@ -84,27 +69,20 @@ def read_pose_network(path: str | Path) -> PoseFile:
         )
     head = rotation_head(metadata["head"])
     network, pairs = _bare(topology, head)
-    for part, module in (("network", network), ("pairs", pairs)):
-        state = {
-            n.removeprefix(f"{part}."): t.float() for n, t in tensors.items() if n.startswith(f"{part}.")
-        }
+    for module, state in zip((network, pairs), parts, strict=True):
         load_state(module, state, str(path))
     return PoseFile(network.eval(), pairs.eval(), topology, head, json.loads(metadata.get("facts", "{}")))
 
 
 def load_pose_file(name: str) -> PoseFile:
     """The pose network that netinvert ships under a name in POSE_NETWORKS, with its siamese head."""
-    resource = files("netinvert") / "data" / "weights" / f"{name}.safetensors"
-    with as_file(resource) as path:
+    with shipped("weights", name) as path:
         return read_pose_network(path)
 
 
 def load_pose_network(name: str, weights: str | None = None) -> Network:
-    """``posenet`` or ``posenet-judge``, or another training of their topology from a file.
-
-    Raises:
-        NetworkError: the weights do not fit.
-    """
+    """``posenet`` or ``posenet-judge``, or another training of their topology from a file. Raises
+    NetworkError: the weights do not fit."""
     if weights == "random":
         head = rotation_head(HEADS[name])
         network, _ = _bare(name, head)

@@ -1,18 +1,18 @@
-"""The judge: a residual network that reads poses, to check what PoseNet's reconstructions show."""
+"""A residual network that reads poses: held out to check what PoseNet's reconstructions show."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from netinvert.models.zoo.posenet import fuse, initialise
+from netinvert.models.zoo.posenet import initialise
 
 LAYERS = ("stage1", "stage2", "stage3", "stage4", "relu5", "fc6")
 WIDTHS = (24, 48, 96, 160)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions and a way around them (He et al. 2016)."""
+    """Two 3x3 convolutions with a skip connection around them (He et al. 2016)."""
 
     def __init__(self, channels: int, out: int, stride: int, norm: bool) -> None:
         super().__init__()
@@ -58,19 +58,3 @@ class PoseResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The output (N, outputs)."""
         return self.codes_and_outputs(images)[1]
-
-
-NORMS = {"conv1": "norm1", "conv2": "norm2", "stem": "stem_norm", "fc5": "norm5"}
-
-
-def folded(network: PoseResNet) -> PoseResNet:
-    """The same function without BatchNorm: each is folded into the layer before it."""
-    bare = PoseResNet(network.fc6.out_features, network.fc6.in_features, norm=False).to(network.fc6.weight)
-    state: dict[str, Tensor] = {}
-    for name, part in network.named_modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            parent, _, own = name.rpartition(".")
-            norm = getattr(network.get_submodule(parent), NORMS[own]) if own in NORMS else None
-            state |= {f"{name}.{kind}": value for kind, value in fuse(part, norm).state_dict().items()}
-    bare.load_state_dict(state)
-    return bare.eval()

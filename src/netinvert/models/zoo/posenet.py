@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -13,6 +14,7 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5", "pool5", "relu6", "relu7", "fc8")
 CODE = 512
 WIDTHS = (40, 80, 144, 144, 112)
+Tower = TypeVar("Tower", bound=nn.Module)
 
 
 class PoseNet(nn.Sequential):
@@ -20,8 +22,7 @@ class PoseNet(nn.Sequential):
 
     Takes preprocessed images (N, 3, 64, 64) and gives (N, ``outputs``); ``relu7`` is the code (N, ``code``).
     With ``norm`` every convolution and fully connected layer but the last is followed by BatchNorm, which
-    training needs (no unit of the code dies); ``folded`` takes it out again.
-    """
+    training needs (no unit of the code dies); ``folded`` takes it out again."""
 
     fc8: nn.Linear
 
@@ -67,19 +68,24 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def folded(network: PoseNet) -> PoseNet:
-    """The same function without BatchNorm: each is folded into the layer before it."""
-    bare = PoseNet(network.fc8.out_features, network.fc8.in_features, norm=False).to(network.fc8.weight)
+def folded(network: Tower) -> Tower:
+    """The same function of a PoseNet or PoseResNet without BatchNorm: each is folded into the layer before
+    it, whose number it has (``conv1``, ``norm1``)."""
+    *_, last = network.modules()
+    assert isinstance(last, nn.Linear)
+    bare: Tower = type(network)(last.out_features, last.in_features, norm=False).to(last.weight)
     state: dict[str, Tensor] = {}
-    for name, part in network.named_children():
+    for name, part in network.named_modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
-            fused = fuse(part, getattr(network, f"norm{name[-1]}", None))
+            parent, _, own = name.rpartition(".")
+            norm = "stem_norm" if own == "stem" else f"norm{own[-1]}"
+            fused = _fused(part, getattr(network.get_submodule(parent), norm, None))
             state |= {f"{name}.{kind}": value for kind, value in fused.state_dict().items()}
     bare.load_state_dict(state)
     return bare.eval()
 
 
-def fuse(layer: nn.Module, norm: nn.Module | None) -> nn.Module:
+def _fused(layer: nn.Module, norm: nn.Module | None) -> nn.Module:
     """A layer and the BatchNorm behind it, as in evaluation, as one new layer."""
     layer, norm = copy.deepcopy(layer).eval(), copy.deepcopy(norm)
     if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

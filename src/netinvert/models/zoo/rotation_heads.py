@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,28 +17,6 @@ from netinvert.scenes.rotations import (
 ANY_TURN = 36
 """So many turns stand for a body of revolution in the losses."""
 SMOOTH = 1e-3
-
-
-class RotationHead(Protocol):
-    """Reads rotations (N, 3, 3) from a network's outputs (N, ``outputs``), and says how wrong they are."""
-
-    @property
-    def name(self) -> str:
-        """The name by which ``rotation_head`` finds it."""
-        ...
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers the network has to give."""
-        ...
-
-    def rotation(self, output: Tensor) -> Tensor:
-        """The rotations (N, 3, 3) that outputs (N, outputs) say."""
-        ...
-
-    def error(self, output: Tensor, rotation: Tensor) -> Tensor:
-        """The loss (N,) of outputs (N, outputs) where these rotations (N, 3, 3) are true."""
-        ...
 
 
 class SixD:
@@ -61,9 +37,8 @@ class SixD:
 class Bins:
     """24 bins of azimuth with an offset in each; elevation and in-plane rotation as one number each.
 
-    Outputs: 24 logits; 24 offsets from the bins' centres, in bins; elevation and in-plane rotation in
-    units of 30 degrees. After the mixed heads of Mousavian et al. 2017 and Mahendran et al. 2018.
-    """
+    Outputs: 24 logits; 24 offsets from the bins' centres, in bins; elevation and in-plane rotation in units
+    of 30 degrees. After the mixed heads of Mousavian et al. 2017 and Mahendran et al. 2018."""
 
     name, count, outputs = "bins", 24, 50
     width = 360 / 24
@@ -89,37 +64,22 @@ class Bins:
         return 0.5 * entropy + offset + 2 * rest
 
 
-HEADS = {head.name: head for head in (SixD(), Bins())}
+RotationHead = SixD | Bins
+"""Reads rotations (N, 3, 3) from a network's outputs (N, ``outputs``), and says how wrong they are."""
+HEADS: dict[str, RotationHead] = {head.name: head for head in (SixD(), Bins())}
 
 
 def rotation_head(name: str) -> RotationHead:
-    """A head by name: "6d" or "bins".
-
-    Raises:
-        ConfigError: no such head.
-    """
+    """A head by name: "6d" or "bins". Raises ConfigError: no such head."""
     if name not in HEADS:
         raise ConfigError(f"no rotation head {name!r}: there are {', '.join(HEADS)}")
     return HEADS[name]
 
 
-def head_of(outputs: int) -> RotationHead:
-    """The head that takes so many outputs.
-
-    Raises:
-        ConfigError: no head does.
-    """
-    for head in HEADS.values():
-        if head.outputs == outputs:
-            return head
-    raise ConfigError(f"no rotation head takes {outputs} outputs: see rotation_heads.HEADS")
-
-
 def rotation_loss(head: RotationHead, output: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
     """The head's error (N,), for symmetric objects the least over all poses that look the same.
 
-    ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn.
-    """
+    ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn."""
     error = head.error(output, rotation)
     for turns in set(symmetry.tolist()):
         if turns == 1:

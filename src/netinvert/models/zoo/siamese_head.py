@@ -16,10 +16,9 @@ SHARPNESS = 10.0
 class SiameseHead(nn.Module):
     """Fully connected layers on the codes of two views (Zamir et al. 2016); both views share one network.
 
-    Takes two codes (N, code) and gives the second camera's rotation relative to the first, R2 R1ᵀ, as
-    (N, 6), and a logit (N,) that both views show the same object. The logit rises with the ``likeness`` of
-    the two codes' embeddings.
-    """
+    Takes two codes (N, code) and gives the second camera's rotation relative to the first, R2 R1ᵀ, as (N, 6),
+    and a logit (N,) that both views show the same object. The logit rises with the ``likeness`` of the two
+    codes' embeddings."""
 
     def __init__(self, code: int = CODE, hidden: int = 256, embedding: int = 64) -> None:
         super().__init__()

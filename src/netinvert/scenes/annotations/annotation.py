@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+
+from PIL import Image, UnidentifiedImageError
 
 from netinvert.errors import NetinvertError
-from netinvert.scenes.cameras import Camera
-
-Value = str | int | float | bool
-Item = TypeVar("Item")
+from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.objects import Value
 
 
 class AnnotationError(NetinvertError):
@@ -47,10 +48,9 @@ class Annotations:
     @classmethod
     def joined(cls, several: list[Annotations]) -> Annotations:
         """Those of several files as one."""
-        skipped: dict[str, int] = {}
+        skipped: Counter[str] = Counter()
         for each in several:
-            for reason, count in each.skipped.items():
-                skipped[reason] = skipped.get(reason, 0) + count
+            skipped.update(each.skipped)
         return cls(tuple(one for each in several for one in each.found), skipped)
 
 
@@ -59,28 +59,38 @@ def reject(path: Path, why: str) -> AnnotationError:
     return AnnotationError(f"{path}: {why}")
 
 
-def numbers(path: Path, texts: list[str], line: int) -> list[float]:
-    """Numbers of a line of text.
-
-    Raises:
-        AnnotationError: something that is no number, or NaN.
-    """
+@contextmanager
+def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raise ``errors``, and CameraError, as AnnotationError that tells ``what`` is wrong with a file."""
+    expected: tuple[type[Exception], ...] = (CameraError, *errors)
     try:
+        yield
+    except expected as error:
+        raise reject(path, f"{what} ({error})") from error
+
+
+def numbers(path: Path, texts: list[str], line: int) -> list[float]:
+    """Numbers of a line of text. Raises AnnotationError: something that is no number, or NaN."""
+    with reading(path, f"line {line} should hold numbers", ValueError):
         values = [float(text) for text in texts]
-    except ValueError as error:
-        raise reject(path, f"line {line} should hold numbers ({error})") from error
     if not all(abs(value) < float("inf") for value in values):
         raise reject(path, f"line {line} has NaN or infinite numbers")
     return values
 
 
 def text_of(path: Path) -> str:
-    """A text file.
-
-    Raises:
-        AnnotationError: it cannot be read as text.
-    """
-    try:
+    """A text file. Raises AnnotationError: it cannot be read as text."""
+    with reading(path, "cannot be read as text", OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise reject(path, f"cannot be read as text ({error})") from error
+
+
+def image_size(path: Path, image: Path, since: str = "") -> tuple[int, int]:
+    """Width and height of the ``image`` of the annotations at ``path``; ``since`` says why it is looked at.
+
+    Raises AnnotationError: it cannot be opened.
+    """
+    with (
+        reading(path, f"{since}the image {image.name} cannot be opened", OSError, UnidentifiedImageError),
+        Image.open(image) as opened,
+    ):
+        return opened.size

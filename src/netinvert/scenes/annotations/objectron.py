@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from netinvert.errors import MissingExtraError
-from netinvert.scenes.annotations.annotation import Annotation, Annotations, reject
+from netinvert.scenes.annotations.annotation import Annotation, Annotations, reading, reject
 from netinvert.scenes.boxes import BOX_FROM_PASCAL
-from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.cameras import Camera
 
 # the fields that are read, by their numbers in the dataset's published schema; all others are skipped
 SCHEMA = {
@@ -34,17 +34,13 @@ def read_objectron(path: Path) -> Annotations:
     The box's +y is up and its +z the front. ``image`` is the frame's number in a folder named as the
     annotation; the images are upright, of the sensor's height by its width.
 
-    Raises:
-        AnnotationError: no such file, or not such a message.
-        MissingExtraError: protobuf is not installed.
+    Raises AnnotationError: no such file, or not such a message; MissingExtraError: protobuf is not installed.
     """
     sequence = sequence_message()()
     from google.protobuf.message import DecodeError
 
-    try:
+    with reading(path, "is no readable annotation of Objectron", OSError, DecodeError):
         sequence.ParseFromString(path.read_bytes())
-    except (OSError, DecodeError) as error:
-        raise reject(path, f"is no readable annotation of Objectron ({error})") from error
     if not sequence.objects:
         raise reject(path, "holds no objects, so it is empty or no annotation of Objectron")
     objects = {thing.id: thing for thing in sequence.objects}
@@ -54,10 +50,8 @@ def read_objectron(path: Path) -> Annotations:
             if annotated.object_id not in objects:
                 skipped += 1
                 continue
-            try:
+            with reading(path, f"frame {frame.frame_id}", ValueError):
                 found.append(_annotation(path, frame, annotated, objects[annotated.object_id]))
-            except (ValueError, CameraError) as error:
-                raise reject(path, f"frame {frame.frame_id}: {error}") from error
     return Annotations(tuple(found), {"unknown object": skipped} if skipped else {})
 
 
@@ -89,11 +83,7 @@ def _annotation(path: Path, frame: Any, annotated: Any, thing: Any) -> Annotatio
 
 @lru_cache(maxsize=1)
 def sequence_message() -> Any:  # noqa: ANN401
-    """The class of the messages in .pbdata files.
-
-    Raises:
-        MissingExtraError: protobuf is not installed.
-    """
+    """The class of the messages in .pbdata files. Raises MissingExtraError: protobuf is not installed."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""COLMAP's text model (Schönberger & Frahm 2016): cameras.txt and images.txt in one folder."""
+"""Reconstructed scenes: COLMAP's text model (Schönberger & Frahm 2016) and the transforms.json of NeRF."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from netinvert.scenes.annotations.annotation import Annotation, Annotations, numbers, reject, text_of
-from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.io.images import IMAGE_SUFFIXES
+from netinvert.scenes.annotations.annotation import (
+    Annotation,
+    Annotations,
+    image_size,
+    numbers,
+    reading,
+    reject,
+    text_of,
+)
+from netinvert.scenes.cameras import Camera
 from netinvert.scenes.rotations import rotation_from_quaternion
 
 AXES = np.diag([1.0, -1.0, -1.0])  # COLMAP's camera looks along +z with y down
@@ -29,18 +37,16 @@ IMAGE_COLUMNS = 10
 Lens = tuple[Any, tuple[int, int]]
 
 
-def read_colmap(folder: Path) -> Annotations:
-    """The registered images, in the reconstruction's own world and scale.
+def read_colmap(path: Path) -> Annotations:
+    """The images registered in an images.txt, with the cameras.txt beside it; in the reconstruction's own
+    world and scale.
 
-    Raises:
-        AnnotationError: a missing or broken file, or a distorted lens.
+    Raises AnnotationError: a missing or broken file, or a distorted lens.
     """
-    lenses = dict(_lenses(folder / "cameras.txt"))
-    path = folder / "images.txt"
+    lenses = dict(_lenses(path.with_name("cameras.txt")))
     found = []
     # an image has two lines; the second, its points, may be empty
-    lines = [(k, text) for k, text in _lines(path, keep_empty=True)]
-    for number, text in lines[0::2]:
+    for number, text in list(_lines(path, keep_empty=True))[0::2]:
         fields = text.split(maxsplit=IMAGE_COLUMNS - 1)
         if len(fields) < IMAGE_COLUMNS:
             raise reject(path, f"line {number} should be IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
@@ -52,7 +58,7 @@ def read_colmap(folder: Path) -> Annotations:
         intrinsics, size = lenses[fields[8]]
         turn = rotation_from_quaternion(torch.tensor(values[:4], dtype=torch.float64)).numpy()
         position = -turn.T @ np.array(values[4:7])
-        found.append(Annotation(folder / fields[9], Camera(AXES @ turn, position, intrinsics, size)))
+        found.append(Annotation(path.parent / fields[9], Camera(AXES @ turn, position, intrinsics, size)))
     return Annotations(tuple(found))
 
 
@@ -74,11 +80,9 @@ def _lenses(path: Path) -> Iterator[tuple[str, Lens]]:
             raise reject(path, f"line {number}: the lens is distorted; run colmap image_undistorter first")
         fx, fy = lens[0], lens[focal - 1]
         cx, cy = lens[focal : focal + 2]
-        try:
+        with reading(path, f"line {number}"):
             size = int(values[0]), int(values[1])
             camera = Camera(np.eye(3), np.zeros(3), np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), size)
-        except CameraError as error:
-            raise reject(path, f"line {number}: {error}") from error
         yield fields[0], (camera.intrinsics, camera.size)
 
 
@@ -89,7 +93,8 @@ def _lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[int, str]]:
 
 
 DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
-ENDINGS = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG")
+ENDINGS = ("", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
+"""What file_path may leave out."""
 
 
 def read_nerf(path: Path) -> Annotations:
@@ -98,51 +103,34 @@ def read_nerf(path: Path) -> Annotations:
     Its matrices map camera (x right, y up, z back) to world coordinates. The size comes from w and h, or
     from the images.
 
-    Raises:
-        AnnotationError: not such a file, a distorted lens, or neither sizes nor images.
+    Raises AnnotationError: not such a file, a distorted lens, or neither sizes nor images.
     """
-    try:
+    what = "is no transforms.json, which should hold a list of 'frames'"
+    with reading(path, what, ValueError, KeyError, TypeError):
         content = json.loads(text_of(path))
-        frames = content["frames"]
-        assert isinstance(frames, list)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise reject(path, f"is no transforms.json: it should hold a list of 'frames' ({error!r})") from error
+        frames = list(content["frames"])
     return Annotations(tuple(_annotation(path, content, frame, k) for k, frame in enumerate(frames)))
 
 
 def _annotation(path: Path, content: Mapping[str, Any], frame: Any, index: int) -> Annotation:  # noqa: ANN401
-    try:
+    with reading(
+        path, f"frame {index} is no frame or has something missing", KeyError, TypeError, ValueError
+    ):
         matrix = np.array(frame["transform_matrix"], float)
-        name = str(frame["file_path"])
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"transform_matrix is {matrix.shape}, not (4, 4)")
         settings = {**content, **frame}
         bent = [key for key in DISTORTIONS if settings.get(key)]
         if bent:
             raise ValueError(f"the lens is distorted ({', '.join(bent)}): undistort the images first")
-        image = _image(path.parent, name)
-        size = _size(settings, image)
+        choices = [path.parent / (str(frame["file_path"]) + ending) for ending in ENDINGS]
+        image = next((each for each in choices if each.is_file()), choices[0])
+        if "w" in settings and "h" in settings:
+            size = int(settings["w"]), int(settings["h"])
+        else:
+            size = image_size(path, image, "no w and h in the file, and ")
         camera = Camera(matrix[:3, :3].T, matrix[:3, 3], _intrinsics(settings, size), size)
-    except KeyError as error:
-        raise reject(path, f"frame {index} has no {error}") from error
-    except (TypeError, ValueError, CameraError) as error:
-        raise reject(path, f"frame {index}: {error}") from error
-    return Annotation(image, camera, identity=path.parent.name)
-
-
-def _image(folder: Path, name: str) -> Path:
-    choices = [folder / (name + ending) for ending in ENDINGS]
-    return next((each for each in choices if each.is_file()), choices[0])
-
-
-def _size(settings: Mapping[str, Any], image: Path) -> tuple[int, int]:
-    if "w" in settings and "h" in settings:
-        return int(settings["w"]), int(settings["h"])
-    try:
-        with Image.open(image) as opened:
-            return opened.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"no w and h in the file, and the image {image} cannot be opened") from error
+        return Annotation(image, camera, identity=path.parent.name)
 
 
 def _intrinsics(settings: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""PASCAL3D+ (Xiang et al. 2014) and ObjectNet3D (Xiang et al. 2016): a .mat file an image."""
+"""Viewpoints of objects: PASCAL3D+ and ObjectNet3D (Xiang et al. 2014, 2016), RenderForCNN, Street View."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from netinvert.errors import MissingExtraError
-from netinvert.scenes.annotations.annotation import Annotation, Annotations, Value, numbers, reject, text_of
-from netinvert.scenes.cameras import Camera, CameraError
+from netinvert.scenes.annotations.annotation import (
+    Annotation,
+    Annotations,
+    image_size,
+    numbers,
+    reading,
+    reject,
+    text_of,
+)
+from netinvert.scenes.cameras import Camera
+from netinvert.scenes.objects import Value
 from netinvert.scenes.rotations import rotation_from_angles, turn_about
 
 COARSE = "only a coarse viewpoint (distance 0)"
@@ -26,9 +34,8 @@ def read_pascal3d(path: Path) -> Annotations:
     in pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its
     centre at 1, ours at 0.5.
 
-    Raises:
-        AnnotationError: no such file, or no record of PASCAL3D+ in it.
-        MissingExtraError: scipy is not installed.
+    Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError: scipy is not
+    installed.
     """
     record = _record(path)
     objects = np.atleast_1d(getattr(record, "objects", np.array([])))
@@ -76,7 +83,8 @@ def _image_size(path: Path, record: Any) -> tuple[int, int]:  # noqa: ANN401
 
 def _annotation(path: Path, image: Path, thing: Any, size: tuple[int, int], index: int) -> Annotation:  # noqa: ANN401
     view = thing.viewpoint
-    try:
+    what = f"object {index} has no usable viewpoint"
+    with reading(path, what, AttributeError, TypeError, ValueError):
         azimuth, elevation, theta, distance, focal, px, py = (
             float(getattr(view, name))
             for name in ("azimuth", "elevation", "theta", "distance", "focal", "px", "py")
@@ -86,8 +94,6 @@ def _annotation(path: Path, image: Path, thing: Any, size: tuple[int, int], inde
         intrinsics = np.array([[scale, 0, px - 0.5], [0, scale, py - 0.5], [0, 0, 1.0]])
         camera = Camera(rotation, distance * rotation[2], intrinsics, size)
         box = np.atleast_1d(getattr(thing, "bbox", np.array([]))).astype(float)
-    except (AttributeError, TypeError, ValueError, CameraError) as error:
-        raise reject(path, f"object {index} has no usable viewpoint ({error})") from error
     details: dict[str, Value] = {name: bool(getattr(thing, name)) for name in FLAGS if _is_flag(thing, name)}
     if hasattr(thing, "cad_index"):
         details["cad_index"] = int(thing.cad_index)
@@ -114,18 +120,13 @@ def read_render_for_cnn(path: Path, negate_tilt: bool = True) -> Annotation:
     here. Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The
     distance is rounded and the images were cropped, so the camera is not calibrated.
 
-    Raises:
-        AnnotationError: another kind of name, or an image that cannot be opened.
+    Raises AnnotationError: another kind of name, or an image that cannot be opened.
     """
     match = NAME.match(path.name)
     if match is None:
         raise reject(path, "is not named as in RenderForCNN: <synset>_<model>_a010_e007_t016_d002.png")
     azimuth, elevation, tilt, distance = (float(match[name]) for name in "aetd")
-    try:
-        with Image.open(path) as opened:
-            size = opened.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise reject(path, f"cannot be opened as an image ({error})") from error
+    size = image_size(path, path)
     camera = Camera.orbit(
         azimuth, elevation, -tilt if negate_tilt else tilt, max(distance, 1.0), BLENDER_FOV, max(size)
     )
@@ -150,8 +151,7 @@ def read_street_view(path: Path) -> Annotation:
     facade from the front; where it is horizontal ground or sky, -y is south. The field of view is not
     told, so the camera is not calibrated. Images of one target share their ``identity``.
 
-    Raises:
-        AnnotationError: no line "d" of seventeen numbers.
+    Raises AnnotationError: no line "d" of seventeen numbers.
     """
     lines = text_of(path).splitlines()
     place = next((k for k, line in enumerate(lines) if line.split()[:1] == ["d"]), None)

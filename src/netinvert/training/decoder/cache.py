@@ -1,123 +1,124 @@
-"""Codes that are computed once: a source's pictures with their codes, in shards on disk.
+"""Codes that are computed once: a source's images with their codes, in files on disk.
 
 A training that only reads codes need not run the encoder in every step. What it loses is variety: the cache
-holds so many pictures, each with the crop, the mirroring and the background that it got.
+holds so many images, each with the crop, the mirroring and the background that it got.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from netinvert.errors import ConfigError
-from netinvert.io.files import output_error
-from netinvert.io.locks import Lock
+from netinvert.errors import ConfigError, NetinvertError
+from netinvert.io.cells import Cells
+from netinvert.io.files import FileError, read_json, tensor_bytes
+from netinvert.io.fingerprint import fingerprint
+from netinvert.io.manifest import MANIFEST
+from netinvert.io.rundir import RunDir
 from netinvert.io.seeds import generator_at
 from netinvert.models.encoder import Encoder
-from netinvert.training.decoder.cache_files import (
-    MANIFEST,
-    CacheBuilder,
-    CacheError,
-    OpenShard,
-    Shard,
-    as_images,
-    compare,
-    network_facts,
-    read_manifest,
-    read_rows,
-    seed_of,
-)
-from netinvert.training.decoder.images import Pictures, PictureSource
+from netinvert.training.decoder.images import ImageBatch, ImageSource
+from netinvert.training.parallel import is_main_process
 
-OPEN = 64
-"""Shards that are mapped at the same time."""
+TOP = 15
+"""Codes are stored divided by a power of two, so that the largest of a block is just below 2^15: float16 ends
+at 65504, and loses digits below 2^-14."""
+ENCODED = 64
+"""Images that are made and encoded at a time."""
+BLOCK_BYTES, BLOCK_BATCHES = 1 << 26, 16
+"""A block, which is one file, has so many bytes and batches at most, or is one batch."""
+HELD_OUT, CACHED_HELD_OUT = "held-out.safetensors", 512
+SAME = 2.0
+"""Grey levels of 255, on average, by which images made again may differ: rounding, no more."""
+
+
+class CacheError(NetinvertError):
+    """A cache of codes that is incomplete or of other images, or codes that cannot be kept."""
 
 
 def cached(
-    source: PictureSource,
+    source: ImageSource,
     encoder: Encoder,
     count: int,
     folder: Path,
     tell: Callable[[str], object] | None = None,
-) -> CachedPictures:
-    """``count`` pictures of a source and its held-out ones, with their codes, in ``folder``.
+) -> CachedImages:
+    """``count`` images of a source and its held-out ones, with their codes, in ``folder``.
 
-    What is there already is taken, once it is known to be of this encoder, source and count; what is missing
-    is made, so that a stop costs one shard. ``tell`` hears of the progress.
+    What is there already is taken, once it is known to be whole and of this encoder, source and count; what
+    is missing or damaged is made, so that a stop costs one block. ``tell`` hears of the progress.
 
-    Raises:
-        CacheError: the folder holds codes of another network, layer or source.
-        OutputError: the folder cannot be written, the disk is too small, or another process is at it.
-        ConfigError: fewer than two pictures.
+    Raises OutputError: the folder holds codes of another network, layer or source, or something else; it
+    cannot be written; the disk is too small; or another process is at it; CacheError: the folder holds other
+    images, or codes are not finite; ConfigError: fewer than two images.
     """
     if count < 2:
-        raise ConfigError(f"a cache of {count} pictures: give two or more")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    lock = Lock(folder.with_name(f".{folder.name}.lock"))
-    lock.acquire()
-    try:
-        CacheBuilder(source, encoder, count, folder).build(tell or (lambda _: None))
-    finally:
-        lock.release()
-    return CachedPictures(folder, encoder, seed_of(source) or 0)
+        raise ConfigError(f"a cache of {count} images: give two or more")
+    facts = {
+        "network": encoder.network.name,
+        "weights_sha256": encoder.weights_sha256(),
+        "layer": encoder.layer,
+        "code_shape": encoder.code_shape,
+        "network_size": encoder.size,
+        "preprocessing": asdict(encoder.preprocessing),
+        "source": type(source).__name__,
+        "images": source.count,
+        "size": source.size,
+        "has_masks": source.has_masks,
+        "seed": getattr(source, "seed", None),
+        "count": count,
+    }
+    if is_main_process():
+        with RunDir(folder, facts, staged=False) as run:
+            _build(run, source, encoder, count, tell or (lambda _: None))
+    return CachedImages(folder, facts, encoder.dtype)
 
 
-class CachedPictures:
-    """What ``cached`` has made, as a source: batches that come with their codes.
+class CachedImages:
+    """What ``cached`` has made of ``facts``, as a source: batches that come with their codes.
 
-    Each epoch shows every picture once, in an order that follows from the seed and the epoch; batch ``step``
-    is the ``step``-th piece of that row, so all batches of a training should be of one size. Shards are
-    mapped into memory, and compared with their hash when they are first read.
+    Each epoch shows every image once, in an order that follows from the seed and the epoch; batch ``step``
+    is the ``step``-th piece of that row, so all batches of a training should be of one size.
 
-    Raises CacheError if the cache is not complete, or not of this encoder.
+    Raises CacheError: the cache is not complete, or of other facts.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, seed: int) -> None:
-        manifest = read_manifest(folder)
-        compare(folder, manifest, network_facts(encoder))
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, facts: Mapping[str, Any], dtype: torch.dtype) -> None:
         try:
-            self._shards = tuple(Shard(**row) for row in manifest["shards"])
-            self._held_out = Shard(**manifest["held_out"])
-            self.count, self._each = int(manifest["count"]), int(manifest["samples_a_shard"])
-            source = manifest["source"]
-            self.has_masks = bool(source["has_masks"])
-            self.size = (int(source["size"][0]), int(source["size"][1]))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise CacheError(
-                f"{folder / MANIFEST} is damaged or not complete: make the cache again"
-            ) from error
-        missing = [shard.name for shard in (*self._shards, self._held_out) if not shard.is_in(folder)]
-        if missing or sum(shard.samples for shard in self._shards) != self.count:
-            which = f" ({', '.join(missing[:3])} is missing or cut off)" if missing else ""
-            raise CacheError(
-                f"the cache {folder} is not complete{which}: run the command that makes it again"
-            )
-        self._dtype = encoder.dtype
-        self._open: OrderedDict[str, OpenShard] = OrderedDict()
-        self._checked: set[str] = set()
+            manifest = read_json(folder / MANIFEST)
+            complete = manifest["run"]["identity"] == fingerprint(facts)
+        except (FileError, KeyError, TypeError):
+            complete = False
+        if not complete:
+            raise CacheError(f"the cache {folder} is not complete: run the command that makes it again")
+        self._folder, self._dtype = folder, dtype
+        self._held, self._each = int(manifest["held_out"]), int(manifest["each"])
+        self.seed, self.count = facts["seed"] or 0, int(facts["count"])
+        self.of = int(facts["images"])
+        """How many images the source had."""
+        self.has_masks, self.size = bool(facts["has_masks"]), (facts["size"][0], facts["size"][1])
         self._orders: OrderedDict[int, Tensor] = OrderedDict()
 
-    def batch(self, step: int, count: int) -> Pictures:
-        """The next ``count`` pictures in their shuffled order."""
-        first = step * count
-        places = [self._place(position) for position in range(first, first + count)]
-        return self._pictures([(self._shards[p // self._each], p % self._each) for p in places])
+    def batch(self, step: int, count: int) -> ImageBatch:
+        """The next ``count`` images in their shuffled order."""
+        places = [self._place(position) for position in range(step * count, (step + 1) * count)]
+        return self._read([(_block_name(place // self._each), place % self._each) for place in places])
 
-    def held_out(self, count: int) -> Pictures:
-        """The first of the source's held-out pictures, 512 at most."""
-        some = range(min(count, self._held_out.samples))
-        return self._pictures([(self._held_out, row) for row in some])
+    def held_out(self, count: int) -> ImageBatch:
+        """The first of the source's held-out images, 512 at most."""
+        return self._read([(HELD_OUT, row) for row in range(min(count, self._held))])
 
     def _place(self, position: int) -> int:
-        """Which picture stands at a position of the endless row of epochs."""
+        """Which image stands at a position of the endless row of epochs."""
         epoch, index = divmod(position, self.count)
         if epoch not in self._orders:
             self._orders[epoch] = torch.randperm(self.count, generator=generator_at(self.seed, epoch))
@@ -125,19 +126,99 @@ class CachedPictures:
                 self._orders.popitem(last=False)
         return int(self._orders[epoch][index])
 
-    def _pictures(self, places: list[tuple[Shard, int]]) -> Pictures:
-        stored = read_rows((self._at(shard), row) for shard, row in places)
-        assert stored.codes is not None
-        masks = None if stored.masks is None else as_images(stored.masks)
-        return Pictures(as_images(stored.images), masks, stored.codes.to(self._dtype))
+    def _read(self, rows: list[tuple[str, int]]) -> ImageBatch:
+        """The images of files and their rows."""
+        planes, codes = {}, {}
+        for name in {name for name, _ in rows}:
+            with safe_open(str(self._folder / name), "pt") as stored:
+                kept, halves, scale = (
+                    stored.get_slice("images"),
+                    stored.get_slice("codes"),
+                    stored.get_tensor("scale"),
+                )
+                for place in rows:
+                    if place[0] == name:
+                        planes[place], codes[place] = kept[place[1]], halves[place[1]].float() * scale
+        values = torch.stack([planes[place] for place in rows]).float().div_(255)
+        images, masks = (values[:, :-1], values[:, -1:].contiguous()) if self.has_masks else (values, None)
+        standard = torch.stack([codes[place] for place in rows]).to(self._dtype)
+        return ImageBatch(images.contiguous(), masks, standard)
 
-    def _at(self, shard: Shard) -> OpenShard:
-        if shard.name in self._open:
-            self._open.move_to_end(shard.name)
-            return self._open[shard.name]
-        opened = OpenShard(self.folder, shard, check=shard.name not in self._checked)
-        self._checked.add(shard.name)
-        self._open[shard.name] = opened
-        if len(self._open) > OPEN:
-            self._open.popitem(last=False)
-        return opened
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] as uint8."""
+    return (images * 255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def as_half(codes: Tensor) -> tuple[Tensor, float]:
+    """Codes as float16, and the power of two by which these are to be multiplied.
+
+    The relative error is at most 2^-11, down to 2^-29 of the largest; smaller ones are rounded to as much.
+    """
+    largest = codes.abs().max().item()
+    exponent = math.frexp(largest)[1] - TOP if largest > 0 else 0
+    exponent = max(exponent, -100)  # 2^-exponent has to be a float32
+    return (codes * 2.0**-exponent).to(torch.float16), 2.0**exponent
+
+
+def _build(
+    run: RunDir, source: ImageSource, encoder: Encoder, count: int, tell: Callable[[str], object]
+) -> None:
+    planes = encoder.preprocessing.channels + source.has_masks
+    row_bytes = planes * math.prod(source.size) + 2 * math.prod(encoder.code_shape)
+    there = sum(path.stat().st_size for path in run.out.glob("*.safetensors"))
+    run.require_space((count + CACHED_HELD_OUT) * row_bytes - there)
+    each = ENCODED * min(max(BLOCK_BYTES // (row_bytes * ENCODED), 1), BLOCK_BATCHES)
+    blocks = {
+        _block_name(start // each): range(start, min(start + each, count)) for start in range(0, count, each)
+    }
+    cells, made = Cells(run), False
+    if cells.find(_block_name(0)) is not None:
+        _check_images(source, run.path(_block_name(0)))
+    for name, which in {HELD_OUT: None, **blocks}.items():
+        if cells.find(name) is None:
+            cells.keep(name, partial(_block, source, encoder, which))
+            made = True
+            if which is not None:
+                tell(f"encoded {which.stop:,} of {count:,} images")
+    if made or not run.published:
+        with safe_open(str(run.path(HELD_OUT)), "pt") as stored:
+            held = stored.get_slice("images").get_shape()[0]
+        run.commit({"held_out": held, "each": each})
+
+
+def _block_name(number: int) -> str:
+    return f"block-{number:05d}.safetensors"
+
+
+@torch.no_grad()
+def _block(source: ImageSource, encoder: Encoder, which: range | None) -> bytes:
+    """The file with these images of a source, or the held-out ones, and their codes."""
+    if which is None:
+        batches = [source.held_out(CACHED_HELD_OUT)]
+    else:
+        starts = range(which.start, which.stop, ENCODED)
+        batches = [source.batch(start // ENCODED, min(ENCODED, which.stop - start)) for start in starts]
+    planes, codes = [], []
+    for batch in batches:
+        images = as_bytes(batch.images)
+        planes.append(images if batch.masks is None else torch.cat([images, as_bytes(batch.masks)], 1))
+        for part in torch.split(images.float().div_(255), ENCODED):  # of the bytes, which are decoded to
+            code = encoder(part.to(encoder.device, encoder.dtype)).float().cpu()
+            if not bool(torch.isfinite(code).all()):
+                raise CacheError("the codes hold NaN or infinite values: check the network and the images")
+            codes.append(code)
+    halves, scale = as_half(torch.cat(codes))
+    return tensor_bytes({"images": torch.cat(planes), "codes": halves, "scale": torch.tensor(scale)})
+
+
+def _check_images(source: ImageSource, path: Path) -> None:
+    """Make the first images again: names and numbers cannot tell all sources apart."""
+    with safe_open(str(path), "pt") as stored:
+        kept = stored.get_slice("images")[:ENCODED].float()
+    again = as_bytes(source.batch(0, len(kept)).images).float()
+    kept = kept[:, : again.shape[1]]
+    if kept.shape != again.shape or (kept - again).abs().mean() > SAME:
+        raise CacheError(
+            f"{path.parent} holds other images than these: delete it, or choose another folder for the cache"
+        )

@@ -1,4 +1,4 @@
-"""How good a decoder is: image error, likeness, and the code of what it makes."""
+"""How good a decoder is: image error, similarity, and the code of what it makes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.metrics import error_cvpr16, psnr, ssim
-from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
-from netinvert.models.encoder import Encoder
-from netinvert.training.decoder.images import Pictures
+from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.model import DecoderModel
 
 CHUNK = 64
 
 
 @torch.no_grad()
-def figures_of(model: DecoderModel, watched: Pictures) -> tuple[dict[str, float], Tensor]:
-    """Metrics of the averaged decoder on pictures, and the images (N, C, H, W) it makes of them.
+def figures_of(model: DecoderModel, watched: ImageBatch) -> tuple[dict[str, float], Tensor]:
+    """Metrics of the averaged decoder on images, and the images (N, C, H, W) it makes of them.
 
     ``image_error`` and ``code_error`` are over the mean distance of pairs (Dosovitskiy & Brox 2016).
     """
@@ -29,11 +27,11 @@ def figures_of(model: DecoderModel, watched: Pictures) -> tuple[dict[str, float]
     made, codes = [], []
     for start in range(0, len(watched.images), CHUNK):
         part = slice(start, start + CHUNK)
-        given = None if watched.codes is None or model.learner is not None else watched.codes[part]
-        codes.append(model.codes(Pictures(watched.images[part], codes=given), averaged=True))
+        given = None if watched.codes is None or model.trained_encoder is not None else watched.codes[part]
+        codes.append(model.codes(ImageBatch(watched.images[part], codes=given), averaged=True))
         made.append(model.average(codes[-1])[:, :channels])
     images, target = torch.cat(made), torch.cat(codes).cpu()
-    again = torch.cat([model.codes(Pictures(one), averaged=True) for one in torch.split(images, CHUNK)])
+    again = torch.cat([model.codes(ImageBatch(one), averaged=True) for one in torch.split(images, CHUNK)])
     figures = image_figures(images.cpu(), watched.images.cpu())
     figures["code_error"] = error_cvpr16(again.cpu(), target, target).mean().item()
     return figures, images.cpu()
@@ -50,28 +48,13 @@ def image_figures(images: Tensor, originals: Tensor) -> dict[str, float]:
 
 
 def sample_rows(originals: Tensor, made: Tensor, columns: int = 8) -> Tensor:
-    """One picture (C, H, W): rows of originals, each above what was decoded."""
+    """One image (C, H, W): rows of originals, each above what was decoded."""
     rows = []
     for start in range(0, len(originals), columns):
         for images in (originals, made):
             rows.append(torch.cat(list(images[start : start + columns].clamp(0, 1)), -1))
     width = max(row.shape[-1] for row in rows)
     return torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[-1])) for row in rows], -2)
-
-
-@torch.no_grad()
-def decoder_figures(decoder: Decoder, encoder: Encoder, images: Tensor) -> dict[str, float]:
-    """Mean figures of what a decoder makes of the codes of images (N, C, H, W): as ``image_figures``, and
-    ``code_error`` of the pictures encoded again.
-
-    Raises CodeError for an encoder that the decoder does not belong to.
-    """
-    decoder.check_encoder(encoder)
-    originals = fit(images, decoder.size)
-    codes = in_chunks(encoder, images)
-    made = in_chunks(decoder, codes)
-    again = in_chunks(encoder, made)
-    return image_figures(made, originals) | {"code_error": error_cvpr16(again, codes, codes).mean().item()}
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""The adversarial part of DeePSiM (Dosovitskiy & Brox 2016, NIPS, section 3.2 and table 1)."""
+"""The losses that decoders are trained by: a weighted sum of terms, written as one text."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,63 +13,6 @@ from torch.nn import functional as F
 from netinvert.errors import ConfigError, MissingExtraError
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
-from netinvert.models.upconv import initialise
-
-CONVOLUTIONS = ((7, 4, 32), (5, 1, 64), (3, 2, 128), (3, 1, 256), (3, 2, 256))
-"""Kernel, stride, channels, for images of 227 pixels."""
-HIDDEN = 512
-SLOPE = 0.3
-SKIP_BELOW = 0.1
-"""The discriminator is left alone while its loss is below this share of the generator's."""
-SMALL_IMAGES = 128
-
-
-class Discriminator(nn.Module):
-    """Images (N, C, H, W) and their codes, ``numbers`` long, to logits (N,) of being real.
-
-    Images below 128 pixels keep more of their size: the first stride is 2.
-    """
-
-    def __init__(self, channels: int, numbers: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = channels
-        for index, (kernel, stride, width) in enumerate(CONVOLUTIONS):
-            step = 2 if index == 0 and min(size) < SMALL_IMAGES else stride
-            layers += [nn.Conv2d(before, width, kernel, step, kernel // 2), nn.LeakyReLU(SLOPE)]
-            before = width
-        self.convolutions = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.of_code = nn.Sequential(
-            nn.Linear(numbers, HIDDEN),
-            nn.LeakyReLU(SLOPE),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.LeakyReLU(SLOPE),
-        )
-        self.judge = nn.Sequential(
-            nn.Dropout(0.5),
-            nn.Linear(before + HIDDEN, HIDDEN),
-            nn.LeakyReLU(SLOPE),
-            nn.Dropout(0.5),
-            nn.Linear(HIDDEN, 1),
-        )
-        self.to(memory_format=torch.channels_last)
-        initialise(self, SLOPE)
-
-    def forward(self, images: Tensor, codes: Tensor) -> Tensor:
-        """Logits (N,). ``codes`` (N, numbers) are standardised."""
-        seen = self.convolutions((images - 0.5).contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.judge(torch.cat([seen, self.of_code(codes)], 1))
-        return logits.squeeze(1)
-
-    def loss(self, real: Tensor, made: Tensor, codes: Tensor) -> Tensor:
-        """Binary cross-entropy of telling real images from made ones, summed over both."""
-        real_loss = F.softplus(-self(real, codes)).mean()
-        return real_loss + F.softplus(self(made, codes)).mean()
-
-    def fooled(self, made: Tensor, codes: Tensor) -> Tensor:
-        """The generator's loss: -log of the probability that made images are real."""
-        return F.softplus(-self(made, codes)).mean()
-
 
 KINDS = ("pixel", "feature", "adversarial", "lpips")
 DEEPSIM = "deepsim"
@@ -108,8 +51,7 @@ class LossChoice:
 
         ``deepsim:relu3`` stands for the three losses of DeePSiM with their published weights.
 
-        Raises:
-            ConfigError: an unknown kind, a weight that is not positive, or features of no layer.
+        Raises ConfigError: an unknown kind, a weight that is not positive, or features of no layer.
         """
         terms: list[LossTerm] = []
         for part in text.split("+"):
@@ -136,26 +78,22 @@ class LossChoice:
         return next((term for term in self.terms if term.kind == "adversarial"), None)
 
 
-class Comparison(Protocol):
-    """One value a sample (N,) of how far images are from the originals, both (N, C, H, W) in [0, 1]."""
-
-    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
-        """Zero for the same images."""
+Comparison = Callable[[Tensor, Tensor], Tensor]
+"""One value a sample (N,) of how far images are from the originals, both (N, C, H, W) in [0, 1]."""
 
 
 def comparisons(choice: LossChoice, encoder: Encoder) -> dict[str, tuple[float, Comparison]]:
     """The weights and functions of all terms but the adversarial, by name. ``encoder`` is the one whose codes
     are decoded: features of a layer without a network's name are its network's.
 
-    Raises:
-        LayerError, NetworkError, MissingExtraError: of networks to compare features by.
+    Raises LayerError, NetworkError, MissingExtraError: of networks to compare features by.
     """
     found: dict[str, tuple[float, Comparison]] = {}
     for term in choice.terms:
         if term.kind == "pixel":
             found[term.name] = (term.weight, SquaredPixels(term.summed))
         elif term.kind == "feature":
-            found[term.name] = (term.weight, Features(_comparator(term.where, encoder), term.summed))
+            found[term.name] = (term.weight, Features(_feature_encoder(term.where, encoder), term.summed))
         elif term.kind == "lpips":
             found[term.name] = (term.weight, Lpips(term.where or "alex").to(encoder.device))
     return found
@@ -250,7 +188,7 @@ def _deepsim(where: str, weight: str) -> list[LossTerm]:
     ]
 
 
-def _comparator(where: str, encoder: Encoder) -> Encoder:
+def _feature_encoder(where: str, encoder: Encoder) -> Encoder:
     network, _, layer = where.rpartition("/")
     found = Encoder(load_network(network) if network else encoder.network, layer)
     return found.to(encoder.device)

@@ -1,10 +1,10 @@
-"""What one step of training a decoder is: the networks, the losses, the rate, the average."""
+"""What a decoder is trained by: its configuration, networks, losses, and running average."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,35 +12,32 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
 from netinvert.io.seeds import generator_at
+from netinvert.models.decoder_files import DecoderFile, as_stored
 from netinvert.models.encoder import Encoder, unwrapped
 from netinvert.models.layer_output import LayerCut
+from netinvert.models.network import state_sha256
 from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
-from netinvert.training.decoder.images import Pictures
-from netinvert.training.decoder.losses import (
-    SKIP_BELOW,
-    Discriminator,
-    LossChoice,
-    LossTerm,
-    comparisons,
-    mask_loss,
-)
-from netinvert.training.loop import move_average, rate_at
+from netinvert.training.config import TrainingConfig
+from netinvert.training.decoder.discriminator import SKIP_BELOW, Discriminator
+from netinvert.training.decoder.images import ImageBatch
+from netinvert.training.decoder.losses import LossChoice, comparisons, mask_loss
+from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, decaying, move_average
+from netinvert.training.parallel import Group
 
-AVERAGE = 0.999
-ENCODER_RATE = 0.1
-"""The rate of an autoencoder's encoder, which is trained already, as a share of the decoder's."""
+SLOWER = 0.1
+"""The rate of an encoder that is trained along (it is trained already) and of a discriminator, as a share."""
 BETAS = (0.9, 0.99)
 JITTER = 8
 """Pixels by which images are rolled before they are compared, at most."""
 
 
-@dataclass(frozen=True)
-class DecoderPlan:
-    """How a decoder is trained: ``samples`` pictures in batches of ``batch``.
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(TrainingConfig):
+    """How a decoder from the codes of a ``layer`` of a ``network`` is trained.
 
-    ``loss`` as ``LossChoice.parse`` reads it; ``size`` of the pictures, the source's own where it has one;
-    ``rate`` is AdamW's peak; ``autoencoder`` trains the encoder along; ``start`` names a shipped decoder or a
-    file, whose weights to begin with.
+    ``loss`` as ``LossChoice.parse`` reads it; ``size`` of the images, the source's own where it has one;
+    ``autoencoder`` trains the encoder along; ``start`` names a shipped decoder or a file, whose weights to
+    begin with.
     """
 
     network: str
@@ -51,11 +48,6 @@ class DecoderPlan:
     upsampling: str = "nearest"
     autoencoder: bool = False
     start: str | None = None
-    samples: int = 500_000
-    batch: int = 64
-    seed: int = 0
-    rate: float = 1e-3
-    decay: float = 1e-3
 
     def __post_init__(self) -> None:
         LossChoice.parse(self.loss)
@@ -64,52 +56,29 @@ class DecoderPlan:
                 f"widths are {' or '.join(WIDTHS)}, upsampling is {' or '.join(UPSAMPLINGS)}; got "
                 f"{self.widths!r} and {self.upsampling!r}"
             )
-        if self.batch < 2 or self.samples < self.batch:
-            raise ConfigError(
-                f"{self.samples} samples in batches of {self.batch}: give batches of 2 or more, and more "
-                "samples than that"
-            )
-        if not (0 < self.rate < 1 and self.decay >= 0 and self.seed >= 0):
-            raise ConfigError("the rate must be in (0, 1), weight decay and seed not negative")
-
-    @property
-    def steps(self) -> int:
-        """How many batches."""
-        return self.samples // self.batch
-
-    def rate_at(self, step: int) -> float:
-        """The share of the peak rate."""
-        return rate_at(step, self.steps)
-
-    def to_json(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
+        super().__post_init__()
 
 
-class DecoderModel(nn.Module):
+class DecoderModel(Trainee):
     """The decoder in training and the running average that is kept in the end; with an adversarial loss a
-    discriminator; for an autoencoder, the encoder that is trained along.
+    discriminator; for an autoencoder, the encoder that is trained along."""
 
-    ``seconds`` is how long it has been trained, over all resumes.
-    """
-
-    def __init__(self, plan: DecoderPlan, encoder: Encoder, architecture: Architecture) -> None:
-        super().__init__()
-        self.plan, self.encoder, self.seconds = plan, encoder, 0.0
-        self.choice = LossChoice.parse(plan.loss)
+    def __init__(self, config: DecoderConfig, encoder: Encoder, architecture: Architecture) -> None:
+        super().__init__(config)
+        self.encoder, self.choice = encoder, LossChoice.parse(config.loss)
         self.compare = comparisons(self.choice, encoder)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.seed)
+            torch.manual_seed(config.seed)
             self.network = UpConvolutional(architecture)
-            self.discriminator = _discriminator(self.choice.adversarial, self.network)
-        self.learner = _learner(encoder) if plan.autoencoder else None
+            self.discriminator = None if self.choice.adversarial is None else _discriminator(self.network)
+        self.trained_encoder = _trainable(encoder) if config.autoencoder else None
         self.average = _frozen(self.network)
-        self.average_learner = None if self.learner is None else _frozen(self.learner)
+        self.average_encoder = None if self.trained_encoder is None else _frozen(self.trained_encoder)
 
     def train(self, mode: bool = True) -> DecoderModel:
         """Training mode for what is trained; an encoder trained along keeps its statistics."""
         super().train(mode)
-        for part in (self.average, self.learner, self.average_learner):
+        for part in (self.average, self.trained_encoder, self.average_encoder):
             if part is not None:
                 part.eval()
         return self
@@ -121,7 +90,7 @@ class DecoderModel(nn.Module):
         for network in (self.network, self.average):
             network.set_statistics(mean, std)
 
-    def begin_with(self, network: UpConvolutional) -> None:
+    def initialise_from(self, network: UpConvolutional) -> None:
         """Take the weights and statistics of a trained decoder of the same architecture."""
         for part in (self.network, self.average):
             part.load_state_dict(network.state_dict())
@@ -133,88 +102,142 @@ class DecoderModel(nn.Module):
             self.encoder = self.encoder.to(device)
             self.compare = comparisons(self.choice, self.encoder)
 
-    def codes(self, pictures: Pictures, averaged: bool = False) -> Tensor:
-        """The codes of pictures: those they come with, the encoder's, or of the encoder in training."""
-        if self.learner is None:
-            if pictures.codes is not None:
-                return pictures.codes
+    def codes(self, batch: ImageBatch, averaged: bool = False) -> Tensor:
+        """The codes of images: those they come with, the encoder's, or those of an encoder in training."""
+        if self.trained_encoder is None:
+            if batch.codes is not None:
+                return batch.codes
             with torch.no_grad():
-                return self.encoder(pictures.images)
-        module = self.average_learner if averaged else self.learner
+                return self.encoder(batch.images)
+        module = self.average_encoder if averaged else self.trained_encoder
         assert module is not None
-        tap = LayerCut(module, self.encoder.trace.layer, channels_last=True)
-        return tap(self.encoder.network_input(self.encoder.fit(pictures.images)))
+        cut = LayerCut(module, self.encoder.trace.layer, channels_last=True)
+        return cut(self.encoder.network_input(self.encoder.fit(batch.images)))
 
-    def loss(self, pictures: Pictures, codes: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def loss(self, batch: ImageBatch, codes: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The mean loss of a batch but for its adversarial part, its parts, and the images made.
 
         Images are compared rolled round by a few pixels, others each step: the strides of a comparing network
-        would leave their grid in the pictures.
+        would leave their grid in the images.
         """
-        made = self.network(codes)
+        with self.config.autocast(codes.device):
+            made = self.network(codes)
+        made = made.to(batch.images.dtype)
         channels = self.network.architecture.channels
         images = made[:, :channels]
-        generator = generator_at(self.plan.seed, step)
+        generator = generator_at(self.config.seed, step)
         shift = torch.randint(JITTER, (2,), generator=generator).tolist()
-        seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, pictures.images))
+        seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, batch.images))
         parts = {
             name: (weight, compare(seen, originals).mean())
             for name, (weight, compare) in self.compare.items()
         }
         total = sum((weight * value for weight, value in parts.values()), start=torch.zeros(()))
         found = {name: value.detach() for name, (_, value) in parts.items()}
-        if self.network.architecture.mask and pictures.masks is not None:
-            mask = mask_loss(made[:, channels:], pictures.masks)
+        if self.network.architecture.mask and batch.masks is not None:
+            mask = mask_loss(made[:, channels:], batch.masks)
             total, found["mask"] = total + mask, mask.detach()
         return total, found, images
+
+    def losses(self, batch: ImageBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss of a batch, which is not adversarial, and its parts."""
+        total, parts, _ = self.loss(batch, self.codes(batch), step)
+        return total, parts
+
+    def learn(self, batch: ImageBatch, step: int, optimizers: Optimizers, group: Group) -> dict[str, Tensor]:
+        """One step; with an adversarial loss also one of the discriminator, unless that rests."""
+        term, discriminator = self.choice.adversarial, self.discriminator
+        if term is None or discriminator is None:
+            return super().learn(batch, step, optimizers, group)
+        codes = self.codes(batch)
+        total, parts, images = self.loss(batch, codes, step)
+        with torch.random.fork_rng(devices=[]):  # of the discriminator's dropout
+            torch.manual_seed(step)
+            discriminator.requires_grad_(False)
+            fooled = self.adversarial_loss(images, codes)
+            discriminator.requires_grad_(True)
+            own = self.discriminator_loss(batch, images, codes)
+        total = total + term.weight * fooled
+        check_finite(total, step)
+        optimizers[0].zero_grad()
+        torch.autograd.backward(total)
+        if self.discriminator_learns(own, fooled):
+            optimizers[1].zero_grad()
+            torch.autograd.backward(own)
+            optimizers[1].step()
+        optimizers[0].step()
+        return {
+            "total": total.detach(),
+            **parts,
+            "adversarial": fooled.detach(),
+            "discriminator": own.detach(),
+        }
 
     def adversarial_loss(self, images: Tensor, codes: Tensor) -> Tensor:
         """The generator's, not weighted."""
         assert self.discriminator is not None
         return self.discriminator.fooled(images, self.network.standardised(codes).detach())
 
-    def discriminator_loss(self, pictures: Pictures, images: Tensor, codes: Tensor) -> Tensor:
+    def discriminator_loss(self, batch: ImageBatch, images: Tensor, codes: Tensor) -> Tensor:
         """Of telling originals from images made."""
         assert self.discriminator is not None
         standard = self.network.standardised(codes).detach()
-        return self.discriminator.loss(pictures.images, images.detach(), standard)
+        return self.discriminator.loss(batch.images, images.detach(), standard)
 
     @staticmethod
     def discriminator_learns(own: Tensor, fooled: Tensor) -> bool:
         """The paper's rule: it rests while it is far ahead."""
         return bool(own >= SKIP_BELOW * fooled)
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Weights, which decay, biases and norms, which do not, and an encoder's, which learn more slowly."""
-        own = list(self.network.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in own if p.ndim > 1], "weight_decay": self.plan.decay},
-            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        if self.learner is not None:
-            along = [p for p in self.learner.parameters() if p.requires_grad]
-            groups.append({"params": along, "lr": ENCODER_RATE * self.plan.rate, "weight_decay": 0.0})
-        return groups
+    def optimizers(self) -> Optimizers:
+        """AdamW for the decoder and an encoder trained along, and one for a discriminator."""
+        rate = self.config.rate
+        groups = decaying(list(self.network.parameters()), self.config.weight_decay)
+        if self.trained_encoder is not None:
+            along = [one for one in self.trained_encoder.parameters() if one.requires_grad]
+            groups.append({"params": along, "lr": SLOWER * rate, "weight_decay": 0.0})
+        found: Optimizers = [adamw(groups, rate, BETAS)]
+        if self.discriminator is not None:
+            found.append(adamw([{"params": list(self.discriminator.parameters())}], SLOWER * rate, BETAS))
+        return found
 
     def update_average(self, step: int) -> None:
         """Move the average towards the weights; quickly at first."""
-        move_average(self.average, self.network, step, AVERAGE)
-        if self.learner is not None and self.average_learner is not None:
-            move_average(self.average_learner, self.learner, step, AVERAGE)
+        if self.discriminator is not None:
+            step += 1  # one ahead, as the first adversarial trainings were: the bits stay
+        move_average(self.average, self.network, step, self.config.average)
+        if self.trained_encoder is not None and self.average_encoder is not None:
+            move_average(self.average_encoder, self.trained_encoder, step, self.config.average)
+
+    def identity(self) -> dict[str, Any]:
+        """What a training has to keep when it goes on."""
+        weights = f"weights of {self.encoder.network.name} with SHA-256"
+        return {**super().identity(), weights: self.encoder.weights_sha256()}
+
+    def file(self, facts: Mapping[str, Any]) -> DecoderFile:
+        """The averaged decoder, and encoder if that was trained along."""
+        state = None if self.average_encoder is None else self.average_encoder.state_dict()
+        half = None if state is None else {name: as_stored(value) for name, value in state.items()}
+        return DecoderFile(
+            module=self.average,
+            network=self.encoder.network.name,
+            layer=self.encoder.layer,
+            network_sha256=self.encoder.weights_sha256() if half is None else state_sha256(half),
+            facts={"plan": self.config.to_json(), **facts},
+            encoder_state=half,
+        )
 
 
 def _frozen(module: nn.Module) -> Any:  # noqa: ANN401  (the same type as it was given)
     return copy.deepcopy(module).requires_grad_(False).eval()
 
 
-def _learner(encoder: Encoder) -> nn.Module:
+def _trainable(encoder: Encoder) -> nn.Module:
     """A copy of the network that can be trained: the encoder's own is rewritten for speed and frozen."""
     module = copy.deepcopy(unwrapped(encoder.network.module)).eval().requires_grad_(True)
     return module.to(memory_format=torch.channels_last)
 
 
-def _discriminator(term: LossTerm | None, network: UpConvolutional) -> Discriminator | None:
-    if term is None:
-        return None
+def _discriminator(network: UpConvolutional) -> Discriminator:
     architecture = network.architecture
     return Discriminator(architecture.channels, network.numbers, architecture.size)

@@ -1,4 +1,4 @@
-"""Training batches: pairs of views, mirrored, shifted, recoloured and set before random backgrounds.
+"""Training batches: pairs of views, mirrored, shifted, recoloured, on random backgrounds.
 
 Every batch is a function of (seed, step) alone, so a training that was stopped goes on exactly as it
 would have gone.
@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.io.seeds import generator_at
 from netinvert.scenes.augment import Views, background_pool, mirrored, shifted
 
 NOISE = 64  # frames of noise
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class PoseBatch:
     """``images`` (B, 3, H, W) in [0, 1]; views 2k and 2k + 1 show the same object. ``rotation`` (B, 3, 3),
     ``symmetry`` (B,)."""
 
@@ -27,12 +28,12 @@ class Batch:
     rotation: Tensor
     symmetry: Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> PoseBatch:
         """The same on another device."""
-        return Batch(self.images.to(device), self.rotation.to(device), self.symmetry.to(device))
+        return PoseBatch(self.images.to(device), self.rotation.to(device), self.symmetry.to(device))
 
 
-class Batches:
+class PoseBatches:
     """Makes batches of ``size`` views, half as many identities, from views in memory."""
 
     def __init__(self, views: Views, size: int, seed: int) -> None:
@@ -49,9 +50,9 @@ class Batches:
         generator = torch.Generator().manual_seed(seed)
         self.noise = torch.randn((NOISE, 3, side, side), generator=generator)
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> PoseBatch:
         """The batch of a step."""
-        generator = torch.Generator().manual_seed((self.seed << 40) + step)
+        generator = generator_at(self.seed, step)
         views, count = self.views, self.size // 2
         identities = torch.randperm(len(views.table), generator=generator)[:count]
         chosen = torch.stack(
@@ -62,16 +63,16 @@ class Batches:
         rotation, symmetry = views.rotation[index], views.symmetry[index]
         rgba, rotation = mirrored(rgba, rotation, generator)
         rgba = shifted(rgba, generator)
-        images = self._dressed(rgba, generator)
-        return Batch(images, rotation, symmetry)
+        images = self._composed(rgba, generator)
+        return PoseBatch(images, rotation, symmetry)
 
-    def _dressed(self, rgba: Tensor, generator: torch.Generator) -> Tensor:
-        """The objects recoloured, before backgrounds, sometimes covered, lit, blurred and noisy."""
+    def _composed(self, rgba: Tensor, generator: torch.Generator) -> Tensor:
+        """The objects recoloured, on backgrounds, some occluded or blurred, with noise and other contrast."""
         count = len(rgba)
         behind = self._backgrounds(count, generator)
         colour, alpha = recoloured(rgba[:, :3], generator), rgba[:, 3:]
         images = behind + alpha * (colour - behind)
-        self._cover(images, generator)
+        self._occlude(images, generator)
         contrast = 0.75 + 0.5 * torch.rand((count, 1, 1, 1), generator=generator)
         shift = 0.2 * torch.rand((count, 1, 1, 1), generator=generator) - 0.1
         images = (images - 0.5) * contrast + 0.5 + shift
@@ -91,8 +92,8 @@ class Batches:
         order = torch.rand((count, 3), generator=generator).argsort(1)
         return behind.gather(1, order[:, :, None, None].expand_as(behind))
 
-    def _cover(self, images: Tensor, generator: torch.Generator) -> None:
-        """A rectangle of another background over one picture in eight."""
+    def _occlude(self, images: Tensor, generator: torch.Generator) -> None:
+        """A rectangle of another background over one image in eight."""
         side = images.shape[-1]
         for k in (torch.rand(len(images), generator=generator) < 0.12).nonzero().squeeze(1).tolist():
             h, w = (torch.rand(2, generator=generator) * 0.35 * side + 4).long().tolist()

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.contact_sheet import Cell, Row, contact_sheet, png_of
-from netinvert.io.files import write_atomic
 from netinvert.models.network import Network
 from netinvert.models.zoo.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
 from netinvert.models.zoo.siamese_head import SiameseHead, relative_rotation, rotation_of
@@ -28,7 +26,6 @@ from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.rotations import (
-    angles_from_rotation,
     geodesic_degrees,
     pose_summary,
     symmetric_geodesic_degrees,
@@ -43,7 +40,7 @@ TRAINED_SEEDS = (0, 2)
 
 @dataclass(frozen=True, eq=False)
 class TestViews:
-    """N pictures (N, 3, H, W) in [0, 1] with what is known of them."""
+    """N images (N, 3, H, W) in [0, 1] with what is known of them."""
 
     __test__ = False  # pytest: no test case
     images: Tensor
@@ -55,10 +52,9 @@ class TestViews:
 
 
 def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
-    """Render a plan's views in memory, before random backgrounds (all kinds if the plan names none).
+    """Render a plan's views in memory, on random backgrounds (all kinds if the plan names none).
 
-    Raises:
-        MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
+    Raises MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
     """
     kind = "mixed" if plan.background == "none" else plan.background
     images, rotations, symmetries, identities, elevations, parameters = [], [], [], [], [], []
@@ -93,14 +89,13 @@ def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
 def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetConfig:
     """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
-    Raises:
-        ConfigError: the network reads no poses, or takes pictures that are not square.
+    Raises ConfigError: the network reads no poses, or takes images that are not square.
     """
     if network.read_pose is None:
         raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
     height, width = network.preprocessing.size
     if height != width:
-        raise ConfigError(f"{network.name} takes {height}×{width} pictures: only square ones are rendered")
+        raise ConfigError(f"{network.name} takes {height}×{width} images: only square ones are rendered")
     return DatasetConfig(identities=identities, views=views, size=height, seed=seed)
 
 
@@ -197,22 +192,3 @@ def _relative_from_absolute(network: Network, views: TestViews) -> float:
     truth = relative_rotation(views.rotation[same], views.rotation[same + 1])
     found = relative_rotation(predicted[same], predicted[same + 1])
     return float(geodesic_degrees(found, truth).median())
-
-
-COLUMNS, ROWS = 8, 6
-
-
-def evaluation_sheet(network: Network, views: TestViews, path: Path) -> None:
-    """Write views from the best read to the worst, with the true azimuth, the one read, and the error."""
-    predicted = read_rotations(network, views.images)
-    error = symmetric_geodesic_degrees(predicted, views.rotation, views.symmetry)
-    order = error.argsort()
-    chosen = order[torch.linspace(0, len(order) - 1, min(COLUMNS * ROWS, len(order))).long()]
-    true, read = (angles_from_rotation(r)[0] for r in (views.rotation, predicted))
-    cells = [
-        Cell(views.images[k], (f"{true[k]:.0f}° read {read[k]:.0f}°", f"error {error[k]:.0f}°"))
-        for k in chosen.tolist()
-    ]
-    rows = [Row("", tuple(cells[start : start + COLUMNS])) for start in range(0, len(cells), COLUMNS)]
-    title = f"{network.name}: azimuth, azimuth read, geodesic error; from best to worst"
-    write_atomic(path, png_of(contact_sheet(rows, [""] * COLUMNS, title)))

@@ -1,0 +1,1 @@
+"""Which attributes of an image codes keep."""

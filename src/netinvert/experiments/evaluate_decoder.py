@@ -1,0 +1,182 @@
+"""``netinvert decoder evaluate``: how good a decoder is on images that it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+from netinvert.evaluation import report
+from netinvert.evaluation.evaluate import held_out_estimator, read_poses
+from netinvert.evaluation.metrics import error_cvpr16
+from netinvert.evaluation.report import Column, code, number
+from netinvert.experiments.codes.subject import mask_overlap
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.evaluations import DecoderEvaluate
+from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
+from netinvert.experiments.inputs import sources_of
+from netinvert.experiments.runs import decoder_facts, publish, run_facts
+from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
+from netinvert.models.decoder import Decoder
+from netinvert.models.decoder_files import load_decoder, read_decoder
+from netinvert.models.encoder import Encoder
+from netinvert.models.registry import load_network
+from netinvert.training.card import add_test_figures
+from netinvert.training.decoder.evaluation import image_figures, in_chunks, milliseconds
+
+BATCH = 64
+ON_SHEET = 12
+DECODED, MEAN = "decoded", "mean image"
+FIGURES = {
+    "image_error": ("image error", "over the mean distance of two originals"),
+    "mse": ("MSE", ""),
+    "psnr": ("PSNR", "in dB"),
+    "ssim": ("SSIM", ""),
+    "code_error": ("code error", "over the mean distance of two originals' codes"),
+    "mask_iou": ("mask", "overlap (intersection over union) with the true mask"),
+    "own_median_deg": ("own pose", "median error in degrees, as the network itself reads it"),
+    "own_within_30_deg": ("own within 30°", "share of such errors"),
+    "judge_median_deg": ("held-out pose", "the same, as the held-out pose estimator reads it"),
+    "judge_within_30_deg": ("held-out within 30°", ""),
+}
+"""Columns of the table."""
+FigureRows = Mapping[str, Mapping[str, float]]
+
+
+def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
+    """Measure, and leave table, images and report in ``config.out``.
+
+    Raises:
+        NetworkError, CodeError: a decoder that cannot be loaded, or of other weights.
+        ConfigError: fewer than two images in the folder.
+        MissingExtraError: without the extra scenes, for chairs.
+    """
+    decoder = load_decoder(config.decoder)
+    encoder = Encoder(load_network(decoder.network, config.weights), decoder.layer)
+    decoder.check_encoder(encoder)
+    paths = [] if config.images is None else _test_images(config.images)
+    known = {"decoder": decoder_facts([decoder])[0], "inputs": sources_of("images", paths)}
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+        chairs = None
+        if config.images is None:
+            chairs = fresh_chairs(config.chairs, config.seed, max(decoder.size))
+            images = chairs.images
+        else:
+            channels = encoder.preprocessing.channels
+            images = torch.cat([fit(read_image(path, channels), encoder.size) for path in paths])
+        rows = decoder_rows(decoder, encoder, images, chairs)
+        first = encoder(images[:1])
+        times = {
+            f"ms_{name}": milliseconds(decoder, first, n) for name, n in (("one", 1), (f"of_{BATCH}", BATCH))
+        }
+        ceiling = {
+            f"{key}_of_originals": value
+            for key, value in rows["originals"].items()
+            if key.endswith("median_deg")
+        }
+        figures = {**rows[DECODED], **ceiling, **times}
+        page = _report(decoder, rows, times, _sheet(decoder, encoder, images[:ON_SHEET]))
+        outcome = publish(run, config, page, {**known, "figures": figures, "rows": rows}, _table(rows).text())
+    if config.card:
+        path = Path(config.decoder)
+        how = f"--chairs {config.chairs} --seed {config.seed}"
+        how = how if config.images is None else f"--images {config.images.name}"
+        command = f"netinvert decoder evaluate {path.name} {how}"
+        add_test_figures(path, read_decoder(path), command, figures)
+    return outcome
+
+
+def _test_images(folder: Path) -> list[Path]:
+    """Raises ConfigError for fewer than two."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if len(paths) < 2:
+        raise ConfigError(f"{folder} holds {len(paths)} images: figures over pairs need two or more")
+    return paths
+
+
+@torch.no_grad()
+def decoder_rows(
+    decoder: Decoder, encoder: Encoder, images: Tensor, chairs: FreshChairs | None = None
+) -> FigureRows:
+    """Figures by row: of what is decoded of images (N, C, H, W), of the originals, their mean, and others.
+
+    As ``image_figures``, with the ``code_error`` of the image encoded again; of ``chairs``, whose images they
+    are, overlap of masks and medians in degrees of the poses that the network and its held-out pose estimator
+    read. Raises CodeError where the encoder is not the decoder's.
+    """
+    decoder.check_encoder(encoder)
+    originals, codes = fit(images, decoder.size), in_chunks(encoder, images)
+    made = {
+        DECODED: in_chunks(decoder, codes),
+        "originals": originals,
+        MEAN: originals.mean(0, keepdim=True).expand_as(originals),
+        "another image": originals.roll(1, 0),
+    }
+    rows: dict[str, dict[str, float]] = {}
+    for name, each in made.items():
+        again = in_chunks(encoder, each)
+        rows[name] = image_figures(each, originals)
+        rows[name]["code_error"] = error_cvpr16(again, codes, codes).mean().item()
+        if chairs is not None:
+            rows[name] |= _pose_figures(encoder, chairs, each)
+    if chairs is not None and decoder.has_mask:
+        rows[DECODED]["mask_iou"] = mask_overlap(in_chunks(decoder.mask, codes), chairs.masks)
+    return rows
+
+
+def _pose_figures(encoder: Encoder, chairs: FreshChairs, images: Tensor) -> dict[str, float]:
+    found = {}
+    for name, reader in (("own", encoder), ("judge", held_out_estimator(encoder))):
+        if reader is not None and read_poses(reader, images[:1]) is not None:
+            errors = chairs.pose_errors(reader, images)
+            found[f"{name}_median_deg"] = errors.median().item()
+            found[f"{name}_within_30_deg"] = (errors < 30).float().mean().item()
+    return found
+
+
+def _report(
+    decoder: Decoder, rows: FigureRows, times: Mapping[str, float], sheet: report.ImageGrid
+) -> report.Report:
+    own, mean = ({key: number(value, 3) for key, value in rows[name].items()} for name in (DECODED, MEAN))
+    verdict = "below" if rows[DECODED]["image_error"] < rows[MEAN]["image_error"] else "not below"
+    lead = (
+        f"{code(decoder.name)} turns codes of layer {code(decoder.layer)} of {code(decoder.network)} into "
+        f"images. On images that it never saw, its image error is {own['image_error']}, {verdict} that of "
+        f"their mean ({mean['image_error']}), and its code error {own['code_error']} ({mean['code_error']})."
+    )
+    one, many = (number(value, 2) for value in times.values())
+    blocks: list[report.Block] = [
+        report.Heading("Figures"),
+        _table(rows),
+        report.Prose(f"Time: {one} ms for one image, {many} ms each in batches of {BATCH}.", quiet=True),
+        report.Heading("Images"),
+        sheet,
+    ]
+    return report.Report(f"The decoder {decoder.name}", blocks, lead)
+
+
+def _table(rows: FigureRows) -> report.Table:
+    columns = [Column("images")]
+    for key, (name, about) in FIGURES.items():
+        if key in rows[DECODED]:
+            share = key.endswith("within_30_deg")
+            columns.append(Column(name, digits=None if share else 3, percent=share, about=about, key=key))
+    records = [{"images": name, **row} for name, row in rows.items()]
+    return replace(report.Table.of(records, columns), baselines=range(1, len(rows)), name="figures")
+
+
+@torch.no_grad()
+def _sheet(decoder: Decoder, encoder: Encoder, images: Tensor) -> report.ImageGrid:
+    """Rows are images; columns the original, what is decoded, and its mask."""
+    codes = encoder(images)
+    columns = {"original": fit(images, decoder.size), DECODED: decoder(codes)}
+    if decoder.has_mask:
+        columns["mask"] = decoder.mask(codes).expand(-1, 3, -1, -1)
+    rows = {f"image {k + 1}": [column[k] for column in columns.values()] for k in range(len(images))}
+    return replace(report.ImageGrid.of(rows, list(columns), decoder.name), size=128, name="sheet")

@@ -1,0 +1,218 @@
+"""What commands are given: networks by their options; images by file, folder or glob; files of codes."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError, ImageError
+from netinvert.evaluation.evaluate import Reference, encode_images, reference_of, shipped_reference
+from netinvert.evaluation.save_results import LABELS
+from netinvert.io.files import load_tensors, read_code, sha256_of
+from netinvert.io.images import IMAGE_SUFFIXES, read_image
+from netinvert.io.pieces import ImageFormat, OfNetwork
+from netinvert.models.encoder import Encoder
+from netinvert.models.network import Network, Preprocessing
+from netinvert.models.registry import load_network
+
+CODES = {".npy", ".safetensors", ".pt", ".pth"}
+Source = dict[str, str]
+"""A file that was read, as manifests list it: the option that names it, its name and its SHA-256."""
+
+
+# -- networks ------------------------------------------------------------------------------------------
+
+
+def open_network(config: OfNetwork, device: str = "cpu") -> Network:
+    """The network that the options name, on a device. Raises NetworkError, ConfigError."""
+    return on_device(load_network(config.network, config.weights, preprocessing_of(config)), device)
+
+
+def preprocessing_of(config: ImageFormat) -> Preprocessing | None:
+    """What the options say of it; None if nothing. Raises ConfigError."""
+    order: Any = config.order
+    return Preprocessing.of_options(config.size, config.mean, config.std, order, config.scale)
+
+
+def on_device(network: Network, name: str) -> Network:
+    """The same network, moved. Raises ConfigError if the device cannot be used."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or ["unknown"])[0]
+        raise ConfigError(f"the device '{name}' cannot be used ({reason}); use --device cpu") from None
+    if device.type != "cpu":
+        network.module.to(device)
+    return network
+
+
+# -- images and codes ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Codes (M, ...), a file name for each, the originals (M, C, H, W) if known, the files that were read.
+
+    ``remark`` says why the codes may not be of this encoder.
+    """
+
+    codes: Tensor
+    stems: tuple[str, ...]
+    originals: Tensor | None
+    sources: tuple[Source, ...]
+    remark: str | None = None
+
+
+def read_inputs(text: str, encoder: Encoder, restarts: int = 1) -> Inputs:
+    """Read and check what ``--INPUT`` stands for. Raises ImageError, CodeError."""
+    if is_code_file(text):
+        return _read_codes(Path(text), encoder, restarts)
+    paths = image_paths(text)
+    channels = encoder.preprocessing.channels
+    # Fitted at once: many photographs at their own size may not fit into memory.
+    images = [encoder.fit(read_image(path, channels).to(encoder.device, encoder.dtype)) for path in paths]
+    codes = encoder.check_code(encode_images(encoder, images))
+    return Inputs(codes, unique_stems(paths, restarts), torch.cat(images), sources_of("input", paths))
+
+
+def is_code_file(text: str | Path) -> bool:
+    """Whether this names a code rather than an image."""
+    path = Path(text)
+    return path.suffix.lower() in CODES and not path.is_dir()
+
+
+def image_paths(text: str | Path) -> list[Path]:
+    """The image files that an image, a folder or a glob stands for. Raises ImageError."""
+    path = Path(text)
+    if path.is_dir():
+        found = [entry for entry in path.iterdir() if _is_image(entry)]
+        if not found:
+            raise ImageError(
+                f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"
+            )
+        return sorted(found)
+    if not path.exists() and glob.has_magic(str(text)):
+        found = [Path(name) for name in glob.glob(str(text), recursive=True)]  # noqa: PTH207  (absolute ones too)
+        found = [entry for entry in found if entry.is_file()]
+        if not found:
+            raise ImageError(f"no file matches {text}: check the pattern, and quote it for the shell")
+        return sorted(found)
+    return [path]  # read_image says what is wrong with it
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+
+def sources_of(option: str, paths: Sequence[Path]) -> tuple[Source, ...]:
+    """The files that an option named, and their hashes."""
+    return tuple({"option": option, "name": str(path), "sha256": sha256_of(path)} for path in paths)
+
+
+def read_start(path: Path, encoder: Encoder) -> Tensor:
+    """The image (1, C, H, W) to start from; a run's own file of tensors holds its own. Raises ImageError."""
+    if path.suffix.lower() == ".safetensors":
+        tensors = load_tensors(path)[0]
+        if "start" not in tensors:
+            raise ImageError(f"{path} holds no image to start from: name an image")
+        return tensors["start"].to(encoder.device, encoder.dtype)
+    return encoder.fit(read_image(path, encoder.preprocessing.channels).to(encoder.device, encoder.dtype))
+
+
+def read_reference(folder: Path | None, encoder: Encoder) -> tuple[Reference | None, tuple[Source, ...]]:
+    """The images that scale the papers' code errors: the user's, or those of netinvert."""
+    if folder is None:
+        return shipped_reference(encoder), ()
+    paths = image_paths(folder)
+    return reference_of(encoder, paths, str(folder)), sources_of("reference", paths)
+
+
+def _read_codes(path: Path, encoder: Encoder, restarts: int) -> Inputs:
+    codes = encoder.check_code(read_code(path).to(encoder.device))
+    tensors, facts = _labelled(path)
+    named = facts.get("names")
+    if isinstance(named, list) and len(named) == len(codes) and all(isinstance(one, str) for one in named):
+        names = [Path(name).name or "code" for name in named]
+    else:
+        names = names_of(path.stem, len(codes))
+    originals = tensors.get("original")
+    if originals is not None and originals.ndim == 4 and len(originals) == len(codes):
+        originals = encoder.fit(originals.to(encoder.device, encoder.dtype))
+    else:
+        originals = None
+    stems = unique_stems([path.with_name(f"{name}.code") for name in names], restarts)
+    return Inputs(codes, stems, originals, sources_of("input", [path]), _remark(path, facts, encoder))
+
+
+def names_of(stem: str, count: int) -> list[str]:
+    """``stem``, or ``stem-1``, ``stem-2``, … for several."""
+    return [stem] if count == 1 else [f"{stem}-{k:0{len(str(count))}d}" for k in range(1, count + 1)]
+
+
+def _labelled(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The tensors of a file that ``encode`` or a run wrote, and what it says of its codes."""
+    if path.suffix.lower() != ".safetensors":
+        return {}, {}
+    tensors, texts = load_tensors(path)
+    try:
+        facts = json.loads(texts.get(LABELS, "{}"))
+    except ValueError:
+        facts = {}
+    return tensors, facts if isinstance(facts, dict) else {}
+
+
+def _remark(path: Path, facts: dict[str, object], encoder: Encoder) -> str | None:
+    """Layers of one network may have codes of the same shape."""
+    layer, weights = facts.get("layer", encoder.layer), facts.get("weights_sha256")
+    if layer != encoder.layer:
+        return f"{path} says that it holds codes of layer {layer}, not {encoder.layer}"
+    if weights is not None and weights != encoder.weights_sha256():
+        return f"{path} says that its codes are of a network with other weights"
+    return None
+
+
+# -- names of files ------------------------------------------------------------------------------------
+
+
+def unique_stems(paths: Sequence[Path], restarts: int = 1) -> tuple[str, ...]:
+    """One file name each, such that nothing that a run writes has the name of another file.
+
+    The file's own name; with its folder's name before it where two files share it, or else a number
+    behind. Names differ by more than case, for file systems that do not see it.
+    """
+    plain = [_clean(path.stem) for path in paths]
+    counts = Counter(stem.casefold() for stem in plain)
+    used = {"loss", "contact-sheet"}
+    stems = []
+    for path, stem in zip(paths, plain, strict=True):
+        folder = _clean(path.absolute().parent.name)
+        base = f"{folder}-{stem}" if counts[stem.casefold()] > 1 else stem
+        number = 1
+        while used & (wanted := _files_of(name := base if number == 1 else f"{base}~{number}", restarts)):
+            number += 1
+        used |= wanted
+        stems.append(name)
+    return tuple(stems)
+
+
+def restart_name(stem: str, restart: int) -> str:
+    """The file name of a restart, counted from 0."""
+    return stem if restart == 0 else f"{stem}-{restart + 1}"
+
+
+def _files_of(stem: str, restarts: int) -> set[str]:
+    return {restart_name(stem, k).casefold() for k in range(restarts)} | {f"original-{stem}".casefold()}
+
+
+def _clean(stem: str) -> str:
+    """Neither hidden nor too long."""
+    return stem.lstrip(".")[:60] or "image"

@@ -1,1 +1,0 @@
-"""What codes keep of an image."""

@@ -1,0 +1,133 @@
+"""What networks there are, and what layers a network has, as tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from netinvert.evaluation.report import Column, Table, by
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.listings import Layers, Networks
+from netinvert.experiments.inputs import preprocessing_of
+from netinvert.io.manifest import Outcome
+from netinvert.models.layers import architecture, list_layers
+from netinvert.models.registry import NetworkCard, list_networks, load_network
+from netinvert.models.suggested import suggested_layers
+
+WIDTH = 80
+TASK_WIDTH = 27
+LONG = 20
+"""From so many layers on, those worth inverting are listed once more, with their heads."""
+
+
+def list_layers_of(config: Layers, tell: Tell) -> Outcome:
+    """A network's layers. Raises NetworkError, MissingExtraError."""
+    form = preprocessing_of(config)
+    if config.weights is None:
+        network = architecture(config.network, form)
+    else:
+        network = load_network(config.network, config.weights, form)
+    found = list_layers(network)
+    suggested = suggested_layers(network, found)
+    columns: list[Column | str] = [
+        "name",
+        "type",
+        Column("code", align="right"),
+        Column("stride", align="right"),
+        Column("field", align="right"),
+        Column("", key="suggested"),
+    ]
+    rows = [
+        (
+            one.name,
+            one.type,
+            by(one.code_shape),
+            one.stride,
+            one.receptive_field,
+            "*" * (one.name in suggested),
+        )
+        for one in found
+    ]
+    table = Table(columns, rows)
+    text = fitted(table)
+    if len(rows) > LONG:
+        text += "\n\nworth inverting\n" + fitted(replace(table, rows=[row for row in rows if row[-1]]))
+    else:
+        text += "\n\n* worth inverting"
+    text += "\nstride and field (what a number of the code sees) in pixels"
+    facts = {
+        "network": network.name,
+        "size": list(network.preprocessing.size),
+        "suggested": suggested,
+        "layers": found,
+    }
+    return Outcome(facts, text)
+
+
+def list_all_networks(config: Networks, tell: Tell) -> Outcome:
+    """All networks and families."""
+    cards = list_networks()
+    known = [card for card in cards if ":" not in card.name]
+    families = [card for card in cards if ":" in card.name]
+    parts = [
+        _described(
+            known,
+            ["network", "what it is", "input", "parameters", "extra"],
+            lambda card: (
+                by(card.size) if card.size else None,
+                f"{card.parameters / 1e6:.1f} M" if card.parameters else None,
+                _extra(card),
+            ),
+        ),
+        _described(families, ["family", "what it is", "extra"], lambda card: (_extra(card),)),
+        "worth inverting, early to late\n" + _grouped(known, lambda card: " ".join(card.layers)),
+        "licences\n" + _grouped(cards, lambda card: card.licence),
+        "'netinvert layers NETWORK' lists all layers",
+    ]
+    if missing := sorted({str(card.extra) for card in cards if not card.installed}):
+        parts.append(f"✗ not installed: pip install 'netinvert[{','.join(missing)}]'")
+    facts = {"networks": [{**asdict(card), "installed": card.installed} for card in cards]}
+    return Outcome(facts, "\n\n".join(parts))
+
+
+def fitted(table: Table, width: int = WIDTH) -> str:
+    """The table's text; of one that is too wide, each row's first cell gets a line of its own."""
+    if all(len(line) <= width for line in table.text().splitlines()):
+        return table.text()
+    rest = Table(table.columns[1:], [row[1:] for row in table.rows]).text().splitlines()
+    firsts = [table.heads[0].label, *(str(row[0]) for row in table.rows)]
+    pairs = zip(firsts, rest, strict=True)
+    return "\n".join(f"{first}\n    {line}" if first else f"    {line}" for first, line in pairs)
+
+
+def _described(
+    cards: Sequence[NetworkCard],
+    heads: Sequence[str],
+    more: Callable[[NetworkCard], tuple[str | None, ...]],
+) -> str:
+    """A row a card, what it is on several lines if need be."""
+    rows: list[tuple[str | None, ...]] = []
+    for card in cards:
+        first, *others = textwrap.wrap(card.task, TASK_WIDTH)
+        cells = more(card)
+        rows.append((card.name, first, *cells))
+        rows += [("", line, *[""] * len(cells)) for line in others]
+    return fitted(Table(heads, rows))
+
+
+def _extra(card: NetworkCard) -> str | None:
+    return None if card.extra is None else card.extra + " ✗" * (not card.installed)
+
+
+def _grouped(cards: Sequence[NetworkCard], fact: Callable[[NetworkCard], str]) -> str:
+    """The cards that share a fact, and the fact."""
+    groups: dict[str, list[str]] = {}
+    for card in cards:
+        if fact(card):
+            groups.setdefault(fact(card), []).append(card.name)
+    lines = [f"{', '.join(names)}: {text}" for text, names in groups.items()]
+    return "\n".join(
+        textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        for line in lines
+    )

@@ -1,0 +1,277 @@
+"""``netinvert maximise`` and ``netinvert caricature``; the images of a goal are a cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError, ImageError
+from netinvert.evaluation.evaluate import encode_images, evaluate_result, grey_image
+from netinvert.evaluation.record import Attained, Record, Sample
+from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
+from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.maximise import CaricatureConfig, Maximise
+from netinvert.experiments.inputs import (
+    Source,
+    is_code_file,
+    names_of,
+    open_network,
+    read_inputs,
+    read_start,
+    restart_name,
+    sources_of,
+    unique_stems,
+)
+from netinvert.experiments.runs import made_by, run_facts
+from netinvert.inversion.codes import one_layer
+from netinvert.inversion.constraints import stretched
+from netinvert.inversion.invert import Inversion
+from netinvert.inversion.maximise import prepare_maximising
+from netinvert.inversion.objective_spec import class_index, parse_objective
+from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, term_name
+from netinvert.inversion.optimize import Run
+from netinvert.inversion.presets.by_name import maximising_recipe
+from netinvert.inversion.schedule import Recipe
+from netinvert.io.assets import photographs
+from netinvert.io.cells import Cell, Piece
+from netinvert.io.files import read_code
+from netinvert.io.images import write_png
+from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.pieces import Unit
+from netinvert.io.rundir import RunDir
+from netinvert.io.workers import run_cells
+from netinvert.models.encoder import Encoder
+from netinvert.models.zoo.mobilenets import class_names
+
+Asked = Maximise | CaricatureConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """What is to be made large: its file's name; the ``original`` (1, C, H, W) that it is of, if any."""
+
+    name: str
+    objective: Term
+    original: Tensor | None = None
+
+
+# -- what is asked for ---------------------------------------------------------------------------------
+
+
+def goals_of(config: Unit, encoder: Encoder) -> list[Goal]:
+    """What the options of a unit mean for an encoder. Raises ConfigError, CodeError."""
+    if config.direction is not None:
+        goals = _directions(encoder, config.direction)
+    else:
+        goals = [Goal(name, parse_objective(encoder, text)) for name, text in _texts(config, encoder)]
+    names = [goal.name for goal in goals]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is asked for twice; use --restarts for several images of it")
+    return goals
+
+
+def _texts(config: Unit, encoder: Encoder) -> list[tuple[str, str]]:
+    """A file's name and the objective as text."""
+    if config.channel and config.at is None:
+        return [(f"channel-{k}", f"channel:{k}") for k in config.channel]
+    if config.channel:
+        if config.at != "centre" and not re.fullmatch(r"\d+(,\d+)*", str(config.at)):
+            raise ConfigError(f"--at takes 'centre' or whole numbers, ROW,COLUMN, got '{config.at}'")
+        place = "" if config.at == "centre" else f"@{config.at}"
+        return [(f"neuron-{k}", f"neuron:{k}{place}") for k in config.channel]
+    if config.azimuth:
+        return [(f"azimuth-{angle:g}", f"azimuth:{angle!r}@{config.elevation!r}") for angle in config.azimuth]
+    if config.classes:
+        return [(_class_name(encoder, text), f"class:{text}") for text in config.classes]
+    return [(re.sub(r"[^\w.-]+", "-", text).strip("-.")[:60], text) for text in config.objective]
+
+
+def _class_name(encoder: Encoder, text: str) -> str:
+    if text.isdecimal():
+        return f"class-{text}"
+    return class_names()[class_index(encoder, text)].replace(" ", "-").replace("/", "-")
+
+
+def _directions(encoder: Encoder, path: Path) -> list[Goal]:
+    codes = encoder.check_code(read_code(path).to(encoder.device))
+    names = unique_stems([path.with_name(f"{name}.code") for name in names_of(path.stem, len(codes))])
+    return [Goal(name, Activate(row[None])) for name, row in zip(names, codes, strict=True)]
+
+
+# -- how it is done ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Maximiser:
+    """Goals, and how an encoder reaches them; ``start`` (1, C, H, W) for all, unless they have their own."""
+
+    config: Asked
+    encoder: Encoder
+    recipe: Recipe
+    goals: Sequence[Goal]
+    start: Tensor | None = None
+
+    def prepare(self, goal: Goal, count: int) -> Inversion:
+        """The optimisation of a goal's images."""
+        start = self.start
+        if isinstance(self.config, CaricatureConfig) and not self.config.from_noise:
+            start = goal.original
+        return prepare_maximising(self.encoder, goal.objective, self.recipe, start, count)
+
+    def attained(self, goal: Goal, code: Tensor) -> Tensor:
+        """How much of a goal there is in codes (N, ...), (N,): as the network gives it."""
+        value = goal.objective(code, code)  # these objectives look at the code alone
+        return value if isinstance(goal.objective, PoseTowards) else -value
+
+
+@dataclass(frozen=True, eq=False)
+class MaximiseWork:
+    """Other processes make a ``maximiser`` of their own."""
+
+    config: Asked
+    maximiser: Maximiser | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "maximiser": None}
+
+    def open(self) -> Callable[[Batch, Piece], Cell]:
+        """Called once in each process."""
+        how = self.maximiser or opened(self.config)[0]
+        name = term_name(how.goals[0].objective)
+
+        def make(batch: Batch, piece: Piece) -> Cell:
+            goal = how.goals[batch.first]
+            told = Measure(name, lambda image: how.attained(goal, how.encoder(image)))
+            return optimised(how.prepare(goal, len(batch.seeds)), batch.seeds, piece, told)
+
+        return make
+
+
+def opened(config: Asked) -> tuple[Maximiser, tuple[Source, ...]]:
+    """What the options name, read and checked, and the files that were read. Raises NetinvertError."""
+    encoder = Encoder(open_network(config, config.device), config.layer)
+    how = maximising_recipe(config.preset, encoder, config.prior)
+    how = how if config.steps is None else how.with_steps(config.steps)
+    if isinstance(config, CaricatureConfig):
+        if is_code_file(config.input):
+            raise ImageError(f"{config.input} holds a code; a caricature is drawn of an image")
+        inputs = read_inputs(config.input, encoder)
+        assert inputs.originals is not None
+        rows = zip(inputs.stems, torch.split(inputs.codes, 1), torch.split(inputs.originals, 1), strict=True)
+        goals = [Goal(stem, Caricature(code, config.power), image) for stem, code, image in rows]
+        return Maximiser(config, encoder, how, goals), inputs.sources
+    start = None if config.start is None else read_start(config.start, encoder)
+    goals = goals_of(config, encoder)
+    named = {"direction": config.direction, "start": config.start}
+    sources = tuple(one for option, path in named.items() if path for one in sources_of(option, [path]))
+    return Maximiser(config, encoder, how, goals, start), sources
+
+
+def run(config: Asked, tell: Tell) -> Outcome:
+    """Do it. Raises NetinvertError before any long work."""
+    how, sources = opened(config)
+    encoder = how.encoder
+    restarts = config.restarts if isinstance(config, Maximise) else 1
+    seeds = tuple(range(config.seed, config.seed + restarts))
+    canvas = how.prepare(how.goals[0], restarts).canvas(Run(seed=seeds))  # refuses what cannot be done
+    known = {
+        "inputs": [(source["option"], source["sha256"]) for source in sources],
+        "names": [goal.name for goal in how.goals],
+        "weights": encoder.weights_sha256(),
+    }
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
+        if folder.resumes:
+            tell("resuming the run that was stopped")
+        batches = [Batch(k, seeds) for k in range(len(how.goals))]
+        cells = run_cells(folder, MaximiseWork(config, how), batches, workers_of(config), progress="goals")
+        result = result_of(cells, encoder.device)
+        originals = [
+            goal.original.expand(restarts, -1, -1, -1) for goal in how.goals if goal.original is not None
+        ]
+        shown = torch.cat(originals) if originals else None
+        samples = tuple(
+            Sample(restart_name(goal.name, k), goal.name, seed)
+            for goal in how.goals
+            for k, seed in enumerate(seeds)
+        )
+        record = Record(
+            result,
+            samples,
+            evaluate_result(result, encoder, shown),
+            encoder,
+            shown,
+            tensors={} if how.start is None else {"start": how.start},
+            attained=_attained(how, torch.split(one_layer(result.code, "an activation"), restarts)),
+            command=made_by(config),
+            steps_to_take=_steps_to_take(config),
+            what="image" if shown is None else "caricature",
+        )
+        if (
+            how.recipe.unnormalised
+        ):  # their steps end where they end: often in images that differ little from grey
+            images = stretched(result.image, encoder.centre)
+            for sample, image in zip(samples, images, strict=True):
+                write_png(image, folder.path(f"{sample.name}-stretched.png"))
+            record = record.showing(images, "the images are shown stretched to the whole range of pixels")
+        entries = {
+            "preset": config.preset,
+            "prior": how.recipe.prior,
+            "recipe": describe_recipe(how.recipe, canvas),
+            "inputs": sources,
+            "threads": torch.get_num_threads(),
+            "device": str(encoder.device),
+        }
+        return save_run(folder, manifest(config, entries), record)
+
+
+def _attained(how: Maximiser, codes: Sequence[Tensor]) -> Attained:
+    """What was attained of each goal, and what a grey image and netinvert's photographs have of it."""
+    values = [how.attained(goal, code).tolist() for goal, code in zip(how.goals, codes, strict=True)]
+    encoder = how.encoder
+    with torch.no_grad():
+        grey = encoder(grey_image(encoder))
+    floors = {"grey image": [how.attained(goal, grey).item() for goal in how.goals]}
+    objective = how.goals[0].objective
+    if isinstance(objective, Activate) and encoder.preprocessing.channels in (1, 3):
+        images = photographs(encoder.size, encoder.preprocessing.channels)[1]
+        seen = encode_images(encoder, torch.split(images, 1))
+        floors["best photograph"] = [how.attained(goal, seen).max().item() for goal in how.goals]
+    names = {Activate: ABOUT_ACTIVATION, Caricature: ABOUT_CARICATURE, PoseTowards: ABOUT_POSE}
+    repeats = [len(each) for each in values]
+    spread = {
+        name: [value for value, count in zip(row, repeats, strict=True) for _ in range(count)]
+        for name, row in floors.items()
+    }
+    about = next(text for kind, text in names.items() if isinstance(objective, kind))
+    flat = [value for row in values for value in row]
+    return Attained(term_name(objective), about, flat, spread, more=not isinstance(objective, PoseTowards))
+
+
+def _steps_to_take(config: Asked) -> tuple[tuple[str, str], ...]:
+    other = "maco" if config.preset == "default" else "default"
+    changed = dataclasses.replace(
+        config, preset=other, prior=None, steps=None, out=Path(f"out/{other}"), overwrite=False
+    )
+    return (
+        (f"Another method, the preset {other}:", changed.command_line()),
+        RERUN,
+    )
+
+
+ABOUT_ACTIVATION = (
+    "as the network gives it (of a channel, the mean over its positions), beside that of a grey image and "
+    "the largest of netinvert's photographs"
+)
+ABOUT_CARICATURE = (
+    "the part of the code in the direction of the original's, which itself has 1, less what is new"
+)
+ABOUT_POSE = "how far the network's output is from saying the pose: 0 says it exactly"

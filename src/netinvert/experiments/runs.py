@@ -1,0 +1,83 @@
+"""How an experiment's run begins and ends: what its results depend on, and its report in its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from netinvert.evaluation.report import Report
+from netinvert.evaluation.report.report import Kind
+from netinvert.io.config import Config
+from netinvert.io.files import read_json, write_atomic
+from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
+from netinvert.io.pieces import Processes
+from netinvert.io.rundir import RunDir
+from netinvert.models.decoder import Decoder
+from netinvert.models.encoder import Encoder
+from netinvert.models.network import weights_sha256
+
+ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray")
+"""Options that say where and how fast, not what."""
+PAGE: tuple[Kind, ...] = ("html",)
+"""The report as a page alone, where its tables are in the manifest and its images are files."""
+
+
+def decoder_facts(decoders: Iterable[Decoder]) -> list[dict[str, str]]:
+    """Names of decoders, and what they decode; the hash tells files of the same name apart."""
+    return [
+        {
+            "name": one.name,
+            "network": one.network,
+            "layer": one.layer,
+            "network_sha256": one.network_sha256,
+            "sha256": weights_sha256(one.module),
+        }
+        for one in decoders
+    ]
+
+
+def run_facts(config: Config, known: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the results of a run depend on, by which its directory knows it again."""
+    used = versions()
+    return {
+        "command": config.identity(),
+        "versions": {name: used[name] for name in ("netinvert", "torch")},
+        **known,
+    }
+
+
+def network_facts(encoder: Encoder) -> dict[str, str]:
+    """Which network it is, for the manifest and for ``run_facts``."""
+    return {"network": encoder.network.name, "weights_sha256": encoder.weights_sha256()}
+
+
+def made_by(config: Config) -> str:
+    """The command as pages show it: a rerun elsewhere gives the same page."""
+    return config.command_line(without=ELSEWHERE)
+
+
+def threads_of(config: Config) -> int:
+    """Of torch, in each process that computes: the order of sums depends on them."""
+    if not isinstance(config, Processes):
+        return torch.get_num_threads()
+    if config.ray is not None:
+        return config.threads or 1
+    return config.threads or max(1, torch.get_num_threads() // config.workers)
+
+
+def publish(
+    run: RunDir,
+    config: Config,
+    report: Report,
+    entries: Mapping[str, Any],
+    text: str,
+    kinds: Collection[Kind] = ("html", "md", "json", "csv", "png"),
+) -> Outcome:
+    """Write the report in these forms and the manifest with these entries, and finish the run."""
+    report = replace(report, command=made_by(config))
+    report.save(lambda name, data: write_atomic(run.path(name), data), kinds)
+    folder = run.commit(manifest(config, {"threads": threads_of(config), **entries}))
+    return Outcome(read_json(folder / MANIFEST), text, run.out)

@@ -1,0 +1,142 @@
+"""Trainings of pose networks and decoders: weights with their card, and a page of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import torch
+
+from netinvert.evaluation.report import Block, Code, Column, Heading, ImageGrid, Prose, Report, Table, Tile
+from netinvert.experiments.commands import Tell
+from netinvert.experiments.configs.train import DecoderTrain, PoseTrain, Training
+from netinvert.experiments.inputs import open_network
+from netinvert.io.files import read_json, write_json
+from netinvert.io.interrupts import Interrupted
+from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
+from netinvert.models.decoder_files import DecoderFile
+from netinvert.models.encoder import Encoder
+from netinvert.models.zoo.pose_files import PoseFile
+from netinvert.training.card import export
+from netinvert.training.config import TrainingConfig, TrainingRun
+from netinvert.training.decoder.cache import cached
+from netinvert.training.decoder.evaluation import figures_of
+from netinvert.training.decoder.losses import LossChoice, comparisons
+from netinvert.training.decoder.model import DecoderConfig
+from netinvert.training.decoder.sources import described, open_source
+from netinvert.training.decoder.train import held_out
+from netinvert.training.decoder.train import train as train_decoder
+from netinvert.training.parallel import is_main_process
+from netinvert.training.pose.model import PoseConfig
+from netinvert.training.pose.train import final_figures
+from netinvert.training.pose.train import train as train_pose
+
+P = TypeVar("P", bound=TrainingConfig)
+SHOWN = 8
+"""Held-out images on a decoder's page."""
+
+
+def pose(config: PoseTrain, tell: Tell) -> Outcome:
+    """Train a pose network. Raises what the training does."""
+    plan = _plan(PoseConfig, config)
+    run = _run(config, tell, skip_damaged=config.skip_damaged)
+    tell(f"{plan.steps:,} steps of {plan.batch} views: {plan.samples:,} samples")
+    try:
+        model = train_pose(plan, config.data, run)
+    except KeyboardInterrupt:
+        raise _stopped(config) from None
+    if not is_main_process():
+        return Outcome({})
+    figures = final_figures(model, config.data)
+    facts = _facts(config, described(str(config.data)), model.seconds, figures)
+    text = f"median error {figures['median_geodesic_deg']:.1f}° on the validation split"
+    evaluate = f"netinvert pose evaluate --network {config.network} --weights {config.out / config.network}"
+    return _finish(config, config.network, model.file(facts), (text, f"{evaluate}.safetensors"), [])
+
+
+def decoder(config: DecoderTrain, tell: Tell) -> Outcome:
+    """Train a decoder. Raises what the training does."""
+    plan = _plan(DecoderConfig, config, size=config.pixels)
+    encoder = Encoder(open_network(config), config.layer)
+    comparisons(
+        LossChoice.parse(config.loss), encoder
+    )  # what is missing for the loss is told before the work
+    size = None if config.pixels is None else (config.pixels, config.pixels)
+    source = open_source(config.data, size, encoder, config.seed)
+    try:
+        if config.cache is not None:
+            source = cached(source, encoder, config.cache, config.out / "cache", tell)
+        model = train_decoder(plan, encoder, source, _run(config, tell))
+    except KeyboardInterrupt:
+        raise _stopped(config) from None
+    if not is_main_process():
+        return Outcome({})
+    watched = held_out(source, encoder)
+    figures, made = figures_of(model, watched)
+    facts = _facts(config, described(config.data), model.seconds, figures)
+    pairs = {
+        f"{number}": [Tile(one) for one in pair]
+        for number, pair in enumerate(zip(watched.images[:SHOWN], made[:SHOWN], strict=True), 1)
+    }
+    blocks: list[Block] = [Heading("Held-out images"), ImageGrid.of(pairs, ["original", "decoded"])]
+    text = f"image error {figures['image_error']:.3f} on held-out images"
+    again = f"netinvert decode photo.jpg --decoder {config.out / config.name}.safetensors --out out/decoded"
+    return _finish(config, config.name, model.file(facts), (text, again), blocks)
+
+
+def _plan(cls: type[P], config: Training, **more: Any) -> P:  # noqa: ANN401
+    """The plan of the training: its settings have the same names as the options, but for ``more``."""
+    asked = {one.name: getattr(config, one.name) for one in fields(cls) if hasattr(config, one.name)}
+    return cls(**{**asked, **more})
+
+
+def _run(config: Training, tell: Tell, skip_damaged: bool = False) -> TrainingRun:
+    return TrainingRun(
+        config.out,
+        config.every,
+        device=config.device,
+        devices=config.devices,
+        nodes=config.nodes,
+        threads=config.threads,
+        workers=config.workers,
+        damaged="skip" if skip_damaged else "refuse",
+        tell=tell,
+    )
+
+
+def _stopped(config: Training) -> Interrupted:
+    return Interrupted(f"stopped; the same command goes on with {config.out}")
+
+
+def _facts(
+    config: Training, data: Mapping[str, Any], seconds: float, figures: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the card tells of a training, beside its plan."""
+    return {
+        "command": config.command_line(without=("json",)),
+        "data": dict(data),
+        "hours": round(seconds / 3600, 2),
+        "threads": config.threads or torch.get_num_threads(),
+        "figures": {name: round(value, 4) for name, value in figures.items()},
+    }
+
+
+def _finish(
+    config: Training, name: str, content: PoseFile | DecoderFile, words: tuple[str, str], blocks: list[Block]
+) -> Outcome:
+    """Write the weights, the card, the page and the manifest; ``words`` say how good it is and what next."""
+    path = export(config.out / name, content)
+    facts, (said, following) = content.facts, words
+    figures = Table(["figure", Column("value", digits=4)], list(facts["figures"].items()), name="figures")
+    report = Report(
+        f"Training of {name}",
+        [Prose(f"{said[0].upper()}{said[1:]}."), figures, *blocks, Heading("Next"), Code(following)],
+        command=config.command_line(without=("out", "json")),
+    )
+    written = {path.name, path.with_suffix(".md").name, *report.save(config.out)}
+    found = files_of(config.out)
+    kept = {kind: {one: of[one] for one in of if one in written} for kind, of in found.items()}
+    made = manifest(config, {"weights": path.name, "threads": facts["threads"], "training": facts})
+    write_json(config.out / MANIFEST, {**made, **kept})
+    return Outcome(read_json(config.out / MANIFEST), f"{path}: {said}", config.out)

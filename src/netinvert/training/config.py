@@ -1,0 +1,108 @@
+"""What a training is (its result follows from that), and where and how it runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from netinvert.errors import ConfigError, NetinvertError
+from netinvert.scenes.dataset_reader import Damaged
+from netinvert.training.parallel import is_main_process
+
+WARM_UP, DECAY = 500, 0.3
+"""Steps of rising rate, and the share of all steps in which it falls to zero at the end."""
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS = ("float32", "bfloat16")
+
+
+class TrainingError(NetinvertError):
+    """A training that cannot go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What all trainings have in common: ``samples`` images in batches of ``batch``.
+
+    ``rate`` is AdamW's peak; ``average`` is the share that the running average keeps at each step;
+    ``precision`` is that of the trained network's own layers.
+
+    Raises ConfigError: settings that cannot be.
+    """
+
+    samples: int = 500_000
+    batch: int = 64
+    seed: int = 0
+    rate: float = 1e-3
+    weight_decay: float = 1e-3
+    average: float = 0.999
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.batch < 2 or self.samples < self.batch:
+            raise ConfigError(
+                f"{self.samples} samples in batches of {self.batch}: give batches of 2 or more, and more "
+                "samples than that"
+            )
+        if not (0 < self.rate < 1 and self.weight_decay >= 0 and self.seed >= 0 and 0 <= self.average < 1):
+            raise ConfigError("rate and average must be in (0, 1), weight decay and seed not negative")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"the precision is {' or '.join(PRECISIONS)}, not {self.precision!r}")
+
+    @property
+    def steps(self) -> int:
+        """How many batches."""
+        return self.samples // self.batch
+
+    def rate_at(self, step: int) -> float:
+        """The share of the peak rate: rising, constant, then falling to zero.
+
+        As long as the rate is constant, nothing depends on how many steps are still to come.
+        """
+        left = (self.steps - step) / max(DECAY * self.steps, 1)
+        return max(0.0, min(1.0, (step + 1) / WARM_UP, left))
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Within, layers compute in the precision."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Where and how a training runs; none of it changes the result.
+
+    ``every`` counts steps between checkpoints and figures on held-out images, ``minutes`` is the longest
+    time without a checkpoint. ``device``: "auto", "cpu", "cuda", "cuda:1", "mps"; ``devices`` of each of
+    ``nodes`` machines. ``workers`` processes make batches; by default several for a GPU, and for a CPU,
+    which they would take time from, none. ``damaged`` shards of a dataset are refused or skipped; ``tell``
+    hears what the user should know.
+    """
+
+    folder: Path
+    every: int = 1000
+    minutes: float = 10.0
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    threads: int | None = None
+    workers: int | None = None
+    progress: bool = True
+    damaged: Damaged = "refuse"
+    tell: Callable[[str], object] = warnings.warn
+
+    def __post_init__(self) -> None:
+        if min(self.every, self.devices, self.nodes, self.threads or 1) < 1 or (self.workers or 0) < 0:
+            raise ConfigError("steps between checkpoints, devices, machines and threads: give one or more")
+
+    def note(self, text: str) -> None:
+        """Tell it once, whatever the number of processes."""
+        if is_main_process():
+            self.tell(text)

@@ -1,0 +1,144 @@
+"""pose train and decoder train."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from netinvert.io.assets import chair
+from netinvert.io.files import read_json
+from netinvert.models.decoder_files import load_autoencoder, load_decoder
+from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_writer import render_dataset
+
+POSE = ["pose", "train", "--samples", 8, "--batch", 4, "--threads", 1]
+DECODER = ["decoder", "train", "--network", "posenet", "--layer", "fc8", "--samples", 16, "--batch", 8]
+DECODER += ["--threads", 1, "--every", 1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes") / "data"
+    render_dataset(DatasetConfig(identities=14, views=2, seed=5, splits=(0.6, 0.3, 0.1)), folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_pose_network(cli, data, tmp_path):
+    out = tmp_path / "out"
+    said = cli(*POSE, "--data", data, "--out", out, "--json")
+    assert said.exit_code == 0, said.stderr
+    assert "2 steps of 4 views: 8 samples" in said.stderr
+    facts = json.loads(said.stdout)
+    assert facts["training"]["data"]["sha256"] == read_json(data / "manifest.json")["sha256"]
+    assert set(facts["files"]) == {"posenet.safetensors", "posenet.md", "report.html"}
+    card = (out / "posenet.md").read_text()
+    assert "netinvert pose train" in card
+    assert "--splits 0.6 0.3 0.1" in card
+    assert "netinvert pose evaluate" in (out / "report.html").read_text()
+    assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
+
+
+@pytest.mark.slow
+def test_a_decoder(cli, data, tmp_path):
+    out = tmp_path / "out"
+    said = cli(*DECODER, "--data", data, "--out", out, "--name", "mine")
+    assert said.exit_code == 0, said.stderr
+    assert "decoders need some 100,000 images" in said.stderr
+    assert load_decoder(out / "mine.safetensors").layer == "fc8"
+    assert read_json(out / "manifest.json")["training"]["data"]["samples"] == 28
+    assert "netinvert scenes render" in (out / "mine.md").read_text()
+    assert "Held-out images" in (out / "report.html").read_text()
+    assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
+
+
+def test_begin_with_a_trained_one_and_train_the_encoder_along(cli, data, tmp_path):
+    options = ["--start", "posenet-pose", "--autoencoder"]
+    said = cli(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
+    assert said.exit_code == 0, said.stderr
+    encoder, decoder = load_autoencoder(tmp_path / "out" / "decoder.safetensors")
+    decoder.check_encoder(encoder)
+    shipped = load_decoder("posenet-pose")
+    assert encoder.weights_sha256() != shipped.encoder().weights_sha256()
+    code = encoder(chair((64, 64)).image)
+    assert (decoder(code) - shipped(code)).abs().mean() < 0.1  # two steps away
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--loss", "pixel+prettiness"], "no loss 'prettiness'"),
+        (["--cache", 16, "--autoencoder"], "leave out --cache"),
+        (["--start", "posenet-fc9"], "no decoder"),
+        (["--start", "posenet-fc7"], "belongs to layer 'relu7'"),
+        (["--widths", "wide"], "--widths: there is no 'wide'"),
+        (["--cache", 16, "--loss", "pixel+lpips"], "pip install 'netinvert[training]'"),
+    ],
+)
+def test_decoders_that_are_refused_before_any_work(cli, data, tmp_path, monkeypatch, options, words):
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", None)
+    said = cli(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
+    assert said.exit_code == 2
+    assert words in said.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_pose_networks_that_are_refused_before_any_work(cli, data, tmp_path):
+    said = cli(*POSE, "--data", tmp_path / "gone", "--out", tmp_path / "out")
+    assert "netinvert scenes render" in said.stderr
+    said = cli(*POSE, "--data", data, "--out", tmp_path / "out", "--network", "vgg")
+    assert said.exit_code == 2
+    assert "posenet-judge" in said.stderr
+    said = cli(*DECODER, "--data", tmp_path / "none", "--out", tmp_path / "out")
+    assert said.exit_code == 2
+    assert "no folder" in said.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
+    plan = DatasetConfig(
+        identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
+    )
+    render_dataset(plan, tmp_path / "data")
+    shard = tmp_path / "data" / "train-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-4000])
+    train = [*POSE, "--data", tmp_path / "data", "--out", tmp_path / "out"]
+    refused = cli(*train)
+    assert refused.exit_code == 2
+    assert "train-000000.tar" in refused.stderr
+    skipped = cli(*train, "--skip-damaged")
+    assert skipped.exit_code == 0, skipped.stderr
+    assert "1 damaged shards are left out: train-000000.tar" in skipped.stderr
+
+
+def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
+    plan = DatasetConfig(identities=6, views=2, size=64, background="plain", splits=(0.5, 0.5, 0.0))
+    render_dataset(plan, tmp_path / "data")
+    said = cli(*POSE, "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert said.exit_code == 2
+    assert "without --background" in said.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_keeps_what_is_done_and_lines_come_in_a_pipe(data, tmp_path):
+    words = ["pose", "train", "--data", data, "--out", tmp_path / "out", "--batch", 4, "--threads", 1]
+    code = (
+        "import sys; from netinvert.io import progress; progress.SECONDS_BETWEEN_LINES = 0.1; "
+        "from netinvert.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)], stderr=subprocess.PIPE, env=os.environ, text=True
+    ) as process:
+        for line in process.stderr:
+            if "left" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert (tmp_path / "out" / "checkpoint.safetensors").exists()
