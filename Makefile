@@ -24,7 +24,7 @@ $(VENV)/python-ready:
 
 # What the demo needs, and no more.
 $(VENV)/demo-ready: $(VENV)/python-ready pyproject.toml constraints.txt
-	$(PIP) -e '.[scenes]'
+	$(PIP) -e '.[imagenet]'
 	touch $@
 
 $(VENV)/ready: $(VENV)/python-ready pyproject.toml constraints.txt

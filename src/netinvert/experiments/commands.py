@@ -42,7 +42,10 @@ class Command:
 _CONFIGS = "netinvert.experiments.configs"
 COMMANDS: dict[str, Command] = {
     "demo": Command(
-        f"{_CONFIGS}.demo:Demo", "netinvert.experiments.demo:run", "Look", "netinvert demo --out out/demo"
+        f"{_CONFIGS}.demo:Demo",
+        "netinvert.experiments.demo:run_demo",
+        "Look",
+        "netinvert demo --out out/demo",
     ),
     "networks": Command(
         f"{_CONFIGS}.listings:Networks",
@@ -170,26 +173,26 @@ COMMANDS: dict[str, Command] = {
     ),
     "pose train": Command(
         f"{_CONFIGS}.train:PoseTrain",
-        "netinvert.experiments.train:pose",
+        "netinvert.experiments.train:train_pose_network",
         "Train",
         "netinvert pose train --data data --network posenet --out out/posenet",
     ),
     "decoder train": Command(
         f"{_CONFIGS}.train:DecoderTrain",
-        "netinvert.experiments.train:decoder",
+        "netinvert.experiments.train:train_a_decoder",
         "Train",
         "netinvert decoder train --network mobilenet-v2 --layer pool --data photos --pixels 64 "
         "--out out/decoder",
     ),
     "scenes render": Command(
         f"{_CONFIGS}.scenes:ScenesRender",
-        "netinvert.experiments.scenes:render",
+        "netinvert.experiments.scenes:render_scenes",
         "Data",
         "netinvert scenes render --objects chairs --count 100 --views 20 --out data",
     ),
     "scenes show": Command(
         f"{_CONFIGS}.scenes:ScenesShow",
-        "netinvert.experiments.scenes:show",
+        "netinvert.experiments.scenes:show_scenes",
         "Data",
         "netinvert scenes show data --out out/scenes",
     ),

@@ -27,7 +27,7 @@ from netinvert.io.workers import Workers, run_cells
 from netinvert.models.registry import list_networks
 
 
-def run(config: Demo, tell: Tell) -> Outcome:
+def run_demo(config: Demo, tell: Tell) -> Outcome:
     """Invert all codes; leave report.html and the images. A stopped demo is resumed."""
     codes = demo_codes()
     if not _installed(PHOTOGRAPH_NETWORK):

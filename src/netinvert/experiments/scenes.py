@@ -56,7 +56,7 @@ SHOWN = 6
 """Objects, and views of each, on a dataset's own page."""
 
 
-def render(config: ScenesRender, tell: Tell) -> Outcome:
+def render_scenes(config: ScenesRender, tell: Tell) -> Outcome:
     """Render what is missing of a dataset. Raises what ``render_dataset`` does, before any long work."""
     plan = config.dataset()
 
@@ -82,7 +82,7 @@ def render(config: ScenesRender, tell: Tell) -> Outcome:
     return Outcome(facts, text, config.out)
 
 
-def show(config: ScenesShow, tell: Tell) -> Outcome:
+def show_scenes(config: ScenesShow, tell: Tell) -> Outcome:
     """Leave report.html and sheet.png. Raises DatasetError, MissingExtraError, ConfigError."""
     inputs: tuple[Source, ...] = ()
     if config.dataset is None:

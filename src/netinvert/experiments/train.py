@@ -37,7 +37,7 @@ SHOWN = 8
 """Held-out images on a decoder's page."""
 
 
-def pose(config: PoseTrain, tell: Tell) -> Outcome:
+def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
     """Train a pose network. Raises what the training does."""
     plan = _plan(PoseConfig, config)
     run = _run(config, tell, skip_damaged=config.skip_damaged)
@@ -55,7 +55,7 @@ def pose(config: PoseTrain, tell: Tell) -> Outcome:
     return _finish(config, config.network, model.file(facts), (text, f"{evaluate}.safetensors"), [])
 
 
-def decoder(config: DecoderTrain, tell: Tell) -> Outcome:
+def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     """Train a decoder. Raises what the training does."""
     plan = _plan(DecoderConfig, config, size=config.pixels)
     encoder = Encoder(open_network(config), config.layer)
