@@ -1,8 +1,8 @@
 """The one report model: blocks with their data, shown as a page, in notebooks and terminals, or as files."""
 
 from netinvert.evaluation.report.blocks import Block, Code, Details, Heading, Points, Prose
-from netinvert.evaluation.report.grid import GridRow, ImageGrid, Tile, grid_image
-from netinvert.evaluation.report.plot import Panel, Plot, Series, figure, figure_bytes, loss_plot
+from netinvert.evaluation.report.grid import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.plot import Panel, Plot, Series, loss_plot
 from netinvert.evaluation.report.report import Report
 from netinvert.evaluation.report.table import Column, Estimate, Table, Value
 from netinvert.evaluation.report.words import by, code, counted, listed, number, percent
@@ -28,9 +28,6 @@ __all__ = [
     "by",
     "code",
     "counted",
-    "figure",
-    "figure_bytes",
-    "grid_image",
     "listed",
     "loss_plot",
     "number",

@@ -46,7 +46,6 @@ class Details:
 
     summary: str
     blocks: Sequence[Block]
-    open: bool = False
 
 
 Block = Heading | Prose | Points | Code | Table | ImageGrid | Plot | Details

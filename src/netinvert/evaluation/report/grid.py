@@ -9,26 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from netinvert.errors import ConfigError, ImageError
+from netinvert.errors import ConfigError
 from netinvert.evaluation.report.words import plain, printable
-from netinvert.io.images import to_pil
+from netinvert.io.images import as_images, to_pil
 
-CELL = 224
-"""The longer side of an image as it is shown, in pixels."""
-MOST_ROWS = 40
-"""A picture of more rows is hardly looked at, and too high for some viewers."""
+CELL = 224  # the longer side of an image as it is shown, in pixels
+MOST_ROWS = 40  # a picture of more is hardly looked at, and too high for some viewers
 _MARGIN, _GAP, _LINE = 24, 16, 19
 _INK, _GREY, _FRAME = (28, 28, 30), (112, 112, 118), (226, 226, 230)
 _BADGES = {"": "", "best": "★ ", "good": "◆ "}
 
 Pixels = Tensor | NDArray[Any] | Image.Image
-"""(C, H, W) floats in [0, 1]; (N, C, H, W) are shown side by side; uint8 arrays are (H, W) or (H, W, C)."""
+"""What `as_images` takes but paths; several (N, C, H, W) are shown side by side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +107,15 @@ class ImageGrid:
     @classmethod
     def flow(cls, tiles: Sequence[Tile | Pixels | None], across: int = 6, title: str = "") -> ImageGrid:
         """Tiles in a row as long as the page is wide; as one picture, ``across`` a row."""
-        parts = [tiles[start : start + across] for start in range(0, len(tiles), across)]
-        return cls([GridRow("", [_tile(one) for one in part]) for part in parts], (), title)
+        every = [_tile(one) for one in tiles]
+        starts = range(0, len(every), across)
+        return cls([GridRow("", every[start : start + across]) for start in starts], (), title)
 
     def png(self) -> bytes:
         """``grid_image`` as a PNG file's bytes."""
-        return png_of(grid_image(self))
+        buffer = io.BytesIO()
+        grid_image(self).save(buffer, format="PNG", optimize=True)
+        return buffer.getvalue()
 
 
 def _tile(one: Tile | Pixels | None) -> Tile:
@@ -128,18 +128,8 @@ def as_rgb(image: Pixels) -> Image.Image:
     >>> as_rgb(torch.zeros(2, 3, 4, 5)).size
     (10, 4)
     """
-    if isinstance(image, np.ndarray):
-        if image.dtype == np.uint8:
-            image = Image.fromarray(np.ascontiguousarray(image))
-        elif image.dtype.kind == "f":
-            image = torch.from_numpy(np.ascontiguousarray(image, np.float32))
-        else:
-            raise ImageError(f"an image of a report is uint8 or floats in [0, 1], got {image.dtype}")
-    if isinstance(image, Image.Image):
-        if image.mode in {"RGBA", "LA", "PA"}:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image.convert("RGBA"))
-        return image.convert("RGB")
+    if not isinstance(image, Tensor):
+        image = as_images(image)
     if image.ndim == 4 and len(image) > 1:
         image = torch.cat(list(image), -1)
     return to_pil(image).convert("RGB")
@@ -153,18 +143,9 @@ def encoded(
         picture = picture.copy()
         picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    if quality is None:
-        picture.save(buffer, format="PNG")
-        return "image/png", buffer.getvalue()
-    picture.save(buffer, format="JPEG", quality=quality)
-    return "image/jpeg", buffer.getvalue()
-
-
-def png_of(picture: Image.Image) -> bytes:
-    """The picture as a PNG file's bytes."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    kind, options = ("png", {}) if quality is None else ("jpeg", {"quality": quality})
+    picture.save(buffer, format=kind, **options)
+    return f"image/{kind}", buffer.getvalue()
 
 
 def shown_size(size: tuple[int, int], longer: int = CELL) -> tuple[int, int]:
@@ -186,15 +167,12 @@ def shown_size(size: tuple[int, int], longer: int = CELL) -> tuple[int, int]:
 def grid_image(grid: ImageGrid) -> Image.Image:
     """The grid as one picture: a row under its name, text below the images; the first MOST_ROWS rows."""
     shown = grid.rows[:MOST_ROWS]
-    small, bold, title = font(12), font(15), printable(plain(grid.title))
+    small, bold, title = _font(12), _font(15), printable(plain(grid.title))
     pictures = [[tile.picture() for tile in row.tiles] for row in shown]
     texts = [[_lines(tile) for tile in row.tiles] for row in shown]
-    sizes = [
-        shown_size(one.size, grid.size) if one else (grid.size, grid.size // 2)
-        for row in pictures
-        for one in row
-    ]
-    height = max(size[1] for size in sizes)
+    height = max(
+        shown_size(one.size, grid.size)[1] if one else grid.size // 2 for row in pictures for one in row
+    )
     row_height = _LINE + 6 + height + 6 + max(len(lines) for row in texts for lines in row) * _LINE + _GAP
     wide = max([grid.size, *(_width(small, line) for row in texts for lines in row for line in lines)])
     step = wide + _GAP
@@ -235,10 +213,10 @@ def missing(grid: ImageGrid, index: int) -> str:
     return "no original" if grid.columns and grid.columns[index] == "original" else "none"
 
 
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans: it comes with matplotlib and has the signs of most languages and of mathematics."""
+def _font(size: int) -> ImageFont.FreeTypeFont:
     from matplotlib import get_data_path
 
+    # It comes with matplotlib and has the signs of most languages and of mathematics.
     return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
@@ -255,7 +233,7 @@ def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _draw_missing(draw: ImageDraw.ImageDraw, at: tuple[int, int], size: tuple[int, int], text: str) -> None:
-    (x, y), (width, height), small = at, size, font(12)
+    (x, y), (width, height), small = at, size, _font(12)
     draw.rectangle((x, y, x + width - 1, y + height - 1), (246, 246, 248), _FRAME)
     draw.text((x + (width - _width(small, text)) // 2, y + height // 2 - 8), text, _GREY, small)
 

@@ -22,15 +22,12 @@ from netinvert.evaluation.report.blocks import Block, Details, Heading
 from netinvert.evaluation.report.grid import ImageGrid, Tile, encoded, missing, shown_size
 from netinvert.evaluation.report.plot import Plot
 from netinvert.evaluation.report.table import Column, Estimate, Table
-from netinvert.evaluation.report.words import pieces, plain
+from netinvert.evaluation.report.words import paragraphs, pieces, plain
 
-_STEP = 80
-"""Tables and grids of images are laid out anew on windows narrower than a multiple of this, in pixels."""
-_STRIP = 128
-"""The height at which several images side by side are shown, in pixels."""
-
-_BIG = 1000
-"""Longer images are opened at their own size, others as large as the window."""
+# In pixels.
+_STEP = 80  # tables and grids of images are laid out anew on windows narrower than a multiple of this
+_STRIP = 128  # the height at which several images side by side are shown
+_BIG = 1000  # longer images are opened at their own size, others as large as the window
 
 View = dict[str, Any]
 
@@ -41,26 +38,19 @@ def render(title: str, lead: str, command: str, blocks: Sequence[Block], page: b
     stamp = hashlib.sha256(repr((title, lead, command, len(blocks))).encode()).hexdigest()[:8]
     prefix = "" if page else f"r{stamp}-"
     views = _Views(prefix)
-    shown = [views.of(block) for block in blocks]
+    shown: View = {"title": title, "lead": lead, "command": command, "page": page}
+    shown["blocks"] = [views.of(block) for block in blocks]
     return _template().render(
-        title=title,
-        lead=lead,
-        command=command,
-        blocks=shown,
-        contents=views.contents,
-        fits=sorted(views.fits),
-        live=page and views.live,
-        page=page,
+        **shown, contents=views.contents, fits=sorted(views.fits), live=page and views.live
     )
 
 
 @cache
 def _template() -> Template:
     text = (files("netinvert.evaluation.report") / "report.html.j2").read_text("utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(inline=inline, paragraphs=_paragraphs, plain=plain)
+    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(undefined=StrictUndefined, **options)
+    environment.filters.update(inline=inline, paragraphs=paragraphs, plain=plain)
     return environment.from_string(text)
 
 
@@ -76,10 +66,6 @@ def inline(text: str) -> Markup:
         link = Markup('<a href="{}">{}</a>').format(url, words)
         found += link if kind == "link" else Markup(forms[kind]).format(words)
     return found
-
-
-def _paragraphs(text: str) -> list[Markup]:
-    return [inline(part.strip()) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def _breakable(text: str) -> Markup:
@@ -128,17 +114,14 @@ class _Views:
     def _table(self, block: Table) -> View:
         heads, best = block.heads, block.best()
         right = [block.right(index) for index in range(len(heads))]
-        rows = []
+        rows: list[View] = []
         for k, row in enumerate(block.rows):
-            cells = [column.parts(value) for column, value in zip(heads, row, strict=True)]
-            texts = [escape(main) if right[j] else _breakable(main) for j, (main, _) in enumerate(cells)]
-            rows.append(
-                {
-                    "cells": [(text, cells[j][1], (k, j) in best) for j, text in enumerate(texts)],
-                    "baseline": k in block.baselines,
-                    "values": _sorted_by(row),
-                }
-            )
+            parts = enumerate(column.parts(value) for column, value in zip(heads, row, strict=True))
+            cells = [
+                (escape(text) if right[j] else _breakable(text), extra, (k, j) in best)
+                for j, (text, extra) in parts
+            ]
+            rows.append({"cells": cells, "baseline": k in block.baselines, "values": _sorted_by(row)})
         columns = [{"label": one.label, "about": one.about, "right": right[j]} for j, one in enumerate(heads)]
         orders = [(one.label, -1 if right[j] and one.best != "min" else 1, j) for j, one in enumerate(heads)]
         width = sum(_width_of(one, [row[j] for row in block.rows]) for j, one in enumerate(heads))
@@ -151,9 +134,8 @@ class _Views:
         rows: list[View] = []
         for row in block.rows:
             tiles = [self._tile(block, tile, index, keys) for index, tile in enumerate(row.tiles)]
-            if (
-                rows and not block.columns and (keys or not row.name)
-            ):  # with nothing between them, rows flow on
+            # With nothing between them, rows flow on.
+            if rows and not block.columns and (keys or not row.name):
                 rows[-1]["tiles"] += tiles
             else:
                 rows.append({"name": row.name, "tiles": tiles})
@@ -208,10 +190,8 @@ def _sorted_by(row: Sequence[object]) -> str:
     found: list[str | float | None] = []
     for cell in row:
         value = cell.value if isinstance(cell, Estimate) else cell
-        if isinstance(value, Real):
-            # JSON has neither NaN nor infinity.
-            value = (
-                None if math.isnan(value) else min(max(float(value), -sys.float_info.max), sys.float_info.max)
-            )
+        if isinstance(value, Real):  # JSON has neither NaN nor infinity
+            most = sys.float_info.max
+            value = None if math.isnan(value) else min(max(float(value), -most), most)
         found.append(value if value is None or isinstance(value, float) else str(value))
     return json.dumps(found)

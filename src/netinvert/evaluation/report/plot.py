@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,14 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#1f6fb4", "#d1702a", "#3c8d40", "#8b5fb0", "#c23b4b", "#8a6d3b", "#2a9d9d", "#666666", "#c76aa8")
-NARROW = 3.75
-"""The width of a plot for a phone, in inches."""
-_GREY, _LINES = "#777777", "#e4e4e8"
-_MOST_THIN_LINES = 50
-_LONGEST = 24
-"""Letters of a name below an axis."""
-_MOST_POINTS = 20_000
-"""Plots of more points go into pages as pixels."""
+_GREY = "#777777"
+_LONGEST = 24  # letters of a name below an axis
+_MOST_POINTS = 20_000  # plots of more points go into pages as pixels
 
 Numbers = Sequence[float | None] | NDArray[Any] | Tensor
 
@@ -39,17 +33,14 @@ Numbers = Sequence[float | None] | NDArray[Any] | Tensor
 class Series:
     """Points (x, y), joined by a ``line`` ("" for none); x are numbers, or names that are set side by side.
 
-    ``low`` and ``high`` are the ends of intervals around y. ``labels`` stand beside the points. ``line`` and
-    ``marker`` are matplotlib's. ``bars`` draws bars. ``thin`` is a faint line without a place in the legend.
-    ``hollow`` draws rings. Series of the same name have the same colour in all panels. None and NaN leave
-    gaps. Raises ConfigError for lengths that differ.
+    ``labels`` stand beside the points. ``line`` and ``marker`` are matplotlib's. ``thin`` is a faint line
+    without a place in the legend. ``hollow`` draws rings. Series of the same name have the same colour in all
+    panels. None and NaN leave gaps. Raises ConfigError for lengths that differ.
     """
 
     name: str
     x: Sequence[float | str] | NDArray[Any] | Tensor
     y: Numbers
-    low: Numbers | None = None
-    high: Numbers | None = None
     labels: Sequence[str] = ()
     line: str = "-"
     marker: str = ""
@@ -57,14 +48,12 @@ class Series:
     width: float = 2.0
     size: float = 6.0
     alpha: float = 1.0
-    bars: bool = False
     thin: bool = False
     hollow: bool = False
 
     def __post_init__(self) -> None:
-        given = [one for one in (self.y, self.low, self.high, self.labels or None) if one is not None]
-        if any(len(one) != len(self.x) for one in given):
-            raise ConfigError(f"the series {self.name!r} has x, y, intervals or labels of different lengths")
+        if not len(self.x) == len(self.y) == len(self.labels or self.y):
+            raise ConfigError(f"the series {self.name!r} has x, y or labels of different lengths")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,29 +75,15 @@ class Panel:
 class Plot:
     """Panels side by side, at most ``columns`` a row, with one legend; on a phone one below the other.
 
-    Instead of panels, ``draw`` may be a function that draws on an empty matplotlib figure of ``size`` inches;
-    it is called again with a figure that is NARROW inches wide. Raises ConfigError without either.
-
     >>> plot = Plot([Panel([Series("loss", [1, 2, 3], [3.0, 2.0, 1.5])], x_label="step", y_log=True)])
     >>> plot.png() == plot.png()
     True
     """
 
-    panels: Sequence[Panel] = ()
+    panels: Sequence[Panel]
     title: str = ""
     columns: int = 2
-    size: tuple[float, float] | None = None
-    draw: Callable[[Figure], None] | None = None
     name: str = ""
-
-    def __post_init__(self) -> None:
-        if bool(self.panels) == (self.draw is not None):
-            raise ConfigError("a plot has either panels or a function that draws it")
-
-    @property
-    def points(self) -> int:
-        """How many there are to draw."""
-        return sum(len(series.x) for panel in self.panels for series in panel.series)
 
     @property
     def about(self) -> str:
@@ -120,14 +95,10 @@ class Plot:
         """A PNG file's bytes."""
         return self._drawn("png", narrow)
 
-    def svg(self, narrow: bool = False) -> bytes:
-        """An SVG file's bytes."""
-        return self._drawn("svg", narrow)
-
     def for_page(self, narrow: bool = False) -> tuple[str, bytes]:
         """The media type and bytes for a page."""
-        many = self.points > _MOST_POINTS
-        return ("image/png", self.png(narrow)) if many else ("image/svg+xml", self.svg(narrow))
+        many = sum(len(series.x) for panel in self.panels for series in panel.series) > _MOST_POINTS
+        return ("image/png", self.png(narrow)) if many else ("image/svg+xml", self._drawn("svg", narrow))
 
     def plain(self) -> dict[str, object]:
         """All numbers, for JSON."""
@@ -141,21 +112,32 @@ class Plot:
         }
 
     def _drawn(self, kind: Literal["png", "svg"], narrow: bool) -> bytes:
+        """The same bytes each time: off screen and with matplotlib's own settings."""
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         columns = 1 if narrow else min(self.columns, max(1, len(self.panels)))
         shape = -(-len(self.panels) // columns), columns
-        width, height = self.size or self._size(shape, narrow)
-        with figure(NARROW if narrow else width, height) as made:
-            if self.draw is not None:
-                self.draw(made)
-            else:
-                self._fill(made, shape, narrow)
-            return figure_bytes(made, kind)
+        ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+        metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+        buffer = io.BytesIO()
+        # SVG names its parts by random numbers unless they are salted.
+        with mpl.rc_context({**ours, "svg.hashsalt": "netinvert"}), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Glyph .* missing from", UserWarning
+            )  # of names in other scripts
+            made = Figure(figsize=self._size(shape, narrow), dpi=120, layout="constrained")
+            FigureCanvasAgg(made)
+            self._fill(made, shape, narrow)
+            made.savefig(buffer, format=kind, metadata=metadata)
+        return buffer.getvalue()
 
     def _size(self, shape: tuple[int, int], narrow: bool) -> tuple[float, float]:
         """Inches."""
         width, height = {1: (7.2, 4.2), 2: (5.0, 4.0)}.get(shape[1], (3.1, 2.5))
         if narrow:
-            width, height = NARROW, 2.9
+            width, height = 3.75, 2.9
         for categories in map(_categories, self.panels):
             if _turned(categories, narrow):  # they need a place below
                 height = max(height, 2.5 + 0.07 * min(_LONGEST, max(map(len, categories))))
@@ -167,8 +149,7 @@ class Plot:
 
     def _fill(self, made: Figure, shape: tuple[int, int], narrow: bool) -> None:
         axes = made.subplots(*shape, squeeze=False).flatten().tolist()
-        series = [one for panel in self.panels for one in panel.series]
-        names = dict.fromkeys(one.name for one in series if not one.colour)
+        names = dict.fromkeys(one.name for panel in self.panels for one in panel.series if not one.colour)
         colours = dict(zip(names, cycle(COLOURS)))
         handles: dict[str, Any] = {}
         for one, panel in zip(axes, self.panels, strict=False):
@@ -178,8 +159,7 @@ class Plot:
         if not handles:
             return
         labels = [_text(name, 40 if narrow else 60) for name in handles]
-        bars = any(one.bars for one in series)
-        if len(self.panels) == 1 and not narrow and not bars and len(handles) < 7:
+        if len(self.panels) == 1 and not narrow and len(handles) < 7:
             axes[0].legend(list(handles.values()), labels, frameon=False)
         else:
             longest = max(map(len, labels))
@@ -188,72 +168,19 @@ class Plot:
             made.legend(list(handles.values()), labels, ncols=across, **where)
 
 
-# -- drawing -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def figure(width: float = 7.2, height: float = 4.2) -> Iterator[Figure]:
-    """An empty matplotlib figure in inches, drawn off screen and with matplotlib's own settings.
-
-    Draw on it, and take ``figure_bytes`` of it, inside the ``with``.
-    """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
-    # SVG names its parts by random numbers unless they are salted.
-    with mpl.rc_context({**ours, "svg.hashsalt": "netinvert"}):
-        made = Figure(figsize=(width, height), dpi=120, layout="constrained")
-        FigureCanvasAgg(made)
-        yield made
-
-
-def figure_bytes(made: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
-    """The figure as a file's bytes, the same each time."""
-    buffer = io.BytesIO()
-    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # of names in other scripts
-        made.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
-
-
-def dress(axes: Axes) -> None:
-    """A pale grid behind what is drawn, and no frame."""
-    axes.grid(True, which="major", color=_LINES, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bool) -> dict[str, Any]:
     """Draw a panel; gives what stands in the legend by name."""
     categories = _categories(panel)
-    bars = [one for one in panel.series if one.bars]
     handles: dict[str, Any] = {}
     for one in panel.series:
         x = np.array([categories.index(str(each)) for each in one.x]) if categories else _floats(one.x)
         y, colour = _floats(one.y, panel.y_log), one.colour or colours.get(one.name, _GREY)
-        ends = None if one.low is None or one.high is None else (_floats(one.low), _floats(one.high))
-        if one.bars:
-            step = 0.8 / len(bars)
-            x = x + step * (bars.index(one) - (len(bars) - 1) / 2)
-            drawn: Any = axes.bar(x, y, step, color=colour, alpha=one.alpha)
-        elif one.thin:
+        if one.thin:
             axes.plot(x, y, one.line, color=colour, linewidth=0.6, alpha=0.3)
             continue
-        else:
-            marks: dict[str, Any] = {"marker": one.marker or None, "markersize": one.size}
-            marks["markerfacecolor"] = "none" if one.hollow else colour
-            (drawn,) = axes.plot(
-                x, y, color=colour, lw=one.width, ls=one.line or "none", alpha=one.alpha, **marks
-            )
-        if ends is not None and one.line and not one.bars:
-            axes.fill_between(x, *ends, color=colour, alpha=0.15, linewidth=0)
-        elif ends is not None:
-            sides = np.maximum(0, np.stack([y - ends[0], ends[1] - y]))
-            axes.errorbar(x, y, sides, color="#1c1c1e" if one.bars else colour, fmt="none", capsize=3)
+        marks: dict[str, Any] = {"marker": one.marker or None, "markersize": one.size, "alpha": one.alpha}
+        marks["markerfacecolor"] = "none" if one.hollow else colour
+        (drawn,) = axes.plot(x, y, color=colour, lw=one.width, ls=one.line or "none", **marks)
         for label, *at in zip(one.labels, x, y, strict=False):
             if label and np.isfinite(at).all():
                 how: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, 5), "fontsize": 7.5}
@@ -272,9 +199,8 @@ def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bo
     y = np.concatenate([_floats(()), *(_floats(one.y, panel.y_log) for one in panel.series)])
     if panel.y_log and np.isfinite(y).any():
         axes.set_yscale("log")
-    x = np.concatenate(
-        [_floats(()), *(_floats(() if categories else one.x, panel.x_log) for one in panel.series)]
-    )
+    numbers = [] if categories else [_floats(one.x, panel.x_log) for one in panel.series]
+    x = np.concatenate([_floats(()), *numbers])
     if not panel.x_log and not categories and (x == np.round(x)).all():
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     elif panel.x_log and np.isfinite(x).any():
@@ -293,9 +219,9 @@ def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bo
         labels = [_text(_middle_left_out(name), _LONGEST) for name in categories]
         angle: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
         axes.set_xticks(range(len(categories)), labels, **(angle if turned else {}))
-    dress(axes)
-    if any(one.bars for one in panel.series):
-        axes.grid(False, axis="x")
+    axes.grid(True, which="major", color="#e4e4e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _turned(categories: Sequence[str], narrow: bool) -> bool:
@@ -330,15 +256,12 @@ def _text(text: str, longest: int) -> str:
 
 def _plain_series(one: Series) -> dict[str, object]:
     x = [each if isinstance(each, str) else float(each) for each in one.x]
-    ends = {
-        name: _floats(given).tolist() for name in ("low", "high") if (given := getattr(one, name)) is not None
-    }
-    return {"name": one.name, "x": x, "y": _floats(one.y).tolist(), **ends}
+    return {"name": one.name, "x": x, "y": _floats(one.y).tolist()}
 
 
 # -- losses --------------------------------------------------------------------------------------------
 
-TERM_LABELS = {"code": "code error, squared", "tv": "total variation", "alpha": "α-norm"}
+_TERMS = {"code": "code error, squared", "tv": "total variation", "alpha": "α-norm"}
 
 
 def loss_plot(losses: Tensor, terms: Sequence[str], title: str = "") -> Plot:
@@ -349,9 +272,9 @@ def loss_plot(losses: Tensor, terms: Sequence[str], title: str = "") -> Plot:
     several = values.shape[2] > 1
     series: list[Series] = []
     for index, term in enumerate(terms):
-        label, colour = TERM_LABELS.get(term, term), COLOURS[index % len(COLOURS)]
+        label, colour = _TERMS.get(term, term), COLOURS[index % len(COLOURS)]
         if several:
-            thin = values[:, index, :_MOST_THIN_LINES].unbind(1)
+            thin = values[:, index, :50].unbind(1)
             series += [Series("", steps, one, colour=colour, thin=True) for one in thin]
         marker = "o" if len(steps) < 3 else ""
         series.append(Series(label, steps, _mean_of_all(values[:, index]), colour=colour, marker=marker))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.report.blocks import Block, Code, Details, Heading, Points, Prose, walk
@@ -15,12 +15,11 @@ from netinvert.evaluation.report.grid import ImageGrid
 from netinvert.evaluation.report.html import render
 from netinvert.evaluation.report.plot import Plot
 from netinvert.evaluation.report.table import Table
-from netinvert.evaluation.report.words import in_markdown
+from netinvert.evaluation.report.words import in_markdown, paragraphs
 from netinvert.io.files import plain_json, write_atomic
 
 Kind = Literal["html", "md", "json", "csv", "png"]
-KINDS: tuple[Kind, ...] = ("html", "md", "json", "csv", "png")
-HTML: tuple[Kind, ...] = ("html",)
+_HTML: tuple[Kind, ...] = ("html",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +59,8 @@ class Report:
 
     def markdown(self) -> str:
         """The report in Markdown; its pictures are the files that ``save(…, ("png",))`` writes."""
-        names = self._names()
-        parts = [f"# {in_markdown(self.title)}", *_paragraphs(self.lead)]
+        names = {id(block): name for name, block in self._named()}
+        parts = [f"# {in_markdown(self.title)}", *map(in_markdown, paragraphs(self.lead))]
         parts += [part for block in self.blocks for part in _markdown(block, names)]
         if self.command:
             parts += ["Made by:", *_markdown(Code(self.command), names)]
@@ -69,20 +68,16 @@ class Report:
 
     def data(self) -> dict[str, object]:
         """The numbers of tables and plots, by name, for JSON."""
-        found = {name: block for name, block in self._named() if isinstance(block, Table | Plot)}
-        parts = {name: block.plain() for name, block in found.items()}
+        parts = {name: block.plain() for name, block in self._named() if not isinstance(block, ImageGrid)}
         return {"title": self.title, "command": self.command, "data": parts}
 
-    def files(self, kinds: Collection[Kind] = HTML) -> dict[str, bytes]:
+    def files(self, kinds: Collection[Kind] = _HTML) -> dict[str, bytes]:
         """File names and bytes: report.html, report.md, report.json, and a CSV or PNG a table, grid or plot.
 
         The same report gives the same bytes. Raises ConfigError for an unknown kind.
         """
-        unknown = set(kinds) - set(KINDS)
-        if unknown:
-            raise ConfigError(
-                f"a report is written as {', '.join(KINDS)}, not as {', '.join(sorted(unknown))}"
-            )
+        if unknown := set(kinds) - {*get_args(Kind)}:
+            raise ConfigError(f"a report is written as {get_args(Kind)}, not as {sorted(unknown)}")
         texts = {"html": self.html, "md": self.markdown, "json": self._json}
         found = {f"report.{kind}": _utf8(text()) for kind, text in texts.items() if kind in kinds}
         for name, block in self._named():
@@ -93,7 +88,7 @@ class Report:
         return found
 
     def save(
-        self, where: str | Path | Callable[[str, bytes], object], kinds: Collection[Kind] = HTML
+        self, where: str | Path | Callable[[str, bytes], object], kinds: Collection[Kind] = _HTML
     ) -> list[str]:
         """Write ``files`` into a folder, each whole or not at all, or hand them to a function (name, bytes).
 
@@ -110,16 +105,12 @@ class Report:
     def _json(self) -> str:
         return json.dumps(plain_json(self.data()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def _names(self) -> dict[int, str]:
-        return {id(block): name for name, block in self._named()}
-
     def _named(self) -> list[tuple[str, Table | ImageGrid | Plot]]:
         """Tables, grids and plots with the names of their files: their own, or table-1 and so on."""
         found: list[tuple[str, Table | ImageGrid | Plot]] = []
         used = {"report"}
-        for block in walk(self.blocks):
-            if not isinstance(block, Table | ImageGrid | Plot):
-                continue
+        every = (block for block in walk(self.blocks) if isinstance(block, Table | ImageGrid | Plot))
+        for block in every:
             kind = "table" if isinstance(block, Table) else "plot" if isinstance(block, Plot) else "grid"
             stem = re.sub(r"[^\w-]+", "-", block.name).strip("-")[:60]
             count = 1 + sum(isinstance(other, type(block)) for _, other in found)
@@ -137,7 +128,7 @@ def _markdown(block: Block, names: dict[int, str]) -> list[str]:  # noqa: PLR091
         case Heading(text, level):
             return [f"{'#' * level} {in_markdown(text)}"]
         case Prose(text):
-            return _paragraphs(text)
+            return [in_markdown(part) for part in paragraphs(text)]
         case Points(items):
             return ["\n".join(f"- {in_markdown(item)}" for item in items)]
         case Code(text):
@@ -150,10 +141,6 @@ def _markdown(block: Block, names: dict[int, str]) -> list[str]:  # noqa: PLR091
         case ImageGrid() | Plot():
             about = block.about if isinstance(block, Plot) else block.title or "images"
             return [f"![{in_markdown(about)}]({names[id(block)]}.png)"]
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [in_markdown(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def _utf8(text: str) -> bytes:

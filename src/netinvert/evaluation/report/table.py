@@ -33,8 +33,8 @@ class Column:
     """A column: its name, and how its values are shown.
 
     ``digits`` are those after the point. ``percent`` shows shares as per cent. ``about`` explains the column
-    below the table. ``best`` says which of the numbers is marked. ``align`` is right for numbers unless said
-    otherwise. ``show`` turns a value into text itself. ``key`` is the column's name in JSON and CSV.
+    below the table. ``best`` says which of the numbers is marked. Numbers are flush right, others where
+    ``align`` says so. ``show`` turns a value into text itself. ``key`` is its name in JSON and CSV.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Column:
     percent: bool = False
     about: str = ""
     best: Literal["", "min", "max"] = ""
-    align: Literal["", "left", "right"] = ""
+    align: Literal["", "right"] = ""
     show: Callable[[Any], str] | None = None
     key: str = ""
 
@@ -58,13 +58,14 @@ class Column:
         >>> Column("error", digits=2).parts(Estimate(0.5, 0.41, 0.62))
         ('0.50', '(0.41 to 0.62)')
         """
-        if isinstance(value, Estimate):
-            if value.spread is not None:
-                return self._text(value.value), f"± {self._text(value.spread)}"
-            if value.low is None and value.high is None:
-                return self._text(value.value), ""
-            return self._text(value.value), f"({self._text(value.low)} to {self._text(value.high)})"
-        return self._text(value), ""
+        if not isinstance(value, Estimate):
+            return self._text(value), ""
+        extra = ""
+        if value.spread is not None:
+            extra = f"± {self._text(value.spread)}"
+        elif value.low is not None or value.high is not None:
+            extra = f"({self._text(value.low)} to {self._text(value.high)})"
+        return self._text(value.value), extra
 
     def _text(self, value: Any) -> str:  # noqa: ANN401
         if value is None:
@@ -118,13 +119,12 @@ class Table:
     @classmethod
     def of(cls, records: Iterable[object], columns: Sequence[Column | str], title: str = "") -> Table:
         """From mappings or objects, such as dataclasses; what a record lacks is not known."""
-
-        def value(record: object, column: Column | str) -> Value:
-            key = _key(column)
-            found = record.get(key) if isinstance(record, Mapping) else getattr(record, key, None)
-            return found
-
-        return cls(columns, [[value(record, column) for column in columns] for record in records], title)
+        keys = [_key(column) for column in columns]
+        rows = [
+            [one.get(key) if isinstance(one, Mapping) else getattr(one, key, None) for key in keys]
+            for one in records
+        ]
+        return cls(columns, rows, title)
 
     @property
     def heads(self) -> tuple[Column, ...]:
@@ -133,9 +133,8 @@ class Table:
 
     def right(self, index: int) -> bool:
         """Whether a column is flush right."""
-        align = self.heads[index].align
         values = [row[index] for row in self.rows if row[index] is not None]
-        return align == "right" if align else bool(values) and all(map(_is_number, values))
+        return self.heads[index].align == "right" or (bool(values) and all(map(_is_number, values)))
 
     def best(self) -> frozenset[tuple[int, int]]:
         """The cells to mark: the best of their columns, where several differ, and those ``marked``."""
@@ -152,7 +151,7 @@ class Table:
         """All cells as text."""
         return [
             [
-                " ".join(part for part in column.parts(value) if part)
+                " ".join(filter(None, column.parts(value)))
                 for column, value in zip(self.heads, row, strict=True)
             ]
             for row in self.rows
@@ -179,8 +178,8 @@ class Table:
         lines = [[escaped(column.label) for column in self.heads]]
         lines.append(["---:" if self.right(index) else "---" for index in range(len(self.heads))])
         for k, row in enumerate(self.texts()):
-            cells = [escaped(cell) for cell in row]
-            lines.append([f"**{cell}**" if (k, index) in best else cell for index, cell in enumerate(cells)])
+            cells = enumerate(map(escaped, row))
+            lines.append([f"**{cell}**" if (k, index) in best else cell for index, cell in cells])
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         meanings = [f"- {escaped(one.name)}: {in_markdown(one.about)}" for one in self.heads if one.about]
         head = [f"**{in_markdown(self.title)}**"] if self.title else []
@@ -199,20 +198,16 @@ class Table:
 
     def csv(self) -> str:
         """The values, not rounded; intervals and spreads in columns of their own."""
-        heads: list[str] = []
-        columns: list[list[object]] = []
+        columns: dict[str, list[object]] = {}
         for index, column in enumerate(self.heads):
             cells = [row[index] for row in self.rows]
-            estimates = [cell if isinstance(cell, Estimate) else None for cell in cells]
-            heads.append(_key(column))
-            columns.append([cell.value if isinstance(cell, Estimate) else cell for cell in cells])
+            columns[_key(column)] = [cell.value if isinstance(cell, Estimate) else cell for cell in cells]
             for part in ("low", "high", "spread"):
-                values: list[object] = [None if one is None else getattr(one, part) for one in estimates]
+                values = [getattr(cell, part) if isinstance(cell, Estimate) else None for cell in cells]
                 if any(value is not None for value in values):
-                    heads.append(f"{_key(column)} {part}")
-                    columns.append(values)
+                    columns[f"{_key(column)} {part}"] = values
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([heads, *zip(*columns, strict=True)])
+        csv.writer(text, lineterminator="\n").writerows([columns, *zip(*columns.values(), strict=True)])
         return text.getvalue()
 
 

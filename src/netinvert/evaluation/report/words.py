@@ -10,9 +10,7 @@ import re
 from collections.abc import Sequence
 from numbers import Integral
 
-DASH = "–"
-"""What stands for a value that is not known."""
-
+DASH = "–"  # for a value that is not known
 _MARKUP = re.compile(
     r"(?P<ticks>(?<!`)`+)(?P<code>(?!`).+?(?<!`))(?P=ticks)(?!`)"
     r"|\*\*(?P<strong>\S(?:.*?\S)?)\*\*"
@@ -65,6 +63,11 @@ def code(text: str) -> str:
     return f"{fence} {words} {fence}"
 
 
+def paragraphs(text: str) -> list[str]:
+    """Parted by empty lines."""
+    return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
 def plain(text: str) -> str:
     """The words alone, without the markup and on one line."""
     return " ".join("".join(words for _, words, _ in pieces(text)).split())
@@ -81,20 +84,12 @@ def printable(text: str) -> str:
 
 def in_markdown(text: str) -> str:
     """Prose for Markdown: the markup kept, everything that is not ours escaped."""
-    found = []
+    found = ""
     for kind, words, url in pieces(" ".join(text.split())):
-        match kind:
-            case "code":
-                found.append(code(words))
-            case "strong":
-                found.append(f"**{escaped(words)}**")
-            case "link":
-                found.append(f"[{escaped(words)}]({url})")
-            case _:
-                found.append(escaped(words))
-    return re.sub(
-        r"^([#>+-]|\d+(?=[.)]))", lambda m: m[1] + "\\" if m[1].isdigit() else "\\" + m[1], "".join(found)
-    )
+        shown = code(words) if kind == "code" else escaped(words)
+        found += {"strong": f"**{shown}**", "link": f"[{shown}]({url})"}.get(kind, shown)
+    # What would begin a heading or a list.
+    return re.sub(r"^(?:(\d+)(?=[.)])|(?=[#>+-]))", r"\1\\", found)
 
 
 def escaped(text: str) -> str:
