@@ -13,6 +13,7 @@ import functools
 import importlib
 import math
 import shlex
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -123,7 +124,7 @@ class Field:
 
     def _one(self, value: object) -> Any:  # noqa: ANN401
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = _as_float(value)
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf  # refused as not finite
         if self.kind is Path and isinstance(value, str):
             value = Path(value)
         fits = isinstance(value, self.kind) and (self.kind is bool or not isinstance(value, bool))
@@ -178,13 +179,6 @@ class Field:
         if any(text.startswith("-") for text in texts):  # else they would be read as options
             return [f"{self.flag}={text}" for text in texts]
         return [self.flag, *texts]
-
-
-def _as_float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf  # refused as not finite
 
 
 def imported(place: str) -> Any:  # noqa: ANN401
@@ -244,7 +238,8 @@ class Config:
 
     def to_facts(self) -> dict[str, Any]:
         """The command's name and every field, as plain JSON, for the manifest."""
-        return {COMMAND: self.command} | {name: _plain(getattr(self, name)) for name in _names(self)}
+        names = [field.name for field in dataclasses.fields(self)]
+        return {COMMAND: self.command} | {name: _plain(getattr(self, name)) for name in names}
 
     def identity(self) -> dict[str, Any]:
         """The facts that results depend on; a run directory tells by them whether a run is the same."""
@@ -263,12 +258,11 @@ class Config:
             )
         given = {str(key): value for key, value in facts.items() if key != COMMAND}
         known = {field.name: field for field in fields_of(cls)}
-        for name in given:
-            if name not in known:
-                raise ConfigError(
-                    f"the manifest has an option '{name}' that this version's '{PROGRAM} {cls.command}' does "
-                    "not know; use the version of netinvert that wrote it"
-                )
+        if unknown := sorted(given.keys() - known.keys()):
+            raise ConfigError(
+                f"the manifest has an option '{unknown[0]}' that '{PROGRAM} {cls.command}' does not know; "
+                "use the version of netinvert that wrote it"
+            )
         if missing := [one.flag for one in known.values() if one.required and one.name not in given]:
             raise ConfigError(f"the manifest lacks {', '.join(missing)}; mend it, or run the command itself")
         return cls(**given)
@@ -287,10 +281,6 @@ class Config:
             else:
                 words += found
         return shlex.join(words + last)
-
-
-def _names(config: Config) -> Iterable[str]:
-    return (field.name for field in dataclasses.fields(config))
 
 
 def _plain(value: object) -> object:

@@ -16,7 +16,7 @@ import pickle
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,25 +77,21 @@ def write_atomic(path: str | Path, data: bytes) -> None:
             raise OSError(errno.EISDIR, "is a folder")
         if target.exists() and not target.is_file():
             raise OutputError(f"cannot write {path}: it is a device, not a file: choose another path")
-        _write_and_replace(target, data)
+        # Not tempfile: its files are private to the user (mode 600), and the final file would stay so.
+        temporary = target.parent / f".netinvert-{secrets.token_hex(8)}.tmp"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except ValueError as error:
         raise OutputError(f"cannot write {path!r}: {error}: choose another name") from error
     except OSError as error:
         raise output_error(path, error) from error
-
-
-def _write_and_replace(target: Path, data: bytes) -> None:
-    # Not tempfile: its files are private to the user (mode 600), and the final file would stay so.
-    temporary = target.parent / f".netinvert-{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def save_tensors(
@@ -105,11 +101,7 @@ def save_tensors(
 
     Raises OutputError if they cannot be stored or the file cannot be written.
     """
-    try:
-        data = tensor_bytes(tensors, metadata)
-    except OutputError as error:
-        raise OutputError(f"cannot write {path}: {error}") from error
-    write_atomic(path, data)
+    write_atomic(path, tensor_bytes(tensors, metadata))
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -158,37 +150,38 @@ def write_json(path: str | Path, value: object) -> None:
     write_atomic(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
-def plain_json(value: object) -> object:  # noqa: PLR0911
+def plain_json(value: object) -> object:
     """The value as JSON can hold it, as `write_json` writes it. Raises TypeError."""
-    if isinstance(value, Enum):
-        return plain_json(value.value)
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if callable(tolist := getattr(value, "tolist", None)):  # tensors, NumPy's arrays and numbers
         return plain_json(tolist())
+    return simple(value, plain_json)
+
+
+def simple(value: object, inner: Callable[[object], Any]) -> Any:  # noqa: ANN401, PLR0911
+    """Texts, numbers, paths, enums, dataclasses, mappings and sequences as JSON has them; their parts are
+    given to ``inner``. Raises TypeError for anything else.
+    """
+    if isinstance(value, Enum):
+        return inner(value.value)
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return _plain_mapping(value)
+        return {field.name: inner(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
-    raise TypeError(f"JSON cannot hold a {type(value).__name__}: {value!r:.80}")
-
-
-def _plain_mapping(value: Mapping[Any, object]) -> dict[str, object]:
-    plain: dict[str, object] = {}
+        return [inner(item) for item in value]
+    if not isinstance(value, Mapping):
+        raise TypeError(f"JSON cannot hold a {type(value).__name__}: {value!r:.80}")
+    plain: dict[str, Any] = {}
     for key, item in value.items():
-        if not isinstance(key, str | int) or isinstance(key, bool):
-            raise TypeError(f"JSON cannot hold the key {key!r:.80}: use a text")
-        if str(key) in plain:
-            raise TypeError(f"two keys are both {str(key)!r} as JSON")
-        plain[str(key)] = plain_json(item)
+        if not isinstance(key, str | int) or isinstance(key, bool) or str(key) in plain:
+            raise TypeError(f"JSON cannot hold the key {key!r:.80}: it is no text, or is there twice")
+        plain[str(key)] = inner(item)
     return plain
 
 
@@ -221,18 +214,16 @@ def is_temporary(path: Path) -> bool:
 
 def names_in(directory: Path, hidden: bool = True) -> set[str]:
     """All files below a directory by their names from there; links to directories count as files."""
-    return set(_walk(directory, "", hidden))
-
-
-def _walk(directory: Path, before: str, hidden: bool) -> Iterator[str]:
+    found = set()
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.startswith(".") and not hidden:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), f"{before}{entry.name}/", hidden)
+                found |= {f"{entry.name}/{name}" for name in names_in(Path(entry.path), hidden)}
             else:
-                yield f"{before}{entry.name}"
+                found.add(entry.name)
+    return found
 
 
 def remove_directory(directory: Path, last: str) -> None:
@@ -266,15 +257,14 @@ def read_code(path: str | Path) -> Tensor:
         code = _the_code(file, _read_pt(file))
     else:
         raise CodeError(
-            f"{file}: a code is a .npy, .safetensors, .pt or .pth file; encode an image to get its code"
+            f"{file}: a code is a .npy, .safetensors, .pt or .pth file; encode an image to get it"
         )
     if code.is_complex() or code.is_quantized or code.layout != torch.strided:
         raise CodeError(f"{file} holds {code.dtype} {code.layout}: save it as dense real numbers")
     if code.numel() == 0:
         raise CodeError(f"{file} holds an empty code of shape {tuple(code.shape)}: encode an image again")
     code = code.detach().to(torch.float32).contiguous()
-    bad = int((~torch.isfinite(code)).sum())
-    if bad:
+    if bad := int((~torch.isfinite(code)).sum()):
         raise CodeError(
             f"{file}: {bad} of {code.numel()} values are NaN or infinite as float32: "
             "mend them (numpy.nan_to_num) or encode again"
@@ -297,7 +287,7 @@ def _read_npy(file: Path) -> Tensor:
             return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise CodeError(
-            f"{file} is not a whole .npy file of numbers ({error}): save the code again with numpy.save"
+            f"{file} is not a whole .npy file of numbers ({error}): save the code again"
         ) from error
 
 
@@ -312,8 +302,7 @@ def _read_pt(file: Path) -> object:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CodeError(
-            f"{file} holds more than tensors, which could run code: save the tensor alone, "
-            "for instance with numpy.save"
+            f"{file} holds more than tensors, which could run code: save the tensor alone"
         ) from error
     except Exception as error:  # torch raises nearly anything on a damaged archive
         raise CodeError(f"{file} is damaged ({error}): save the code again with numpy.save") from error

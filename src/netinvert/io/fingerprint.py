@@ -6,13 +6,12 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 from netinvert.errors import ConfigError
+from netinvert.io.files import simple
 
 
 def fingerprint(facts: object) -> str:
@@ -28,32 +27,24 @@ def fingerprint(facts: object) -> str:
     return hashlib.sha256(_text(canonical(facts)).encode("ascii")).hexdigest()
 
 
-def canonical(facts: object) -> Any:  # noqa: ANN401, PLR0911
+def canonical(facts: object) -> Any:  # noqa: ANN401
     """Facts as plain JSON that tells them apart.
 
     Tensors and arrays become their dtype, shape and hash, dataclasses keep the name of their class, and
     numbers that are not finite become texts. Raises ConfigError for what is no fact (a function, say).
     """
-    if isinstance(facts, Enum):
-        return canonical(facts.value)
-    if facts is None or isinstance(facts, str | bool):
-        return facts
-    if isinstance(facts, int):
-        return int(facts)
-    if isinstance(facts, float):
-        return float(facts) if math.isfinite(facts) else {"float": str(float(facts))}
+    if isinstance(facts, float) and not math.isfinite(facts):
+        return {"float": str(float(facts))}
     if isinstance(facts, bytes):
         return {"bytes": hashlib.sha256(facts).hexdigest()}
-    if isinstance(facts, os.PathLike):
-        return os.fspath(facts)
-    if dataclasses.is_dataclass(facts) and not isinstance(facts, type):
-        values = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)}
-        return {"type": type(facts).__name__, **_mapping(values)}
-    if isinstance(facts, Mapping):
-        return _mapping(facts)
-    if isinstance(facts, list | tuple):
-        return [canonical(item) for item in facts]
-    return _numbers(facts)
+    found = _numbers(facts)
+    if found is not None:
+        return found
+    try:
+        found = simple(facts, canonical)
+    except TypeError as error:
+        raise ConfigError(f"{facts!r:.80} is no fact that can be named: {error}") from error
+    return {"type": type(facts).__name__, **found} if dataclasses.is_dataclass(facts) else found
 
 
 def differences(theirs: object, mine: object, name: str = "") -> list[str]:
@@ -71,16 +62,8 @@ def _text(facts: object) -> str:
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
 
-def _mapping(facts: Mapping[Any, object]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for key, value in facts.items():
-        if not isinstance(key, str | int) or isinstance(key, bool) or str(key) in plain:
-            raise ConfigError(f"the key {key!r:.80} of the facts is no text, or is there twice")
-        plain[str(key)] = canonical(value)
-    return plain
-
-
 def _numbers(facts: object) -> Any:  # noqa: ANN401
+    """Of a tensor, an array or one of their numbers; None for all else."""
     # Asked of sys.modules: who holds a tensor has imported torch, and nobody else has to.
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(facts, torch.Tensor):
@@ -91,4 +74,4 @@ def _numbers(facts: object) -> Any:  # noqa: ANN401
     if numpy is not None and isinstance(facts, numpy.ndarray) and not facts.dtype.hasobject:
         content = numpy.ascontiguousarray(facts).reshape(-1).view(numpy.uint8)
         return {"array": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
-    raise ConfigError(f"a {type(facts).__name__} is no fact that can be named: {facts!r:.80}")
+    return None

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
@@ -21,15 +21,6 @@ from netinvert.io.files import check_readable, write_atomic
 MAX_PIXELS = 100_000_000
 TOLERANCE = 1e-4  # how far float arithmetic may lead out of [0, 1]
 
-_FLIPS = {  # by the EXIF tag Orientation; 1 is upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the luminance (ITU-R BT.601, as Pillow's "L")."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -49,8 +40,7 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     """
     if channels not in (1, 3):
         raise ImageError(
-            f"image files are read with 1 or 3 channels, not {channels}: "
-            "keep other images as tensors, for instance in a .npy file"
+            f"image files have 1 or 3 channels, not {channels}: keep other images in a .npy file"
         )
     file = check_readable(path, ImageError)
     try:
@@ -98,10 +88,7 @@ def as_images(images: ImageLike, channels: int | None = None) -> Tensor:
 def _as_tensor(pixels: _Floats, channels: int | None) -> Tensor:
     """(H, W, 1 or 3) as (1, channels, H, W)."""
     if channels not in (None, 1, 3):
-        raise ImageError(
-            f"files and bytes are made images of 1 or 3 channels, not {channels}: "
-            f"give a tensor (N, {channels}, H, W)"
-        )
+        raise ImageError(f"files and bytes have 1 or 3 channels, not {channels}: give a tensor of more")
     if channels == 1 and pixels.shape[2] == 3:
         pixels = (pixels @ np.array(LUMA, dtype=np.float32))[:, :, None]
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).clamp_(0, 1)
@@ -126,11 +113,9 @@ def _too_large(file: Path) -> ImageError:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF data must not cost the pixels
         return image
-    flip = _FLIPS.get(orientation) if isinstance(orientation, int) else None
-    return image if flip is None else image.transpose(flip)
 
 
 def _floats(image: Image.Image, file: Path) -> _Floats:
@@ -147,9 +132,9 @@ def _floats(image: Image.Image, file: Path) -> _Floats:
         alpha = rgba[:, :, 3:]
         on_white: _Floats = rgba[:, :, :3] * alpha + (1 - alpha)
         return on_white
-    mode = "L" if image.mode in {"1", "L"} else "RGB"
-    eight = np.array(image.convert(mode), dtype=np.float32) / np.float32(255)
-    return eight if mode == "RGB" else eight[:, :, None]
+    grey = image.mode in {"1", "L"}
+    eight = np.array(image.convert("L" if grey else "RGB"), dtype=np.float32) / np.float32(255)
+    return eight[:, :, None] if grey else eight
 
 
 def _from_integers(image: Image.Image, file: Path) -> _Floats:
@@ -223,15 +208,14 @@ def check_images(images: Tensor | npt.NDArray[Any]) -> Tensor:
     if isinstance(images, np.ndarray):
         if images.dtype.kind not in "biuf":
             raise ImageError(f"images must be floats in [0, 1], got {images.dtype}: give numbers")
-        if images.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                images = torch.from_numpy(np.array(images, dtype=np.float32, order="C"))
-        else:
-            _refuse_integers(str(images.dtype))
+        if images.dtype.kind != "f":
+            raise _no_floats(images.dtype)
+        with np.errstate(over="ignore"):
+            images = torch.from_numpy(np.array(images, dtype=np.float32, order="C"))
     if not isinstance(images, Tensor):
         raise ImageError(f"images must be a tensor or an array, got {type(images).__name__}: use read_image")
     if not images.is_floating_point():
-        _refuse_integers(str(images.dtype))
+        raise _no_floats(images.dtype)
     if images.ndim not in (3, 4) or images.numel() == 0:
         raise ImageError(
             f"images must be (C, H, W) or (N, C, H, W), got {tuple(images.shape)}: "
@@ -248,8 +232,8 @@ def check_images(images: Tensor | npt.NDArray[Any]) -> Tensor:
     return images if images.ndim == 4 else images.unsqueeze(0)
 
 
-def _refuse_integers(dtype: str) -> None:
-    raise ImageError(f"images must be floats in [0, 1], got {dtype}: convert to float and divide by 255")
+def _no_floats(dtype: object) -> ImageError:
+    return ImageError(f"images must be floats in [0, 1], got {dtype}: convert to float and divide by 255")
 
 
 def _check_range(images: Tensor) -> None:
@@ -278,7 +262,7 @@ def to_pil(image: Tensor) -> Image.Image:
             f"expected one image (C, H, W), got the shape {tuple(image.shape)}: write the images one by one"
         )
     if not image.is_floating_point():
-        _refuse_integers(str(image.dtype))
+        raise _no_floats(image.dtype)
     values = image.detach().to("cpu", torch.float32)
     values = values.reshape(-1, *values.shape[-2:])
     if not torch.isfinite(values).all():

@@ -74,6 +74,7 @@ class RunDir:
             raise OutputError(f"{self.out} is a whole disk: choose a directory inside it")
         self.facts, self.identity = canonical(facts), fingerprint(facts)
         self.overwrite, self.staged = overwrite, staged
+        self._entry = {"format": FORMAT, "identity": self.identity, "staged": staged, "facts": self.facts}
         self.resumes = False
         """Whether a stopped run of the same facts has left cells or checkpoints."""
         self.published: Mapping[str, str] = {}
@@ -83,6 +84,7 @@ class RunDir:
         self._replaced = place / f".{self.out.name}.netinvert-replaced"
         self._lock = FileLock(place / f"{self._work.name}.lock", thread_local=False)
         self._files = self._work / "files" if staged else self.out
+        self._checkpoints = self._work / "checkpoints"
         self.cells = self._work / "cells"
         """Where `netinvert.io.cells` keeps the cells."""
         self._made: list[Path] = []
@@ -110,7 +112,7 @@ class RunDir:
 
     def checkpoint(self, key: object, suffix: str = ".safetensors") -> Path:
         """Where the unfinished piece of work `key` keeps its state; it never reaches `out`."""
-        return self._work / "checkpoints" / f"{fingerprint(key)}{suffix}"
+        return self._checkpoints / f"{fingerprint(key)}{suffix}"
 
     def require_space(self, needed: float) -> None:
         """Raise OutputError if the disk has less than `needed` bytes free."""
@@ -133,11 +135,12 @@ class RunDir:
         """
         if not self._inside:
             raise OutputError(f"{self.out} is not being written: commit once, inside the with block")
-        entry = {"format": FORMAT, "identity": self.identity, "staged": self.staged, "facts": self.facts}
         self._keep_all = True
         try:
             # Always these: they say which files are the run's own and may be replaced.
-            write_json(self._files / MANIFEST, {**(manifest or {}), "run": entry, **files_of(self._files)})
+            write_json(
+                self._files / MANIFEST, {**(manifest or {}), "run": self._entry, **files_of(self._files)}
+            )
             if self.staged:
                 self._check_out()
                 self._move_into_place()
@@ -299,27 +302,25 @@ class RunDir:
                         f"an unfinished run with other settings is in {work} ({self._differing(marker)}): "
                         "give its settings to resume it, choose another directory, or --overwrite"
                     )
-                remove_directory(self._work, _MARKER)
+                remove_directory(work, _MARKER)
             elif self.staged:
                 shutil.rmtree(work / "files", ignore_errors=True)
         work.mkdir(exist_ok=True)
-        marker = {"format": FORMAT, "identity": self.identity, "staged": self.staged, "facts": self.facts}
         try:
-            write_json(work / _MARKER, {**marker, "process": f"{os.getpid()} on {socket.gethostname()}"})
+            write_json(work / _MARKER, {**self._entry, "process": f"{os.getpid()} on {socket.gethostname()}"})
         except BaseException:
             if not (work / _MARKER).exists():
                 remove_directory(self._work, _MARKER)
             raise
-        for directory in (self.cells, work / "checkpoints", self._files):
-            directory.mkdir(exist_ok=True)
-        for place in (work, self.cells, work / "checkpoints", self._files):
+        for place in (work, self.cells, self._checkpoints, self._files):
+            place.mkdir(exist_ok=True)
             for entry in filter(is_temporary, list(place.iterdir())):
                 entry.unlink(missing_ok=True)
         self.resumes = self._has_pieces()
 
     def _has_pieces(self) -> bool:
-        places = (self.cells, self._work / "checkpoints")
-        return any(True for place in places if place.is_dir() for _ in place.iterdir())
+        places = (self.cells, self._checkpoints)
+        return any(place.is_dir() and any(place.iterdir()) for place in places)
 
     def _move_into_place(self) -> None:
         replaces = self.out.exists()
@@ -356,23 +357,22 @@ class RunDir:
 def _manifest_of(directory: Path) -> dict[str, Any] | None:
     """The manifest of a run of ours, which may be overwritten; None if it is not one."""
     found = _read(directory / MANIFEST)
-    if found is None or not isinstance(found.get("files"), dict):
-        return None
-    run = found.get("run")
-    return found if isinstance(run, dict) and isinstance(run.get("identity"), str) else None
+    run, files = found.get("run"), found.get("files")
+    ours = isinstance(files, dict) and isinstance(run, dict) and isinstance(run.get("identity"), str)
+    return found if ours else None
 
 
 def _marker_of(work: Path) -> dict[str, Any] | None:
     found = _read(work / _MARKER)
-    return found if found is not None and isinstance(found.get("identity"), str) else None
+    return found if isinstance(found.get("identity"), str) else None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any]:
     try:
         found = read_json(path)
     except FileError:
-        return None
-    return found if isinstance(found, dict) else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _changed(directory: Path, files: Mapping[str, str]) -> str | None:

@@ -28,6 +28,7 @@ from netinvert.io.rundir import RunDir
 
 TRIES = 3
 """How often a piece is begun anew when the worker that makes it is killed."""
+_DIED = "workers died {} times over the same piece"
 _LOOK_EVERY = 0.2  # seconds, for signals and for what workers tell of their steps
 
 K = TypeVar("K")
@@ -257,10 +258,7 @@ def _check_death(code: int | None, deaths: int) -> None:
         raise WorkerError(f"a worker process ended with code {code}; it has said why above")
     if deaths >= TRIES:
         how = f"the last one by signal {-code}: out of memory?" if code else "without saying why"
-        raise WorkerError(
-            f"worker processes died {deaths} times over the same piece ({how}): run the same command again, "
-            "with fewer workers"
-        )
+        raise WorkerError(f"{_DIED.format(deaths)} ({how}): run the same command again, with fewer workers")
 
 
 def _raise(said: Said) -> NoReturn:
@@ -342,23 +340,16 @@ def _on_ray(job: _Job, address: str) -> Made:
                     running[task.remote(work, threads, job.todo[name], piece)] = name
                 for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)[0]:
                     name = running.pop(reference)
-                    said = _got(ray, reference)
+                    try:
+                        said: Said = ray.get(reference)
+                    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+                        raise WorkerError(f"{_DIED.format(TRIES)}: run the same command again") from error
                     if said[0] != "done":
                         _raise(said)
                     yield job.todo[name], said[1]
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
-
-
-def _got(ray: Any, reference: object) -> Said:  # noqa: ANN401
-    try:
-        said: Said = ray.get(reference)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
-        raise WorkerError(
-            f"workers died {TRIES} times over the same piece: run the same command again"
-        ) from error
-    return said
 
 
 def _tell_nobody(share: float, text: str = "") -> None:
