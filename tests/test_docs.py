@@ -44,7 +44,9 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links {target}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
 def test_snippets_run(page, tmp_path, monkeypatch):
     """One after another, as a reader would; in a directory with an image ``photo.jpg``."""
     import netinvert as ni

@@ -1,6 +1,6 @@
 """The chart of the README: seconds until a code error is reached, for netinvert and its peers.
 
-    python tools/make_peers_chart.py        # from benchmarks/results/peers.json to docs/peers.png
+python tools/make_peers_chart.py        # from benchmarks/results/peers.json to docs/peers.png
 """
 
 from __future__ import annotations
