@@ -29,6 +29,7 @@ from netinvert import read_image
 from netinvert.experiments.commands import perform
 from netinvert.experiments.configs.audit import Audit
 from netinvert.experiments.configs.encode import Encode
+from netinvert.experiments.runs import made_by
 from netinvert.io.assets import DATA
 from netinvert.io.files import read_json, write_atomic, write_json
 from netinvert.io.images import fit, write_png
@@ -95,7 +96,7 @@ def main() -> None:
     record = {"command": command, "cpu_seconds": seconds, "threads": options.threads, "versions": versions()}
     write_json(options.out / "audit.json", {**record, **read_json(options.report / "audit.json")})
     text = (options.report / "report.md").read_text().replace("contact-sheet.png", "audit.jpg")
-    text = text.replace(config.command_line(without=("out", "overwrite")), command)
+    text = text.replace(made_by(config), command)
     write_atomic(options.out / "audit.md", text.encode())
     with Image.open(options.report / "contact-sheet.png") as sheet:
         sheet.save(options.out / "audit.jpg", quality=85)

@@ -21,6 +21,7 @@ import netinvert as ni
 from netinvert.cli.options import reader
 from netinvert.experiments.commands import perform
 from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.runs import made_by
 from netinvert.io.files import read_json, write_atomic, write_json
 from netinvert.io.rundir import FinishedError
 
@@ -29,7 +30,7 @@ RESULTS = ["--out", "benchmarks/results"]
 
 def main() -> None:
     if {"--help", "-h"} & set(sys.argv):
-        print(__doc__)
+        print(__doc__, flush=True)
     config = reader(StudyLayers)([*([] if {"--out", "-o"} & set(sys.argv) else RESULTS), *sys.argv[1:]])
     if not isinstance(config, StudyLayers):
         return
@@ -39,12 +40,13 @@ def main() -> None:
         perform(here, print)
     except FinishedError:
         print(f"{here.out} is complete")
+    config.out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "benchmarks/layers.py", *sys.argv[1:]])
     manifest = read_json(here.out / "manifest.json")
     told = ("network", "names", "reference", "threads", "versions", "floors", "cells")
     write_json(config.out / f"{name}.json", {"command": command, **{key: manifest[key] for key in told}})
     text = (here.out / "report.md").read_text().replace("contact-sheet.png", f"{name}.jpg")
-    text = text.replace(here.command_line(without=("out", "overwrite")), command)
+    text = text.replace(made_by(here), command)
     write_atomic(config.out / f"{name}.md", text.encode())
     with Image.open(here.out / "contact-sheet.png") as sheet:
         sheet.save(config.out / f"{name}.jpg", quality=85)

@@ -14,7 +14,7 @@ from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
 from netinvert.experiments.audit import DECODED, OPTIMISED, audit, shown_of
 from netinvert.experiments.audit_inputs import Audited
-from netinvert.experiments.audit_report import audit_page, found_table, sheet, told, verdict
+from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, told, verdict
 from netinvert.experiments.configs.audit import Audit
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir
@@ -214,16 +214,19 @@ def test_the_page_gives_a_verdict_and_says_which_rate_is_self_fulfilling(found):
         assert words in text
     assert "<strong>The codes show which image they are of</strong>" in text
     assert "of 12 optimised images had their own original nearest among 12" in verdict(found)
-    assert "by guessing 8.3 %" in verdict(found)
+    assert "by guessing 8.3 % (the best of 2 such figures)" in verdict(found)
     stored = {one.attribute: one.reading.above_chance for one in found.probes if one.tested == "stored codes"}
     read = " and ".join(f"`{name}`" for name, above in stored.items() if above)
-    assert (f"A linear probe reads {read} from the stored codes above chance" in verdict(found)) == bool(read)
+    assert (
+        f"A linear probe reads {read} from the stored codes above chance (p < 0.05, uncorrected for the 2 "
+        in verdict(found)
+    ) == bool(read)
     assert "Not probed: same: all labels are equal" in text
     plain_table = json.loads(json.dumps(plain_json(found.facts())))
     assert len(plain_table["reconstructions"][0]["code_error_ijcv16"]) == 12
     assert "cpu_seconds" not in plain_table["reconstructions"][0]
     assert {row["independent"] for row in plain_table["identification"]} == {True, False}
-    assert sheet(found).png().startswith(b"\x89PNG")
+    assert audit_sheet(found).png().startswith(b"\x89PNG")
     assert "| optimised |" in page.markdown()
 
 

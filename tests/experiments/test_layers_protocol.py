@@ -8,8 +8,7 @@ import torch
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, TotalVariation, recipe
 from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
 from netinvert.evaluation.naturalness import naturalness
-from netinvert.experiments import inversions
-from netinvert.experiments import layers as protocol
+from netinvert.experiments import inversions, layers_report
 from netinvert.experiments.configs.study_layers import StudyLayers
 from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import (
@@ -19,10 +18,9 @@ from netinvert.experiments.layers import (
     default_recipe,
     has_classes,
     ijcv16_recipe,
-    run_layers,
     values_of,
 )
-from netinvert.experiments.layers_report import layers_page, sheet
+from netinvert.experiments.layers_report import layers_page, layers_sheet, run_layers
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.presets.mahendran15 import CVPR15_LAMBDA_TV
 from netinvert.io.files import read_json
@@ -39,14 +37,12 @@ def asked(out: Path = Path("out"), **options: object) -> StudyLayers:
 
 def made(patched: pytest.MonkeyPatch, config: StudyLayers, network: Network = CLASSES) -> LayerTable:
     """The table of a run on a network that is no file."""
-    from netinvert.experiments import layers_report
-
     found = []
     real = layers_report.layers_page
     patched.setattr(layers_report, "layers_page", lambda table: (found.append(table), real(table))[1])
-    for place in (inversions, protocol):
+    for place in (inversions, layers_report):
         patched.setattr(place, "open_network", lambda config, device: network)
-    patched.setattr(protocol, "_images", lambda config, network: (NAMES, IMAGES, ()))
+    patched.setattr(layers_report, "study_images", lambda config, network: (NAMES, IMAGES, ()))
     run_layers(config, lambda text: None)
     return found[0]
 
@@ -197,7 +193,7 @@ def test_a_stopped_run_goes_on_where_it_was(whole, tmp_path, monkeypatch):
 
 def test_tables_and_record(whole):
     found, folder = whole
-    text = layers_page(found).markdown()
+    text = (folder / "report.md").read_text()
     assert text.index("`ijcv16`") < text.index("## Code error `cvpr15`")  # the protocol's own error first
     for title in ("Same first class", "Naturalness", "Spread", "`cvpr16`", "netinvert study layers"):
         assert title in text
@@ -214,7 +210,7 @@ def test_tables_and_record(whole):
     manifest = read_json(folder / "manifest.json")
     assert manifest["command"]["values"] == ["1", "300", "none"]
     assert {"report.html", "report.md", "contact-sheet.png"} < set(manifest["files"])
-    assert len(sheet(found, 1).rows[0].tiles) == 4
+    assert len(layers_sheet(found, 1).rows[0].tiles) == 4
 
 
 def test_divergence_is_told(tmp_path, monkeypatch):

@@ -163,7 +163,7 @@ def _judge(config: Audit, encoder: Encoder) -> Encoder | None:
     return Encoder(other, other.layers[-2]).to(encoder.device)
 
 
-def read_decoder(config: Audit, encoder: Encoder, tell: Tell) -> Decoder | None:
+def audit_decoder(config: Audit, encoder: Encoder, tell: Tell) -> Decoder | None:
     """As told; else a shipped one of this very layer and these weights."""
     if config.decoder is not None:
         decoder = load_decoder(config.decoder)

@@ -38,9 +38,10 @@ from netinvert.experiments.audit import (
     shown_of,
 )
 from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.runs import made_by
 
 SHOWN = 12
-"""Codes on the page and the sheet, evenly spaced among those reconstructed."""
+"""Codes on the page and the audit_sheet, evenly spaced among those reconstructed."""
 COLUMNS = 6
 """Images in a row of the sheet."""
 IDENTIFICATION_TEXT = (
@@ -76,7 +77,7 @@ def audit_page(config: Audit, found: AuditFindings) -> Report:
             f"{shown} of {counted(len(found.rows), 'reconstructed code')}, evenly spaced in their order and "
             "chosen by nothing else. All are in the folder `images`."
         ),
-        sheet(found),
+        audit_sheet(found),
         _matching(found),
         Heading("Re-identification"),
         Prose(IDENTIFICATION_TEXT),
@@ -88,8 +89,7 @@ def audit_page(config: Audit, found: AuditFindings) -> Report:
     blocks += [Prose(text, quiet=True) for text in _remarks(found)]
     blocks += [Heading("What this does not show"), Points(limits(found))]
     title = f"Privacy audit: {encoder.network.name}, layer {encoder.layer}"
-    command = config.command_line(without=("out", "overwrite"))
-    return Report(title, blocks, "\n\n".join(_subject(found)), command)
+    return Report(title, blocks, "\n\n".join(_subject(found)))
 
 
 def _subject(found: AuditFindings) -> list[str]:
@@ -128,7 +128,10 @@ def verdict(found: AuditFindings) -> str:
     above = [code(one.attribute) for one in stored if one.reading.above_chance]
     below = [code(one.attribute) for one in stored if not one.reading.above_chance]
     if above:
-        parts.append(f"A linear probe reads {listed(above)} from the stored codes above chance.")
+        many = f", uncorrected for the {len(stored)} attributes that were tried" * (len(stored) > 1)
+        parts.append(
+            f"A linear probe reads {listed(above)} from the stored codes above chance (p < 0.05{many})."
+        )
     if below:
         parts.append(f"What it reads of {listed(below)} cannot be told from chance.")
     return " ".join(parts)
@@ -147,7 +150,7 @@ def _seen(found: AuditFindings) -> str:
     figure = (
         f"to {_who(one)}, {number(rate.hits, None if rate.hits % 1 else 0)} of {rate.count} {one.method} "
         f"images had their own original nearest among {count}: {_rate(rate)}, "
-        f"by guessing {percent(rate.chance)}"
+        f"by guessing {percent(rate.chance)}" + f" (the best of {len(rows)} such figures)" * (len(rows) > 1)
     )
     if rate.above_chance:
         return f"**The codes show which image they are of**: {figure}. This is above chance."
@@ -244,14 +247,12 @@ def _next_steps(config: Audit, found: AuditFindings) -> list[Block]:
                 "they are safe:"
             ),
             Code(f"netinvert decoder train {own} --data photos/ --out out/decoder"),
-            Code(
-                replace(config, decoder="out/decoder/decoder.safetensors").command_line(("out", "overwrite"))
-            ),
+            Code(made_by(replace(config, decoder="out/decoder/decoder.safetensors"))),
         ]
     if found.subject.originals is None:
         blocks += [
             Prose("To measure what others see, and not only this network, give the originals:"),
-            Code(replace(config, images="originals/").command_line(("out", "overwrite"))),
+            Code(made_by(replace(config, images="originals/"))),
         ]
     return blocks
 
@@ -259,7 +260,7 @@ def _next_steps(config: Audit, found: AuditFindings) -> list[Block]:
 # -- images and tables ---------------------------------------------------------------------------------
 
 
-def sheet(found: AuditFindings) -> ImageGrid:
+def audit_sheet(found: AuditFindings) -> ImageGrid:
     """Several codes a row, each its original, if known, and what each method made."""
     known = found.subject.originals
     codes = []

@@ -16,7 +16,7 @@ from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.decode import Decode
 from netinvert.experiments.inputs import on_device, preprocessing_of, read_inputs, sources_of
-from netinvert.experiments.runs import ELSEWHERE, run_facts
+from netinvert.experiments.runs import made_by, run_facts
 from netinvert.inversion.result import Result
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, manifest
@@ -81,7 +81,7 @@ def run(config: Decode, tell: Tell) -> Outcome:
             originals,
             reference,
             steps_to_take=_steps_to_take(config, decoder),
-            command=config.command_line(without=ELSEWHERE),
+            command=made_by(config),
             notes=(knows,) if knows else (),
             what="decoded image",
         )

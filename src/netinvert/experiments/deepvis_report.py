@@ -25,13 +25,13 @@ from netinvert.experiments.deepvis import (
     RANGES,
     DeepvisWork,
     Tried,
-    _encoder,
-    _image_name,
-    _row,
     candidates,
+    deepvis_encoder,
+    tried_facts,
+    tried_image,
     unit_directions,
 )
-from netinvert.experiments.inversions import finish, run_facts
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.inversion.optimizers import ConstantRate, ProgressRate
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
@@ -85,8 +85,7 @@ def deepvis_page(config: Deepvis, encoder: Encoder, found: Sequence[Tried]) -> R
             _grid(draws, sortable=True),
             Prose(_ranges(), quiet=True),
         ]
-    command = config.command_line(without=("out", "overwrite"))
-    return Report(f"{counted(len(draws), 'draw')} of four regularisers", blocks, lead, command)
+    return Report(f"{counted(len(draws), 'draw')} of four regularisers", blocks, lead)
 
 
 def channel_label(encoder: Encoder, index: int) -> str:
@@ -169,23 +168,22 @@ def _ranges() -> str:
 def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
     """Try everything, and leave the page. Raises NetinvertError before any long work."""
 
-    encoder = _encoder(config)
+    encoder = deepvis_encoder(config)
     unit_directions(encoder, config.channel)  # refuses channels that are not there
     wanted = candidates(config)
-    with RunDir(config.out, run_facts(config, encoder, ()), config.overwrite) as folder:
+    with RunDir(config.out, run_facts(config, network_facts(encoder)), config.overwrite) as folder:
         cells = run_cells(folder, DeepvisWork(config), wanted, workers_of(config), progress="settings")
         found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
         for tried in found:
             for index, image in zip(config.channel, tried.images, strict=True):
-                write_png(image / 255, folder.path(_image_name(tried, index)))
-        page = deepvis_page(config, encoder, found)
-        page.save(lambda name, data: folder.path(name).write_bytes(data))
+                write_png(image / 255, folder.path(tried_image(tried, index)))
         entries = {
+            **network_facts(encoder),
             "code_shape": encoder.code_shape,
             "image_size": encoder.size,
             "ranges": RANGES,
-            "results": [_row(tried, config.channel) for tried in found],
+            "results": [tried_facts(tried, config.channel) for tried in found],
         }
         draws = len(wanted) - sum(one.published for one in wanted)
         text = f"{draws} draws and {len(wanted) - draws} published settings"
-        return finish(folder, config, encoder, entries, text)
+        return publish(folder, config, deepvis_page(config, encoder, found), entries, text, PAGE)

@@ -26,10 +26,7 @@ from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
-from netinvert.io.config import Config
-from netinvert.io.files import read_json
-from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
-from netinvert.io.pieces import OfNetwork, OnNetwork, Processes
+from netinvert.io.pieces import OnNetwork
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
@@ -110,7 +107,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Inverted:
+class Reconstructions:
     """The images (N, C, H, W), what is measured of them, how many diverged; None and nothing measured where
     the inversion failed, with the reason."""
 
@@ -130,37 +127,9 @@ class Inverted:
         return {name: value for name, value in vars(self).items() if name != "images"}
 
 
-def threads_of(config: Processes) -> int:
-    """Of torch, in each process: the order of sums depends on them."""
-    if config.ray is not None:
-        return config.threads or 1
-    return config.threads or max(1, torch.get_num_threads() // config.workers)
-
-
-def run_facts(config: Config, encoder: Encoder, targets: Sequence[object], **more: object) -> object:
-    """What tells a run from others: all that its results depend on."""
-    told = {name: versions()[name] for name in ("netinvert", "torch")}
-    facts = {"weights": encoder.weights_sha256(), "targets": list(targets), "versions": told}
-    return config.identity() | facts | more
-
-
-def finish(
-    run: RunDir, config: OfNetwork, encoder: Encoder, entries: Mapping[str, object], text: str
-) -> Outcome:
-    """Publish the run, with what manifests always say of the network; what the command gives back."""
-    assert isinstance(config, Processes)
-    always = {
-        "network": encoder.network.name,
-        "weights_sha256": encoder.weights_sha256(),
-        "threads": threads_of(config),
-    }
-    out = run.commit(manifest(config, {**always, **entries}))
-    return Outcome(read_json(out / MANIFEST), text, out)
-
-
 def invert_all(
     run: RunDir, config: OnNetwork, targets: Sequence[Targets], wanted: Sequence[Wanted], progress: str
-) -> list[Inverted]:
+) -> list[Reconstructions]:
     """Invert everything, ``config.batch`` codes at once, as cells of the run; ``progress`` names the wanted.
 
     Raises Interrupted.
@@ -178,16 +147,16 @@ def _batches(wanted: Wanted, size: int) -> list[Wanted]:
     return [replace(wanted, rows=wanted.rows[k : k + size], seeds=wanted.seeds[k : k + size]) for k in starts]
 
 
-def _joined(cells: Sequence[Cell]) -> Inverted:
+def _joined(cells: Sequence[Cell]) -> Reconstructions:
     cpu = sum(cell.facts["cpu_seconds"] for cell in cells)
     failures = [cell.facts["failure"] for cell in cells if "failure" in cell.facts]
     if failures:
-        return Inverted(None, {}, cpu_seconds=cpu, failure=failures[0])
+        return Reconstructions(None, {}, cpu_seconds=cpu, failure=failures[0])
     measured = {
         name: [value for cell in cells for value in cell.facts["measured"][name]] for name in MEASURES
     }
     diverged = sum(cell.facts["diverged"] for cell in cells)
-    return Inverted(torch.cat([cell.tensors["image"] for cell in cells]), measured, diverged, cpu)
+    return Reconstructions(torch.cat([cell.tensors["image"] for cell in cells]), measured, diverged, cpu)
 
 
 @dataclass(frozen=True, eq=False)

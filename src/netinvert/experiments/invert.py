@@ -27,7 +27,7 @@ from netinvert.experiments.inputs import (
     restart_name,
     sources_of,
 )
-from netinvert.experiments.runs import ELSEWHERE, run_facts
+from netinvert.experiments.runs import made_by, run_facts
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.diversify import prepare_diverse
@@ -147,7 +147,7 @@ def run(config: Invert, tell: Tell) -> Outcome:
             reference,
             {} if start is None else {"start": start},
             steps_to_take=_steps_to_take(config),
-            command=config.command_line(without=ELSEWHERE),
+            command=made_by(config),
         )
         entries: dict[str, object] = {
             "preset": config.preset,

@@ -32,24 +32,23 @@ from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import (
     Targets,
     Wanted,
-    finish,
     invert_all,
     mean_and_deviation,
-    run_facts,
 )
 from netinvert.experiments.layers import (
     PROTOCOLS,
     LayerTable,
     ProtocolCell,
     ProtocolChoice,
-    _classes,
-    _images,
-    _reference,
-    _with_comparisons,
-    _without_seconds,
+    class_encoder,
+    reference_codes,
+    study_images,
     values_of,
+    with_comparisons,
+    without_seconds,
 )
 from netinvert.experiments.look import codes_of, encoders_of
+from netinvert.experiments.runs import network_facts, publish, run_facts
 from netinvert.inversion.objectives import Match
 from netinvert.io.files import write_json
 from netinvert.io.manifest import Outcome
@@ -171,7 +170,7 @@ def layers_page(table: LayerTable) -> Report:
     for quantity in sorted(QUANTITIES, key=lambda one: one.name != first):
         if any(quantity.summary(cell, count) is not None for cell in cells):
             blocks += [Heading(quantity.title), _table(table, quantity)]
-    blocks += [Heading("Images"), sheet(table, config.show - 1)]
+    blocks += [Heading("Images"), layers_sheet(table, config.show - 1)]
     remarks = [
         f"{code(cell.layer)}, {cell.label}: "
         + (
@@ -184,7 +183,7 @@ def layers_page(table: LayerTable) -> Report:
     if remarks:
         blocks += [Heading("What went wrong"), Points(remarks)]
     title = f"{table.network}, layer by layer: protocol {config.protocol}"
-    return Report(title, blocks, lead, config.command_line(without=("out", "overwrite")))
+    return Report(title, blocks, lead)
 
 
 def _table(table: LayerTable, quantity: Quantity) -> Table:
@@ -209,7 +208,7 @@ def _table(table: LayerTable, quantity: Quantity) -> Table:
     return Table(columns, rows, quantity.about, marked=marked)
 
 
-def sheet(table: LayerTable, image: int = 0) -> ImageGrid:
+def layers_sheet(table: LayerTable, image: int = 0) -> ImageGrid:
     """Rows layers, columns values: the first inversion of one image's codes."""
     at = image * table.config.restarts
     rows = []
@@ -246,7 +245,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
     """
 
     network = open_network(config, config.device)
-    names, images, sources = _images(config, network)
+    names, images, sources = study_images(config, network)
     if config.show > len(names):
         raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
     choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]
@@ -256,14 +255,14 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         Match(codes)  # refuses codes that cannot be matched
         for choice in choices:
             choice.recipe(encoder)
-        reference = _reference(encoder, codes)
+        reference = reference_codes(encoder, codes)
         encoders.append(encoder)
         targets.append(Targets.of(encoder, codes, images, reference))
-    classes = _classes(network, config)
+    classes = class_encoder(network, config)
     rows = tuple(row for row in range(len(images)) for _ in range(config.restarts))
     seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(images)
     wanted = [Wanted(one.layer, choice, rows, seeds) for one in encoders for choice in choices]
-    facts = run_facts(config, encoders[0], targets)
+    facts = run_facts(config, {**network_facts(encoders[0]), "targets": targets})
     with RunDir(config.out, facts, config.overwrite) as folder:
         found = iter(invert_all(folder, config, targets, wanted, "cells"))
         cells = []
@@ -272,25 +271,23 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
                 cell = ProtocolCell(
                     encoder.layer, encoder.code_shape, choice.label, choice.recipe(encoder).steps, next(found)
                 )
-                cells.append(_with_comparisons(cell, images, config.restarts, classes))
+                cells.append(with_comparisons(cell, images, config.restarts, classes))
         low = {
             one.layer: baselines(
-                target.codes.to(one.device), one, images, _reference(one, target.codes.to(one.device))
+                target.codes.to(one.device), one, images, reference_codes(one, target.codes.to(one.device))
             )
             for one, target in zip(encoders, targets, strict=True)
         }
         name = "none" if reference is None else reference.name
         table = LayerTable(network.name, names, images, config, name, tuple(cells), low)
-        page = layers_page(table)
-        page.save(lambda file, data: folder.path(file).write_bytes(data), ("html", "md"))
-        folder.path("contact-sheet.png").write_bytes(sheet(table, config.show - 1).png())
         kept = {
             "images": names,
             "reference": name,
-            "cells": [_without_seconds(cell.facts()) for cell in cells],
+            "cells": [without_seconds(cell.facts()) for cell in cells],
         }
         write_json(folder.path("layers.json"), kept)
         entries = {
+            **network_facts(encoders[0]),
             "names": names,
             "reference": name,
             "inputs": sources,
@@ -298,4 +295,4 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
             "cells": [cell.facts() for cell in cells],
         }
         text = f"{counted(len(encoders), 'layer')}, {counted(len(choices), 'value')}"
-        return finish(folder, config, encoders[0], entries, text)
+        return publish(folder, config, layers_page(table), entries, text, ("html", "md", "png"))

@@ -36,14 +36,13 @@ from netinvert.experiments.configs.invert import Invert
 from netinvert.experiments.configs.look import Look
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import (
-    Inverted,
     PresetChoice,
+    Reconstructions,
     Targets,
     Wanted,
-    finish,
     invert_all,
-    run_facts,
 )
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.inversion.objectives import Match
 from netinvert.io.images import fit, read_image, write_png
 from netinvert.io.manifest import Outcome
@@ -59,7 +58,7 @@ class LayerView:
     """What was found at a layer: its code, its images, what images that nobody inverted score."""
 
     info: LayerInfo
-    found: Inverted
+    found: Reconstructions
     floors: Sequence[Baseline]
 
     def facts(self) -> dict[str, object]:
@@ -87,14 +86,15 @@ def run_look(config: Look, tell: Tell) -> Outcome:
         targets.append(Targets.of(encoder, codes, images.to(encoder.dtype), shipped_reference(encoder)))
     rows = tuple(range(len(images)))
     wanted = [Wanted(one.layer, choice, rows, (config.seed,) * len(rows)) for one in encoders]
-    with RunDir(config.out, run_facts(config, encoders[0], targets), config.overwrite) as folder:
+    with RunDir(
+        config.out, run_facts(config, {**network_facts(encoders[0]), "targets": targets}), config.overwrite
+    ) as folder:
         found = invert_all(folder, config, targets, wanted, "layers")
         views = [
             LayerView(infos.get(encoder.layer) or _info(encoder), one, _floors(encoder, target))
             for encoder, one, target in zip(encoders, found, targets, strict=True)
         ]
         page = look_page(config, network, views, names, images)
-        page.save(lambda name, data: folder.path(name).write_bytes(data))
         for name, image in zip(names, images, strict=True):
             write_png(image, folder.path(f"images/original-{name}.png"))
         for view in views:
@@ -104,11 +104,12 @@ def run_look(config: Look, tell: Tell) -> Outcome:
                 layer = re.sub(r"[^\w.=+-]", "_", view.info.name)
                 write_png(image, folder.path(f"images/{name}-{layer}.png"))
         entries = {
+            **network_facts(encoders[0]),
             "names": names,
             "inputs": sources_of("images", paths),
             "layers": [view.facts() for view in views],
         }
-        return finish(folder, config, encoders[0], entries, layer_table(views, short=True).text())
+        return publish(folder, config, page, entries, layer_table(views, short=True).text(), PAGE)
 
 
 def encoders_of(network: Network, named: Sequence[str], tell: Tell) -> list[Encoder]:
@@ -166,8 +167,7 @@ def look_page(
     if known:
         blocks += [Heading("Next"), Prose("One layer with more steps, its figures and its losses:")]
         blocks.append(Code(_command(config, known[len(known) // 2].info.name)))
-    command = config.command_line(without=("out", "overwrite"))
-    return Report(f"What {network.name} keeps, layer by layer", blocks, lead, command)
+    return Report(f"What {network.name} keeps, layer by layer", blocks, lead)
 
 
 def _grid(views: Sequence[LayerView], names: Sequence[str], images: Tensor, size: int) -> ImageGrid:

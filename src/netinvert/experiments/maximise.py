@@ -30,7 +30,7 @@ from netinvert.experiments.inputs import (
     sources_of,
     unique_stems,
 )
-from netinvert.experiments.runs import ELSEWHERE, run_facts
+from netinvert.experiments.runs import made_by, run_facts
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.invert import Inversion
@@ -211,7 +211,7 @@ def run(config: Asked, tell: Tell) -> Outcome:
             shown,
             tensors={} if how.start is None else {"start": how.start},
             attained=_attained(how, torch.split(one_layer(result.code, "an activation"), restarts)),
-            command=config.command_line(without=ELSEWHERE),
+            command=made_by(config),
             steps_to_take=_steps_to_take(config),
             what="image" if shown is None else "caricature",
         )

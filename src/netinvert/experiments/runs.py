@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from netinvert.evaluation.report import Report
-from netinvert.io.config import Config, fields_of
+from netinvert.evaluation.report.report import Kind
+from netinvert.io.config import Config
 from netinvert.io.files import read_json, write_atomic
 from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
+from netinvert.io.pieces import Processes
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
+from netinvert.models.encoder import Encoder
 from netinvert.models.network import weights_sha256
 
 ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray")
 """Options that say where and how fast, not what."""
+PAGE: tuple[Kind, ...] = ("html",)
+"""The report as a page alone, where its tables are in the manifest and its images are files."""
 
 
 def decoder_facts(decoders: Iterable[Decoder]) -> list[dict[str, str]]:
@@ -44,10 +49,35 @@ def run_facts(config: Config, known: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def publish(run: RunDir, config: Config, report: Report, entries: Mapping[str, Any], text: str) -> Outcome:
-    """Write the report in all forms and the manifest with these entries, and finish the run."""
-    left_out = [field.name for field in fields_of(type(config)) if not field.option.identity]
-    report = replace(report, command=config.command_line(without=left_out))
-    report.save(lambda name, data: write_atomic(run.path(name), data), ("html", "md", "json", "csv", "png"))
-    folder = run.commit(manifest(config, {"threads": torch.get_num_threads(), **entries}))
+def network_facts(encoder: Encoder) -> dict[str, str]:
+    """Which network it is, for the manifest and for ``run_facts``."""
+    return {"network": encoder.network.name, "weights_sha256": encoder.weights_sha256()}
+
+
+def made_by(config: Config) -> str:
+    """The command as pages show it: a rerun elsewhere gives the same page."""
+    return config.command_line(without=ELSEWHERE)
+
+
+def threads_of(config: Config) -> int:
+    """Of torch, in each process that computes: the order of sums depends on them."""
+    if not isinstance(config, Processes):
+        return torch.get_num_threads()
+    if config.ray is not None:
+        return config.threads or 1
+    return config.threads or max(1, torch.get_num_threads() // config.workers)
+
+
+def publish(
+    run: RunDir,
+    config: Config,
+    report: Report,
+    entries: Mapping[str, Any],
+    text: str,
+    kinds: Collection[Kind] = ("html", "md", "json", "csv", "png"),
+) -> Outcome:
+    """Write the report in these forms and the manifest with these entries, and finish the run."""
+    report = replace(report, command=made_by(config))
+    report.save(lambda name, data: write_atomic(run.path(name), data), kinds)
+    folder = run.commit(manifest(config, {"threads": threads_of(config), **entries}))
     return Outcome(read_json(folder / MANIFEST), text, run.out)

@@ -34,19 +34,20 @@ from netinvert.evaluation.report.plot import COLOURS
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.sweep import Sweep
 from netinvert.experiments.inputs import open_network, read_inputs
-from netinvert.experiments.inversions import Targets, Wanted, finish, invert_all, run_facts
+from netinvert.experiments.inversions import Targets, Wanted, invert_all
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.experiments.sweep import (
     ERROR_FLOOR,
     Trial,
-    _file_name,
-    _planned,
-    _save_images,
-    _trial,
     by_layer,
     command_of,
     marked,
+    planned_settings,
     recommended,
     recommended_for_all,
+    save_trial_images,
+    trial_file,
+    trial_of,
 )
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -123,8 +124,7 @@ class SweepPage:
             f"{counted(len(self.trials), 'setting')} tried on the codes of {code(network)} for "
             f"{listed([code(name) for name in self.names])}, in {seconds:.0f} CPU seconds."
         )
-        made_by = self.config.command_line(without=("out", "overwrite"))
-        return Report(f"Priors for {network}", blocks, lead, made_by)
+        return Report(f"Priors for {network}", blocks, lead)
 
     @property
     def originals_known(self) -> bool:
@@ -295,7 +295,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
     encoders = [Encoder(network, layer) for layer in config.layers]
     inputs = [read_inputs(config.input, encoder) for encoder in encoders]
     left_out: dict[str, None] = {}
-    planned = [_planned(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
+    planned = [planned_settings(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
     for text in left_out:
         tell(f"left out: {text}")
     targets = [
@@ -308,11 +308,13 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         for encoder, settings in zip(encoders, planned, strict=True)
         for setting in settings
     ]
-    with RunDir(config.out, run_facts(config, encoders[0], targets), config.overwrite) as folder:
+    with RunDir(
+        config.out, run_facts(config, {**network_facts(encoders[0]), "targets": targets}), config.overwrite
+    ) as folder:
         found = iter(invert_all(folder, config, targets, wanted, "settings"))
         trials: list[Trial] = []
         for encoder, settings in zip(encoders, planned, strict=True):
-            layer = [_trial(encoder.layer, setting, next(found), config.measure) for setting in settings]
+            layer = [trial_of(encoder.layer, setting, next(found), config.measure) for setting in settings]
             trials += marked(layer)
         names = inputs[0].stems
         lows = [
@@ -320,15 +322,15 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
             for encoder, one in zip(encoders, inputs, strict=True)
         ]
         page = SweepPage(config, encoders, targets, trials, names, tuple(left_out), lows)
-        page.report().save(lambda name, data: folder.path(name).write_bytes(data))
         for name, some in by_layer(trials).items():
             plot = tradeoff(some, f"{network.name}, {name}", config.measure)
             if plot is not None:
-                folder.path(f"{_file_name('tradeoff', name)}.png").write_bytes(plot.png())
-        images = _save_images(folder, trials, inputs[0])
+                folder.path(f"{trial_file('tradeoff', name)}.png").write_bytes(plot.png())
+        images = save_trial_images(folder, trials, inputs[0])
         best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
         everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
         entries = {
+            **network_facts(encoders[0]),
             "layers": {encoder.layer: encoder.code_shape for encoder in encoders},
             "recommended": {layer: one and one.setting.options for layer, one in best.items()},
             "recommended_everywhere": everywhere and everywhere[0].options,
@@ -343,4 +345,4 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
             else f"{layer}: {one.setting.options} ({in_words(one)})\n  {command_of(config, one)}"
             for layer, one in best.items()
         ]
-        return finish(folder, config, encoders[0], entries, "\n".join(lines))
+        return publish(folder, config, page.report(), entries, "\n".join(lines), PAGE)
