@@ -8,8 +8,7 @@ import torch
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, TotalVariation, recipe
 from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
 from netinvert.evaluation.naturalness import naturalness
-from netinvert.experiments import inversions
-from netinvert.experiments import layers as protocol
+from netinvert.experiments import inversions, layers_report
 from netinvert.experiments.configs.study_layers import StudyLayers
 from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import (
@@ -38,14 +37,12 @@ def asked(out: Path = Path("out"), **options: object) -> StudyLayers:
 
 def made(patched: pytest.MonkeyPatch, config: StudyLayers, network: Network = CLASSES) -> LayerTable:
     """The table of a run on a network that is no file."""
-    from netinvert.experiments import layers_report
-
     found = []
     real = layers_report.layers_page
     patched.setattr(layers_report, "layers_page", lambda table: (found.append(table), real(table))[1])
-    for place in (inversions, protocol):
+    for place in (inversions, layers_report):
         patched.setattr(place, "open_network", lambda config, device: network)
-    patched.setattr(protocol, "_images", lambda config, network: (NAMES, IMAGES, ()))
+    patched.setattr(layers_report, "study_images", lambda config, network: (NAMES, IMAGES, ()))
     run_layers(config, lambda text: None)
     return found[0]
 

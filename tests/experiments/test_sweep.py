@@ -147,16 +147,16 @@ def test_bad_settings(change, text):
 
 def test_what_cannot_be_tried_is_refused_if_named_and_left_out_if_not():
     left_out: dict[str, None] = {}
-    found = module._planned(Sweep(**NEEDED, steps=12), cut("1"), inputs("1"), left_out)
+    found = module.planned_settings(Sweep(**NEEDED, steps=12), cut("1"), inputs("1"), left_out)
     assert [text.partition(" ")[0] for text in left_out] == ["batchnorm"]
     assert "batchnorm" not in {one.prior for one in found}
     with pytest.raises(ConfigError, match="BatchNorm"):
-        module._planned(replace(GRID, priors=("batchnorm",), canvases=()), cut("1"), inputs("1"), {})
+        module.planned_settings(replace(GRID, priors=("batchnorm",), canvases=()), cut("1"), inputs("1"), {})
 
 
 def test_ssim_needs_originals():
     with pytest.raises(ConfigError, match="originals"):
-        module._planned(replace(GRID, measure="ssim"), cut(), replace(inputs(), originals=None), {})
+        module.planned_settings(replace(GRID, measure="ssim"), cut(), replace(inputs(), originals=None), {})
 
 
 # -- the front -------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def tried(config: Sweep, folder: Path, known: bool = True) -> tuple[list[Trial],
         found = invert_all(run, config, targets, wanted, "settings")
     for layer in config.layers:
         rows = zip(wanted, settings, found, strict=True)
-        some = [module._trial(layer, s, one, config.measure) for w, s, one in rows if w.layer == layer]
+        some = [module.trial_of(layer, s, one, config.measure) for w, s, one in rows if w.layer == layer]
         trials += marked(some)
     return trials, targets
 

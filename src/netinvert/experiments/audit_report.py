@@ -128,7 +128,10 @@ def verdict(found: AuditFindings) -> str:
     above = [code(one.attribute) for one in stored if one.reading.above_chance]
     below = [code(one.attribute) for one in stored if not one.reading.above_chance]
     if above:
-        parts.append(f"A linear probe reads {listed(above)} from the stored codes above chance.")
+        many = f", uncorrected for the {len(stored)} attributes that were tried" * (len(stored) > 1)
+        parts.append(
+            f"A linear probe reads {listed(above)} from the stored codes above chance (p < 0.05{many})."
+        )
     if below:
         parts.append(f"What it reads of {listed(below)} cannot be told from chance.")
     return " ".join(parts)
@@ -147,7 +150,7 @@ def _seen(found: AuditFindings) -> str:
     figure = (
         f"to {_who(one)}, {number(rate.hits, None if rate.hits % 1 else 0)} of {rate.count} {one.method} "
         f"images had their own original nearest among {count}: {_rate(rate)}, "
-        f"by guessing {percent(rate.chance)}"
+        f"by guessing {percent(rate.chance)}" + f" (the best of {len(rows)} such figures)" * (len(rows) > 1)
     )
     if rate.above_chance:
         return f"**The codes show which image they are of**: {figure}. This is above chance."

@@ -17,7 +17,6 @@ from netinvert.io.rundir import RunDir
 
 def run_audit(config: Audit, tell: Tell) -> Outcome:
     """Audit, and leave the page. Raises NetinvertError before any long work."""
-
     subject, sources = read_audited(config, tell)
     decoder = audit_decoder(config, subject.encoder, tell)
     judge = subject.judge

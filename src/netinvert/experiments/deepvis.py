@@ -122,7 +122,8 @@ def _log_between(name: str, share: float) -> float:
 # -- trying --------------------------------------------------------------------------------------------
 
 
-def _encoder(config: Deepvis) -> Encoder:
+def deepvis_encoder(config: Deepvis) -> Encoder:
+    """The encoder at the size that was asked for."""
     size = None if config.pixels is None else (config.pixels, config.pixels)
     return Encoder(open_network(config, config.device), config.layer, size=size)
 
@@ -135,7 +136,7 @@ class DeepvisWork:
 
     def open(self) -> Callable[[Candidate, Piece], Cell]:
         """Loads the network."""
-        encoder = _encoder(self.config)
+        encoder = deepvis_encoder(self.config)
         direction = unit_directions(encoder, self.config.channel)
         photographed = _photographs_histogram(encoder)
 
@@ -199,11 +200,13 @@ def _photographs_histogram(encoder: Encoder) -> Tensor | None:
     return gradient_histogram(images).mean(0, keepdim=True)
 
 
-def _image_name(tried: Tried, channel: int) -> str:
+def tried_image(tried: Tried, channel: int) -> str:
+    """Where the image of a channel is written."""
     return f"images/{tried.candidate.name}-{channel}.png"
 
 
-def _row(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
+def tried_facts(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
+    """Every figure of a setting, for the manifest."""
     candidate = tried.candidate
     return {
         "name": candidate.name,
@@ -213,7 +216,7 @@ def _row(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
         "channels": [
             {
                 "channel": index,
-                "image": _image_name(tried, index),
+                "image": tried_image(tried, index),
                 **{name: getattr(tried, name)[k].item() for name in FIGURES},
             }
             for k, index in enumerate(channels)

@@ -25,10 +25,10 @@ from netinvert.experiments.deepvis import (
     RANGES,
     DeepvisWork,
     Tried,
-    _encoder,
-    _image_name,
-    _row,
     candidates,
+    deepvis_encoder,
+    tried_facts,
+    tried_image,
     unit_directions,
 )
 from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
@@ -168,7 +168,7 @@ def _ranges() -> str:
 def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
     """Try everything, and leave the page. Raises NetinvertError before any long work."""
 
-    encoder = _encoder(config)
+    encoder = deepvis_encoder(config)
     unit_directions(encoder, config.channel)  # refuses channels that are not there
     wanted = candidates(config)
     with RunDir(config.out, run_facts(config, network_facts(encoder)), config.overwrite) as folder:
@@ -176,13 +176,13 @@ def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
         found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
         for tried in found:
             for index, image in zip(config.channel, tried.images, strict=True):
-                write_png(image / 255, folder.path(_image_name(tried, index)))
+                write_png(image / 255, folder.path(tried_image(tried, index)))
         entries = {
             **network_facts(encoder),
             "code_shape": encoder.code_shape,
             "image_size": encoder.size,
             "ranges": RANGES,
-            "results": [_row(tried, config.channel) for tried in found],
+            "results": [tried_facts(tried, config.channel) for tried in found],
         }
         draws = len(wanted) - sum(one.published for one in wanted)
         text = f"{draws} draws and {len(wanted) - draws} published settings"

@@ -159,7 +159,7 @@ def values_of(config: StudyLayers) -> tuple[float | None, ...]:
     return tuple(None if text == NONE else float(text) for text in config.values)
 
 
-def _images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...], Tensor, tuple[Source, ...]]:
+def study_images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...], Tensor, tuple[Source, ...]]:
     """Names, images (N, C, H, W) at the network's size, files."""
     size, channels = network.preprocessing.size, network.preprocessing.channels
     sources: tuple[Source, ...] = ()
@@ -178,7 +178,7 @@ def _images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...], Ten
     return names[: config.count], images[: config.count], sources
 
 
-def _with_comparisons(
+def with_comparisons(
     cell: ProtocolCell, originals: Tensor, restarts: int, classes: Encoder | None
 ) -> ProtocolCell:
     """With what is known of all its images together."""
@@ -195,14 +195,14 @@ def _with_comparisons(
     return cell
 
 
-def _reference(encoder: Encoder, codes: Tensor) -> Reference | None:
+def reference_codes(encoder: Encoder, codes: Tensor) -> Reference | None:
     """The inverted codes themselves, as in the papers; netinvert's photographs where they are too few."""
     if codes.shape[0] < 2 or bool((codes == codes[0]).all()):
         return shipped_reference(encoder)
     return Reference("the inverted images themselves", codes)
 
 
-def _classes(network: Network, config: StudyLayers) -> Encoder | None:
+def class_encoder(network: Network, config: StudyLayers) -> Encoder | None:
     """The whole network, if what it gives is a score a class."""
     if not (has_classes(network) if config.classes is None else config.classes == "yes"):
         return None
@@ -223,5 +223,6 @@ def has_classes(network: Network) -> bool:
     return last.type in ("Linear", "Softmax", "LogSoftmax") and len(last.code_shape) == 1
 
 
-def _without_seconds(facts: dict[str, object]) -> dict[str, object]:
+def without_seconds(facts: dict[str, object]) -> dict[str, object]:
+    """What is the same whenever it is made again."""
     return {name: value for name, value in facts.items() if name != "cpu_seconds"}

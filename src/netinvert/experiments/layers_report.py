@@ -29,18 +29,23 @@ from netinvert.evaluation.report import (
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.study_layers import StudyLayers
 from netinvert.experiments.inputs import open_network
-from netinvert.experiments.inversions import Targets, Wanted, invert_all, mean_and_deviation
+from netinvert.experiments.inversions import (
+    Targets,
+    Wanted,
+    invert_all,
+    mean_and_deviation,
+)
 from netinvert.experiments.layers import (
     PROTOCOLS,
     LayerTable,
     ProtocolCell,
     ProtocolChoice,
-    _classes,
-    _images,
-    _reference,
-    _with_comparisons,
-    _without_seconds,
+    class_encoder,
+    reference_codes,
+    study_images,
     values_of,
+    with_comparisons,
+    without_seconds,
 )
 from netinvert.experiments.look import codes_of, encoders_of
 from netinvert.experiments.runs import network_facts, publish, run_facts
@@ -240,7 +245,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
     """
 
     network = open_network(config, config.device)
-    names, images, sources = _images(config, network)
+    names, images, sources = study_images(config, network)
     if config.show > len(names):
         raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
     choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]
@@ -250,10 +255,10 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         Match(codes)  # refuses codes that cannot be matched
         for choice in choices:
             choice.recipe(encoder)
-        reference = _reference(encoder, codes)
+        reference = reference_codes(encoder, codes)
         encoders.append(encoder)
         targets.append(Targets.of(encoder, codes, images, reference))
-    classes = _classes(network, config)
+    classes = class_encoder(network, config)
     rows = tuple(row for row in range(len(images)) for _ in range(config.restarts))
     seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(images)
     wanted = [Wanted(one.layer, choice, rows, seeds) for one in encoders for choice in choices]
@@ -266,10 +271,10 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
                 cell = ProtocolCell(
                     encoder.layer, encoder.code_shape, choice.label, choice.recipe(encoder).steps, next(found)
                 )
-                cells.append(_with_comparisons(cell, images, config.restarts, classes))
+                cells.append(with_comparisons(cell, images, config.restarts, classes))
         low = {
             one.layer: baselines(
-                target.codes.to(one.device), one, images, _reference(one, target.codes.to(one.device))
+                target.codes.to(one.device), one, images, reference_codes(one, target.codes.to(one.device))
             )
             for one, target in zip(encoders, targets, strict=True)
         }
@@ -278,7 +283,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
         kept = {
             "images": names,
             "reference": name,
-            "cells": [_without_seconds(cell.facts()) for cell in cells],
+            "cells": [without_seconds(cell.facts()) for cell in cells],
         }
         write_json(folder.path("layers.json"), kept)
         entries = {

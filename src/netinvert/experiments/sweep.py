@@ -213,7 +213,10 @@ def by_layer(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
 # -- the sweep -----------------------------------------------------------------------------------------
 
 
-def _planned(config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]) -> list[Setting]:
+def planned_settings(
+    config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]
+) -> list[Setting]:
+    """The settings to try at a layer, checked. Raises NetinvertError."""
     Match(inputs.codes)  # refuses codes that cannot be matched
     if config.measure == "ssim" and inputs.originals is None:
         raise ConfigError(
@@ -227,7 +230,8 @@ def _planned(config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str
     return found
 
 
-def _trial(layer: str, setting: Setting, found: Reconstructions, measure: str) -> Trial:
+def trial_of(layer: str, setting: Setting, found: Reconstructions, measure: str) -> Trial:
+    """A setting with what was found of it."""
     return Trial(layer, setting, found, found.mean("ijcv16"), found.mean(measure))
 
 
@@ -243,14 +247,14 @@ def command_of(config: Sweep, one: Trial) -> str:
     ).command_line()
 
 
-def _save_images(folder: RunDir, trials: Sequence[Trial], inputs: Inputs) -> list[list[str]]:
+def save_trial_images(folder: RunDir, trials: Sequence[Trial], inputs: Inputs) -> list[list[str]]:
     """Write every image; gives the files of each trial."""
     for stem, image in zip(inputs.stems, () if inputs.originals is None else inputs.originals, strict=False):
         write_png(image, folder.path(f"images/original-{stem}.png"))
     files: list[list[str]] = []
     for number, one in enumerate(trials, 1):
         files.append([])
-        start = _file_name(f"{number:03d}", one.layer, one.setting.text, one.setting.canvas)
+        start = trial_file(f"{number:03d}", one.layer, one.setting.text, one.setting.canvas)
         for stem, image in zip(
             inputs.stems, () if one.found.images is None else one.found.images, strict=False
         ):
@@ -259,5 +263,6 @@ def _save_images(folder: RunDir, trials: Sequence[Trial], inputs: Inputs) -> lis
     return files
 
 
-def _file_name(*parts: str | None) -> str:
+def trial_file(*parts: str | None) -> str:
+    """A file name of these parts."""
     return "-".join(re.sub(r"[^\w.=+-]", "_", part) for part in parts if part)

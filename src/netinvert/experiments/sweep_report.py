@@ -39,15 +39,15 @@ from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
 from netinvert.experiments.sweep import (
     ERROR_FLOOR,
     Trial,
-    _file_name,
-    _planned,
-    _save_images,
-    _trial,
     by_layer,
     command_of,
     marked,
+    planned_settings,
     recommended,
     recommended_for_all,
+    save_trial_images,
+    trial_file,
+    trial_of,
 )
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -295,7 +295,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
     encoders = [Encoder(network, layer) for layer in config.layers]
     inputs = [read_inputs(config.input, encoder) for encoder in encoders]
     left_out: dict[str, None] = {}
-    planned = [_planned(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
+    planned = [planned_settings(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
     for text in left_out:
         tell(f"left out: {text}")
     targets = [
@@ -314,7 +314,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         found = iter(invert_all(folder, config, targets, wanted, "settings"))
         trials: list[Trial] = []
         for encoder, settings in zip(encoders, planned, strict=True):
-            layer = [_trial(encoder.layer, setting, next(found), config.measure) for setting in settings]
+            layer = [trial_of(encoder.layer, setting, next(found), config.measure) for setting in settings]
             trials += marked(layer)
         names = inputs[0].stems
         lows = [
@@ -325,8 +325,8 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         for name, some in by_layer(trials).items():
             plot = tradeoff(some, f"{network.name}, {name}", config.measure)
             if plot is not None:
-                folder.path(f"{_file_name('tradeoff', name)}.png").write_bytes(plot.png())
-        images = _save_images(folder, trials, inputs[0])
+                folder.path(f"{trial_file('tradeoff', name)}.png").write_bytes(plot.png())
+        images = save_trial_images(folder, trials, inputs[0])
         best = {layer: recommended(some) for layer, some in by_layer(trials).items()}
         everywhere = recommended_for_all(trials) if len(encoders) > 1 else None
         entries = {
