@@ -100,18 +100,25 @@ def walks() -> dict[str, list[str]]:
     return found
 
 
+EXERCISES = {
+    "own_prior": "tests/inversion/test_extending.py",
+    "OwnCanvas": "tests/inversion/test_extending.py",
+    "own_objective": "tests/inversion/test_extending.py",
+    "mine": "tests/models/test_extending_network.py",
+}
+
+
 def extension_lines() -> dict[str, int]:
-    """Lines between ``# begin`` and ``# end`` of the exercises that tests run and the docs show."""
+    """Lines, without empty ones, of the exercises that tests run and the docs show."""
     found = {}
-    for path in sorted((ROOT / "tests").rglob("test_extending*.py")):
-        name, count = "", 0
-        for line in path.read_text().splitlines():
-            if line.strip().startswith("# begin "):
-                name, count = line.strip().removeprefix("# begin "), 0
-            elif line.strip() == "# end" and name:
-                found[name], name = count, ""
-            elif name and line.strip():
-                count += 1
+    for name, file in EXERCISES.items():
+        text = (ROOT / file).read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                lines = text.splitlines()[first - 1 : node.end_lineno]
+                found[name] = sum(bool(line.strip()) for line in lines)
+                break
     return found
 
 
