@@ -25,7 +25,7 @@ from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.config import TrainingRun
 from netinvert.training.decoder.images import ImageBatch, SceneImages
 from netinvert.training.decoder.model import DecoderConfig
-from netinvert.training.decoder.train import STATISTICS, new_model, train
+from netinvert.training.decoder.train import STATISTICS, new_model, train_decoder
 from netinvert.training.loop import CLIP
 
 WARM_UP = 5
@@ -105,7 +105,7 @@ def bare_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed) -> float:
 def training_step(plan: DecoderConfig, encoder: ni.Encoder, source: Timed, folder: Path) -> float:
     """Seconds from one batch to the next of the very training that ``netinvert decoder train`` runs."""
     source.asked.clear()
-    train(plan, encoder, source, TrainingRun(folder, every=plan.steps, progress=False))
+    train_decoder(plan, encoder, source, TrainingRun(folder, every=plan.steps, progress=False))
     gaps = [later - earlier for earlier, later in itertools.pairwise(source.asked[STATISTICS:])]
     return statistics.median(gaps[WARM_UP:])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import CATEGORIES, make_object
-from netinvert.scenes.chairs import chair, chair_parts, plan_chair
+from netinvert.scenes.chairs import chair_parts, make_chair, plan_chair
 from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import MeshError
 from netinvert.scenes.render import Renderer
@@ -61,7 +61,7 @@ def test_chairs_are_put_together_from_closed_pieces(seed):
 
 
 def test_chairs_know_their_parts():
-    things = [chair(seed) for seed in range(40)]
+    things = [make_chair(seed) for seed in range(40)]
     assert all(thing.parts == PARTS for thing in things)
     for thing in things:
         there = {thing.parts[k] for k in np.unique(thing.part)}
@@ -77,7 +77,7 @@ def test_chairs_know_their_parts():
 
 
 def test_parts_can_be_taken_away_and_recoloured():
-    thing = chair(3)
+    thing = make_chair(3)
     bare = thing.without("back", "arms")
     assert set(np.unique(bare.part)) == {0, 2}
     assert np.array_equal(bare.vertices, thing.vertices)  # the rest stays where it was
@@ -95,7 +95,7 @@ def test_parts_can_be_taken_away_and_recoloured():
 
 @pytest.mark.slow
 def test_seeds_are_visibly_different_chairs():
-    images = np.stack([outline(Renderer(chair(seed)), 40, size=48) for seed in range(60)])
+    images = np.stack([outline(Renderer(make_chair(seed)), 40, size=48) for seed in range(60)])
     flat = images.reshape(60, -1)
     shared = np.minimum(flat[:, None], flat[None]).sum(-1) / np.maximum(flat[:, None], flat[None]).sum(-1)
     shared[np.diag_indices(60)] = 0

@@ -16,7 +16,7 @@ from netinvert.io.files import load_tensors
 from netinvert.training import checkpoints, loop
 from netinvert.training.checkpoints import BEFORE, LAST
 from netinvert.training.config import TrainingConfig, TrainingError, TrainingRun
-from netinvert.training.loop import Trainee, adamw, decaying, fit, move_average
+from netinvert.training.loop import Trainee, adamw, decaying, fit_trainee, move_average
 
 CONFIG = TrainingConfig(samples=48, batch=8, seed=4)
 
@@ -50,7 +50,7 @@ def points(step):
 def trained(folder, model=None, batches=points, **more):
     model = model or Line()
     run = TrainingRun(folder, **({"every": 2, "progress": False, "tell": print} | more))
-    fit(model, batches, lambda: ({"steps": len(model.seen)}, None), run)
+    fit_trainee(model, batches, lambda: ({"steps": len(model.seen)}, None), run)
     return model
 
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = parse(words)
         if config is not None:
-            show(perform(config, note), as_json=getattr(config, "json", False))
+            show_outcome(perform(config, note), as_json=getattr(config, "json", False))
         return 0
     except FinishedError as nothing_to_do:
         note(str(nothing_to_do))
@@ -70,7 +70,7 @@ def _sentence(error: CycloptsError) -> str:
     return text.removeprefix("parameter ").removeprefix("Parameter ").rstrip(".")
 
 
-def show(outcome: Outcome, as_json: bool) -> None:
+def show_outcome(outcome: Outcome, as_json: bool) -> None:
     """The outcome on stdout."""
     if as_json:
         from netinvert.io.files import plain_json

@@ -32,7 +32,7 @@ CHUNK = 64
 """Codes at once."""
 
 
-def run(config: Decode, tell: Tell) -> Outcome:
+def run_decode(config: Decode, tell: Tell) -> Outcome:
     """Decode, evaluate and save. Raises NetinvertError."""
     decoder = load_decoder(config.decoder)
     network = load_network(decoder.network, config.weights, preprocessing_of(config))

@@ -17,7 +17,7 @@ from netinvert.io.manifest import Outcome
 from netinvert.models.encoder import Encoder
 
 
-def run(config: Encode, tell: Tell) -> Outcome:
+def run_encode(config: Encode, tell: Tell) -> Outcome:
     """Encode the images and write their codes. Raises NetinvertError."""
     path = config.out
     if path.exists() and not config.overwrite:

@@ -100,7 +100,7 @@ class InvertWork:
         return make
 
 
-def run(config: Invert, tell: Tell) -> Outcome:
+def run_invert(config: Invert, tell: Tell) -> Outcome:
     """Do it. Raises NetinvertError before any long work."""
     encoder = Encoder(open_network(config, config.device), config.layer)
     inputs = read_inputs(config.input, encoder, config.restarts)

@@ -26,7 +26,7 @@ from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA_TV
 from netinvert.inversion.priors import TotalVariation
 from netinvert.inversion.schedule import Recipe
-from netinvert.io.assets import photographs
+from netinvert.io.assets import photographs, unseen_chairs
 from netinvert.io.images import fit, read_image
 from netinvert.models.encoder import Encoder
 from netinvert.models.layers import list_layers
@@ -167,9 +167,7 @@ def study_images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...]
         found, images = photographs(size, channels)
         names = tuple(found)
     elif config.images == CHAIRS:
-        from netinvert.experiments.unseen_chairs import unseen_views
-
-        images = fit(unseen_views().images, size)
+        images = fit(unseen_chairs().images, size)
         names = tuple(f"chair {k + 1}" for k in range(len(images)))
     else:
         paths = image_paths(config.images)[: config.count]

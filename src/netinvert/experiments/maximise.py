@@ -176,7 +176,7 @@ def opened(config: Asked) -> tuple[Maximiser, tuple[Source, ...]]:
     return Maximiser(config, encoder, how, goals, start), sources
 
 
-def run(config: Asked, tell: Tell) -> Outcome:
+def run_maximise(config: Asked, tell: Tell) -> Outcome:
     """Do it. Raises NetinvertError before any long work."""
     how, sources = opened(config)
     encoder = how.encoder

@@ -20,7 +20,7 @@ from netinvert.models.network import weights_sha256
 C = TypeVar("C", bound=Config)
 
 
-def run(asked: Rerun, tell: Tell) -> Outcome:
+def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
     """Run it again into ``asked.out``. Raises NetinvertError before any long work."""
     file = asked.manifest / MANIFEST if asked.manifest.is_dir() else asked.manifest
     first = read_json(file)

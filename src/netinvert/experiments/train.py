@@ -25,12 +25,10 @@ from netinvert.training.decoder.evaluation import figures_of
 from netinvert.training.decoder.losses import LossChoice, comparisons
 from netinvert.training.decoder.model import DecoderConfig
 from netinvert.training.decoder.sources import described, open_source
-from netinvert.training.decoder.train import held_out
-from netinvert.training.decoder.train import train as train_decoder
+from netinvert.training.decoder.train import held_out_images, train_decoder
 from netinvert.training.parallel import is_main_process
 from netinvert.training.pose.model import PoseConfig
-from netinvert.training.pose.train import final_figures
-from netinvert.training.pose.train import train as train_pose
+from netinvert.training.pose.train import final_figures, train_pose
 
 P = TypeVar("P", bound=TrainingConfig)
 SHOWN = 8
@@ -72,7 +70,7 @@ def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
         raise _stopped(config) from None
     if not is_main_process():
         return Outcome({})
-    watched = held_out(source, encoder)
+    watched = held_out_images(source, encoder)
     figures, made = figures_of(model, watched)
     facts = _facts(config, described(config.data), model.seconds, figures)
     pairs = {

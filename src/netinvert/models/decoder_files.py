@@ -16,7 +16,7 @@ from torch import Tensor
 from netinvert.errors import NetinvertError, NetworkError
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.importers.rae_decoder import load_diffusers
+from netinvert.models.importers.rae_decoder import load_rae_decoder
 from netinvert.models.registry import load_network
 from netinvert.models.upconv import Architecture, UpConvolutional, made_quick
 from netinvert.models.weights import built, load_parts, load_state, save_parts, shipped
@@ -127,7 +127,7 @@ def load_decoder(name: str | Path) -> Decoder:
     text = str(name)
     family, _, rest = text.partition(":")
     if family == "diffusers" and rest:
-        return load_diffusers(rest)
+        return load_rae_decoder(rest)
     return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cars import car
-from netinvert.scenes.chairs import chair
+from netinvert.scenes.chairs import make_chair
 from netinvert.scenes.mugs import mug
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.tables import table
 
 CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
-    "chairs": chair,
+    "chairs": make_chair,
     "cars": car,
     "mugs": mug,
     "tables": table,

@@ -26,7 +26,7 @@ from netinvert.scenes.objects import Material, Object3D
 WOODS = ((0.47, 0.24, 0.09), (0.17, 0.07, 0.03), (0.6, 0.4, 0.2), (0.32, 0.11, 0.05), (0.68, 0.53, 0.33))
 
 
-def chair(seed: int) -> Object3D:
+def make_chair(seed: int) -> Object3D:
     """The chair of a seed: always the same, and another for every seed. Parts: seat, back, legs, arms.
 
     A chair without a back is a stool, which looks the same after some turns: ``symmetry`` says which.

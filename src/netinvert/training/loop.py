@@ -86,7 +86,7 @@ class Steps(Dataset[Any]):
         return self.batch_at(step * self.size + self.rank)
 
 
-def fit(
+def fit_trainee(
     model: Trainee, batch_at: Callable[[int], Any], watch: Callable[[], Watched], run: TrainingRun
 ) -> None:
     """Train for ``config.steps`` steps in all, taking up what ``run.folder`` holds.

@@ -16,7 +16,7 @@ from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.decoder import images as sources
 from netinvert.training.decoder.images import ImageBatch, SceneImages
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
-from netinvert.training.decoder.train import STATISTICS, held_out, new_model, scope, train
+from netinvert.training.decoder.train import STATISTICS, held_out_images, new_model, scope, train_decoder
 from netinvert.training.loop import CLIP
 from tiny import PLAIN, plain, seeded
 
@@ -82,12 +82,12 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(
     encoder, tmp_path, monkeypatch, loss, autoencoder
 ):
     what = plan(loss, autoencoder=autoencoder)
-    whole = train(what, encoder, Squares(), run_in(tmp_path / "whole"))
+    whole = train_decoder(what, encoder, Squares(), run_in(tmp_path / "whole"))
     with monkeypatch.context() as patch:
         breaks_at(patch, 4, power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(what, encoder, Squares(), run_in(tmp_path / "broken"))
-    resumed = train(what, encoder, Squares(), run_in(tmp_path / "broken"))
+            train_decoder(what, encoder, Squares(), run_in(tmp_path / "broken"))
+    resumed = train_decoder(what, encoder, Squares(), run_in(tmp_path / "broken"))
     assert same_bits(whole, resumed)
     assert resumed.seconds > 0
     assert any((tmp_path / "whole" / "logs").glob("events*"))
@@ -105,7 +105,7 @@ def test_the_rate_follows_the_plan(encoder, tmp_path, monkeypatch, loss):
         return real(self, batch, step, optimizers, group)
 
     monkeypatch.setattr(DecoderModel, "learn", learn)
-    train(what, encoder, Squares(), run_in(tmp_path))
+    train_decoder(what, encoder, Squares(), run_in(tmp_path))
     shares = (1.0, 0.1)[: 1 + ("adversarial" in loss)]
     wanted = [[{share * what.rate * what.rate_at(step)} for share in shares] for step in range(6)]
     assert seen == wanted
@@ -113,7 +113,7 @@ def test_the_rate_follows_the_plan(encoder, tmp_path, monkeypatch, loss):
 
 def test_the_same_seed_gives_the_same_bits_and_another_others(encoder, tmp_path):
     first, again, other = (
-        train(plan(LOSSES[1], seed=seed), encoder, Squares(), run_in(tmp_path / name))
+        train_decoder(plan(LOSSES[1], seed=seed), encoder, Squares(), run_in(tmp_path / name))
         for seed, name in ((4, "a"), (4, "b"), (5, "c"))
     )
     assert same_bits(first, again)
@@ -138,7 +138,7 @@ def by_hand(what, encoder, source):
 
 
 def test_a_training_is_what_it_says(encoder, tmp_path):
-    found = train(PLAN, encoder, Squares(), run_in(tmp_path))
+    found = train_decoder(PLAN, encoder, Squares(), run_in(tmp_path))
     wanted = by_hand(PLAN, encoder, Squares())
     for name, value in wanted.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-4, atol=1e-6)
@@ -153,7 +153,7 @@ def test_the_encoder_comes_back_as_it_was(tmp_path, autoencoder):
     encoder, images = Encoder(network, "5"), Squares().batch(0, 4).images
     before, code = state_sha256(network.module.state_dict()), encoder(images)
     modes = [part.training for part in encoder.module.modules()]
-    model = train(plan(LOSSES[1], autoencoder=autoencoder), encoder, Squares(), run_in(tmp_path))
+    model = train_decoder(plan(LOSSES[1], autoencoder=autoencoder), encoder, Squares(), run_in(tmp_path))
     assert state_sha256(network.module.state_dict()) == before
     assert torch.equal(encoder(images), code)
     for module in (network.module, encoder.module):
@@ -173,7 +173,7 @@ def test_the_encoder_comes_back_as_it_was(tmp_path, autoencoder):
 def test_a_loss_that_is_not_finite_stops_the_training(encoder, tmp_path, monkeypatch, loss):
     breaks_at(monkeypatch, 4, lambda found: (found[0] * math.nan, *found[1:]))
     with pytest.raises(TrainingError, match="smaller --rate"):
-        train(plan(loss), encoder, Squares(), run_in(tmp_path))
+        train_decoder(plan(loss), encoder, Squares(), run_in(tmp_path))
     kept, _ = load_tensors(tmp_path / LAST)
     assert steps_in(tmp_path) == 2
     assert all(value.isfinite().all() for value in kept.values() if value.is_floating_point())
@@ -191,10 +191,10 @@ def test_a_loss_that_is_not_finite_stops_the_training(encoder, tmp_path, monkeyp
     ids=str,
 )
 def test_a_training_goes_on_with_what_it_began_with(encoder, tmp_path, more, words):
-    train(plan(samples=16), encoder, Squares(), run_in(tmp_path))
+    train_decoder(plan(samples=16), encoder, Squares(), run_in(tmp_path))
     before = (tmp_path / LAST).read_bytes()
     with pytest.raises(TrainingError, match=words):
-        train(plan(**more), encoder, Squares(), run_in(tmp_path))
+        train_decoder(plan(**more), encoder, Squares(), run_in(tmp_path))
     assert (tmp_path / LAST).read_bytes() == before
 
 
@@ -202,21 +202,21 @@ def test_a_checkpoint_of_images_without_masks(encoder, tmp_path):
     class Bare(Squares):
         has_masks = False
 
-    train(plan(samples=16), encoder, Bare(), run_in(tmp_path))
+    train_decoder(plan(samples=16), encoder, Bare(), run_in(tmp_path))
     with pytest.raises(TrainingError, match="another shape"):
-        train(plan(), encoder, Squares(), run_in(tmp_path))
+        train_decoder(plan(), encoder, Squares(), run_in(tmp_path))
 
 
 def test_a_checkpoint_of_other_weights_of_the_network(encoder, tmp_path):
-    train(plan(samples=16), encoder, Squares(), run_in(tmp_path))
+    train_decoder(plan(samples=16), encoder, Squares(), run_in(tmp_path))
     other = Encoder(Network("tiny", seeded(plain, 1, torch.float32), PLAIN), "5")
     with pytest.raises(TrainingError, match="weights of tiny"):
-        train(plan(), other, Squares(), run_in(tmp_path))
+        train_decoder(plan(), other, Squares(), run_in(tmp_path))
 
 
 def test_a_longer_training_takes_up_a_shorter_one(encoder, tmp_path):
-    train(plan(samples=16), encoder, Squares(), run_in(tmp_path))
-    longer = train(plan(samples=32), encoder, Squares(), run_in(tmp_path))
+    train_decoder(plan(samples=16), encoder, Squares(), run_in(tmp_path))
+    longer = train_decoder(plan(samples=32), encoder, Squares(), run_in(tmp_path))
     assert steps_in(tmp_path) == longer.config.steps == 4
 
 
@@ -251,30 +251,30 @@ class Same(Squares):
 )
 def test_images_that_cannot_be_learnt_from(encoder, tmp_path, source, words):
     with pytest.raises(TrainingError, match=words):
-        train(PLAN, encoder, source(), run_in(tmp_path))
+        train_decoder(PLAN, encoder, source(), run_in(tmp_path))
     assert not any(tmp_path.iterdir())
 
 
 def test_held_out_images_bring_their_codes(encoder):
-    found = held_out(Squares(), encoder)
+    found = held_out_images(Squares(), encoder)
     assert torch.equal(found.codes, encoder(found.images))
     assert len(found.images) == 24
     brought = ImageBatch(found.images, codes=found.codes + 1)
     source = Squares()
     source.held_out = lambda count: brought
-    assert held_out(source, encoder) is brought
+    assert held_out_images(source, encoder) is brought
 
 
 def test_too_small_a_batch_for_the_devices(encoder, tmp_path):
     with pytest.raises(TrainingError, match="larger"):
-        train(plan(batch=2), encoder, Squares(), TrainingRun(tmp_path, devices=2, progress=False))
+        train_decoder(plan(batch=2), encoder, Squares(), TrainingRun(tmp_path, devices=2, progress=False))
 
 
 @pytest.mark.parametrize("more", [{"loss": LOSSES[1]}, {"autoencoder": True}], ids=str)
 def test_what_is_trained_on_one_device(encoder, tmp_path, more):
     run = TrainingRun(tmp_path, devices=2, progress=False)
     with pytest.raises(TrainingError, match="one device"):
-        train(plan(**more), encoder, Squares(), run)
+        train_decoder(plan(**more), encoder, Squares(), run)
 
 
 def test_little_is_said_to_be_little_before_it_begins(encoder, tmp_path):
@@ -283,7 +283,7 @@ def test_little_is_said_to_be_little_before_it_begins(encoder, tmp_path):
     assert "48 samples of 400 images; decoders need some 100,000 images" in scope(PLAN, few)
     assert "few" in scope(plan(samples=4000), many)
     told = []
-    train(plan(samples=16), encoder, few, TrainingRun(tmp_path, progress=False, tell=told.append))
+    train_decoder(plan(samples=16), encoder, few, TrainingRun(tmp_path, progress=False, tell=told.append))
     assert told == [scope(plan(samples=16), few)]
     assert scope(plan(samples=640_000), many) == "80,000 steps of 8: 640,000 samples of 1,073,741,824 images"
 

@@ -21,7 +21,7 @@ from netinvert.training.checkpoints import LAST
 from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.pose.batches import PoseBatches
 from netinvert.training.pose.model import PoseConfig, PoseModel, prepared
-from netinvert.training.pose.train import final_figures, train
+from netinvert.training.pose.train import final_figures, train_pose
 
 QUICK = PoseConfig(samples=48, batch=8, seed=4)
 
@@ -127,12 +127,12 @@ def power_cut(_loss):
 
 
 def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(dataset, tmp_path):
-    whole = train(QUICK, dataset, run_in(tmp_path / "whole"))
+    whole = train_pose(QUICK, dataset, run_in(tmp_path / "whole"))
     with pytest.MonkeyPatch.context() as patch:
         breaks_at(patch, 4, power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(QUICK, dataset, run_in(tmp_path / "broken"))
-    resumed = train(QUICK, dataset, run_in(tmp_path / "broken"))
+            train_pose(QUICK, dataset, run_in(tmp_path / "broken"))
+    resumed = train_pose(QUICK, dataset, run_in(tmp_path / "broken"))
     wanted, found = whole.state_dict(), resumed.state_dict()
     assert wanted.keys() == found.keys()
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
@@ -141,7 +141,7 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(dataset, tmp_pat
 def test_a_loss_that_is_not_finite_stops_the_training(dataset, tmp_path, monkeypatch):
     breaks_at(monkeypatch, 4, lambda loss: loss * float("nan"))
     with pytest.raises(TrainingError, match="smaller --rate"):
-        train(QUICK, dataset, run_in(tmp_path))
+        train_pose(QUICK, dataset, run_in(tmp_path))
     kept, facts = load_tensors(tmp_path / LAST)
     assert json.loads(facts["training"])["step"] == 2
     assert all(value.isfinite().all() for value in kept.values() if value.is_floating_point())
@@ -161,7 +161,7 @@ def test_the_precision_is_that_of_the_layers_alone(dataset, precision):
 
 def test_a_dataset_that_is_missing(tmp_path):
     with pytest.raises(DatasetError, match="netinvert scenes render"):
-        train(QUICK, tmp_path / "nothing", run_in(tmp_path / "out"))
+        train_pose(QUICK, tmp_path / "nothing", run_in(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])

@@ -135,7 +135,7 @@ def as_rgb(image: Pixels) -> Image.Image:
     return to_pil(image).convert("RGB")
 
 
-def encoded(
+def encoded_image(
     picture: Image.Image, quality: int | None = None, longest: int | None = None
 ) -> tuple[str, bytes]:
     """The media type and bytes of a picture for a page; see ``ImageGrid``."""

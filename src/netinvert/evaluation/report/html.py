@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from netinvert.evaluation.report.blocks import Block, Details, Heading
-from netinvert.evaluation.report.grid import ImageGrid, Tile, encoded, missing, shown_size
+from netinvert.evaluation.report.grid import ImageGrid, Tile, encoded_image, missing, shown_size
 from netinvert.evaluation.report.plot import Plot
 from netinvert.evaluation.report.table import Column, Estimate, Table
 from netinvert.evaluation.report.words import paragraphs, pieces, plain
@@ -173,7 +173,7 @@ class _Views:
             shown = max(shown, min(width, round(_STRIP * width / height)))
         view |= {"width": width, "height": height, "shown": shown, "wide": wide}
         view |= {"crisp": 2 * width <= shown, "big": max(picture.size) > _BIG}
-        return {**view, "url": _url(*encoded(picture, grid.quality, grid.longest))}
+        return {**view, "url": _url(*encoded_image(picture, grid.quality, grid.longest))}
 
 
 def _width_of(column: Column, values: Sequence[object]) -> float:

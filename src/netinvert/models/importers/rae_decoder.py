@@ -40,7 +40,7 @@ class RaeDecoder(nn.Module):
         return images
 
 
-def load_diffusers(name: str) -> Decoder:
+def load_rae_decoder(name: str) -> Decoder:
     """The decoder of an AutoencoderRAE: a folder that ``save_pretrained`` wrote, or a name on the hub, which
     is fetched the first time. Raises MissingExtraError: diffusers or transformers is not installed, or too
     old; NetworkError: nothing there, another kind of model, or weights that are damaged or do not fit."""

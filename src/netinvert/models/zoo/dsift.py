@@ -25,9 +25,9 @@ from netinvert.models.zoo.orientation_histograms import (
 SIZE = 8
 """A bin's side in pixels."""
 BINS = 4
-"""Bins of a descriptor along either axis."""
+"""OrientationBins of a descriptor along either axis."""
 STEP = 3
-"""Bins from one descriptor to the next: neighbours share a row or column of bins."""
+"""OrientationBins from one descriptor to the next: neighbours share a row or column of bins."""
 WINDOW = 1.5
 """Deviation of the Gaussian window, in bins."""
 EPSILON = 1e-6
@@ -37,7 +37,7 @@ LAYERS = ("derivatives", "binning", "pooling", "blocks", "norm", "clamp", "renor
 class DenseSift(nn.Sequential):
     """Grey images (N, 1, H, W) to descriptors (N, 16 · ``directions``, h, w), one every three bins.
 
-    A descriptor's numbers: row by row of its 4 × 4 bins, in each bin the directions. Bins are ``size`` pixels
+    A descriptor's numbers: row by row of its 4 × 4 bins, in each bin the directions. OrientationBins are ``size`` pixels
     wide and share gradients bilinearly, in space and angle. The first bin's middle is at pixel ``size`` on
     either axis, so that no bin reaches out of the image."""
 
@@ -46,7 +46,7 @@ class DenseSift(nn.Sequential):
             OrderedDict(
                 derivatives=Derivatives(directions),
                 binning=Binning(directions, bilinear=True),
-                pooling=Bins(size),
+                pooling=OrientationBins(size),
                 blocks=Descriptors(size),
                 norm=Norm(),
                 clamp=Clamp(),
@@ -55,7 +55,7 @@ class DenseSift(nn.Sequential):
         )
 
 
-class Bins(nn.Module):
+class OrientationBins(nn.Module):
     """Maps (N, D, H - 2, W - 2) gathered by bins centred on every ``size``-th pixel."""
 
     taps: Tensor

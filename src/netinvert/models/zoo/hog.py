@@ -41,7 +41,7 @@ class Hog(nn.Sequential):
             OrderedDict(
                 derivatives=Derivatives(2 * orientations),
                 binning=Binning(2 * orientations, bilinear),
-                pooling=Cells(cell),
+                pooling=HistogramCells(cell),
                 blocks=Blocks(),
                 norm=BlockNorm(orientations),
                 clamp=Clamp(),
@@ -50,7 +50,7 @@ class Hog(nn.Sequential):
         )
 
 
-class Cells(nn.Module):
+class HistogramCells(nn.Module):
     """Maps (N, D, H - 2, W - 2) gathered by cells that tile the image from its upper left corner.
 
     A pixel is shared among the four nearest cells. The last row and column of cells lie at least half within

@@ -91,10 +91,10 @@ def load_pose_network(name: str, weights: str | None = None) -> Network:
         if content.topology != name:
             raise NetworkError(f"{weights} holds a {content.topology}, not a {name}: load it under that name")
         network, head = content.network, content.head
-    return as_network(name, network, head)
+    return pose_network_of(name, network, head)
 
 
-def as_network(name: str, module: nn.Module, head: RotationHead) -> Network:
+def pose_network_of(name: str, module: nn.Module, head: RotationHead) -> Network:
     """A pose network with its preprocessing and its reading of poses."""
     return Network(
         name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from netinvert.models.zoo.posenet import initialise
+from netinvert.models.zoo.posenet import initialise_pose_network
 
 LAYERS = ("stage1", "stage2", "stage3", "stage4", "relu5", "fc6")
 WIDTHS = (24, 48, 96, 160)
@@ -46,7 +46,7 @@ class PoseResNet(nn.Module):
         self.norm5 = nn.BatchNorm1d(code) if norm else nn.Identity()
         self.relu5 = nn.ReLU()
         self.fc6 = nn.Linear(code, outputs)
-        initialise(self)
+        initialise_pose_network(self)
 
     def codes_and_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The code (N, code) after relu5, and the output (N, outputs)."""

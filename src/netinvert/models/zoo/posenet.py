@@ -49,7 +49,7 @@ class PoseNet(nn.Sequential):
         add(7, nn.Linear(512, code), code)
         layers["fc8"] = nn.Linear(code, outputs)
         super().__init__(layers)
-        initialise(self)
+        initialise_pose_network(self)
 
     def codes_and_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The code (N, code) after relu7, and the output (N, outputs)."""
@@ -59,7 +59,7 @@ class PoseNet(nn.Sequential):
         return code, self.fc8(code)
 
 
-def initialise(module: nn.Module) -> None:
+def initialise_pose_network(module: nn.Module) -> None:
     """He's initialisation, zero biases; from torch's generator."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netinvert.models.zoo.posenet import CODE, initialise
+from netinvert.models.zoo.posenet import CODE, initialise_pose_network
 from netinvert.scenes.rotations import matrix_to_6d, rotation_from_6d
 
 SHARPNESS = 10.0
@@ -30,7 +30,7 @@ class SiameseHead(nn.Module):
         # without their common mean, which says nothing, cosines tell objects apart from the first step on
         self.norm = nn.BatchNorm1d(embedding, affine=False)
         self.match = nn.Linear(1, 1)
-        initialise(self)
+        initialise_pose_network(self)
         nn.init.ones_(self.match.weight)
         nn.init.constant_(self.match.bias, -SHARPNESS / 2)
 

@@ -18,7 +18,7 @@ from netinvert.training.decoder.evaluation import figures_of, sample_rows
 from netinvert.training.decoder.images import ImageBatch, ImageSource
 from netinvert.training.decoder.losses import LossChoice
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
-from netinvert.training.loop import Watched, fit
+from netinvert.training.loop import Watched, fit_trainee
 from netinvert.training.parallel import relaunch
 
 HELD_OUT = 512
@@ -31,7 +31,9 @@ FEW, ENOUGH = 20_000, 100_000
 """Images: with fewer, decoders of more than a narrow kind of images give noise; so many do."""
 
 
-def train(config: DecoderConfig, encoder: Encoder, source: ImageSource, run: TrainingRun) -> DecoderModel:
+def train_decoder(
+    config: DecoderConfig, encoder: Encoder, source: ImageSource, run: TrainingRun
+) -> DecoderModel:
     """Train on the images of a source, watching held-out ones; take up what ``run`` left.
 
     Raises TrainingError: the loss is not finite, and the last checkpoint is kept; or the checkpoint to go on
@@ -49,14 +51,14 @@ def train(config: DecoderConfig, encoder: Encoder, source: ImageSource, run: Tra
     relaunch(run.devices, run.nodes)
     if run.threads:
         torch.set_num_threads(run.threads)
-    model, batch = new_model(config, encoder, source), held_out(source, encoder)
+    model, batch = new_model(config, encoder, source), held_out_images(source, encoder)
 
     def watch() -> Watched:
         found, made = figures_of(model, batch.to(model.encoder.device))
         return found, sample_rows(batch.images[:SAMPLES], made[:SAMPLES])
 
     run.note(scope(config, source))
-    fit(model, partial(source.batch, count=part), watch, run)
+    fit_trainee(model, partial(source.batch, count=part), watch, run)
     model.place(encoder.device)
     return model
 
@@ -94,7 +96,7 @@ def new_model(config: DecoderConfig, encoder: Encoder, source: ImageSource) -> D
     return model
 
 
-def held_out(source: ImageSource, encoder: Encoder) -> ImageBatch:
+def held_out_images(source: ImageSource, encoder: Encoder) -> ImageBatch:
     """The held-out images with the encoder's codes; fewer where the codes are large.
 
     Raises TrainingError for fewer than two images, or none that differ.

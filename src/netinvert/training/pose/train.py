@@ -10,13 +10,13 @@ from torch import Tensor
 from netinvert.scenes.augment import Views, background_pool
 from netinvert.scenes.dataset_reader import load_arrays
 from netinvert.training.config import TrainingRun
-from netinvert.training.loop import fit
+from netinvert.training.loop import fit_trainee
 from netinvert.training.parallel import relaunch
 from netinvert.training.pose.batches import PoseBatches
 from netinvert.training.pose.model import PoseConfig, PoseModel
 
 
-def train(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
+def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
     """Train on the train split of a dataset, watching its validation split; take up what ``run`` left.
 
     Checkpoints and TensorBoard logs go to ``run.folder``.
@@ -34,7 +34,7 @@ def train(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
     batches = PoseBatches(Views.of(arrays), config.batch // (run.devices * run.nodes), config.seed)
     watched = validation_images(data, config.seed)
     model = PoseModel(config)
-    fit(model, batches, lambda: (model.figures(*watched), None), run)
+    fit_trainee(model, batches, lambda: (model.figures(*watched), None), run)
     model.place(torch.device("cpu"))
     return model
 
