@@ -37,7 +37,7 @@ LAYERS = ("derivatives", "binning", "pooling", "blocks", "norm", "clamp", "renor
 class DenseSift(nn.Sequential):
     """Grey images (N, 1, H, W) to descriptors (N, 16 · ``directions``, h, w), one every three bins.
 
-    A descriptor's numbers: row by row of its 4 × 4 bins, in each bin the directions. OrientationBins are ``size`` pixels
+    A descriptor's numbers: row by row of its 4 × 4 bins, in each bin the directions. Bins are ``size`` pixels
     wide and share gradients bilinearly, in space and angle. The first bin's middle is at pixel ``size`` on
     either axis, so that no bin reaches out of the image."""
 
