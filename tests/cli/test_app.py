@@ -152,6 +152,7 @@ def test_the_overview_names_all_commands_in_their_sections(capsys):
     assert "Measure which attributes" in help_of("study", capsys)
 
 
+@pytest.mark.slow
 def test_what_needs_no_torch_imports_none():
     """The help, the version and errors of options come at once."""
     code = (

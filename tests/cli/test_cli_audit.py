@@ -55,6 +55,7 @@ def judge(tmp_path):
 QUICK = ("--steps", 12)
 
 
+@pytest.mark.slow
 def test_an_audit_leaves_a_page_and_every_figure(cli, codes, originals, net, judge, tmp_path):
     table = tmp_path / "attributes.csv"
     table.write_text("name,kind\n" + "".join(f"p{k}.png,{'ab'[k % 2]}\n" for k in reversed(range(COUNT))))

@@ -106,6 +106,7 @@ def test_unusual_images_are_read(cli, net, tmp_path, kind):
     assert cli("invert", path, *net, "--steps", 2, "--out", tmp_path / "out").exit_code == 0
 
 
+@pytest.mark.slow
 def test_another_run_is_only_replaced_if_asked(cli, net, pictures, tmp_path):
     out, a, b = tmp_path / "out", pictures / "a.png", pictures / "b.png"
     assert cli("invert", a, *net, "--steps", 2, "--out", out).exit_code == 0

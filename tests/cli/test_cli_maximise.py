@@ -261,6 +261,7 @@ def stop_at(monkeypatch, count):
     monkeypatch.setattr(checkpoint.Checkpoint, "save", stopping)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["maximise", "caricature"])
 @pytest.mark.parametrize("count", [4, 14, 17])  # in the first stage, in the last one, in the second image
 def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, monkeypatch, kind, count):

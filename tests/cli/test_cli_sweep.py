@@ -68,6 +68,7 @@ def test_a_random_search_over_codes_alone(cli, pictures, nets, net, tmp_path):
     assert all(0 < one["natural"] < 1 for one in trials)
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on(cli, pictures, nets, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", tmp_path / "whole"
     swept(cli, pictures, nets, whole)

@@ -41,6 +41,7 @@ def test_a_decoder_beside_its_ceiling_and_its_floors():
     assert 0 < rows["decoded"]["mask_iou"] <= 1
 
 
+@pytest.mark.slow
 def test_evaluate_a_decoder_and_write_its_card(stored, tmp_path, capsys):
     out = tmp_path / "out"
     assert call("decoder", "evaluate", stored, "--chairs", 3, "--card", "--out", out) == 0

@@ -225,6 +225,7 @@ print(with_a_term_of_ones_own(Path(sys.argv[2]), int(sys.argv[3])))
 """
 
 
+@pytest.mark.slow
 def test_another_process_goes_on(tmp_path):
     path = tmp_path / "checkpoint"
 

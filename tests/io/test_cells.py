@@ -138,6 +138,7 @@ def test_what_cannot_be_kept_is_refused(run):
 # --- many -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_cells_are_in_the_order_of_keys_and_made_once(run, count):
     keys = [5, 3, 9, 3, 1]
@@ -148,6 +149,7 @@ def test_cells_are_in_the_order_of_keys_and_made_once(run, count):
     assert torch.equal(again[-1].tensors["noise"], found[-1].tensors["noise"])
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_bytes(tmp_path):
     for count in (1, 2):
         with RunDir(tmp_path / str(count), "run") as run:
@@ -159,6 +161,7 @@ def test_processes_make_the_same_bytes(tmp_path):
     assert kept == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(
     ("work", "error", "says"),
@@ -177,6 +180,7 @@ def test_errors_of_the_work_are_passed_on_at_once(run, count, work, error, says)
         assert Cells(run).find(1) is not None
 
 
+@pytest.mark.slow
 def test_faults_keep_their_traceback(run):
     with pytest.raises(ZeroDivisionError):
         run_cells(run, Draw(trouble="fault"), [3])
@@ -187,6 +191,7 @@ def test_faults_keep_their_traceback(run):
         run_cells(run, Draw(trouble="exit"), [3, 1], Workers(2))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_but_not_for_ever(run, tmp_path):
     (tmp_path / "once").touch()
     found = run_cells(run, Draw(trouble="kill", once=tmp_path / "once"), [2, 3], Workers(2))
@@ -197,6 +202,7 @@ def test_a_worker_that_dies_is_replaced_but_not_for_ever(run, tmp_path):
         run_cells(run, Draw(trouble="kill"), [2, 3], Workers(2))
 
 
+@pytest.mark.slow
 def test_files_as_cells(tmp_path):
     names = [f"part/{k}.bin" for k in range(3)]
     for count in (1, 2):
@@ -272,6 +278,7 @@ def alive_in_session(session):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_stopped_in_any_way_and_resumed_to_the_same_bytes(tmp_path, count, number):
@@ -299,6 +306,7 @@ def test_stopped_in_any_way_and_resumed_to_the_same_bytes(tmp_path, count, numbe
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_piece_goes_on_from_its_checkpoint(tmp_path, count):
     process = started("count", tmp_path / "out", count)

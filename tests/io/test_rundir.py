@@ -413,6 +413,7 @@ for at in range(1, 200):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["new", "over", "grows"])
 def test_killed_before_any_file_operation_the_same_command_ends_well(tmp_path, how):
     command = [sys.executable, "-c", KILLED, str(tmp_path), how]

@@ -10,6 +10,7 @@ from netinvert.models.registry import list_networks, load_network
 from netinvert.models.zoo.alexnet import LAYERS, AlexNet, AlexNet2012, AlexNetCaffe, renamed
 
 
+@pytest.mark.slow
 def test_torchvisions_weights_give_torchvisions_logits(tmp_path):
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
