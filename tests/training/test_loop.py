@@ -261,7 +261,7 @@ BEGINNING = f"""
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_loop import Line, fit, points, trained
+from test_loop import Line, fit_trainee, points, trained
 from netinvert.training.config import TrainingRun
 from netinvert.training.parallel import is_main_process, relaunch
 """
@@ -270,7 +270,7 @@ if __name__ == "__main__":
     run = TrainingRun(Path(sys.argv[1]), every=2, device="cpu", devices=2, progress=False)
     relaunch(run.devices, run.nodes)
     model = Line()
-    fit(model, points, lambda: ({}, None), run)
+    fit_trainee(model, points, lambda: ({}, None), run)
     print("main" if is_main_process() else "other", model.network[0].weight.sum().item())
 """
 SLOW = """
