@@ -277,7 +277,7 @@ SLOW = """
 def slow(step):
     time.sleep(0.05)
     return points(step)
-trained(Path(sys.argv[1]), batches=slow, every=2, workers=2)
+trained(Path(sys.argv[1]), batches=slow, every=2, workers=2, threads=1)
 """
 
 
@@ -314,5 +314,19 @@ def test_a_terminated_process_leaves_a_checkpoint(tmp_path):
     while not (tmp_path / "killed" / LAST).exists() and time.monotonic() - began < 60:
         time.sleep(0.01)
     process.terminate()
-    process.wait(60)
-    assert same_bits(trained(tmp_path / "killed"), trained(tmp_path / "whole"))
+    assert process.wait(60) != 0
+    assert (tmp_path / "killed" / LAST).exists()
+    model = trained(tmp_path / "killed", threads=1)
+    assert 0 < len(model.seen) < CONFIG.steps
+    assert same_bits(model, trained(tmp_path / "whole", threads=1))
+
+
+def test_threads_are_as_before_afterwards(tmp_path):
+    before, within = torch.get_num_threads(), []
+    trained(
+        tmp_path,
+        batches=lambda step: within.append(torch.get_num_threads()) or points(step),
+        threads=before + 1,
+    )
+    assert set(within) == {before + 1}
+    assert torch.get_num_threads() == before

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from netinvert.errors import ConfigError
@@ -214,23 +213,9 @@ def config_class(name: object) -> type[Config]:
 
 def perform(config: Config, tell: Tell = lambda text: None) -> Outcome:
     """Run the config's command. Raises NetinvertError."""
+    from netinvert.io.workers import torch_threads
+
     run = imported(COMMANDS[config.command].run)
-    with _threads(getattr(config, "threads", None)):
+    with torch_threads(getattr(config, "threads", None)):
         outcome: Outcome = run(config, tell)
     return outcome
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Within, torch computes with so many CPU threads."""
-    if count is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(count)
-        yield
-    finally:
-        torch.set_num_threads(before)

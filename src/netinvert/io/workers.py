@@ -131,7 +131,7 @@ def _made(job: _Job) -> Made:
 
 
 def _here(job: _Job) -> Made:
-    with _torch_threads(job.workers.threads):
+    with torch_threads(job.workers.threads):
         make = job.work.open()
         for name, key in job.todo.items():
             piece = Piece(job.run.checkpoint(key), partial(job.shown.inside, name))
@@ -141,7 +141,8 @@ def _here(job: _Job) -> Made:
 
 
 @contextlib.contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Within, torch computes with so many CPU threads; with as many as before for None."""
     if threads is None:
         yield
         return

@@ -20,6 +20,7 @@ from netinvert.errors import OutputError
 from netinvert.io.files import output_error
 from netinvert.io.interrupts import deferred_interrupt
 from netinvert.io.progress import Progress
+from netinvert.io.workers import torch_threads
 from netinvert.training.checkpoints import Checkpoints
 from netinvert.training.config import TrainingConfig, TrainingError, TrainingRun
 from netinvert.training.parallel import Group, process_group
@@ -100,7 +101,7 @@ def fit_trainee(
     """
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        with process_group(run.device, run.devices * run.nodes) as group:
+        with torch_threads(run.threads), process_group(run.device, run.devices * run.nodes) as group:
             lock = FileLock(run.folder / ".training.lock")
             if group.rank == 0:
                 lock.acquire(timeout=0)

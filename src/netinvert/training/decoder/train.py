@@ -49,8 +49,6 @@ def train_decoder(
             "an adversarial loss and an autoencoder are trained on one device: leave out the others"
         )
     relaunch(run.devices, run.nodes)
-    if run.threads:
-        torch.set_num_threads(run.threads)
     model, batch = new_model(config, encoder, source), held_out_images(source, encoder)
 
     def watch() -> Watched:

@@ -26,8 +26,6 @@ def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
     folder cannot be written, or another process trains there.
     """
     relaunch(run.devices, run.nodes)
-    if run.threads:
-        torch.set_num_threads(run.threads)
     arrays = load_arrays(data, "train", run.damaged)
     if arrays.skipped:
         run.note(f"{len(arrays.skipped)} damaged shards are left out: {', '.join(arrays.skipped)}")
