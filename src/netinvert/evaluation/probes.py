@@ -266,9 +266,9 @@ def held_out(products: Tensor, targets: Tensor, groups: Tensor, seen: Tensor | N
     Raises ConfigError for fewer groups than folds, MissingExtraError without scikit-learn.
     """
     check_installed()
-    fold, truth = group_folds(groups).numpy(), targets.double().numpy()
-    kernel = products.double().numpy()
-    read_from = kernel if seen is None else seen.double().numpy()
+    fold, truth = group_folds(groups).cpu().numpy(), targets.double().cpu().numpy()
+    kernel = products.double().cpu().numpy()
+    read_from = kernel if seen is None else seen.double().cpu().numpy()
     found = np.empty_like(truth)
     for index in range(FOLDS):
         test, check = fold == index, fold == (index + 1) % FOLDS

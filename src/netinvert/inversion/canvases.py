@@ -115,7 +115,7 @@ def _copies_of(canvas: Canvas) -> MakeCanvas:
     kept = copy.deepcopy(canvas)
 
     def make(encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
-        fresh = copy.deepcopy(kept)
+        fresh = copy.deepcopy(kept).to(encoder.device)
         if start is not None:
             fresh.replace(start)
         return fresh
@@ -167,6 +167,7 @@ def on_decoder(how: Recipe, decoder: Decoder, encoder: AnyEncoder, code: Tensor)
     Raises CodeError for an encoder that the decoder does not belong to.
     """
     decoder.check_encoder(encoder)
+    decoder = decoder.to(encoder.device)
     start = encoder.check_code(code)
     unit = start.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (start.ndim - 1))
     if not bool((unit > 0).all()):

@@ -90,9 +90,12 @@ class Decoder:
         return encoder
 
     def to(self, device: str | torch.device) -> Decoder:
-        """A copy on another device."""
+        """A copy on another device; itself where it is there already."""
+        place = torch.empty(0, device=device).device  # with an index, if it has one
+        if place == self.device:
+            return self
         moved = copy.copy(self)
-        object.__setattr__(moved, "module", copy.deepcopy(self.module).to(device))
+        object.__setattr__(moved, "module", copy.deepcopy(self.module).to(place))
         return moved
 
     @property
