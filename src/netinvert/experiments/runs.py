@@ -10,10 +10,11 @@ import torch
 
 from netinvert.evaluation.report import Report
 from netinvert.evaluation.report.report import Kind
+from netinvert.experiments.configs.invert import Invert
 from netinvert.io.config import Config
 from netinvert.io.files import read_json, write_atomic
 from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
-from netinvert.io.pieces import Processes
+from netinvert.io.pieces import OnNetwork, Processes
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
@@ -57,6 +58,12 @@ def network_facts(encoder: Encoder) -> dict[str, str]:
 def made_by(config: Config) -> str:
     """The command as pages show it: a rerun elsewhere gives the same page."""
     return config.command_line(without=ELSEWHERE)
+
+
+def invert_command(config: OnNetwork, **options: Any) -> str:  # noqa: ANN401
+    """What inverts a code of the same network by ``netinvert invert``."""
+    same = ("network", "weights", "size", "mean", "std", "order", "scale", "seed")
+    return Invert(**{name: getattr(config, name) for name in same}, **options).command_line()
 
 
 def threads_of(config: Config) -> int:
