@@ -117,7 +117,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "study layers": Command(
         f"{_CONFIGS}.study_layers:StudyLayers",
-        "netinvert.experiments.layers_report:run_layers",
+        "netinvert.experiments.layers:run_layers",
         "Understand",
         "netinvert study layers --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -64,6 +65,11 @@ def invert_command(config: OnNetwork, **options: Any) -> str:  # noqa: ANN401
     """What inverts a code of the same network by ``netinvert invert``."""
     same = ("network", "weights", "size", "mean", "std", "order", "scale", "seed")
     return Invert(**{name: getattr(config, name) for name in same}, **options).command_line()
+
+
+def file_part(text: str) -> str:
+    """A name, such as a layer's, as a part of a file's name."""
+    return re.sub(r"[^\w.=+-]", "_", text)
 
 
 def threads_of(config: Config) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.sweep import Sweep
 from netinvert.experiments.inputs import open_network, read_inputs
 from netinvert.experiments.inversions import Targets, Wanted, invert_all
-from netinvert.experiments.runs import PAGE, invert_command, network_facts, publish, run_facts
+from netinvert.experiments.runs import PAGE, file_part, invert_command, network_facts, publish, run_facts
 from netinvert.experiments.sweep import (
     ERROR_FLOOR,
     Trial,
@@ -261,14 +260,14 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         layers = by_layer(trials)
         for layer, some in layers.items():
             if (plot := tradeoff(some, f"{network.name}, {layer}", config.measure)) is not None:
-                folder.path(f"tradeoff-{_clean(layer)}.png").write_bytes(plot.png())
+                folder.path(f"tradeoff-{file_part(layer)}.png").write_bytes(plot.png())
         originals = inputs[0].originals
         for stem, image in zip(names, originals if originals is not None else (), strict=False):
             write_png(image, folder.path(f"images/original-{stem}.png"))
         files: list[list[str]] = []
         for place, one in enumerate(trials, 1):
             parts = (one.layer, one.setting.text, *filter(None, [one.setting.canvas]))
-            start, images = "-".join([f"{place:03d}", *map(_clean, parts)]), one.found.images
+            start, images = "-".join([f"{place:03d}", *map(file_part, parts)]), one.found.images
             files.append([f"images/{start}-{stem}.png" for stem in names if images is not None])
             for file, image in zip(files[-1], images if images is not None else (), strict=True):
                 write_png(image, folder.path(file))
@@ -292,7 +291,3 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         ]
         page = sweep_page(config, encoders, targets, trials, names, list(left_out))
         return publish(folder, config, page, entries, "\n".join(lines), PAGE)
-
-
-def _clean(part: str) -> str:
-    return re.sub(r"[^\w.=+-]", "_", part)
