@@ -110,7 +110,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "deepvis": Command(
         f"{_CONFIGS}.deepvis:Deepvis",
-        "netinvert.experiments.deepvis_report:run_deepvis",
+        "netinvert.experiments.deepvis:run_deepvis",
         "Understand",
         "netinvert deepvis --network efficientnet-lite0 --layer logits --channel 130 --draws 100 "
         "--out out/deepvis",
