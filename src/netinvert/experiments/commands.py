@@ -103,7 +103,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "audit": Command(
         f"{_CONFIGS}.audit:Audit",
-        "netinvert.experiments.audit_run:run_audit",
+        "netinvert.experiments.audit_report:run_audit",
         "Understand",
         "netinvert audit codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network "
         "efficientnet-lite0 --judge-layer pool --attributes people.csv --out out/audit",
