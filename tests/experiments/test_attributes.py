@@ -8,32 +8,35 @@ import torch
 from netinvert import Network, Preprocessing
 from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError
-from netinvert.experiments.attributes.changes import chroma, contrasted, hue_rotated, moved, painted, resized
-from netinvert.experiments.attributes.measure import (
-    AttributeReader,
-    checked_decoders,
-    mean_code_distance,
-    score_attribute,
-)
-from netinvert.experiments.attributes.measures import (
+from netinvert.experiments.attribute_measures import (
     MEASURES,
+    AttributeReader,
     agreement,
     background_colour,
     centroid,
+    checked_decoders,
     found_alpha,
     log_size,
+    mean_code_distance,
     object_chroma,
     object_lightness,
+    score_attribute,
     shuffled,
 )
-from netinvert.experiments.attributes.report import AttributeFindings, attributes_report, probe_table
-from netinvert.experiments.attributes.series import (
+from netinvert.experiments.attribute_series import (
     ATTRIBUTES,
     SETTINGS,
     SIZE,
     attribute_series,
+    chroma,
+    contrasted,
+    hue_rotated,
+    moved,
+    painted,
     render_chairs,
+    resized,
 )
+from netinvert.experiments.attributes import AttributeFindings, attributes_report, probe_table
 from netinvert.experiments.configs.study_attributes import StudyAttributes
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder

@@ -123,7 +123,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "study attributes": Command(
         f"{_CONFIGS}.study_attributes:StudyAttributes",
-        "netinvert.experiments.attributes.study:study_attributes",
+        "netinvert.experiments.attributes:study_attributes",
         "Understand",
         "netinvert study attributes --network posenet --decoders posenet-fc6 --chairs 50 "
         "--out out/attributes",

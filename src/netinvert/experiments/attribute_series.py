@@ -1,4 +1,9 @@
-"""Images of held-out chairs in which one attribute varies by known amounts and nothing else does."""
+"""Images of held-out chairs in which one attribute varies by known amounts and nothing else does.
+
+What is changed after rendering is changed in RGBA images (N, 4, H, W) in [0, 1], straight alpha. Hues are
+angles in the plane of colours across grey, 0 degrees at red, in which a turn by any angle is linear and
+leaves the mean of red, green and blue as it is.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.experiments.attributes.changes import contrasted, moved, painted, resized
 from netinvert.experiments.held_out_chairs import ELEVATION, PAPER, before_colour
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
@@ -22,6 +27,7 @@ from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import DARKNESS
 
 SIZE = 64
 SETTINGS = 4
@@ -29,34 +35,11 @@ SETTINGS = 4
 are drawn at random."""
 LIGHTNESS = 0.4
 """Mean of the painted chairs whose hue varies."""
+SHADES = 0.6
+"""How much of a painted object's own light and dark is left."""
 SMALL_SIDE = 46
 """Of 64 pixels, for chairs that move further than the trained 3 pixels and are not to be cut."""
 Kind = Literal["value", "angle", "class"]
-
-
-@dataclass(frozen=True)
-class VariedAttribute:
-    """``values`` are compared about each chair's mean, ``angle``s and ``class``es as they are."""
-
-    label: str
-    kind: Kind
-    unit: str
-    step: str
-
-
-ATTRIBUTES: Mapping[str, VariedAttribute] = {
-    "hue": VariedAttribute("object hue", "angle", "°", "90°"),
-    "lightness": VariedAttribute("object lightness", "value", "", "0.40 to 0.25"),
-    "background": VariedAttribute("background colour", "value", "", "paper to any colour"),
-    "contrast": VariedAttribute("contrast (log)", "value", "", "× 0.7"),
-    "position": VariedAttribute("position, ±3 px", "value", " px", "3 px"),
-    "far": VariedAttribute("position, ±8 px", "value", " px", "8 px"),
-    "scale": VariedAttribute("scale (log)", "value", "", "× 0.84"),
-    "azimuth": VariedAttribute("azimuth", "angle", "°", "20°"),
-    "elevation": VariedAttribute("elevation", "value", "°", "10°"),
-    "arms": VariedAttribute("arms or none", "class", "", "arms taken off"),
-    "back": VariedAttribute("kind of back", "class", "", "another chair, same view"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,13 +153,116 @@ def _rendered(thing: Object3D, cameras: list[Camera]) -> Tensor:
     return torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
 
 
-def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSeries:
-    """The images of an attribute in ATTRIBUTES."""
-    generator = torch.Generator().manual_seed(seed)
-    return _MAKERS[name](renders, generator)
+# -- changes by known amounts --------------------------------------------------------------------------
+
+
+def object_weights(alpha: Tensor) -> Tensor:
+    """Where the object is, in [0, 1], of an alpha that shadows on the ground have a part in."""
+    return ((alpha - DARKNESS) / (1 - DARKNESS)).clamp(0, 1)
+
+
+def chroma(colour: Tensor) -> Tensor:
+    """The coloured part (..., 2) of colours (..., 3): its length says how strong, its angle is the hue."""
+    return colour @ _plane(colour).mT
+
+
+def hue_rotated(rgba: Tensor, degrees: Tensor) -> Tensor:
+    """All hues turned by (N,) degrees; what leads out of [0, 1] is clipped."""
+    colour = rgba[:, :3].movedim(1, -1)
+    grey = colour.mean(-1, keepdim=True)
+    cosine, sine = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
+    turns = torch.stack([torch.stack([cosine, sine], -1), torch.stack([-sine, cosine], -1)], -2)
+    turned = grey + (chroma(colour) @ turns[:, None]) @ _plane(colour)
+    return torch.cat([turned.movedim(-1, 1).clamp(0, 1), rgba[:, 3:]], 1)
+
+
+def painted(rgba: Tensor, lightness: Tensor, hue: Tensor | None = None, saturation: float = 0.6) -> Tensor:
+    """The objects in one colour: of a mean ``lightness`` (N,), grey or of a ``hue`` (N,) in degrees.
+
+    Their shading stays, SHADES of it. The mean chroma is ``lightness * saturation`` long. Shadows stay black.
+    """
+    weights = object_weights(rgba[:, 3:])
+    grey = rgba[:, :3].mean(1, keepdim=True)
+    mean = (weights * grey).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp_min(1e-6)
+    shade = 1 - SHADES + SHADES * grey / mean.clamp_min(1e-6).reshape(-1, 1, 1, 1)
+    tint = torch.ones(len(rgba), 3)
+    if hue is not None:
+        angle = torch.deg2rad(hue)
+        tint = 1 + saturation * torch.stack([angle.cos(), angle.sin()], 1) @ _plane(tint)
+    colour = shade * (lightness[:, None] * tint)[:, :, None, None]
+    shadow = (rgba[:, 3:] <= DARKNESS) & (grey < 0.02)
+    return torch.cat([torch.where(shadow, rgba[:, :3], colour.clamp(0, 1)), rgba[:, 3:]], 1)
+
+
+def moved(rgba: Tensor, pixels: Tensor, side: int) -> Tensor:
+    """Windows (N, 4, ``side``, ``side``) of the middle of larger images, in which these have moved by whole
+    pixels (N, 2), right and down; transparent where nothing is known."""
+    reach = int(pixels.abs().max())
+    padded = F.pad(rgba, (reach,) * 4)
+    top, left = ((length - side) // 2 + reach for length in rgba.shape[-2:])
+    return torch.stack(
+        [
+            one[:, top - y : top - y + side, left - x : left - x + side]
+            for one, (x, y) in zip(padded, pixels.long().tolist(), strict=True)
+        ]
+    )
+
+
+def resized(rgba: Tensor, sides: Tensor, side: int) -> Tensor:
+    """Windows (N, 4, ``side``, ``side``) of the middle of square images resampled to ``sides`` (N,);
+    transparent where nothing is known.
+
+    Raises ConfigError for sides that differ from ``side`` by odd numbers, which would move the centre.
+    """
+    if bool(((sides - side) % 2 != 0).any()):
+        raise ConfigError("the centre stays only where the sides differ by even numbers of pixels")
+    mixed = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
+    found = []
+    for one, each in zip(mixed, sides.long().tolist(), strict=True):
+        scaled = F.interpolate(one[None], (each, each), mode="bilinear", antialias=True)
+        found.append(F.pad(scaled, ((side - each) // 2,) * 4))
+    both = torch.cat(found).clamp(0, 1)
+    return torch.cat([both[:, :3] / both[:, 3:].clamp_min(1e-6), both[:, 3:]], 1).clamp(0, 1)
+
+
+def contrasted(images: Tensor, factor: Tensor) -> Tensor:
+    """Images (N, 3, H, W) with (N,) times their contrast about their own mean."""
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return (mean + factor.reshape(-1, 1, 1, 1) * (images - mean)).clamp(0, 1)
+
+
+def _plane(like: Tensor) -> Tensor:
+    """Two unit vectors (2, 3) across grey, the first towards red."""
+    rows = [[2 / math.sqrt(6), -1 / math.sqrt(6), -1 / math.sqrt(6)], [0, math.sqrt(0.5), -math.sqrt(0.5)]]
+    return torch.tensor(rows, dtype=like.dtype)
 
 
 # -- one maker an attribute ----------------------------------------------------------------------------
+
+
+def _series(name: str, rgba: Tensor, truth: Tensor) -> AttributeSeries:
+    return AttributeSeries(name, _by_chair(_on_paper(rgba)), _by_chair(rgba[:, 3:]), truth)
+
+
+def _on_paper(rgba: Tensor) -> Tensor:
+    return before_colour(rgba, torch.tensor(PAPER) / 255)
+
+
+def _repeated(rgba: Tensor) -> Tensor:
+    return rgba.repeat_interleave(SETTINGS, 0)
+
+
+def _by_chair(batch: Tensor) -> Tensor:
+    return batch.reshape(-1, SETTINGS, *batch.shape[1:])
+
+
+def _drawn(renders: ChairRenders, generator: torch.Generator, low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand(len(renders.front), SETTINGS, generator=generator)
+
+
+def _on_circle(degrees: Tensor) -> Tensor:
+    angle = degrees * (math.pi / 180)
+    return torch.stack([angle.cos(), angle.sin()], -1)
 
 
 def _hue(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
@@ -252,41 +338,32 @@ def _back(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
     return AttributeSeries("back", images, alpha, truth, (_on_paper(renders.front), _on_paper(renders.next)))
 
 
-_MAKERS: Mapping[str, Callable[[ChairRenders, torch.Generator], AttributeSeries]] = {
-    "hue": _hue,
-    "lightness": _lightness,
-    "background": _background,
-    "contrast": _contrast,
-    "position": _position,
-    "far": _far,
-    "scale": _scale,
-    "azimuth": _azimuth,
-    "elevation": _elevation,
-    "arms": _arms,
-    "back": _back,
+@dataclass(frozen=True)
+class VariedAttribute:
+    """``values`` are compared about each chair's mean, ``angle``s and ``class``es as they are."""
+
+    label: str
+    kind: Kind
+    unit: str
+    step: str
+    make: Callable[[ChairRenders, torch.Generator], AttributeSeries]
+
+
+ATTRIBUTES: Mapping[str, VariedAttribute] = {
+    "hue": VariedAttribute("object hue", "angle", "°", "90°", _hue),
+    "lightness": VariedAttribute("object lightness", "value", "", "0.40 to 0.25", _lightness),
+    "background": VariedAttribute("background colour", "value", "", "paper to any colour", _background),
+    "contrast": VariedAttribute("contrast (log)", "value", "", "× 0.7", _contrast),
+    "position": VariedAttribute("position, ±3 px", "value", " px", "3 px", _position),
+    "far": VariedAttribute("position, ±8 px", "value", " px", "8 px", _far),
+    "scale": VariedAttribute("scale (log)", "value", "", "× 0.84", _scale),
+    "azimuth": VariedAttribute("azimuth", "angle", "°", "20°", _azimuth),
+    "elevation": VariedAttribute("elevation", "value", "°", "10°", _elevation),
+    "arms": VariedAttribute("arms or none", "class", "", "arms taken off", _arms),
+    "back": VariedAttribute("kind of back", "class", "", "another chair, same view", _back),
 }
 
 
-def _series(name: str, rgba: Tensor, truth: Tensor) -> AttributeSeries:
-    return AttributeSeries(name, _by_chair(_on_paper(rgba)), _by_chair(rgba[:, 3:]), truth)
-
-
-def _on_paper(rgba: Tensor) -> Tensor:
-    return before_colour(rgba, torch.tensor(PAPER) / 255)
-
-
-def _repeated(rgba: Tensor) -> Tensor:
-    return rgba.repeat_interleave(SETTINGS, 0)
-
-
-def _by_chair(batch: Tensor) -> Tensor:
-    return batch.reshape(-1, SETTINGS, *batch.shape[1:])
-
-
-def _drawn(renders: ChairRenders, generator: torch.Generator, low: float, high: float) -> Tensor:
-    return low + (high - low) * torch.rand(len(renders.front), SETTINGS, generator=generator)
-
-
-def _on_circle(degrees: Tensor) -> Tensor:
-    angle = degrees * (math.pi / 180)
-    return torch.stack([angle.cos(), angle.sin()], -1)
+def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSeries:
+    """The images of an attribute in ATTRIBUTES."""
+    return ATTRIBUTES[name].make(renders, torch.Generator().manual_seed(seed))
