@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -237,105 +237,7 @@ def _plane(like: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=like.dtype)
 
 
-# -- one maker an attribute ----------------------------------------------------------------------------
-
-
-def _series(name: str, rgba: Tensor, truth: Tensor) -> AttributeSeries:
-    return AttributeSeries(name, _by_chair(_on_paper(rgba)), _by_chair(rgba[:, 3:]), truth)
-
-
-def _on_paper(rgba: Tensor) -> Tensor:
-    return before_colour(rgba, torch.tensor(PAPER) / 255)
-
-
-def _repeated(rgba: Tensor) -> Tensor:
-    return rgba.repeat_interleave(SETTINGS, 0)
-
-
-def _by_chair(batch: Tensor) -> Tensor:
-    return batch.reshape(-1, SETTINGS, *batch.shape[1:])
-
-
-def _drawn(renders: ChairRenders, generator: torch.Generator, low: float, high: float) -> Tensor:
-    return low + (high - low) * torch.rand(len(renders.front), SETTINGS, generator=generator)
-
-
-def _on_circle(degrees: Tensor) -> Tensor:
-    angle = degrees * (math.pi / 180)
-    return torch.stack([angle.cos(), angle.sin()], -1)
-
-
-def _hue(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    degrees = _drawn(renders, generator, 0, 360)
-    degrees[:, 1] = degrees[:, 0] + 90
-    lightness = torch.full((degrees.numel(),), LIGHTNESS)
-    rgba = painted(_repeated(renders.front), lightness, degrees.flatten())
-    return _series("hue", rgba, LIGHTNESS * 0.6 * _on_circle(degrees))
-
-
-def _lightness(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    values = _drawn(renders, generator, 0.15, 0.5)
-    values[:, 0], values[:, 1] = 0.4, 0.25
-    return _series("lightness", painted(_repeated(renders.front), values.flatten()), values[..., None])
-
-
-def _background(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    colours = torch.rand(len(renders.front), SETTINGS, 3, generator=generator)
-    colours[:, 0] = torch.tensor(PAPER) / 255
-    rgba = _repeated(renders.front)
-    images = before_colour(rgba, colours.flatten(0, 1))
-    return AttributeSeries("background", _by_chair(images), _by_chair(rgba[:, 3:]), colours)
-
-
-def _contrast(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    factor = _drawn(renders, generator, 0.4, 1.0)
-    factor[:, 0], factor[:, 1] = 1.0, 0.7
-    plain = _series("contrast", _repeated(renders.front), factor[..., None].log())
-    images = contrasted(plain.images.flatten(0, 1), factor.flatten())
-    return AttributeSeries("contrast", _by_chair(images), plain.alpha, plain.truth)
-
-
-def _position(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    return _shifted("position", _repeated(renders.wide), 3, generator)
-
-
-def _far(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    rgba, side = _repeated(renders.wide), 2 * SMALL_SIDE
-    return _shifted("far", resized(rgba, torch.full((len(rgba),), side), side), 8, generator)
-
-
-def _shifted(name: str, rgba: Tensor, reach: int, generator: torch.Generator) -> AttributeSeries:
-    pixels = torch.randint(-reach, reach + 1, (len(rgba) // SETTINGS, SETTINGS, 2), generator=generator)
-    sign = 2 * torch.randint(0, 2, (len(pixels),), generator=generator) - 1
-    pixels[:, :2] = 0
-    pixels[:, 1, 0] = reach * sign
-    return _series(name, moved(rgba, pixels.flatten(0, 1), SIZE), pixels.float())
-
-
-def _scale(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    sides = 2 * torch.randint(22, 37, (len(renders.front), SETTINGS), generator=generator)
-    sides[:, 0], sides[:, 1] = SIZE, 54
-    rgba = resized(_repeated(renders.wide), 2 * sides.flatten(), SIZE)
-    return _series("scale", rgba, (sides[..., None] / SIZE).log())
-
-
-def _azimuth(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    return _series("azimuth", renders.turned.flatten(0, 1), _on_circle(renders.azimuth))
-
-
-def _elevation(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    return _series("elevation", renders.tipped.flatten(0, 1), renders.elevation[..., None])
-
-
-def _arms(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    truth = torch.eye(2).repeat(SETTINGS // 2, 1).expand(len(renders.armed), SETTINGS, 2)
-    return _series("arms", renders.armed.flatten(0, 1), truth)
-
-
-def _back(renders: ChairRenders, generator: torch.Generator) -> AttributeSeries:
-    truth = torch.eye(len(BACKS))[renders.back][:, None]
-    images, alpha = _on_paper(renders.kinds)[:, None], renders.kinds[:, None, 3:]
-    return AttributeSeries("back", images, alpha, truth, (_on_paper(renders.front), _on_paper(renders.next)))
+# -- the attributes -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -346,24 +248,77 @@ class VariedAttribute:
     kind: Kind
     unit: str
     step: str
-    make: Callable[[ChairRenders, torch.Generator], AttributeSeries]
 
 
 ATTRIBUTES: Mapping[str, VariedAttribute] = {
-    "hue": VariedAttribute("object hue", "angle", "°", "90°", _hue),
-    "lightness": VariedAttribute("object lightness", "value", "", "0.40 to 0.25", _lightness),
-    "background": VariedAttribute("background colour", "value", "", "paper to any colour", _background),
-    "contrast": VariedAttribute("contrast (log)", "value", "", "× 0.7", _contrast),
-    "position": VariedAttribute("position, ±3 px", "value", " px", "3 px", _position),
-    "far": VariedAttribute("position, ±8 px", "value", " px", "8 px", _far),
-    "scale": VariedAttribute("scale (log)", "value", "", "× 0.84", _scale),
-    "azimuth": VariedAttribute("azimuth", "angle", "°", "20°", _azimuth),
-    "elevation": VariedAttribute("elevation", "value", "°", "10°", _elevation),
-    "arms": VariedAttribute("arms or none", "class", "", "arms taken off", _arms),
-    "back": VariedAttribute("kind of back", "class", "", "another chair, same view", _back),
+    "hue": VariedAttribute("object hue", "angle", "°", "90°"),
+    "lightness": VariedAttribute("object lightness", "value", "", "0.40 to 0.25"),
+    "background": VariedAttribute("background colour", "value", "", "paper to any colour"),
+    "contrast": VariedAttribute("contrast (log)", "value", "", "× 0.7"),
+    "position": VariedAttribute("position, ±3 px", "value", " px", "3 px"),
+    "far": VariedAttribute("position, ±8 px", "value", " px", "8 px"),
+    "scale": VariedAttribute("scale (log)", "value", "", "× 0.84"),
+    "azimuth": VariedAttribute("azimuth", "angle", "°", "20°"),
+    "elevation": VariedAttribute("elevation", "value", "°", "10°"),
+    "arms": VariedAttribute("arms or none", "class", "", "arms taken off"),
+    "back": VariedAttribute("kind of back", "class", "", "another chair, same view"),
 }
 
 
 def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSeries:
     """The images of an attribute in ATTRIBUTES."""
-    return ATTRIBUTES[name].make(renders, torch.Generator().manual_seed(seed))
+    generator, count = torch.Generator().manual_seed(seed), len(renders.front)
+    front, wide = (each.repeat_interleave(SETTINGS, 0) for each in (renders.front, renders.wide))
+    paper = torch.tensor(PAPER) / 255
+
+    def drawn(low: float, high: float, *first_two: float) -> Tensor:
+        values = low + (high - low) * torch.rand(count, SETTINGS, generator=generator)
+        values[:, : len(first_two)] = torch.tensor(first_two)
+        return values
+
+    def on_circle(degrees: Tensor) -> Tensor:
+        return torch.stack([(degrees * (math.pi / 180)).cos(), (degrees * (math.pi / 180)).sin()], -1)
+
+    images, pair = None, None
+    match name:
+        case "hue":
+            degrees = drawn(0, 360)
+            degrees[:, 1] = degrees[:, 0] + 90
+            rgba = painted(front, torch.full((degrees.numel(),), LIGHTNESS), degrees.flatten())
+            truth = LIGHTNESS * 0.6 * on_circle(degrees)
+        case "lightness":
+            lightness = drawn(0.15, 0.5, 0.4, 0.25)
+            rgba, truth = painted(front, lightness.flatten()), lightness[..., None]
+        case "background":
+            truth = torch.rand(count, SETTINGS, 3, generator=generator)
+            truth[:, 0] = paper
+            rgba, images = front, before_colour(front, truth.flatten(0, 1))
+        case "contrast":
+            factor = drawn(0.4, 1.0, 1.0, 0.7)
+            rgba, truth = front, factor[..., None].log()
+            images = contrasted(before_colour(front, paper), factor.flatten())
+        case "position" | "far":
+            reach, side = (3 if name == "position" else 8), 2 * SMALL_SIDE
+            if name == "far":
+                wide = resized(wide, torch.full((len(wide),), side), side)
+            pixels = torch.randint(-reach, reach + 1, (count, SETTINGS, 2), generator=generator)
+            sign = 2 * torch.randint(0, 2, (count,), generator=generator) - 1
+            pixels[:, :2], pixels[:, 1, 0] = 0, reach * sign
+            rgba, truth = moved(wide, pixels.flatten(0, 1), SIZE), pixels.float()
+        case "scale":
+            sides = 2 * torch.randint(22, 37, (count, SETTINGS), generator=generator)
+            sides[:, 0], sides[:, 1] = SIZE, 54
+            rgba, truth = resized(wide, 2 * sides.flatten(), SIZE), (sides[..., None] / SIZE).log()
+        case "azimuth":
+            rgba, truth = renders.turned.flatten(0, 1), on_circle(renders.azimuth)
+        case "elevation":
+            rgba, truth = renders.tipped.flatten(0, 1), renders.elevation[..., None]
+        case "arms":
+            rgba = renders.armed.flatten(0, 1)
+            truth = torch.eye(2).repeat(SETTINGS // 2, 1).expand(len(renders.armed), SETTINGS, 2)
+        case _:  # the back, one setting a chair
+            rgba, truth = renders.kinds, torch.eye(len(BACKS))[renders.back][:, None]
+            pair = (before_colour(renders.front, paper), before_colour(renders.next, paper))
+    images = before_colour(rgba, paper) if images is None else images
+    shown, alpha = (each.reshape(-1, truth.shape[1], *each.shape[1:]) for each in (images, rgba[:, 3:]))
+    return AttributeSeries(name, shown, alpha, truth, pair)
