@@ -75,8 +75,13 @@ def agreement(measured: Tensor, truth: Tensor, kind: Kind, generator: torch.Gene
         found = measured.argmax(-1)
         right, by_chance = (float((found == each.argmax(-1)).double().mean()) for each in (truth, others))
         return Agreement(r2, line, slope, accuracy=right, accuracy_baseline=by_chance)
-    error, chance = (float(_distance(measured, each, kind).median()) for each in (truth, others))
-    return Agreement(r2, line, slope, error, chance)
+    if kind == "value":
+        distances = [(measured - each).norm(dim=-1) for each in (truth, others)]
+    else:
+        angle, *angles = (torch.atan2(each[..., 1], each[..., 0]) for each in (measured, truth, others))
+        turned = [torch.rad2deg(angle - each) for each in angles]
+        distances = [(torch.remainder(each + 180, 360) - 180).abs() for each in turned]
+    return Agreement(r2, line, slope, *(float(each.median()) for each in distances))
 
 
 def shuffled(truth: Tensor, generator: torch.Generator) -> Tensor:
@@ -85,15 +90,6 @@ def shuffled(truth: Tensor, generator: torch.Generator) -> Tensor:
     rows = torch.rand(count, generator=generator).argsort()[:, None]
     found: Tensor = truth[rows, torch.rand(count, settings, generator=generator).argsort(1)]
     return found
-
-
-def _distance(measured: Tensor, truth: Tensor, kind: Kind) -> Tensor:
-    if kind == "value":
-        distance: Tensor = (measured - truth).norm(dim=-1)
-        return distance
-    angles = [torch.atan2(each[..., 1], each[..., 0]) for each in (measured, truth)]
-    between = torch.rad2deg(angles[0] - angles[1])
-    return (torch.remainder(between + 180, 360) - 180).abs()
 
 
 # -- measures: images (M, 3, H, W) and alpha (M, 1, H, W) to values (M, T) -----------------------------
@@ -105,27 +101,12 @@ def object_colour(images: Tensor, alpha: Tensor) -> Tensor:
     return (weights * images).sum((2, 3)) / weights.sum((2, 3)).clamp_min(1e-6)
 
 
-def object_chroma(images: Tensor, alpha: Tensor) -> Tensor:
-    """The coloured part (M, 2) of the object's mean colour."""
-    return chroma(object_colour(images, alpha))
-
-
-def object_lightness(images: Tensor, alpha: Tensor) -> Tensor:
-    """The mean (M, 1) of the object's red, green and blue."""
-    return object_colour(images, alpha).mean(1, keepdim=True)
-
-
 def background_colour(images: Tensor, alpha: Tensor) -> Tensor:
     """The median colour (M, 3) outside the object and its shadow; of all pixels if there is no outside."""
     flat = images.flatten(2)
     outside = torch.where(alpha.flatten(2) < OUTSIDE, flat, torch.full((), math.nan))
     found = outside.nanmedian(-1).values
     return torch.where(found.isnan(), flat.median(-1).values, found)
-
-
-def log_contrast(images: Tensor, alpha: Tensor) -> Tensor:
-    """The logarithm (M, 1) of the standard deviation of the grey image."""
-    return images.mean(1).flatten(1).std(1, keepdim=True).clamp_min(1e-4).log()
 
 
 def _placed(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,26 +135,16 @@ def log_size(images: Tensor, alpha: Tensor) -> Tensor:
 
 
 MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "hue": object_chroma,
-    "lightness": object_lightness,
+    "hue": lambda images, alpha: chroma(object_colour(images, alpha)),
+    "lightness": lambda images, alpha: object_colour(images, alpha).mean(1, keepdim=True),
     "background": background_colour,
-    "contrast": log_contrast,
+    "contrast": lambda images, _: images.mean(1).flatten(1).std(1, keepdim=True).clamp_min(1e-4).log(),
     "position": centroid,
     "far": centroid,
     "scale": log_size,
 }
-"""By attribute; poses and parts are read by networks."""
-
-
-def pose_read(name: str, reader: Encoder, images: Tensor) -> Tensor | None:
-    """The azimuth (M, 2), as cosine and sine, or the elevation (M, 1) in degrees that a network reads."""
-    reading = read_poses(reader, images)
-    if reading is None:
-        return None
-    if name == "elevation":
-        return reading.elevation[:, None]
-    azimuth = torch.deg2rad(reading.azimuth)
-    return torch.stack([azimuth.cos(), azimuth.sin()], 1)
+"""By attribute: the coloured part (M, 2) of the object's mean colour, the mean (M, 1) of its red, green and
+blue, the logarithm (M, 1) of the standard deviation of the grey image. Networks read poses and parts."""
 
 
 def found_alpha(images: Tensor) -> Tensor:
@@ -259,7 +230,6 @@ class AttributeReader:
     def agreement(self, one: AttributeSeries, images: Tensor, alpha: Tensor, seed: int) -> Agreement | None:
         """How images (N K, 3, H, W) with an alpha agree with what is true; None if nobody reads it."""
         name = one.name
-        measured: Tensor | None
         if name in MEASURES:
             measured = MEASURES[name](images, alpha)
         elif name in self.standards:
@@ -267,9 +237,13 @@ class AttributeReader:
             seen = inner_products(standard(in_chunks(self.parts, images)), codes)
             measured = held_out(inner_products(codes), one.truth.flatten(0, 1), one.chairs, seen)
         else:
-            measured = None if self.poses is None else pose_read(name, self.poses, images)
-        if measured is None:
-            return None
+            reading = None if self.poses is None else read_poses(self.poses, images)
+            if reading is None:
+                return None
+            measured = reading.elevation[:, None]
+            if name == "azimuth":  # as cosine and sine
+                azimuth = torch.deg2rad(reading.azimuth)
+                measured = torch.stack([azimuth.cos(), azimuth.sin()], 1)
         values = measured.reshape(*one.truth.shape[:2], -1)
         return agreement(values, one.truth, ATTRIBUTES[name].kind, torch.Generator().manual_seed(seed))
 
