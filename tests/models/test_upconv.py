@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
+from netinvert.models.network import built
 from netinvert.models.upconv import (
     KERNEL,
     UPSAMPLINGS,
@@ -22,7 +23,6 @@ from netinvert.models.upconv import (
     made_quick,
     up_convolution,
 )
-from netinvert.models.weights import built
 
 CODES = {
     "vector": (7,),

@@ -28,8 +28,7 @@ from netinvert.experiments.inputs import (
 from netinvert.experiments.inversions import Targets
 from netinvert.inversion.objectives import Match
 from netinvert.io.images import read_image
-from netinvert.models.decoder import Decoder
-from netinvert.models.decoder_files import SHIPPED, load_decoder
+from netinvert.models.decoder import SHIPPED, Decoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 

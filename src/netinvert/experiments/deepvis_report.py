@@ -38,7 +38,7 @@ from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.mobilenets import class_names
+from netinvert.models.zoo.mobile import class_names
 
 SHOWN = 128
 """The longer side of an image on the page."""

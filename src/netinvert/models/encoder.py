@@ -14,8 +14,7 @@ from typing_extensions import TypeVar
 
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
-from netinvert.models.dry_run import Trace, trace
-from netinvert.models.layer_output import LayerCut, LayerName, leaky_relu_gradients
+from netinvert.models.cut import LayerCut, LayerName, Trace, leaky_relu_gradients, trace
 from netinvert.models.network import Network, Preprocessing, as_network, weights_sha256
 from netinvert.models.rewrite import shortened
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.scenes.colours import paint
 from netinvert.scenes.mesh_builder import (
     Primitive,
     Worn,
@@ -20,7 +19,7 @@ from netinvert.scenes.mesh_builder import (
     panel,
     wearing,
 )
-from netinvert.scenes.objects import Material, Object3D
+from netinvert.scenes.objects import Material, Object3D, paint
 
 BODY, GLASS, RUBBER, RIM, LAMP, REAR, TRIM = range(7)
 

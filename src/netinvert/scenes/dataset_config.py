@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from netinvert.scenes.cameras import Camera
-    from netinvert.scenes.lights import Light
     from netinvert.scenes.objects import Array
+    from netinvert.scenes.shading import Light
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
@@ -131,15 +131,14 @@ class DatasetConfig(Config):
         return self._fitted(vertices, (azimuth, elevation, 0.0), sum(self.fill) / 2)
 
     def _fitted(self, vertices: Array, angles: tuple[float, float, float], fill: float) -> Camera:
-        from netinvert.scenes.cameras import Camera, fitting_distance
-        from netinvert.scenes.rotations import rotation_from_angles
+        from netinvert.scenes.cameras import Camera, fitting_distance, rotation_from_angles
 
         distance = fitting_distance(vertices, rotation_from_angles(*angles), self.fov, fill)
         return Camera.orbit(*angles, distance, self.fov, self.size)
 
     def light(self, rng: np.random.Generator) -> Light:
         """The light of a view."""
-        from netinvert.scenes.lights import STUDIO, random_light
+        from netinvert.scenes.shading import STUDIO, random_light
 
         return random_light(rng) if self.lights == "random" else STUDIO
 

@@ -26,9 +26,9 @@ from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import MANIFEST
-from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import Light
 
 PLAN = "plan.json"
 PNG_LEVEL = 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from netinvert.scenes.cameras import turn_about
 from netinvert.scenes.objects import Material, Object3D, Value
-from netinvert.scenes.rotations import turn_about
 
 Array = NDArray[np.float64]
 EPSILON = 1e-12

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
-from netinvert.scenes.colours import srgb_to_linear
-from netinvert.scenes.objects import Array, Material, MeshError, Object3D
+from netinvert.scenes.objects import Array, Material, MeshError, Object3D, srgb_to_linear
 
 CREASE = 40.0
 """Degrees between neighbouring faces up to which an edge is shaded as round."""

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.colours import linear_to_srgb
-from netinvert.scenes.lights import Light
-from netinvert.scenes.objects import Array, Object3D
+from netinvert.scenes.objects import Array, Object3D, linear_to_srgb
 from netinvert.scenes.render import check_camera, check_mesh
+from netinvert.scenes.shading import Light
 
 VARIANT = "scalar_rgb"
 BOUNCES = 5

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes.cameras import Camera, CameraError
-from netinvert.scenes.colours import linear_to_srgb
-from netinvert.scenes.lights import Light
-from netinvert.scenes.objects import Array, MeshError, Object3D
+from netinvert.scenes.objects import Array, MeshError, Object3D, linear_to_srgb
 from netinvert.scenes.rays import Hits, PixelRays, Tracer, Window, box_corners, phase_of, window_of
-from netinvert.scenes.shading import DARKNESS, Ground, Samples, Shader
+from netinvert.scenes.shading import DARKNESS, Ground, Light, Samples, Shader
 
 Index = NDArray[np.int64]
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetinvertError, NetworkError
 from netinvert.models.importers.tflite_ops import BUILDERS, Operator, TensorRecord, to_nhwc
-from netinvert.models.network import Network, Preprocessing, sidecar
-from netinvert.models.weights import load_weights
+from netinvert.models.network import Network, Preprocessing, load_weights, sidecar
 
 NUMPY_TYPES = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT64": "<i8", "BOOL": "|b1"}
 INTEGER_WEIGHTS = ("INT8", "UINT8", "INT16", "INT4")

@@ -11,8 +11,15 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
-from netinvert.models.weights import built, load_state, read_weights
+from netinvert.models.network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Network,
+    Preprocessing,
+    built,
+    load_state,
+    read_weights,
+)
 
 LAYERS = ("conv1", "relu1", "pool2", "relu3", "relu4", "relu5", "pool5", "relu6", "relu7", "fc8")
 CAFFE_MEAN = (104.0, 117.0, 123.0)
