@@ -1,6 +1,7 @@
 """Up-convolutional networks."""
 
 import itertools
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -248,4 +249,4 @@ def test_architectures_that_cannot_be(bad, words):
 
 def test_an_architecture_is_read_back_from_plain_values():
     one = Architecture((3, 4, 5), (16, 32), 1, "paper", "transposed", True)
-    assert Architecture(**one.to_json()) == one
+    assert Architecture(**asdict(one)) == one

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -169,7 +170,8 @@ class _LeakyGradients(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         kwargs = dict(kwargs or {})
-        if func in _RELUS and _clamps_at_zero(func, args, kwargs):
+        low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)  # of hardtanh
+        if func in _RELUS or (func is nn.functional.hardtanh and low == 0):  # what the module ReLU6 runs
             x, *others = args if args else [kwargs.pop("input")]
             with torch.no_grad():
                 plain = x.detach().clone()
@@ -187,13 +189,7 @@ _RELUS = {
     torch.relu_,
     Tensor.relu,
     Tensor.relu_,
-    nn.functional.hardtanh,  # what the module ReLU6 runs
 }
-
-
-def _clamps_at_zero(func: Any, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
-    low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
-    return func is not nn.functional.hardtanh or low == 0
 
 
 @contextmanager
@@ -222,18 +218,13 @@ class Trace:
 @contextlib.contextmanager
 def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
     """Call ``observer(name, module, first input, output)`` after every submodule's forward."""
-    handles = []
 
-    def hook_of(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def hook(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
-            first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
-            observer(name, part, first, output)
+    def hook(name: str, part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+        first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+        observer(name, part, first, output)
 
-        return hook
-
+    handles = [part.register_forward_hook(partial(hook, name)) for name, part in module.named_modules()]
     try:
-        for name, part in module.named_modules(remove_duplicate=True):
-            handles.append(part.register_forward_hook(hook_of(name)))
         yield
     finally:
         for handle in handles:
@@ -297,22 +288,17 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     target = layer.module_of(module)
     if target is None:
         return Trace(layer, 1, 0.0)
-    calls = 0
-    leaves = 0
     strides = [1]
     order: list[tuple[str, nn.Module]] = []  # of the leaf modules' calls
     at_call: list[tuple[int, int]] = []  # of each call of the target: leaves run so far, stride so far
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        nonlocal calls, leaves
         if not any(True for _ in part.children()):
-            leaves += 1
             order.append((name, part))
             if isinstance(output, Tensor) and is_map(output, x):
                 strides.append(max(1, round(x.shape[-2] / output.shape[-2])))
         if part is target:
-            calls += 1
-            at_call.append((leaves, strides[-1]))
+            at_call.append((len(order), strides[-1]))
 
     failure: Exception | None = None
     with observed(module, observe):
@@ -320,6 +306,7 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
             module(x)
         except Exception as error:  # a head may refuse this image size; what ran before it is enough
             failure = error
+    calls = len(at_call)
     if calls == 0 and failure is not None:
         raise NetworkError(
             f"the network fails on an image of {tuple(x.shape[-2:])} pixels before layer '{layer}' runs: "
@@ -338,7 +325,7 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     ran, stride = at_call[call]
     before = {part for _, part in order[:ran]}
     behind = frozenset(name for name, part in order[ran:] if part not in before)
-    return Trace(replace(layer, call=call), stride, ran / leaves, behind)
+    return Trace(replace(layer, call=call), stride, ran / len(order), behind)
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:

@@ -6,7 +6,7 @@ import copy
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,8 @@ class Decoder:
         self.module.requires_grad_(False).eval()
 
     def __call__(self, code: Tensor) -> Tensor:
-        """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one.
-
-        Raises CodeError for a code of another shape, or with NaN."""
+        """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one. Raises
+        CodeError for a code of another shape, or with NaN."""
         return self._run(code)[:, : self.channels].clamp(0, 1)
 
     def mask(self, code: Tensor) -> Tensor:
@@ -118,6 +117,7 @@ class Decoder:
 
 
 FORMAT, VERSION = "netinvert-decoder", "1"
+ORIGIN = ("network", "layer", "network_sha256", "licence")
 SHIPPED = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose", "objectron-chair")
 DECODER_LICENCE = "MIT"
 SUFFIX = ".safetensors"
@@ -141,19 +141,10 @@ class DecoderFile:
 
     def decoder(self, name: str) -> Decoder:
         """The decoder, quick to run."""
-        architecture = self.module.architecture
+        what = self.module.architecture
         return Decoder(
-            name=name,
-            network=self.network,
-            layer=self.layer,
-            code_shape=architecture.code_shape,
-            size=architecture.size,
-            module=made_quick(self.module),
-            channels=architecture.channels,
-            has_mask=architecture.mask,
-            network_sha256=self.network_sha256,
-            licence=self.licence,
-            facts=self.facts,
+            *(name, self.network, self.layer, what.code_shape, what.size, made_quick(self.module)),
+            *(what.channels, what.mask, self.network_sha256, self.licence, self.facts),
         )
 
 
@@ -165,23 +156,16 @@ def as_stored(value: Tensor) -> Tensor:
 def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> None:
     """Write a decoder as safetensors, atomically; ``half`` stores all but biases and statistics in float16.
     Raises OutputError: the file cannot be written."""
-    parts: dict[str, Mapping[str, Tensor]] = {
-        "": content.module.state_dict(),
-        ALONG: content.encoder_state or {},
+    states = {"": content.module.state_dict(), ALONG: content.encoder_state or {}}
+    parts = {
+        part: {name: value.half() if half and value.ndim > 1 else value for name, value in state.items()}
+        for part, state in states.items()
     }
-    if half:
-        parts = {
-            part: {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
-            for part, state in parts.items()
-        }
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "architecture": json.dumps(content.module.architecture.to_json()),
-        "network": content.network,
-        "layer": content.layer,
-        "network_sha256": content.network_sha256,
-        "licence": content.licence,
+        "architecture": json.dumps(asdict(content.module.architecture)),
+        **{name: getattr(content, name) for name in ORIGIN},
         "facts": json.dumps(content.facts, sort_keys=True),
     }
     save_parts(path, parts, header)
@@ -203,13 +187,12 @@ def read_decoder(path: str | Path) -> DecoderFile:
     try:
         architecture = Architecture(**json.loads(metadata["architecture"]))
         facts = json.loads(metadata["facts"])
-        origin = [metadata[name] for name in ("network", "layer", "network_sha256", "licence")]
+        origin = {name: metadata[name] for name in ORIGIN}
     except (KeyError, TypeError, ValueError, NetinvertError) as error:
         raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
     module = built(partial(UpConvolutional, architecture))
     load_state(module, state, str(path))
-    network, layer, sha256, licence = origin
-    return DecoderFile(module.eval(), network, layer, sha256, facts, licence, along or None)
+    return DecoderFile(module.eval(), **origin, facts=facts, encoder_state=along or None)
 
 
 def load_decoder(name: str | Path) -> Decoder:

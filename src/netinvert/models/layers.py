@@ -99,15 +99,11 @@ def list_layers(
     called: Counter[str] = Counter()
     found = []
     for info in seen:
-        full = info.name if counts[info.name] == 1 else _with_call(info.name, called[info.name])
+        base, bracket, item = info.name.partition("[")
+        call = f":{called[info.name]}" if counts[info.name] > 1 else ""
         called[info.name] += 1
-        found.append(replace(info, name=full))
+        found.append(replace(info, name=f"{base}{call}{bracket}{item}"))
     return found
-
-
-def _with_call(name: str, call: int) -> str:
-    base, bracket, item = name.partition("[")
-    return f"{base}:{call}{bracket}{item}"
 
 
 def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:

@@ -190,9 +190,8 @@ class Network:
 def as_network(
     made: object, preprocessing: Preprocessing | None = None, name: str = "", source: str = ""
 ) -> Network:
-    """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network.
-
-    Raises NetworkError for something else, or for a module without preprocessing."""
+    """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network. Raises
+    NetworkError for something else, or for a module without preprocessing."""
     if isinstance(made, Network):
         return made if preprocessing is None else replace(made, preprocessing=preprocessing)
     if not isinstance(made, nn.Module):
@@ -221,7 +220,6 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 SHOWN = 3  # names that an error lists before it only counts them
-PICKLED = (".pt", ".pth")
 GIVE_WEIGHTS = (
     "give weights of this architecture (weights=FILE.safetensors, or --weights FILE.safetensors) or random "
     'ones (weights="random", or --weights random)'
@@ -256,7 +254,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise NetworkError(f"no weights file at {file}: check the path, or leave weights out")
     if file.suffix == ".safetensors":
         return _stored(file)[0]
-    if file.suffix in PICKLED:
+    if file.suffix in (".pt", ".pth"):
         return _read_pickled(file)
     raise NetworkError(f"{file}: weights must be a .safetensors, .pt or .pth file, not {file.suffix!r}")
 

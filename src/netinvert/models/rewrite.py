@@ -169,7 +169,9 @@ def shortened(cut: LayerCut, behind: Iterable[str], probe: Tensor, fast: bool) -
             found = candidate.outputs(probe)
         except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
             continue
-        if all(_relative(one, other) <= EXACT for one, other in zip(found, exact, strict=True)):
+        pairs = [(one.double(), other.double()) for one, other in zip(found, exact, strict=True)]
+        # of a code of zeros nothing is known
+        if all(other.norm() > 0 and (one - other).norm() / other.norm() <= EXACT for one, other in pairs):
             cut = candidate
     return cut, unfused
 
@@ -206,8 +208,3 @@ def fold_batchnorm(cut: LayerCut, x: Tensor) -> None:
 
 def _channels_last(cut: LayerCut, probe: Tensor) -> None:
     cut.module.to(memory_format=torch.channels_last)
-
-
-def _relative(found: Tensor, exact: Tensor) -> float:
-    scale = exact.double().norm().item()
-    return (found.double() - exact.double()).norm().item() / scale if scale > 0 else float("inf")

@@ -47,10 +47,7 @@ Lens = tuple[Any, tuple[int, int]]
 
 def read_colmap(path: Path) -> Annotations:
     """The images registered in an images.txt, with the cameras.txt beside it; in the reconstruction's own
-    world and scale.
-
-    Raises AnnotationError: a missing or broken file, or a distorted lens.
-    """
+    world and scale. Raises AnnotationError: a missing or broken file, or a distorted lens."""
     lenses = dict(_lenses(path.with_name("cameras.txt")))
     found = []
     # an image has two lines; the second, its points, may be empty
@@ -108,11 +105,8 @@ ENDINGS = ("", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 def read_nerf(path: Path) -> Annotations:
     """The frames of a transforms.json, in the file's own world: z is up, no side is the front.
 
-    Its matrices map camera (x right, y up, z back) to world coordinates. The size comes from w and h, or
-    from the images.
-
-    Raises AnnotationError: not such a file, a distorted lens, or neither sizes nor images.
-    """
+    Its matrices map camera (x right, y up, z back) to world coordinates. The size comes from w and h, or from
+    the images. Raises AnnotationError: not such a file, a distorted lens, or neither sizes nor images."""
     what = "is no transforms.json, which should hold a list of 'frames'"
     with reading(path, what, ValueError, KeyError, TypeError):
         content = json.loads(text_of(path))
@@ -173,10 +167,8 @@ def read_objectron(path: Path) -> Annotations:
     """The boxes of every frame of a .pbdata file, in metres about the box's centre.
 
     The box's +y is up and its +z the front. ``image`` is the frame's number in a folder named as the
-    annotation; the images are upright, of the sensor's height by its width.
-
-    Raises AnnotationError: no such file, or not such a message; MissingExtraError: protobuf is not installed.
-    """
+    annotation; the images are upright, of the sensor's height by its width. Raises AnnotationError: no such
+    file, or not such a message; MissingExtraError: protobuf is not installed."""
     sequence = sequence_message()()
     from google.protobuf.message import DecodeError
 
@@ -296,11 +288,9 @@ def format_of(path: Path) -> str:
 
 
 def load_annotations(path: str | Path, kind: str | None = None) -> Annotations:
-    """All annotations in a file or folder; ``kind`` is one of FORMATS, told from the files if None.
-
-    Raises AnnotationError: nothing to read, or a broken file, which is named; ConfigError: an unknown kind;
-    MissingExtraError: the format needs a library that is not installed.
-    """
+    """All annotations in a file or folder; ``kind`` is one of FORMATS, told from the files if None. Raises
+    AnnotationError: nothing to read, or a broken file, which is named; ConfigError: an unknown kind;
+    MissingExtraError: the format needs a library that is not installed."""
     place = Path(path)
     if kind is not None and kind not in FORMATS:
         raise ConfigError(f"no format {kind!r}: there are {', '.join(FORMATS)}")

@@ -27,10 +27,9 @@ FLIP = 30.0
 def rotation_from_6d(values: Tensor) -> Tensor:
     """Rotations (..., 3, 3) whose first two columns follow (..., 6) by Gram-Schmidt (Zhou et al. 2019).
 
-    Any six numbers give a rotation, also where the two columns are parallel or zero.
-    """
+    Any six numbers give a rotation, also where the two columns are parallel or zero."""
     first, second = values[..., :3], values[..., 3:]
-    x = _unit(first, _constant(first, (1.0, 0.0, 0.0)))
+    x = _unit(first, torch.eye(3).to(first)[0].expand_as(first))
     aside = second - (x * second).sum(-1, keepdim=True) * x
     # any direction across x will do where the second column says nothing
     away = F.one_hot(x.abs().argmin(-1), 3).to(x)
@@ -80,8 +79,7 @@ def angles_from_rotation(
     """Azimuth in [0, 360), elevation in [-90, 90], in-plane rotation in [-180, 180).
 
     Of tensors (..., 3, 3) tensors (...,), of an array (3, 3) numbers. Straight above or below, where azimuth
-    and in-plane rotation are one angle, the latter is 0.
-    """
+    and in-plane rotation are one angle, the latter is 0."""
     if not isinstance(rotation, Tensor):
         return _angles_of_array(rotation)
     r = rotation
@@ -162,14 +160,8 @@ def geodesic_degrees(first: Tensor, second: Tensor) -> Tensor:
     """The angle (...,) of the turn between rotations (..., 3, 3), exact also near 0 and 180."""
     between = first @ second.transpose(-1, -2)
     trace = between.diagonal(dim1=-2, dim2=-1).sum(-1)
-    axis = torch.stack(
-        [
-            between[..., 2, 1] - between[..., 1, 2],
-            between[..., 0, 2] - between[..., 2, 0],
-            between[..., 1, 0] - between[..., 0, 1],
-        ],
-        dim=-1,
-    )
+    odd = between - between.transpose(-1, -2)
+    axis = torch.stack([odd[..., 2, 1], odd[..., 0, 2], odd[..., 1, 0]], dim=-1)
     return torch.rad2deg(torch.atan2(axis.norm(dim=-1), trace - 1))
 
 
@@ -182,8 +174,7 @@ def equivalent_rotations(rotation: Tensor, turns: int) -> Tensor:
 def symmetric_geodesic_degrees(predicted: Tensor, true: Tensor, symmetry: Tensor) -> Tensor:
     """The least geodesic error (N,) over the poses of (N, 3, 3) that look like the true one.
 
-    ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn.
-    """
+    ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn."""
     error = geodesic_degrees(predicted, true)
     for turns in set(symmetry.tolist()):
         own = symmetry == turns
@@ -207,11 +198,10 @@ def pose_summary(predicted: Tensor, true: Tensor, symmetry: Tensor) -> dict[str,
     """Metrics of predicted against true rotations (N, 3, 3); ``symmetry`` (N,) as in the objects.
 
     Geodesic errors in degrees, least over the symmetry; ``acc_30`` and so on are shares within so many
-    degrees. Azimuth figures are of the objects without symmetry: ``azimuth_flip_rate`` is the share that
-    lies within 30 degrees of 180. ``legacy_`` figures are for comparison with RenderForCNN's tables: its
+    degrees. Azimuth figures are of the objects without symmetry: ``azimuth_flip_rate`` is the share that lies
+    within 30 degrees of 180. ``legacy_`` figures are for comparison with RenderForCNN's tables: its
     evaluation (compute_vp_acc_mederror.m) divides the spectral norm of log(R1ᵀ R2) by √2 where the definition
-    has the Frobenius norm. That is the geodesic error over √2, so "within 30°" there means within 42.4°.
-    """
+    has the Frobenius norm. That is the geodesic error over √2, so "within 30°" there means within 42.4°."""
     error = symmetric_geodesic_degrees(predicted, true, symmetry)
     legacy = error / math.sqrt(2)
     alone = symmetry == 1
@@ -233,10 +223,6 @@ def _unit(vector: Tensor, instead: Tensor) -> Tensor:
     return torch.where(length > 1e-8, vector / length.clamp_min(1e-8), instead)
 
 
-def _constant(like: Tensor, values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).expand_as(like)
-
-
 FOV = 35.0  # degrees, of the chairs in the literature's renders
 
 
@@ -249,9 +235,8 @@ class Camera:
     """A pinhole camera. ``orbit`` makes one that looks at the object's centre.
 
     ``rotation`` (3, 3) maps object to camera coordinates (camera: x right, y up, z back); ``position`` (3,)
-    is the camera's centre in object coordinates; ``intrinsics`` (3, 3) map camera coordinates with y down
-    and z forward to pixels, whose centres lie at +0.5; ``size`` is (width, height) in pixels.
-    """
+    is the camera's centre in object coordinates; ``intrinsics`` (3, 3) map camera coordinates with y down and
+    z forward to pixels, whose centres lie at +0.5; ``size`` is (width, height) in pixels."""
 
     rotation: Array
     position: Array
@@ -284,10 +269,8 @@ class Camera:
         """A camera at azimuth, elevation and in-plane rotation (degrees) that looks at the origin.
 
         It stands at d (cos e sin a, -cos e cos a, sin e); a positive in-plane rotation turns the image
-        counter-clockwise. ``fov`` is the whole angle across the square image, in degrees.
-
-        Raises CameraError: a distance or field of view of no camera.
-        """
+        counter-clockwise. ``fov`` is the whole angle across the square image, in degrees. Raises CameraError:
+        a distance or field of view of no camera."""
         if not (distance > 0 and 0 < fov < 180):
             raise CameraError(f"distance {distance}, fov {fov}: both must be above 0, fov below 180 degrees")
         rotation = rotation_from_angles(azimuth, elevation, in_plane)
@@ -348,8 +331,7 @@ class Camera:
 def fitting_distance(vertices: ArrayLike, rotation: Array, fov: float = FOV, fill: float = 0.9) -> float:
     """The distance from which a look-at camera sees the vertices (V, 3) fill ``fill`` of its image.
 
-    The farthest vertex from the image's centre, to the side or up, then lies at ``fill`` / 2 of its side.
-    """
+    The farthest vertex from the image's centre, to the side or up, then lies at ``fill`` / 2 of its side."""
     seen = np.asarray(vertices, float) @ np.asarray(rotation).T
     reach = np.abs(seen[:, :2]).max(axis=1) / (fill * np.tan(np.radians(fov) / 2))
     return float((reach + seen[:, 2]).max())

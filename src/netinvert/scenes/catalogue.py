@@ -28,6 +28,7 @@ from netinvert.scenes.objects import (
     FABRICS,
     Material,
     Object3D,
+    Value,
     fabric,
     leather,
     paint,
@@ -42,8 +43,7 @@ WOODS = ((0.47, 0.24, 0.09), (0.17, 0.07, 0.03), (0.6, 0.4, 0.2), (0.32, 0.11, 0
 def make_chair(seed: int) -> Object3D:
     """The chair of a seed: always the same, and another for every seed. Parts: seat, back, legs, arms.
 
-    A chair without a back is a stool, which looks the same after some turns: ``symmetry`` says which.
-    """
+    A chair without a back is a stool, which looks the same after some turns: ``symmetry`` says which."""
     rng = np.random.default_rng([7, seed])
     plan = plan_chair(rng)
     frame, surface = _materials(rng, plan)
@@ -54,12 +54,8 @@ def make_chair(seed: int) -> Object3D:
 
 def chair_parts(plan: ChairPlan) -> dict[str, Worn]:
     """Closed primitives for each part, in metres; none for a part that the chair lacks."""
-    return {
-        "seat": make_seat(plan),
-        "back": make_back(plan),
-        "legs": make_legs(plan),
-        "arms": make_arms(plan),
-    }
+    makers = {"seat": make_seat, "back": make_back, "legs": make_legs, "arms": make_arms}
+    return {name: make(plan) for name, make in makers.items()}
 
 
 def plan_chair(rng: np.random.Generator) -> ChairPlan:
@@ -158,23 +154,16 @@ def table(seed: int) -> Object3D:
     frame = surface if rng.random() < 0.5 else Material("paint", paint(rng), None, 0.4)
     # a square board's grain would tell its turns apart
     if top == "square" or (top == "round" and legs == "pedestal"):
-        surface = Material("paint", paint(rng), None, 0.4)
-        frame = Material("paint", paint(rng), None, 0.4)
+        surface, frame = (Material("paint", paint(rng), None, 0.4) for _ in range(2))
     board = _top(top, width / 2, depth / 2, thickness).moved((0, 0, height - thickness / 2))
     under = _under(legs, (width / 2, depth / 2), height - thickness, thick, top == "round")
-    symmetry = {"rectangle": 2, "square": 4, "round": 4}[top]
-    if legs == "trestle":
-        symmetry = 2
+    symmetry = 2 if top == "rectangle" or legs == "trestle" else 4
     if top == "round" and legs == "pedestal":
         symmetry = 0
-    return assemble(
-        f"table {seed}",
-        "tables",
-        {"top": [(board, 0)], "legs": wearing(1, under)},
-        (surface, frame),
-        symmetry,
-        {"top": top, "legs": legs, "width": width, "depth": depth, "height": height, "thickness": thickness},
-    )
+    parts = {"top": [(board, 0)], "legs": wearing(1, under)}
+    about: dict[str, Value] = {"top": top, "legs": legs, "width": width, "depth": depth, "height": height}
+    about["thickness"] = thickness
+    return assemble(f"table {seed}", "tables", parts, (surface, frame), symmetry, about)
 
 
 def _top(kind: str, w: float, d: float, t: float) -> Primitive:
@@ -271,20 +260,16 @@ def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generato
     return bar([(0, -y, z) for y, z in spots], (thick * 1.3, thick), sides=10)
 
 
-CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
-    "chairs": make_chair,
-    "cars": car,
-    "mugs": mug,
-    "tables": table,
-}
+CATEGORIES: Mapping[str, Callable[[int], Object3D]]
+CATEGORIES = {"chairs": make_chair, "cars": car, "mugs": mug, "tables": table}
 """What makes the object of a seed, for each category."""
 
 
 def make_object(category: str, seed: int) -> Object3D:
-    """The object of a category and a seed, the same every time.
+    """The object of a category and a seed, the same every time. Raises ConfigError: no such category.
 
-    Raises ConfigError: no such category. Example:; >>> make_object("chairs", 7).parts; ('seat', 'back',
-    'legs', 'arms').
+    >>> make_object("chairs", 7).parts
+    ('seat', 'back', 'legs', 'arms')
     """
     if category not in CATEGORIES:
         near = difflib.get_close_matches(category, CATEGORIES, n=1)
@@ -316,9 +301,7 @@ class ObjectSource:
 
 def object_source(objects: str) -> ObjectSource:
     """The objects of a category, of a mesh file, or of the meshes in a folder in the order of their names.
-
-    Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes.
-    """
+    Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes."""
     if objects in CATEGORIES:
         return ObjectSource(objects)
     path = Path(objects)

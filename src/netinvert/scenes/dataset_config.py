@@ -1,7 +1,6 @@
 """What a dataset of renders consists of: every sample follows from the plan and its place in it.
 
-Neither torch nor NumPy is imported before a camera or a split is asked for.
-"""
+Neither torch nor NumPy is imported before a camera or a split is asked for."""
 
 from __future__ import annotations
 
@@ -31,10 +30,8 @@ IDENTITIES_A_SEED = 1_000_000
 class DatasetConfig(Config):
     """Render a dataset of objects seen from many sides, with known cameras.
 
-    Every sample follows from these settings and its place in the dataset; splits share no object.
-
-    Raises ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
-    """
+    Every sample follows from these settings and its place in the dataset; splits share no object. Raises
+    ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``."""
 
     command: ClassVar[str] = "scenes render"
 

@@ -40,10 +40,9 @@ class DatasetError(NetinvertError):
 class Arrays:
     """N samples in memory.
 
-    ``rgba`` (N, H, W, 4), ``mask`` (N, H, W) and ``parts`` (N, H, W) uint8 as in ``Rendering``;
-    ``rotation`` (N, 3, 3) float32, object to camera; ``symmetry`` and ``identity`` (N,); ``records``, the
-    JSON of every sample; ``skipped``, the names of the damaged shards that were left out.
-    """
+    ``rgba`` (N, H, W, 4), ``mask`` (N, H, W) and ``parts`` (N, H, W) uint8 as in ``Rendering``; ``rotation``
+    (N, 3, 3) float32, object to camera; ``symmetry`` and ``identity`` (N,); ``records``, the JSON of every
+    sample; ``skipped``, the names of the damaged shards that were left out."""
 
     rgba: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -61,10 +60,8 @@ class DatasetStream(IterableDataset[dict[str, Tensor]]):
     A sample holds ``rgba`` (4, H, W), or ``rgb`` (3, H, W) of a dataset with backgrounds, ``mask`` (1, H, W)
     and ``parts`` (1, H, W), uint8; ``rotation`` (3, 3) float32; ``symmetry`` and ``identity`` (). The workers
     of a ``DataLoader`` share the shards. With a seed to ``shuffle`` by, shards and the samples within each
-    come in another order in every ``epoch`` (an attribute to set).
-
-    Raises DatasetError: nothing to read; while iterating, a damaged shard, unless these are to be skipped.
-    """
+    come in another order in every ``epoch`` (an attribute to set). Raises DatasetError: nothing to read;
+    while iterating, a damaged shard, unless these are to be skipped."""
 
     def __init__(
         self, folder: str | Path, split: str, shuffle: int | None = None, damaged: Damaged = "refuse"
@@ -87,10 +84,8 @@ class DatasetStream(IterableDataset[dict[str, Tensor]]):
 
 
 def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
-    """The shards of a split, in order; of the first of SHOWN_FIRST that there is if None.
-
-    Raises DatasetError: no such folder, or no shard of this split in it.
-    """
+    """The shards of a split, in order; of the first of SHOWN_FIRST that there is if None. Raises
+    DatasetError: no such folder, or no shard of this split in it."""
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"no dataset at {root}: make one with netinvert scenes render --out {root}")
@@ -106,9 +101,7 @@ def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
 
 def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
     """The samples of a shard: ``rgba`` or ``rgb``, ``mask``, ``parts`` (uint8 arrays), ``json`` and ``key``.
-
-    Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
-    """
+    Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``."""
     try:
         content = Path(path).read_bytes()
         if sha256 not in (None, hashlib.sha256(content).hexdigest()):
@@ -136,11 +129,9 @@ def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
 
 
 def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> Arrays:
-    """All samples of a split; shards are compared with the manifest's hashes where there is one.
-
-    Raises DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
-    skipped.
-    """
+    """All samples of a split; shards are compared with the manifest's hashes where there is one. Raises
+    DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
+    skipped."""
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
     skipped = []
     hashes = shard_hashes(Path(folder))
@@ -160,9 +151,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
     if not records:
         raise DatasetError(f"no undamaged shard of the split {split!r} in {folder}: render it again")
     return Arrays(
-        rgba=np.stack(columns["rgba"]),
-        mask=np.stack(columns["mask"]),
-        parts=np.stack(columns["parts"]),
+        **{name: np.stack(columns[name]) for name in ("rgba", "mask", "parts")},
         rotation=np.array([record["rotation"] for record in records], np.float32).reshape(-1, 3, 3),
         symmetry=np.array([record["symmetry"] for record in records]),
         identity=np.array([record["identity"] for record in records]),
@@ -172,10 +161,8 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
 
 
 def shard_hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each shard by name, as far as the folder has a manifest.
-
-    Raises DatasetError: the manifest is damaged.
-    """
+    """The SHA-256 of each shard by name, as far as the folder has a manifest. Raises DatasetError: the
+    manifest is damaged."""
     manifest = folder / MANIFEST
     content: Any = read_json(manifest) if manifest.exists() else {}
     try:

@@ -23,9 +23,8 @@ class MeshError(NetinvertError):
 class Material:
     """What a surface is made of.
 
-    ``colour`` is linear RGB in [0, 1]; ``texture`` (S, S, 3) linear RGB multiplies it and repeats;
-    ``gloss`` in [0, 1] is the strength of the highlight.
-    """
+    ``colour`` is linear RGB in [0, 1]; ``texture`` (S, S, 3) linear RGB multiplies it and repeats; ``gloss``
+    in [0, 1] is the strength of the highlight."""
 
     kind: str
     colour: tuple[float, float, float]
@@ -38,11 +37,10 @@ class Object3D:
     """A mesh of F triangles in the PASCAL3D+ frame: z up, front towards -y.
 
     The bounding box has its centre at the origin and diagonal 1 (``normalised``). ``vertices`` (V, 3);
-    ``faces`` (F, 3), counter-clockwise from outside; ``normals`` (F, 3, 3), unit, one a corner; ``uv``
-    (F, 3, 2), in repeats of the texture; ``part`` (F,) and ``material`` (F,) are indices into ``parts``
-    and ``materials``. ``symmetry`` is how many turns about z leave the shape as it is (1: none, 0: any
-    turn). ``parameters`` says what the object was made of.
-    """
+    ``faces`` (F, 3), counter-clockwise from outside; ``normals`` (F, 3, 3), unit, one a corner; ``uv`` (F, 3,
+    2), in repeats of the texture; ``part`` (F,) and ``material`` (F,) are indices into ``parts`` and
+    ``materials``. ``symmetry`` is how many turns about z leave the shape as it is (1: none, 0: any turn).
+    ``parameters`` says what the object was made of."""
 
     name: str
     category: str
@@ -88,14 +86,8 @@ class Object3D:
     def _keeping(self, kept: NDArray[np.bool_], names: tuple[str, ...]) -> Object3D:
         if not kept.any():
             raise MeshError(f"nothing of {self.name} is left after the choice of {', '.join(names)}")
-        return replace(
-            self,
-            faces=self.faces[kept],
-            normals=self.normals[kept],
-            uv=self.uv[kept],
-            part=self.part[kept],
-            material=self.material[kept],
-        )
+        columns = {name: getattr(self, name)[kept] for name in ("faces", "normals", "uv", "part", "material")}
+        return replace(self, **columns)
 
 
 RGB = tuple[float, float, float]

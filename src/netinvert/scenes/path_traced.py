@@ -23,11 +23,8 @@ SKY = (16, 32)  # pixels of the image of the sky
 class PathTracer:
     """Renders one object from any number of cameras, without a ground, with ``samples`` paths a pixel.
 
-    Mitsuba's variant is a setting of the whole process; it is set to scalar_rgb.
-
-    Raises MissingExtraError: mitsuba is not installed; MeshError: the mesh is empty, has NaN, or more than
-    255 parts.
-    """
+    Mitsuba's variant is a setting of the whole process; it is set to scalar_rgb. Raises MissingExtraError:
+    mitsuba is not installed; MeshError: the mesh is empty, has NaN, or more than 255 parts."""
 
     def __init__(self, thing: Object3D, samples: int = 64) -> None:
         check_mesh(thing)
@@ -38,10 +35,8 @@ class PathTracer:
         self._shapes = {f"shape{k}": shape for k, shape in enumerate(mitsuba_shapes(self._mitsuba, thing))}
 
     def render(self, camera: Camera, light: Light, seed: int = 0) -> NDArray[np.uint8]:
-        """The image (H, W, 4), straight sRGB with alpha; the same seed gives the same image.
-
-        Raises CameraError: the camera stands inside the object's bounding box.
-        """
+        """The image (H, W, 4), straight sRGB with alpha; the same seed gives the same image. Raises
+        CameraError: the camera stands inside the object's bounding box."""
         check_camera(camera, self.thing.name, self._low, self._high)
         mi = self._mitsuba
         scene = mi.load_dict(

@@ -20,9 +20,8 @@ Colour = tuple[float, float, float]
 class Light:
     """A key light far away in ``direction`` (unit, towards the light), and a sky over a ground.
 
-    ``key``, ``sky`` and ``bounce`` (from below) are linear RGB strengths: a white surface that faces the
-    key light sends back ``key`` plus what it sees of the sky. ``softness`` is the key's radius in radians.
-    """
+    ``key``, ``sky`` and ``bounce`` (from below) are linear RGB strengths: a white surface that faces the key
+    light sends back ``key`` plus what it sees of the sky. ``softness`` is the key's radius in radians."""
 
     direction: Colour
     key: Colour = (0.75, 0.72, 0.66)
@@ -134,10 +133,10 @@ class Shader:
         """Linear red, green and blue (N,), and the normals' x, y and z (N,), turned towards the ray."""
         starts = range(0, max(len(samples.face), 1), BLOCK)
         blocks = [self._shade(samples.cut(start, start + BLOCK), position, light) for start in starts]
-        if len(blocks) == 1:
-            return blocks[0]
-        colours, normals = zip(*blocks, strict=True)
-        return _joined(colours), _joined(normals)
+        colour, normal = (
+            [np.concatenate(one) for one in zip(*own, strict=True)] for own in zip(*blocks, strict=True)
+        )
+        return colour, normal
 
     def _shade(self, samples: Samples, position: Array, light: Light) -> tuple[list[Array], list[Array]]:
         face = samples.face.astype(np.intp)
@@ -234,10 +233,6 @@ def _frames(normals: Array) -> Array:
     tangent = np.stack([1 + sign * x * x * a, sign * b, -sign * x], -1)
     bitangent = np.stack([b, sign + y * y * a, -y], -1)
     return np.stack([tangent, bitangent, normals], axis=1).astype(np.float32)
-
-
-def _joined(blocks: tuple[list[Array], ...]) -> list[Array]:
-    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
 
 def _mixed(weights: tuple[Array, Array, Array], corners: list[Array]) -> Array:

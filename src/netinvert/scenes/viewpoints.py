@@ -27,11 +27,10 @@ class AnnotationError(NetinvertError):
 class Annotation:
     """One object in one image.
 
-    ``image`` is the image's file, as far as the annotations tell; ``camera`` sees the object in the
-    PASCAL3D+ frame (z up, front towards -y) unless the loader says otherwise. ``calibrated`` is false
-    where the file does not tell the intrinsics: then only the rotation, and the position up to scale, mean
-    anything. ``box`` is (left, top, right, bottom) in pixels. ``details`` is what else the file says.
-    """
+    ``image`` is the image's file, as far as the annotations tell; ``camera`` sees the object in the PASCAL3D+
+    frame (z up, front towards -y) unless the loader says otherwise. ``calibrated`` is false where the file
+    does not tell the intrinsics: then only the rotation, and the position up to scale, mean anything. ``box``
+    is (left, top, right, bottom) in pixels. ``details`` is what else the file says."""
 
     image: Path
     camera: Camera
@@ -90,9 +89,7 @@ def text_of(path: Path) -> str:
 
 def image_size(path: Path, image: Path, since: str = "") -> tuple[int, int]:
     """Width and height of the ``image`` of the annotations at ``path``; ``since`` says why it is looked at.
-
-    Raises AnnotationError: it cannot be opened.
-    """
+    Raises AnnotationError: it cannot be opened."""
     with (
         reading(path, f"{since}the image {image.name} cannot be opened", OSError, UnidentifiedImageError),
         Image.open(image) as opened,
@@ -108,13 +105,10 @@ FLAGS = ("truncated", "occluded", "difficult")
 def read_pascal3d(path: Path) -> Annotations:
     """The objects of one .mat file.
 
-    The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal
-    in pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its
-    centre at 1, ours at 0.5.
-
-    Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError: scipy is not
-    installed.
-    """
+    The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal in
+    pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its centre at
+    1, ours at 0.5. Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError:
+    scipy is not installed."""
     record = _record(path)
     objects = np.atleast_1d(getattr(record, "objects", np.array([])))
     found, skipped = [], {COARSE: 0, UNSEEN: 0}
@@ -172,16 +166,13 @@ def _annotation(path: Path, image: Path, thing: Any, size: tuple[int, int], inde
         intrinsics = np.array([[scale, 0, px - 0.5], [0, scale, py - 0.5], [0, 0, 1.0]])
         camera = Camera(rotation, distance * rotation[2], intrinsics, size)
         box = np.atleast_1d(getattr(thing, "bbox", np.array([]))).astype(float)
-    details: dict[str, Value] = {name: bool(getattr(thing, name)) for name in FLAGS if _is_flag(thing, name)}
+    told = [name for name in FLAGS if np.ndim(getattr(thing, name, [0, 0])) == 0]
+    details: dict[str, Value] = {name: bool(getattr(thing, name)) for name in told}
     if hasattr(thing, "cad_index"):
         details["cad_index"] = int(thing.cad_index)
     whole = (float(box[0] - 1), float(box[1] - 1), float(box[2]), float(box[3])) if len(box) == 4 else None
     category = str(getattr(thing, "class", getattr(thing, "cls", "")))
     return Annotation(image, camera, category, f"{path.stem}-{index}", whole, True, details)
-
-
-def _is_flag(thing: Any, name: str) -> bool:  # noqa: ANN401
-    return np.ndim(getattr(thing, name, [0, 0])) == 0
 
 
 NAME = re.compile(
@@ -194,12 +185,10 @@ BLENDER_FOV = 49.13  # degrees, of Blender's default camera, before the images w
 def read_render_for_cnn(path: Path, negate_tilt: bool = True) -> Annotation:
     """What the name of one image tells, such as ``03001627_1a6f_a010_e007_t016_d002.png``.
 
-    The images of the published package carry the tilt with the wrong sign (their README): -16 degrees
-    here. Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The
-    distance is rounded and the images were cropped, so the camera is not calibrated.
-
-    Raises AnnotationError: another kind of name, or an image that cannot be opened.
-    """
+    The images of the published package carry the tilt with the wrong sign (their README): -16 degrees here.
+    Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The distance
+    is rounded and the images were cropped, so the camera is not calibrated. Raises AnnotationError: another
+    kind of name, or an image that cannot be opened."""
     match = NAME.match(path.name)
     if match is None:
         raise reject(path, "is not named as in RenderForCNN: <synset>_<model>_a010_e007_t016_d002.png")
@@ -225,12 +214,10 @@ COLUMNS = 17
 def read_street_view(path: Path) -> Annotation:
     """What one text file tells: the camera about the target point, in metres.
 
-    The target is the origin, z is up, and the facade's normal points to -y, so that azimuth 0 sees the
-    facade from the front; where it is horizontal ground or sky, -y is south. The field of view is not
-    told, so the camera is not calibrated. Images of one target share their ``identity``.
-
-    Raises AnnotationError: no line "d" of seventeen numbers.
-    """
+    The target is the origin, z is up, and the facade's normal points to -y, so that azimuth 0 sees the facade
+    from the front; where it is horizontal ground or sky, -y is south. The field of view is not told, so the
+    camera is not calibrated. Images of one target share their ``identity``. Raises AnnotationError: no line
+    "d" of seventeen numbers."""
     lines = text_of(path).splitlines()
     place = next((k for k, line in enumerate(lines) if line.split()[:1] == ["d"]), None)
     if place is None:
@@ -252,12 +239,8 @@ def read_street_view(path: Path) -> Annotation:
         f"{values[0]:.0f}-{values[1]:.0f}",
         calibrated=False,
         details={
-            "heading": heading,
-            "pitch": pitch,
-            "roll": roll,
-            "distance_m": distance,
-            "street_view": f"{values[3]:.0f}",
-            "aligned": aligned,
+            **{"heading": heading, "pitch": pitch, "roll": roll, "distance_m": distance},
+            **{"street_view": f"{values[3]:.0f}", "aligned": aligned},
         },
     )
 

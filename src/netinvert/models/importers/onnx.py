@@ -23,8 +23,7 @@ REBUILD = "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
 class OnnxSlice(nn.Module):
     """Cut a tensor from ``starts`` to ``ends`` along ``axes``, in ``steps`` that may be negative.
 
-    In place of onnx2torch's, which indexes with a list, where torch since 2.9 warns or fails.
-    """
+    In place of onnx2torch's, which indexes with a list, where torch since 2.9 warns or fails."""
 
     def forward(
         self,

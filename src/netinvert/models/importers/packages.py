@@ -98,11 +98,14 @@ def load_factory(name: str, weights: str | None = None) -> Network | nn.Module:
     where, separator, attribute = name.rpartition(":")
     if not separator or not where or not attribute:
         raise NetworkError(f"module:{name} names no factory: write module:package.module:factory")
-    with _current_folder():
+    sys.path.append(str(Path.cwd()))  # behind what is installed
+    try:
         factory = getattr(_import(where), attribute, None)
         if not callable(factory):
             raise NetworkError(f"{where} has no function {attribute!r}: check the name behind the last colon")
         return call_factory(factory, f"module:{name}", weights)
+    finally:
+        sys.path.pop()
 
 
 def call_factory(factory: Callable[[], object], name: str, weights: str | None) -> Network | nn.Module:
@@ -126,16 +129,6 @@ def call_factory(factory: Callable[[], object], name: str, weights: str | None) 
     if weights is not None:
         load_weights(made.module if isinstance(made, Network) else made, weights)
     return made
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Within, modules of the current folder can be imported, if none installed has their name."""
-    sys.path.append(str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.pop()
 
 
 def _import(where: str) -> ModuleType:
@@ -184,8 +177,7 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
     Of models of images and text (CLIP, SigLIP) the part that sees. Preprocessing is that of
     ``preprocessor_config.json``; without one, the configuration's size and ImageNet's mean and deviation.
     Raises MissingExtraError: transformers is not installed; NetworkError: nothing there, not a model of
-    images, or the weights cannot be had or do not fit.
-    """
+    images, or the weights cannot be had or do not fit."""
     transformers = optional("transformers", f"transformers:{name}", "transformers")
     kind = name in transformers.CONFIG_MAPPING and not Path(name).is_dir()
     if kind and weights is None:

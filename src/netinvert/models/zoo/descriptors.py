@@ -328,9 +328,8 @@ def side_of(size: int, most: int = 240) -> int:
 
 
 def load_dsift(name: str = "dsift", weights: str | None = None, size: int = SIZE) -> Network:
-    """Dense SIFT with bins of ``size`` pixels: 8 as in Mahendran & Vedaldi 2016, 5 as in 2015.
-
-    Raises NetworkError if weights are given."""
+    """Dense SIFT with bins of ``size`` pixels: 8 as in Mahendran & Vedaldi 2016, 5 as in 2015. Raises
+    NetworkError if weights are given."""
     refuse_weights(name, weights)
     side = side_of(size)
     grey = Preprocessing((side, side), mean=(128.0,), std=(1.0,), scale=255.0)
