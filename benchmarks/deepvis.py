@@ -26,7 +26,7 @@ from netinvert.inversion.presets.by_name import maximising_recipe
 from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import load_tensors, read_json, save_tensors, write_json
-from netinvert.models.zoo.mobilenets import class_names
+from netinvert.models.zoo.mobile import class_names
 
 CLASSES = (130, 340, 779)
 SHOWN = (224, 224)

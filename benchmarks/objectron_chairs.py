@@ -24,12 +24,11 @@ import netinvert as ni
 from netinvert.io.files import write_json
 from netinvert.models.network import Network
 from netinvert.scenes.backgrounds import composite
-from netinvert.scenes.cameras import Camera
+from netinvert.scenes.cameras import Camera, pose_summary
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Material, Object3D
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.rotations import pose_summary
+from netinvert.scenes.shading import STUDIO
 from netinvert.training.pose.evaluation import fresh_views, read_rotations
 
 ROOT = Path(__file__).parent.parent

@@ -20,7 +20,7 @@ import torch
 import netinvert as ni
 from netinvert.io.assets import photographs
 from netinvert.io.files import write_json
-from netinvert.models.layer_output import LayerCut
+from netinvert.models.cut import LayerCut
 
 LAYERS = {
     "mobilenet-v2": {"early": "blocks.5", "middle": "blocks.9", "late": "blocks.16"},

@@ -32,11 +32,11 @@ from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json
 from netinvert.scenes.backgrounds import composite
+from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.rotations import symmetric_geodesic_degrees
+from netinvert.scenes.shading import STUDIO
 
 LAYERS = ("relu6", "relu7", "fc8")
 PAPER = (206, 212, 218)

@@ -27,10 +27,10 @@ from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
-from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import mitsuba_sensor, mitsuba_shapes
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import Light
 
 SAMPLES = 16
 

@@ -20,9 +20,8 @@ from unittest.mock import patch
 import torch
 
 from netinvert.io.files import write_json
-from netinvert.scenes.augment import Views
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_reader import load_arrays
+from netinvert.scenes.dataset_reader import Views, load_arrays
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.config import TrainingRun
 from netinvert.training.loop import CLIP

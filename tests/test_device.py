@@ -37,9 +37,8 @@ from netinvert.inversion.optimizers import (
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.io.assets import chair, photographs
 from netinvert.io.seeds import generators
-from netinvert.models.fused_conv import FusedConvolution
-from netinvert.models.zoo.dsift import load_dsift
-from netinvert.models.zoo.hog import load_hog
+from netinvert.models.rewrite import FusedConvolution
+from netinvert.models.zoo.descriptors import load_dsift, load_hog
 
 SIZE = (24, 20)
 SEEDS = (1, 2)

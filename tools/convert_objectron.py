@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from netinvert.models.importers.tflite import tflite_module
-from netinvert.models.zoo.objectron import OBJECTS, Objectron
+from netinvert.models.zoo.mobile import OBJECTS, Objectron
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "netinvert" / "data" / "weights"
 

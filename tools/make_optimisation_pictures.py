@@ -24,8 +24,8 @@ from netinvert.inversion.diversify import diversify
 from netinvert.inversion.objectives import Activate, PoseTowards
 from netinvert.inversion.units import channel
 from netinvert.io.assets import photographs
-from netinvert.models.zoo.mobilenets import class_names
-from netinvert.scenes.rotations import rotation_from_angles
+from netinvert.models.zoo.mobile import class_names
+from netinvert.scenes.cameras import rotation_from_angles
 
 DOCS = Path(__file__).parent.parent / "docs"
 STEPS = 200

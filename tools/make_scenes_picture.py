@@ -16,8 +16,8 @@ from netinvert.experiments.scenes import coloured_parts
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import STUDIO
 
 SIZE, COLUMNS, GAP = 160, 10, 6
 ROWS = ("chairs", "chairs", "chairs", "tables", "cars", "mugs")

@@ -15,8 +15,8 @@ from PIL import Image
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import STUDIO
 
 PLAN = DatasetConfig(identities=4, views=1, size=64, seed=4, elevation=(10, 35), in_plane=0, lights="studio")
 PAPER = (206, 212, 218)

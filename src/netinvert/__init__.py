@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.io.files import read_code as read_code
     from netinvert.io.images import fit as fit, read_image as read_image, write_png as write_png
     from netinvert.models.decoder import Decoder as Decoder
-    from netinvert.models.decoder_files import load_decoder as load_decoder
+    from netinvert.models.decoder import load_decoder as load_decoder
     from netinvert.models.encoder import Encoder as Encoder
     from netinvert.models.layers import list_layers
     from netinvert.models.network import Network as Network, Preprocessing as Preprocessing
@@ -91,8 +91,7 @@ _MODULES = {
     "io.assets": "sample",
     "io.files": "read_code",
     "io.images": "fit read_image write_png",
-    "models.decoder": "Decoder",
-    "models.decoder_files": "load_decoder",
+    "models.decoder": "Decoder load_decoder",
     "models.encoder": "Encoder",
     "models.layers": "layers=list_layers",
     "models.network": "Network Preprocessing",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from netinvert import Encoder, load_network, write_png
 from netinvert.experiments import inversions
-from netinvert.models.decoder_files import DecoderFile, save_decoder
+from netinvert.models.decoder import DecoderFile, save_decoder
 from netinvert.models.upconv import Architecture, UpConvolutional
 
 JUDGE = """

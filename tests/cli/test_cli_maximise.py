@@ -14,7 +14,7 @@ from netinvert import Encoder, load_network, read_image
 from netinvert.io import assets as samples
 from netinvert.io import checkpoint
 from netinvert.io.files import load_tensors
-from netinvert.models.zoo import mobilenets as imagenet
+from netinvert.models.zoo import mobile as imagenet
 
 FEW = ("--steps", 6)
 REST = {"report.html", "losses.csv", "loss.png", "contact-sheet.png", "tensors.safetensors", "manifest.json"}

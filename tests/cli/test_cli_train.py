@@ -12,7 +12,7 @@ import pytest
 
 from netinvert.io.assets import chair
 from netinvert.io.files import read_json
-from netinvert.models.decoder_files import load_autoencoder, load_decoder
+from netinvert.models.decoder import load_autoencoder, load_decoder
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
 

@@ -20,7 +20,7 @@ from netinvert.evaluation.evaluate import (
 )
 from netinvert.evaluation.metrics import code_errors, psnr, ssim
 from netinvert.inversion.codes import code_error
-from netinvert.scenes.pose_reading import PoseReading
+from netinvert.scenes.poses import PoseReading
 
 
 def read_pose(output):

@@ -22,7 +22,7 @@ from netinvert.experiments.configs import study_codes
 from netinvert.experiments.held_out_chairs import FreshChairs
 from netinvert.io.files import read_json
 from netinvert.io.images import read_image
-from netinvert.models.decoder_files import DecoderFile, save_decoder
+from netinvert.models.decoder import DecoderFile, save_decoder
 from netinvert.models.upconv import Architecture, UpConvolutional
 
 SIDE = 64

@@ -13,8 +13,8 @@ from netinvert.experiments.configs.evaluations import DecoderEvaluate, PoseEvalu
 from netinvert.experiments.evaluate_decoder import decoder_rows
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.io.files import read_json
-from netinvert.models.decoder_files import DecoderFile, decoder_file, save_decoder
-from netinvert.models.zoo.pose_files import load_pose_file, save_pose_network
+from netinvert.models.decoder import DecoderFile, decoder_file, save_decoder
+from netinvert.models.zoo.pose import load_pose_file, save_pose_network
 
 
 def call(*words):

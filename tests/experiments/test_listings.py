@@ -11,10 +11,9 @@ from torch import nn
 from netinvert.cli.app import main
 from netinvert.evaluation.report import Table
 from netinvert.experiments import listings
-from netinvert.models.layers import architecture, list_layers
+from netinvert.models.layers import architecture, list_layers, suggested_layers
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import list_networks
-from netinvert.models.suggested import suggested_layers
 
 OWN = """
 from torch import nn

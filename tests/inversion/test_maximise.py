@@ -27,7 +27,7 @@ from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
-from netinvert.scenes.rotations import angles_from_rotation, rotation_from_angles
+from netinvert.scenes.cameras import angles_from_rotation, rotation_from_angles
 from tiny import images, seeded
 
 MEAN = (0.485, 0.456, 0.406)

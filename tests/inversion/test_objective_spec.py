@@ -10,7 +10,7 @@ import tiny
 from netinvert.errors import ConfigError
 from netinvert.inversion.objective_spec import class_index, parse_objective
 from netinvert.inversion.units import channel, neuron
-from netinvert.scenes.rotations import rotation_from_angles
+from netinvert.scenes.cameras import rotation_from_angles
 from tiny import encoder, seeded
 
 

@@ -7,7 +7,7 @@ import torch
 
 from netinvert import CodeError, ConfigError
 from netinvert.inversion.objectives import Activate, Caricature, PairwiseDiversity, PoseTowards
-from netinvert.scenes.rotations import geodesic_degrees, rotation_from_angles
+from netinvert.scenes.cameras import geodesic_degrees, rotation_from_angles
 from tiny import images
 
 GREY = (0.5, 0.5, 0.5)

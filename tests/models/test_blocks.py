@@ -2,13 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from netinvert.models.zoo.blocks import (
-    Family,
-    InvertedResidual,
-    SameConv2d,
-    block_shapes,
-    same_padding,
-)
+from netinvert.models.rewrite import SameConv2d, same_padding
+from netinvert.models.zoo.mobile import Family, InvertedResidual, block_shapes
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import torch
 
-from netinvert.scenes.boxes import (
+from netinvert.scenes.poses import (
     CORNER_SIGNS,
     corner_rays,
     nearest_rotation,

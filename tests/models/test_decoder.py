@@ -10,9 +10,8 @@ import netinvert.models.decoder as decoder_module
 from netinvert import Encoder
 from netinvert.errors import CodeError, NetworkError
 from netinvert.models.decoder import Decoder
-from netinvert.models.network import Network
+from netinvert.models.network import Network, built
 from netinvert.models.upconv import Architecture, UpConvolutional, made_quick
-from netinvert.models.weights import built
 from tiny import PLAIN, plain, seeded
 
 SHAPE = (8, 8, 8)

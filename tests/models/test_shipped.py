@@ -9,7 +9,7 @@ import netinvert as ni
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import psnr
 from netinvert.io.assets import chair
-from netinvert.models.decoder_files import SHIPPED
+from netinvert.models.decoder import SHIPPED
 
 FOLDER = files("netinvert") / "data" / "decoders"
 

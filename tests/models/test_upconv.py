@@ -1,6 +1,7 @@
 """Up-convolutional networks."""
 
 import itertools
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
+from netinvert.models.network import built
 from netinvert.models.upconv import (
     KERNEL,
     UPSAMPLINGS,
@@ -22,7 +24,6 @@ from netinvert.models.upconv import (
     made_quick,
     up_convolution,
 )
-from netinvert.models.weights import built
 
 CODES = {
     "vector": (7,),
@@ -248,4 +249,4 @@ def test_architectures_that_cannot_be(bad, words):
 
 def test_an_architecture_is_read_back_from_plain_values():
     one = Architecture((3, 4, 5), (16, 32), 1, "paper", "transposed", True)
-    assert Architecture(**one.to_json()) == one
+    assert Architecture(**asdict(one)) == one

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.weights import built, load_weights
+from netinvert.models.network import built, load_weights
 
 
 def net():

@@ -11,13 +11,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from netinvert.errors import ConfigError
-from netinvert.scenes.annotations.annotation import AnnotationError
-from netinvert.scenes.annotations.formats import format_of, load_annotations
-from netinvert.scenes.annotations.objectron import sequence_message
-from netinvert.scenes.annotations.viewpoints import read_render_for_cnn, read_street_view
-from netinvert.scenes.boxes import BOX_FROM_PASCAL
-from netinvert.scenes.cameras import Camera
-from netinvert.scenes.rotations import rotation_from_angles
+from netinvert.scenes.annotations import format_of, load_annotations, sequence_message
+from netinvert.scenes.cameras import Camera, rotation_from_angles
+from netinvert.scenes.poses import BOX_FROM_PASCAL
+from netinvert.scenes.viewpoints import AnnotationError, read_render_for_cnn, read_street_view
 
 UPRIGHT = {"file_path": "a", "transform_matrix": np.eye(4).tolist()}
 CUBE = np.array([[x, y, z] for x in (-0.3, 0.3) for y in (-0.2, 0.2) for z in (-0.4, 0.4)])

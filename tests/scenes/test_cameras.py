@@ -8,8 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert.scenes.cameras import Camera, CameraError, fitting_distance
-from netinvert.scenes.rotations import angles_from_rotation, is_rotation, rotation_from_angles
+from netinvert.scenes.cameras import (
+    Camera,
+    CameraError,
+    angles_from_rotation,
+    fitting_distance,
+    is_rotation,
+    rotation_from_angles,
+)
 
 AZIMUTH, ELEVATION, TURN = st.floats(0, 359.9), st.floats(-89, 89), st.floats(-179, 179)
 

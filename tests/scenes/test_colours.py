@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert.scenes.colours import linear_to_srgb, paint, srgb_to_linear
+from netinvert.scenes.objects import linear_to_srgb, paint, srgb_to_linear
 
 # IEC 61966-2-1: linear light of the bytes 0, 10, 11, 55, 128, 188, 200, 255
 KNOWN = {

@@ -13,10 +13,10 @@ from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import shard_bytes
-from netinvert.scenes.lights import Light
 from netinvert.scenes.mesh_files import MeshOptions, list_objects, read_object
 from netinvert.scenes.objects import MeshError
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import Light
 
 EVEN = Light((0, 0, 1), (0, 0, 0), (0.5, 0.5, 0.5), bounce=(0.5, 0.5, 0.5), shadow=False)
 CARD = """mtllib card.mtl

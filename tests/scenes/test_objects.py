@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.catalogue import CATEGORIES, make_object
-from netinvert.scenes.chairs import chair_parts, make_chair, plan_chair
-from netinvert.scenes.lights import Light
+from netinvert.scenes.catalogue import CATEGORIES, chair_parts, make_chair, make_object, plan_chair
 from netinvert.scenes.objects import MeshError
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import Light
 
 EVEN = Light((0, 0, 1), (0, 0, 0), (0.5, 0.5, 0.5), shadow=False)
 SEEDS = st.integers(0, 10**9)

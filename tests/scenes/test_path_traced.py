@@ -7,9 +7,9 @@ import pytest
 
 from netinvert.scenes.cameras import Camera, CameraError
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import STUDIO
 
 HARD = replace(STUDIO, softness=0.0)
 

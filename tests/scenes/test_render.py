@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from netinvert.errors import ConfigError, MissingExtraError
 from netinvert.scenes.cameras import Camera, CameraError
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.lights import STUDIO, Light, direction, random_light
 from netinvert.scenes.objects import Material, MeshError, Object3D
 from netinvert.scenes.rays import PixelRays
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import STUDIO, Light, direction, random_light
 
 pytest.importorskip("embreex")
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert.scenes.rotations import (
+from netinvert.scenes.cameras import (
     angles_from_rotation,
     azimuth_difference,
     equivalent_rotations,

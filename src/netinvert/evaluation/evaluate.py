@@ -19,7 +19,7 @@ from netinvert.io.assets import photographs
 from netinvert.io.images import fit, read_image
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
-from netinvert.scenes.pose_reading import PoseReading, pose_differences
+from netinvert.scenes.poses import PoseReading, pose_differences
 
 ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
 CHUNK = 8

@@ -24,10 +24,9 @@ from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.chair_parts import BACKS
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.shading import DARKNESS
+from netinvert.scenes.shading import DARKNESS, STUDIO
 
 SIZE = 64
 SETTINGS = 4

@@ -45,8 +45,7 @@ from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
-from netinvert.models.decoder import Decoder
-from netinvert.models.decoder_files import load_decoder
+from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import weights_sha256
 

@@ -33,8 +33,7 @@ from netinvert.inversion.codes import code_error
 from netinvert.inversion.objectives import Match
 from netinvert.io.images import fit, read_image
 from netinvert.io.rundir import RunDir
-from netinvert.models.decoder import Decoder
-from netinvert.models.decoder_files import SHIPPED, load_decoder
+from netinvert.models.decoder import SHIPPED, Decoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 

@@ -21,8 +21,7 @@ from netinvert.inversion.result import Result
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
-from netinvert.models.decoder import Decoder
-from netinvert.models.decoder_files import load_decoder
+from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import weights_sha256
 from netinvert.models.registry import load_network

@@ -39,7 +39,7 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.seeds import generators
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.mobilenets import class_names
+from netinvert.models.zoo.mobile import class_names
 
 HIGHEST_RATE = 1e8
 RANGES: dict[str, tuple[float, ...]] = {

@@ -25,10 +25,10 @@ from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.result import Result
 from netinvert.io.assets import chair, photographs, unseen_chairs
 from netinvert.io.cells import Cell, Piece
-from netinvert.models.decoder_files import load_decoder
+from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import list_networks, load_network
-from netinvert.scenes.rotations import geodesic_degrees
+from netinvert.scenes.cameras import geodesic_degrees
 
 UNSEEN_NETWORK, CHAIR_NETWORK, PHOTOGRAPH_NETWORK = "posenet", "objectron-chair", "mobilenet-v2"
 UNSEEN, CHAIR, PHOTOGRAPH = "unseen-chair", "chair", "chelsea"

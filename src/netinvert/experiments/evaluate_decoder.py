@@ -23,8 +23,7 @@ from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.models.decoder import Decoder
-from netinvert.models.decoder_files import load_decoder, read_decoder
+from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.training.card import add_test_figures

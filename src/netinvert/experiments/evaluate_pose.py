@@ -19,8 +19,8 @@ from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.network import weights_sha256
 from netinvert.models.registry import load_network
-from netinvert.models.zoo.pose_files import read_pose_network
-from netinvert.scenes.rotations import angles_from_rotation, symmetric_geodesic_degrees
+from netinvert.models.zoo.pose import read_pose_network
+from netinvert.scenes.cameras import angles_from_rotation, symmetric_geodesic_degrees
 from netinvert.training.card import add_test_figures
 from netinvert.training.pose.evaluation import (
     TRAINED_SEEDS,

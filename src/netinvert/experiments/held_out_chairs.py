@@ -11,11 +11,11 @@ from torch import Tensor
 from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.models.encoder import Encoder
+from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.rotations import symmetric_geodesic_degrees
+from netinvert.scenes.shading import STUDIO
 
 SEED = 404
 """Of the dataset plan; the shipped networks and decoders were trained on 0 and 2."""

@@ -40,7 +40,7 @@ from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
-from netinvert.models.decoder_files import load_decoder
+from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import weights_sha256
 

@@ -11,9 +11,8 @@ from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.listings import Layers, Networks
 from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.manifest import Outcome
-from netinvert.models.layers import architecture, list_layers
+from netinvert.models.layers import architecture, list_layers, suggested_layers
 from netinvert.models.registry import NetworkCard, list_networks, load_network
-from netinvert.models.suggested import suggested_layers
 
 WIDTH = 80
 TASK_WIDTH = 27

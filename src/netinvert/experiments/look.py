@@ -33,9 +33,8 @@ from netinvert.io.images import fit, read_image, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
-from netinvert.models.layers import LayerInfo, list_layers
+from netinvert.models.layers import LayerInfo, list_layers, suggested_layers
 from netinvert.models.network import Network
-from netinvert.models.suggested import suggested_layers
 
 COLUMNS = (
     Column("layer"),

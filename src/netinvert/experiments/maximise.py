@@ -49,7 +49,7 @@ from netinvert.io.pieces import Unit
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.mobilenets import class_names
+from netinvert.models.zoo.mobile import class_names
 
 Asked = Maximise | CaricatureConfig
 

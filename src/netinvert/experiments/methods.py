@@ -33,8 +33,7 @@ from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
-from netinvert.models.decoder import Decoder
-from netinvert.models.decoder_files import load_autoencoder, load_decoder
+from netinvert.models.decoder import Decoder, load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.evaluation import image_figures, in_chunks
 

@@ -33,9 +33,9 @@ from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, read_shard, shard_paths
 from netinvert.scenes.dataset_writer import estimated_bytes, render_dataset
-from netinvert.scenes.lights import STUDIO
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import STUDIO
 
 Pixels = NDArray[np.uint8]
 PAPER = (232, 232, 234)

@@ -15,9 +15,9 @@ from netinvert.experiments.inputs import open_network
 from netinvert.io.files import read_json, write_json
 from netinvert.io.interrupts import Interrupted
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
-from netinvert.models.decoder_files import DecoderFile
+from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.pose_files import PoseFile
+from netinvert.models.zoo.pose import PoseFile
 from netinvert.training.card import export
 from netinvert.training.config import TrainingConfig, TrainingRun
 from netinvert.training.decoder.cache import cached

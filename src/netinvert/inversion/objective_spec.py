@@ -11,8 +11,8 @@ from netinvert.inversion.objectives import Activate, PoseTowards, Term
 from netinvert.inversion.units import channel, channel_axis, neuron
 from netinvert.io.files import read_code
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.mobilenets import class_names
-from netinvert.scenes.rotations import rotation_from_angles
+from netinvert.models.zoo.mobile import class_names
+from netinvert.scenes.cameras import rotation_from_angles
 
 ELEVATION = 20.0
 FORMS = "channel:K, neuron:K, neuron:K@ROW,COLUMN, class:NAME, azimuth:DEGREES[@ELEVATION], code:FILE"

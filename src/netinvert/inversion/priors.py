@@ -16,8 +16,8 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netinvert.errors import ConfigError
+from netinvert.models.cut import LayerCut
 from netinvert.models.encoder import Encoder, unwrapped
-from netinvert.models.layer_output import LayerCut
 
 # Keeps the gradient of |d|^beta finite at d = 0 for beta < 2: a thousandth of the range, squared.
 SMOOTHING = 1e-6

@@ -1,18 +1,25 @@
-"""What a decoder is to its user: a function from the codes of one layer of one network to images."""
+"""Decoders: functions from the codes of one layer of one network to images, by name and in files."""
 
 from __future__ import annotations
 
 import copy
+import difflib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netinvert.errors import CodeError, NetworkError
+from netinvert.errors import CodeError, NetinvertError, NetworkError
 from netinvert.models.encoder import Encoder, as_batch, finite
+from netinvert.models.importers.diffusers_rae import rae_decoder
+from netinvert.models.network import built, load_parts, load_state, save_parts, shipped
 from netinvert.models.registry import load_network
+from netinvert.models.upconv import Architecture, UpConvolutional, made_quick
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +29,7 @@ class Decoder:
     ``module`` gives images and, where ``has_mask``, mask logits as one more channel; it is frozen and in eval
     mode. ``network_sha256`` is of the weights whose codes it learned; ``facts`` are of its training.
 
-    >>> from netinvert.models.decoder_files import load_decoder
+    >>> from netinvert.models.decoder import load_decoder
     >>> decoder = load_decoder("posenet-fc6")
     >>> decoder(torch.rand(2, 512)).shape
     torch.Size([2, 3, 64, 64])
@@ -50,9 +57,8 @@ class Decoder:
         self.module.requires_grad_(False).eval()
 
     def __call__(self, code: Tensor) -> Tensor:
-        """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one.
-
-        Raises CodeError for a code of another shape, or with NaN."""
+        """Images of codes (N, *code_shape) or (*code_shape), with a gradient where the codes have one. Raises
+        CodeError for a code of another shape, or with NaN."""
         return self._run(code)[:, : self.channels].clamp(0, 1)
 
     def mask(self, code: Tensor) -> Tensor:
@@ -108,3 +114,123 @@ class Decoder:
         with torch.set_grad_enabled(torch.is_grad_enabled() and code.requires_grad):
             images: Tensor = self.module(code)
         return images
+
+
+FORMAT, VERSION = "netinvert-decoder", "1"
+ORIGIN = ("network", "layer", "network_sha256", "licence")
+SHIPPED = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose", "objectron-chair")
+DECODER_LICENCE = "MIT"
+SUFFIX = ".safetensors"
+ALONG = "encoder."
+"""Before the names of an encoder's tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderFile:
+    """What a file of a trained decoder holds: the network in training form, whose codes it decodes, and what
+    is known of the training. ``encoder_state`` are the network's weights where they were trained along (an
+    autoencoder)."""
+
+    module: UpConvolutional
+    network: str
+    layer: str
+    network_sha256: str
+    facts: Mapping[str, Any]
+    licence: str = DECODER_LICENCE
+    encoder_state: Mapping[str, Tensor] | None = None
+
+    def decoder(self, name: str) -> Decoder:
+        """The decoder, quick to run."""
+        what = self.module.architecture
+        return Decoder(
+            *(name, self.network, self.layer, what.code_shape, what.size, made_quick(self.module)),
+            *(what.channels, what.mask, self.network_sha256, self.licence, self.facts),
+        )
+
+
+def as_stored(value: Tensor) -> Tensor:
+    """A tensor after a round trip through a file in half precision."""
+    return value.half().float() if value.ndim > 1 and value.is_floating_point() else value
+
+
+def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> None:
+    """Write a decoder as safetensors, atomically; ``half`` stores all but biases and statistics in float16.
+    Raises OutputError: the file cannot be written."""
+    states = {"": content.module.state_dict(), ALONG: content.encoder_state or {}}
+    parts = {
+        part: {name: value.half() if half and value.ndim > 1 else value for name, value in state.items()}
+        for part, state in states.items()
+    }
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": json.dumps(asdict(content.module.architecture)),
+        **{name: getattr(content, name) for name in ORIGIN},
+        "facts": json.dumps(content.facts, sort_keys=True),
+    }
+    save_parts(path, parts, header)
+
+
+def read_decoder(path: str | Path) -> DecoderFile:
+    """Read what ``save_decoder`` wrote, as float32 in eval mode. Raises NetworkError: no such file, one cut
+    short, of another version, or that holds something else."""
+    (along, state), metadata = load_parts(path, ALONG, "")
+    if metadata.get("format") != FORMAT:
+        raise NetworkError(
+            f"{path} holds no decoder of netinvert: give a file that netinvert decoder train wrote"
+        )
+    if metadata.get("version") != VERSION:
+        raise NetworkError(
+            f"{path} holds a decoder of version {metadata.get('version')}, this netinvert reads version "
+            f"{VERSION}: install the netinvert that wrote it, or train it again"
+        )
+    try:
+        architecture = Architecture(**json.loads(metadata["architecture"]))
+        facts = json.loads(metadata["facts"])
+        origin = {name: metadata[name] for name in ORIGIN}
+    except (KeyError, TypeError, ValueError, NetinvertError) as error:
+        raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
+    module = built(partial(UpConvolutional, architecture))
+    load_state(module, state, str(path))
+    return DecoderFile(module.eval(), **origin, facts=facts, encoder_state=along or None)
+
+
+def load_decoder(name: str | Path) -> Decoder:
+    """A decoder by name: one of SHIPPED, a file of ``netinvert decoder train``, or
+    ``diffusers:NAME_OR_FOLDER``. Raises MissingExtraError: the decoder needs an optional package;
+    NetworkError: no such decoder, or it cannot be loaded.
+
+    >>> load_decoder("posenet-fc6")
+    <Decoder posenet-fc6 of relu6 of posenet: codes (N, 512) to images (N, 3, 64, 64), on cpu>
+    """
+    text = str(name)
+    family, _, rest = text.partition(":")
+    if family == "diffusers" and rest:
+        return Decoder(**rae_decoder(rest))
+    return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem)
+
+
+def decoder_file(name: str | Path) -> DecoderFile:
+    """The content of a decoder's file, or of one of SHIPPED. Raises NetworkError."""
+    text = str(name)
+    if text in SHIPPED:
+        with shipped("decoders", text) as path:
+            return read_decoder(path)
+    if text.endswith(SUFFIX):
+        return read_decoder(text)
+    near = difflib.get_close_matches(text, SHIPPED, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SHIPPED)}"
+    raise NetworkError(f"no decoder {text!r}: {hint}; or give a {SUFFIX} file, or diffusers:NAME")
+
+
+def load_autoencoder(path: str | Path) -> tuple[Encoder, Decoder]:
+    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``. Raises
+    NetworkError: no such file, or one without an encoder."""
+    content = read_decoder(path)
+    if content.encoder_state is None:
+        raise NetworkError(f"{path} holds a decoder without an encoder: train it with --autoencoder")
+    network = load_network(content.network)
+    module = copy.deepcopy(network.module)
+    load_state(module, content.encoder_state, str(path))
+    encoder = Encoder(replace(network, module=module), content.layer)
+    return encoder, content.decoder(Path(path).stem)

@@ -14,8 +14,7 @@ from typing_extensions import TypeVar
 
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
-from netinvert.models.dry_run import Trace, trace
-from netinvert.models.layer_output import LayerCut, LayerName, leaky_relu_gradients
+from netinvert.models.cut import LayerCut, LayerName, Trace, leaky_relu_gradients, trace
 from netinvert.models.network import Network, Preprocessing, as_network, weights_sha256
 from netinvert.models.rewrite import shortened
 
@@ -134,17 +133,17 @@ class Encoder(Generic[C, S]):
             wanted = f"a dict of the codes of {self.layer}" if self.several else "a tensor"
             raise CodeError(f"the code of {self.network.name} is {wanted}, got {got}")
         codes: Mapping[str, Tensor] = code if isinstance(code, Mapping) else {self.layer: code}
-        checked = [self._check_one(layer, codes[layer], shape) for layer, shape in shapes.items()]
+        checked = []
+        for layer, shape in shapes.items():
+            if codes[layer].is_meta:
+                raise CodeError("the code is on meta, without values; compute or load it")
+            what = f"layer '{layer}' of {self.network.name} has codes of shape"
+            one = as_batch(codes[layer], shape, what).detach()
+            checked.append(finite(one.to(self.device, self.dtype)))
         counts = [len(one) for one in checked]
         if len(set(counts)) > 1:
             raise CodeError(f"the layers' codes are of {counts} images: give codes of the same images")
         return self._as_codes(checked)
-
-    def _check_one(self, layer: str, code: Tensor, shape: Shape) -> Tensor:
-        if code.is_meta:
-            raise CodeError("the code is on meta, without values; compute or load it")
-        code = as_batch(code, shape, f"layer '{layer}' of {self.network.name} has codes of shape").detach()
-        return finite(code.to(self.device, self.dtype))
 
     def _as_codes(self, codes: Sequence[Tensor]) -> C:
         return cast(C, dict(zip(self.layers, codes, strict=True)) if self.several else codes[0])

@@ -1,20 +1,22 @@
-"""What layers a network has: their codes' shapes, strides and receptive fields."""
+"""What layers a network has, their codes' shapes, strides and receptive fields, which are worth inverting."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.dry_run import is_map, observed
+from netinvert.models.cut import INPUT, OUTPUT, is_map, observed, tensors_of
 from netinvert.models.encoder import Encoder
-from netinvert.models.layer_output import INPUT, OUTPUT, tensors_of
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import load_network
 
@@ -97,15 +99,11 @@ def list_layers(
     called: Counter[str] = Counter()
     found = []
     for info in seen:
-        full = info.name if counts[info.name] == 1 else _with_call(info.name, called[info.name])
+        base, bracket, item = info.name.partition("[")
+        call = f":{called[info.name]}" if counts[info.name] > 1 else ""
         called[info.name] += 1
-        found.append(replace(info, name=full))
+        found.append(replace(info, name=f"{base}{call}{bracket}{item}"))
     return found
-
-
-def _with_call(name: str, call: int) -> str:
-    base, bracket, item = name.partition("[")
-    return f"{base}:{call}{bracket}{item}"
 
 
 def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:
@@ -139,3 +137,56 @@ def _period(edges: list[int]) -> int | None:
     moves = [row for row in range(1, len(edges)) if edges[row] != edges[row - 1]]
     gaps = {after - before for before, after in itertools.pairwise(moves)}
     return gaps.pop() if len(gaps) == 1 else None
+
+
+ACTIVATIONS = set(nn.modules.activation.__all__) - {"MultiheadAttention"}
+FEWEST_BLOCKS = 3
+MOST_SUGGESTED = 6
+"""About how many layers, besides the output, are suggested."""
+
+
+def suggested_layers(network: Network, layers: Sequence[LayerInfo]) -> tuple[str, ...]:
+    """The layers that are worth inverting, early to late: those that the network names itself, otherwise some
+    outputs of its blocks (or of its activations and poolings, where it has no blocks) at every stride, the
+    pooled code and the output.
+
+    >>> from netinvert.models.layers import architecture, list_layers
+    >>> network = architecture("posenet")
+    >>> suggested_layers(network, list_layers(network))[-2:]
+    ('relu7', 'fc8')
+    """
+    if network.layers or not layers:
+        return network.layers
+    names = [layer.name for layer in layers]
+    blocks = [layer.name for layer in layers if _is_block(layer, names)]
+    # Of blocks within blocks the outer ones; an outer one ends after those inside it.
+    blocks = [name for name in blocks if not any(name.startswith(f"{other}.") for other in blocks)]
+    if len(blocks) < FEWEST_BLOCKS:
+        blocks = []
+    candidates = [
+        layer
+        for layer in layers[:-1]
+        if layer.name in blocks
+        or (
+            not any(layer.name.startswith(f"{block}.") for block in blocks)
+            and ("Pool" in layer.type or (layer.type in ACTIVATIONS and not blocks))
+            and (not blocks or layer.stride is None)
+        )
+    ]
+    groups = [list(group) for _, group in groupby(candidates, key=lambda layer: layer.stride)]
+    some = max(1, MOST_SUGGESTED // max(len(groups), 1))
+    chosen = [layer.name for group in groups for layer in _spread(group, some)]
+    return (*chosen, names[-1])
+
+
+def _is_block(layer: LayerInfo, names: Sequence[str]) -> bool:
+    """Whether it is one of several numbered modules, each with modules inside."""
+    return bool(re.search(r"(^|\.)\d+$", layer.name)) and any(
+        name.startswith(f"{layer.name}.") for name in names
+    )
+
+
+def _spread(group: Sequence[LayerInfo], count: int) -> list[LayerInfo]:
+    """So many of a group at equal distances; the last is always among them."""
+    count = min(count, len(group))
+    return [group[len(group) * (k + 1) // count - 1] for k in range(count)]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.io.registry import Registry
-from netinvert.models.importers import diffusers_rae, external, huggingface, onnx, tflite
+from netinvert.models.importers import diffusers_rae, onnx, packages, tflite
 from netinvert.models.network import Network, Preprocessing, as_network
-from netinvert.models.zoo import alexnet, dsift, hog, mobilenets, objectron, pose_files, posenet
+from netinvert.models.zoo import alexnet, descriptors, mobile, pose
 
 Loader = Callable[[str, str | None], Network | nn.Module]
 """Of a network's name (of a family: what stands behind the colon) and its weights: a file, "random", None."""
@@ -91,7 +91,7 @@ def register_network(
 
     def keep(factory: F) -> F:
         def load(name: str, weights: str | None) -> Network | nn.Module:
-            made = external.call_factory(factory, name, weights)
+            made = packages.call_factory(factory, name, weights)
             if isinstance(made, nn.Module) and preprocessing is not None:
                 made = as_network(made, preprocessing, name)
             return replace(made, layers=layers) if layers and isinstance(made, Network) else made
@@ -137,7 +137,7 @@ def _entry(name: str) -> Entry:
     found = NETWORKS[name]
     if isinstance(found, Entry):
         return found
-    return Entry(_card_of(name), lambda name, weights: external.call_factory(found, name, weights))
+    return Entry(_card_of(name), lambda name, weights: packages.call_factory(found, name, weights))
 
 
 def _card_of(name: str) -> NetworkCard:
@@ -157,74 +157,51 @@ def _hint(name: str) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
-def _family(name: str, task: str, *packages: str, of: str = "weights", source: str = "") -> NetworkCard:
-    prefix = name.partition(":")[0]
-    licence, extra = f"of the {of}" if of else "yours", prefix if packages else None
-    return NetworkCard(name, task, licence, source or prefix, extra=extra, packages=packages)
+def _add(load: Loader, *facts: Any, **more: Any) -> None:  # noqa: ANN401
+    card = NetworkCard(*facts, **more)
+    prefix, colon, _ = card.name.partition(":")
+    NETWORKS.add(prefix + colon, Entry(card, load))
 
 
-_CHAIR, _CLASSES, _OURS = "3-D pose of a chair", "1000 ImageNet classes", ("MIT", "netinvert")
-_YOURS = (f"{_CLASSES}, with weights of yours", "of the weights", "you")
-_OBJECTRON = (objectron.LICENCE, objectron.SOURCE, (224, 224), 2_590_003, objectron.LAYERS)
-_OWN: Mapping[Loader, Sequence[NetworkCard]] = {
-    objectron.load_objectron: [
-        NetworkCard(f"objectron-{kind}", f"3-D pose of {one} {kind}", *_OBJECTRON)
-        for kind, one in zip(objectron.OBJECTS, ("a", "a", "a", "one of a pair of"), strict=True)
-    ],
-    pose_files.load_pose_network: [
-        NetworkCard(name, task, *_OURS, posenet.SIZE, parameters, pose_files.LAYERS[name])
-        for name, task, parameters in (
-            ("posenet", _CHAIR, 1_702_726),
-            ("posenet-judge", f"{_CHAIR}, held out to check others' images", 1_434_546),
-        )
-    ],
-    mobilenets.load_mobile: [
-        NetworkCard(
-            *(name, facts.task, facts.licence, facts.source, mobilenets.SIZE, facts.parameters),
-            *(facts.layers, "imagenet", (facts.package,)),
-        )
-        for name, facts in mobilenets.FACTS.items()
-    ],
-    alexnet.load_alexnet: [
-        NetworkCard("alexnet", *_YOURS, (224, 224), 61_100_840, alexnet.LAYERS),
-        NetworkCard("alexnet-2012", *_YOURS, (227, 227), 60_965_224, alexnet.LAYERS),
-        NetworkCard("alexnet-caffe", *_YOURS, (227, 227), 60_965_224, alexnet.LAYERS),
-    ],
-    hog.load_hog: [
-        NetworkCard("hog", "HOG (UoCTTI, cells of 8)", *_OURS, hog.GREY.size, 0, hog.LAYERS),
-        NetworkCard("hogb", "HOG, bilinear orientations", *_OURS, hog.GREY.size, 0, hog.LAYERS),
-    ],
-    lambda _, weights: dsift.load_dsift(weights): [
-        NetworkCard("dsift", "dense SIFT (bins of 8)", *_OURS, (233, 233), 0, dsift.LAYERS)
-    ],
-    external.load_torchvision: [
-        _family("torchvision:NAME[@WEIGHTS]", "any network of torchvision.models", "torchvision")
-    ],
-    external.load_timm: [_family("timm:NAME", "any network of timm", "timm")],
-    huggingface.load_transformers: [
-        _family("transformers:NAME_OR_FOLDER", "any image model of transformers", "transformers")
-    ],
-    diffusers_rae.load_diffusers: [
-        _family(
-            "diffusers:NAME_OR_FOLDER",
-            "the encoder of a representation autoencoder (RAE)",
-            "diffusers",
-            "transformers",
-        )
-    ],
-    onnx.load_onnx: [
-        _family(
-            "onnx:FILE", "a network in an ONNX file", "onnx", "onnx2torch", of="file", source="onnx2torch"
-        )
-    ],
-    tflite.load_tflite: [
-        _family("tflite:FILE", "a network in a TFLite file", "tflite", of="file", source="netinvert")
-    ],
-    external.load_factory: [
-        _family("module:WHERE:FACTORY", "your own torch network (runs its code)", of="", source="you")
-    ],
-}
-for _load, _cards in _OWN.items():
-    for _card in _cards:
-        _key, _colon, _ = _card.name.partition(":")
-        NETWORKS.add(_key + _colon, Entry(_card, _load))
+def _mobile(*names: str) -> None:
+    for name in names:
+        facts = mobile.FACTS[name]
+        about = (facts.task, facts.licence, facts.source, mobile.SIZE, facts.parameters, facts.layers)
+        _add(mobile.load_mobile, name, *about, *(("imagenet", (facts.package,)) if facts.package else ()))
+
+
+_OURS, _CHAIR = ("MIT", "netinvert"), "3-D pose of a chair"
+_mobile(*(f"objectron-{kind}" for kind in mobile.OBJECTS))
+for _name, _task, _count in (
+    ("posenet", _CHAIR, 1_702_726),
+    ("posenet-judge", f"{_CHAIR}, held out to check others' images", 1_434_546),
+):
+    _add(pose.load_pose_network, _name, _task, *_OURS, pose.SIZE, _count, pose.LAYERS[_name])
+_mobile("efficientnet-lite0", "mobilenet-v2")
+for _name, (_, _form) in alexnet.VARIANTS.items():
+    _count = 61_100_840 if _name == "alexnet" else 60_965_224
+    _about = ("1000 ImageNet classes, with weights of yours", "of the weights", "you")
+    _add(alexnet.load_alexnet, _name, *_about, _form.size, _count, alexnet.LAYERS)
+_hog, _dsift, _size = descriptors.load_hog, descriptors.load_dsift, descriptors.GREY.size
+_add(_hog, "hog", "HOG (UoCTTI, cells of 8)", *_OURS, _size, 0, descriptors.HOG_LAYERS)
+_add(_hog, "hogb", "HOG, bilinear orientations", *_OURS, _size, 0, descriptors.HOG_LAYERS)
+_add(_dsift, "dsift", "dense SIFT (bins of 8)", *_OURS, (233, 233), 0, descriptors.DSIFT_LAYERS)
+for _load, _name, _task, *_packages in (
+    (packages.load_torchvision, "torchvision:NAME[@WEIGHTS]", "any network of torchvision.models",
+     "torchvision"),
+    (packages.load_timm, "timm:NAME", "any network of timm", "timm"),
+    (packages.load_transformers, "transformers:NAME_OR_FOLDER", "any image model of transformers",
+     "transformers"),
+    (diffusers_rae.load_diffusers, "diffusers:NAME_OR_FOLDER",
+     "the encoder of a representation autoencoder (RAE)", "diffusers", "transformers"),
+    (onnx.load_onnx, "onnx:FILE", "a network in an ONNX file", "onnx", "onnx2torch"),
+    (tflite.load_tflite, "tflite:FILE", "a network in a TFLite file", "tflite"),
+    (packages.load_factory, "module:WHERE:FACTORY", "your own torch network (runs its code)"),
+):  # fmt: skip
+    _prefix, _needs = _name.partition(":")[0], tuple(_packages)
+    _facts = {
+        "onnx": ("of the file", "onnx2torch"),
+        "tflite": ("of the file", "netinvert"),
+        "module": ("yours", "you"),
+    }.get(_prefix, ("of the weights", _prefix))
+    _add(_load, _name, _task, *_facts, extra=_prefix if _needs else None, packages=_needs)

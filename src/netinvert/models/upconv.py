@@ -6,8 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -89,10 +88,6 @@ class Architecture:
             return self.code_shape[0]
         tokens, width = self.code_shape
         return width * (1 + tokens - math.prod(self.grid))
-
-    def to_json(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
 
 
 def as_features(code: Tensor, architecture: Architecture) -> Tensor:

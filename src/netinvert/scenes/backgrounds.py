@@ -21,10 +21,8 @@ def random_background(
 ) -> Pixels:
     """A background (size, size, 3) sRGB of a kind in KINDS, "photographs", or any of them ("mixed").
 
-    ``photographs`` (H, W, 3) each give a random square crop.
-
-    Raises ConfigError: an unknown kind, or no photographs to choose from.
-    """
+    ``photographs`` (H, W, 3) each give a random square crop. Raises ConfigError: an unknown kind, or no
+    photographs to choose from."""
     if kind == "mixed":
         kind = str(rng.choice([*KINDS, *(["photographs"] if len(photographs) else [])]))
     if kind == "photographs":
@@ -36,10 +34,8 @@ def random_background(
 
 
 def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
-    """The images of a folder, in the order of their names.
-
-    Raises ConfigError: no such folder, or no image in it.
-    """
+    """The images of a folder, in the order of their names. Raises ConfigError: no such folder, or no image in
+    it."""
     root = Path(folder)
     paths = sorted(path for path in root.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
@@ -143,8 +139,7 @@ def occluded(
 ) -> tuple[Pixels, Pixels, Pixels]:
     """Hide up to ``share`` of an image (H, W, 3) behind a bar, a disc or a board; mask and parts follow.
 
-    A ``share`` of 0 leaves everything as it is and draws nothing from the generator.
-    """
+    A ``share`` of 0 leaves everything as it is and draws nothing from the generator."""
     if share == 0:
         return image, mask, parts
     height, width = mask.shape

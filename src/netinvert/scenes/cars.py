@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.scenes.colours import paint
 from netinvert.scenes.mesh_builder import (
     Primitive,
     Worn,
@@ -20,7 +19,7 @@ from netinvert.scenes.mesh_builder import (
     panel,
     wearing,
 )
-from netinvert.scenes.objects import Material, Object3D
+from netinvert.scenes.objects import Material, Object3D, paint
 
 BODY, GLASS, RUBBER, RIM, LAMP, REAR, TRIM = range(7)
 
@@ -72,14 +71,8 @@ def car(seed: int) -> Object3D:
     along = [(mark - 0.5) * length for mark in marks]
     front, rear = -length / 2, length / 2
     boot = [] if kind == "pick-up" else [(along[3], tail)]
-    lower = [
-        (front, ground),
-        (rear, ground),
-        (rear, tail),
-        *boot,
-        (along[0], nose),
-        (front + 0.05, 0.85 * nose),
-    ]
+    lower = [(front, ground), (rear, ground), (rear, tail), *boot]
+    lower += [(along[0], nose), (front + 0.05, 0.85 * nose)]
     cabin = [(along[0], nose - 0.02), (along[3], tail - 0.02), (along[2], height), (along[1], height)]
     inset = rng.uniform(0.72, 0.84)
     body = [(_slab(lower, width, width), BODY), (_slab(cabin, 0.94 * width, inset * width), BODY)]
@@ -97,10 +90,7 @@ def _slab(side: list[tuple[float, float]], low: float, high: float) -> Primitive
     """A side view (y, z) drawn out to a width that narrows from ``low`` at the bottom to ``high`` on top."""
     outline = np.array(side)
     primitive = panel(outline, 1.0).turned(90, axis=2)  # its plane is now yz
-    return _narrowed(primitive, low, high, outline[:, 1].min(), outline[:, 1].max())
-
-
-def _narrowed(primitive: Primitive, low: float, high: float, bottom: float, top: float) -> Primitive:
+    bottom, top = outline[:, 1].min(), outline[:, 1].max()
     share = ((primitive.corners[..., 2] - bottom) / (top - bottom)).clip(0, 1)
     corners = primitive.corners.copy()
     corners[..., 0] *= low + (high - low) * share

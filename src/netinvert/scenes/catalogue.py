@@ -1,33 +1,275 @@
-"""Objects by category and seed, or from mesh files."""
+"""Objects by category and seed (chairs, tables and mugs are made here), or from mesh files."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cars import car
-from netinvert.scenes.chairs import make_chair
-from netinvert.scenes.mugs import mug
-from netinvert.scenes.objects import Object3D
-from netinvert.scenes.tables import table
+from netinvert.scenes.chair_parts import (
+    ARMS,
+    BACKS,
+    LEGS,
+    SEATS,
+    STRETCHERS,
+    ChairPlan,
+    make_arms,
+    make_back,
+    make_legs,
+    make_seat,
+)
+from netinvert.scenes.mesh_builder import Primitive, Worn, assemble, bar, both, box, cushion, lathe, wearing
+from netinvert.scenes.objects import (
+    FABRICS,
+    Material,
+    Object3D,
+    Value,
+    fabric,
+    leather,
+    paint,
+    random_hue,
+    surface_colour,
+    wood,
+)
 
-CATEGORIES: Mapping[str, Callable[[int], Object3D]] = {
-    "chairs": make_chair,
-    "cars": car,
-    "mugs": mug,
-    "tables": table,
-}
+WOODS = ((0.47, 0.24, 0.09), (0.17, 0.07, 0.03), (0.6, 0.4, 0.2), (0.32, 0.11, 0.05), (0.68, 0.53, 0.33))
+
+
+def make_chair(seed: int) -> Object3D:
+    """The chair of a seed: always the same, and another for every seed. Parts: seat, back, legs, arms.
+
+    A chair without a back is a stool, which looks the same after some turns: ``symmetry`` says which."""
+    rng = np.random.default_rng([7, seed])
+    plan = plan_chair(rng)
+    frame, surface = _materials(rng, plan)
+    parameters = asdict(plan) | {"frame": frame.kind, "surface": surface.kind}
+    parts = chair_parts(plan)
+    return assemble(f"chair {seed}", "chairs", parts, (frame, surface), symmetry_of(plan), parameters)
+
+
+def chair_parts(plan: ChairPlan) -> dict[str, Worn]:
+    """Closed primitives for each part, in metres; none for a part that the chair lacks."""
+    makers = {"seat": make_seat, "back": make_back, "legs": make_legs, "arms": make_arms}
+    return {name: make(plan) for name, make in makers.items()}
+
+
+def plan_chair(rng: np.random.Generator) -> ChairPlan:
+    """Choose what a chair is made of."""
+    legs = str(rng.choice(list(LEGS), p=[0.26, 0.16, 0.13, 0.1, 0.08, 0.1, 0.08, 0.09]))
+    back = "none" if rng.random() < 0.04 else str(rng.choice(list(BACKS)))
+    seat = str(rng.choice(list(SEATS)))
+    arms = "none" if back == "none" or rng.random() < 0.45 else str(rng.choice(list(ARMS)))
+    if legs == "box":
+        seat = "cushion"
+    bar_chair = legs in ("straight", "splayed", "swivel", "pedestal") and rng.random() < 0.12
+    width, depth = rng.uniform(0.38, 0.6), rng.uniform(0.38, 0.56)
+    if back == "none":
+        arms = "none"
+        depth = width if rng.random() < 0.5 else depth
+    height = rng.uniform(0.62, 0.8) if bar_chair else rng.uniform(0.38, 0.52)
+    return ChairPlan(
+        legs=legs,
+        back=back,
+        seat=seat,
+        arms=arms,
+        stretcher=str(rng.choice(list(STRETCHERS))),
+        width=float(width),
+        depth=float(depth),
+        height=float(height),
+        thickness=float(
+            rng.uniform(0.02, 0.05) if seat not in ("cushion", "saddle") else rng.uniform(0.05, 0.12)
+        ),
+        tall=float(rng.uniform(0.32, 0.66)),
+        lean=float(rng.uniform(0.02, 0.16)),
+        bar=float(rng.uniform(0.012, 0.026)),
+        splay=float(rng.uniform(0.04, 0.12)),
+        slats=int(rng.integers(3, 8)),
+        square=bool(rng.random() < 0.5),
+        arm_height=float(rng.uniform(0.18, 0.27)),
+    )
+
+
+def symmetry_of(plan: ChairPlan) -> int:
+    """How many turns about z leave the chair as it is: 1 unless it is a stool; 0 if it is round."""
+    if (
+        plan.back != "none"
+        or plan.legs in ("swivel", "sled", "cantilever")
+        or plan.seat in ("trapezoid", "saddle")
+    ):
+        return 1
+    if plan.legs == "pedestal" and plan.seat == "round":
+        return 0
+    fourfold = plan.width == plan.depth and plan.legs in ("straight", "splayed", "pedestal", "box")
+    if fourfold and plan.stretcher in ("none", "box"):
+        return 4
+    return 2
+
+
+def _materials(rng: np.random.Generator, plan: ChairPlan) -> tuple[Material, Material]:
+    """A material for the frame and one for the soft or flat surfaces."""
+    frame = _material(rng, str(rng.choice(["wood", "paint", "metal"], p=[0.5, 0.3, 0.2])))
+    soft = plan.seat in ("cushion", "saddle") or plan.back == "cushion"
+    kind = (
+        rng.choice(["fabric", "leather"], p=[0.7, 0.3]) if soft else rng.choice(["wood", "paint", "fabric"])
+    )
+    return frame, _material(rng, str(kind)) if soft or rng.random() < 0.6 else frame
+
+
+def _material(rng: np.random.Generator, kind: str) -> Material:
+    if kind == "wood":
+        base = np.array(WOODS[int(rng.integers(len(WOODS)))]) * rng.uniform(0.8, 1.2)
+        return Material(kind, surface_colour(base), wood(rng), gloss=0.25)
+    if kind == "metal":
+        shade = rng.uniform(0.08, 0.5) * np.array([1, 1, 1 + rng.uniform(-0.1, 0.15)])
+        return Material(kind, surface_colour(shade), None, gloss=0.9)
+    colour = random_hue(rng, 2)
+    if kind == "fabric":
+        pattern = str(rng.choice(FABRICS))
+        return Material(f"fabric {pattern}", surface_colour(colour), fabric(rng, pattern), gloss=0.0)
+    if kind == "leather":
+        return Material(kind, surface_colour(colour * 0.7), leather(rng), gloss=0.4)
+    return Material(kind, surface_colour(colour), None, gloss=0.35)
+
+
+TOPS = ("rectangle", "square", "round")
+TABLE_LEGS = ("straight", "splayed", "pedestal", "trestle")
+
+
+def table(seed: int) -> Object3D:
+    """The table of a seed. Parts: top, legs. ``symmetry`` is 4 for square, 2 for other, 0 for round tables on
+    a pedestal."""
+    rng = np.random.default_rng([11, seed])
+    top, legs = str(rng.choice(TOPS)), str(rng.choice(TABLE_LEGS))
+    width = rng.uniform(0.7, 1.1)
+    depth = width * rng.uniform(0.45, 0.75) if top == "rectangle" else width
+    height, thickness, thick = rng.uniform(0.4, 0.8), rng.uniform(0.02, 0.05), rng.uniform(0.018, 0.04)
+    if top == "round" and legs == "trestle":
+        legs = "straight"
+    surface = Material("wood", paint(rng), wood(rng), 0.25)
+    frame = surface if rng.random() < 0.5 else Material("paint", paint(rng), None, 0.4)
+    # a square board's grain would tell its turns apart
+    if top == "square" or (top == "round" and legs == "pedestal"):
+        surface, frame = (Material("paint", paint(rng), None, 0.4) for _ in range(2))
+    board = _top(top, width / 2, depth / 2, thickness).moved((0, 0, height - thickness / 2))
+    under = _under(legs, (width / 2, depth / 2), height - thickness, thick, top == "round")
+    symmetry = 2 if top == "rectangle" or legs == "trestle" else 4
+    if top == "round" and legs == "pedestal":
+        symmetry = 0
+    parts = {"top": [(board, 0)], "legs": wearing(1, under)}
+    about: dict[str, Value] = {"top": top, "legs": legs, "width": width, "depth": depth, "height": height}
+    about["thickness"] = thickness
+    return assemble(f"table {seed}", "tables", parts, (surface, frame), symmetry, about)
+
+
+def _top(kind: str, w: float, d: float, t: float) -> Primitive:
+    if kind == "round":
+        return lathe([(0.97 * w, -t / 2), (w, -t / 4), (w, t / 4), (0.97 * w, t / 2)], sides=48)
+    return cushion((0, 0, 0), (w, d, t / 2), (16, 16, 6))
+
+
+def _under(kind: str, half: tuple[float, float], top: float, thick: float, inside: bool) -> list[Primitive]:
+    x, y = (side * (0.62 if inside else 0.9) - thick for side in half)
+    if kind == "pedestal":
+        foot = 0.55 * min(half)
+        stem = 1.4 * thick
+        radius = [foot, foot, 0.5 * foot, stem, stem, 2 * stem]
+        profile = np.stack([radius, [0, 0.02, 0.05, 0.12, top - 0.05, top]], axis=-1)
+        return [lathe(profile, sides=48)]
+    if kind == "trestle":
+        stand = bar([(x, 0, 0.03), (x, 0, top)], (thick, 2.2 * thick), square=True)
+        sole = box((x, 0, 0.02), (1.2 * thick, 0.9 * half[1], 0.02))
+        rail = bar([(-x, 0, 0.5 * top), (x, 0, 0.5 * top)], (0.6 * thick, thick), square=True)
+        return [*both([stand, sole]), rail]
+    spread = 0.06 if kind == "splayed" else 0.0
+    taper = [(thick, thick), (0.6 * thick, 0.6 * thick)]
+    leg = bar([(x, y, top), (x + spread, y + spread, 0)], taper, sides=8)
+    # one leg turned by quarters if the top is square, so that the turns are exact; else mirrored
+    if abs(x - y) < 1e-9:
+        return [leg.turned(90 * k) for k in range(4)]
+    other = bar([(-x, y, top), (-x - spread, y + spread, 0)], taper, sides=8)
+    return [leg, leg.turned(180), other, other.turned(180)]
+
+
+HANDLES = ("round", "square", "ear", "none")
+
+
+def mug(seed: int) -> Object3D:
+    """The mug of a seed, its handle at the front (-y). Parts: cup, handle. One in five has no handle and is a
+    body of revolution (symmetry 0)."""
+    rng = np.random.default_rng([13, seed])
+    handle = str(rng.choice(HANDLES, p=[0.32, 0.24, 0.24, 0.2]))
+    height, radius = rng.uniform(0.07, 0.13), rng.uniform(0.032, 0.05)
+    belly, flare = rng.uniform(-0.12, 0.25), rng.uniform(-0.1, 0.25)
+    wall = rng.uniform(0.0025, 0.005)
+    outside = Material("glaze", paint(rng), None, 0.8)
+    band = Material("glaze", paint(rng), None, 0.8)
+    inside = Material("glaze", paint(rng, 0.4), None, 0.6)
+    level = np.linspace(0, 1, 13)
+    reach = radius * (1 + belly * np.sin(np.pi * level) + flare * level**2)
+    where = rng.uniform(0.2, 0.7)
+    striped = rng.random() < 0.5
+    primitives = []
+    for k in range(12):
+        ring = [(reach[k + j], height * level[k + j]) for j in (0, 1)]
+        primitives.append((_shell(ring), int(striped and where <= level[k] < where + 0.25)))
+    inner = [(r - wall, max(z, 2 * wall)) for r, z in zip(reach, height * level, strict=True)]
+    primitives.append((_shell(inner[::-1]), 2))
+    primitives.append((_shell([(reach[-1], height), (reach[-1] - wall, height)]), 0))
+    primitives.append((_shell([(1e-5, 0), (reach[0], 0)]), 0))
+    primitives.append((_shell([(reach[0] - wall, 2 * wall), (1e-5, 2 * wall)]), 2))
+    grip = [] if handle == "none" else [(_handle(handle, height, reach, rng), 0)]
+    shape = {"height": height, "radius": radius, "belly": belly, "flare": flare, "striped": striped}
+    parts = {"cup": primitives, "handle": grip}
+    symmetry = 0 if handle == "none" else 1
+    return assemble(
+        f"mug {seed}", "mugs", parts, (outside, band, inside), symmetry, {"handle": handle, **shape}
+    )
+
+
+def _shell(profile: list[tuple[float, float]]) -> Primitive:
+    """A body of revolution without its ends; the profile runs so that the outside lies to its right."""
+    primitive = lathe(profile, sides=40)
+    caps = 2 * (40 - 2)
+    keep = len(primitive.corners) - caps
+    return Primitive(primitive.corners[:keep], primitive.normals[:keep], primitive.uv[:keep])
+
+
+def _handle(kind: str, height: float, reach: np.ndarray, rng: np.random.Generator) -> Primitive:
+    low, high = rng.uniform(0.15, 0.3) * height, rng.uniform(0.72, 0.88) * height
+    start = float(np.interp(high / height, np.linspace(0, 1, 13), reach)) - 0.002
+    end = float(np.interp(low / height, np.linspace(0, 1, 13), reach)) - 0.002
+    out = max(start, end) + rng.uniform(0.018, 0.032)
+    middle = (low + high) / 2
+    if kind == "square":
+        spots = [(start, high), (out, high), (out, low), (end, low)]
+    elif kind == "ear":
+        spots = [(start, high), (out, high + 0.004), (out + 0.004, 0.6 * high + 0.4 * low), (end, low)]
+    else:
+        angle = np.linspace(0, np.pi, 9)
+        mean = np.linspace(start, end, 9)
+        spots = [
+            (m + (out - max(start, end)) * np.sin(a), middle + (high - low) / 2 * np.cos(a))
+            for m, a in zip(mean, angle, strict=True)
+        ]
+    thick = rng.uniform(0.0035, 0.006)
+    return bar([(0, -y, z) for y, z in spots], (thick * 1.3, thick), sides=10)
+
+
+CATEGORIES: Mapping[str, Callable[[int], Object3D]]
+CATEGORIES = {"chairs": make_chair, "cars": car, "mugs": mug, "tables": table}
 """What makes the object of a seed, for each category."""
 
 
 def make_object(category: str, seed: int) -> Object3D:
-    """The object of a category and a seed, the same every time.
+    """The object of a category and a seed, the same every time. Raises ConfigError: no such category.
 
-    Raises ConfigError: no such category. Example:; >>> make_object("chairs", 7).parts; ('seat', 'back',
-    'legs', 'arms').
+    >>> make_object("chairs", 7).parts
+    ('seat', 'back', 'legs', 'arms')
     """
     if category not in CATEGORIES:
         near = difflib.get_close_matches(category, CATEGORIES, n=1)
@@ -59,9 +301,7 @@ class ObjectSource:
 
 def object_source(objects: str) -> ObjectSource:
     """The objects of a category, of a mesh file, or of the meshes in a folder in the order of their names.
-
-    Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes.
-    """
+    Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes."""
     if objects in CATEGORIES:
         return ObjectSource(objects)
     path = Path(objects)

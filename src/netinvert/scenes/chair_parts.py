@@ -131,14 +131,8 @@ def _four(plan: ChairPlan) -> list[Primitive]:
     x, y, fx, fy = _corners(plan)
     top, b = plan.height - plan.thickness * 0.8, plan.bar
     taper = 0.65 if plan.legs == "splayed" else 0.9
-    side = [
-        bar(
-            [(x, s * y, top), (fx, s * fy, 0)],
-            [(b * 1.2, b * 1.2), (b * taper, b * taper)],
-            square=plan.square,
-        )
-        for s in (-1, 1)
-    ]
+    sections = [(b * 1.2, b * 1.2), (b * taper, b * taper)]
+    side = [bar([(x, s * y, top), (fx, s * fy, 0)], sections, square=plan.square) for s in (-1, 1)]
     rails = []
     if plan.seat in ("square", "trapezoid", "cushion") and plan.legs == "straight":
         z = top - 0.03
@@ -205,17 +199,14 @@ def _cross(plan: ChairPlan) -> list[Primitive]:
         bar([(x - 1.4 * b, y, top), (x - 1.4 * b, -y - 0.03, 0)], (0.6 * b, b), square=plan.square),
     ]
     z = 0.06
-    rails = [
-        bar([(-x, s * (y + 0.015), z), (x, s * (y + 0.015), z)], np.array([0.5, 0.5]) * b) for s in (-1, 1)
-    ]
+    half = np.array([0.5, 0.5]) * b
+    rails = [bar([(-x, s * (y + 0.015), z), (x, s * (y + 0.015), z)], half) for s in (-1, 1)]
     return both(side) + rails
 
 
 def make_back(plan: ChairPlan) -> Worn:
     """The back; nothing for a stool."""
-    if plan.back == "none":
-        return []
-    return BACK_MAKERS[plan.back](plan)
+    return [] if plan.back == "none" else BACK_MAKERS[plan.back](plan)
 
 
 def _half(plan: ChairPlan) -> float:
@@ -247,14 +238,8 @@ def _rail(plan: ChairPlan, share: float, tall: float, hollow: float = 0.02) -> P
 
 def _slats(plan: ChairPlan) -> Worn:
     x, wide = _half(plan) - 3 * plan.bar, 0.3 * plan.width / plan.slats
-    uprights = [
-        bar(
-            [_at(plan, s * x, share, 0.02) for share in (0.12, 0.5, 0.93)],
-            (wide, 0.4 * plan.bar),
-            square=True,
-        )
-        for s in np.linspace(-1, 1, plan.slats)
-    ]
+    paths = [[_at(plan, s * x, h, 0.02) for h in (0.12, 0.5, 0.93)] for s in np.linspace(-1, 1, plan.slats)]
+    uprights = [bar(path, (wide, 0.4 * plan.bar), square=True) for path in paths]
     rails = [_rail(plan, 0.12, 0.018), _rail(plan, 0.95, 0.035)]
     return wearing(FRAME, _posts(plan) + rails) + wearing(SURFACE, uprights)
 
@@ -345,23 +330,12 @@ def _splat(plan: ChairPlan) -> Worn:
 
 
 LEG_MAKERS = {
-    "straight": _four,
-    "splayed": _four,
-    "swivel": _swivel,
-    "sled": _sled,
-    "pedestal": _pedestal,
-    "cantilever": _cantilever,
-    "cross": _cross,
+    **{"straight": _four, "splayed": _four, "swivel": _swivel, "sled": _sled},
+    **{"pedestal": _pedestal, "cantilever": _cantilever, "cross": _cross},
 }
 LEGS = (*LEG_MAKERS, "box")
 BACK_MAKERS = {
-    "solid": _solid,
-    "slats": _slats,
-    "ladder": _ladder,
-    "spindles": _spindles,
-    "cushion": _cushion,
-    "frame": _frame,
-    "round": _round,
-    "splat": _splat,
+    **{"solid": _solid, "slats": _slats, "ladder": _ladder, "spindles": _spindles},
+    **{"cushion": _cushion, "frame": _frame, "round": _round, "splat": _splat},
 }
 BACKS = tuple(BACK_MAKERS)

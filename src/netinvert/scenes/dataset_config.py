@@ -1,7 +1,6 @@
 """What a dataset of renders consists of: every sample follows from the plan and its place in it.
 
-Neither torch nor NumPy is imported before a camera or a split is asked for.
-"""
+Neither torch nor NumPy is imported before a camera or a split is asked for."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from netinvert.scenes.cameras import Camera
-    from netinvert.scenes.lights import Light
     from netinvert.scenes.objects import Array
+    from netinvert.scenes.shading import Light
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
@@ -31,10 +30,8 @@ IDENTITIES_A_SEED = 1_000_000
 class DatasetConfig(Config):
     """Render a dataset of objects seen from many sides, with known cameras.
 
-    Every sample follows from these settings and its place in the dataset; splits share no object.
-
-    Raises ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``.
-    """
+    Every sample follows from these settings and its place in the dataset; splits share no object. Raises
+    ConfigError: settings that cannot be; it names the options of ``netinvert scenes render``."""
 
     command: ClassVar[str] = "scenes render"
 
@@ -131,15 +128,14 @@ class DatasetConfig(Config):
         return self._fitted(vertices, (azimuth, elevation, 0.0), sum(self.fill) / 2)
 
     def _fitted(self, vertices: Array, angles: tuple[float, float, float], fill: float) -> Camera:
-        from netinvert.scenes.cameras import Camera, fitting_distance
-        from netinvert.scenes.rotations import rotation_from_angles
+        from netinvert.scenes.cameras import Camera, fitting_distance, rotation_from_angles
 
         distance = fitting_distance(vertices, rotation_from_angles(*angles), self.fov, fill)
         return Camera.orbit(*angles, distance, self.fov, self.size)
 
     def light(self, rng: np.random.Generator) -> Light:
         """The light of a view."""
-        from netinvert.scenes.lights import STUDIO, random_light
+        from netinvert.scenes.shading import STUDIO, random_light
 
         return random_light(rng) if self.lights == "random" else STUDIO
 

@@ -1,4 +1,5 @@
-"""Datasets read back: as a stream, or all at once into memory."""
+"""Datasets read back, as a stream or all at once into memory, and views made more without changing what they
+show."""
 
 from __future__ import annotations
 
@@ -13,13 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from netinvert.errors import NetinvertError
+from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.files import read_json
+from netinvert.scenes.backgrounds import random_background
 
 MANIFEST = "manifest.json"
 SHOWN_FIRST = ("validation", "train", "test")
@@ -37,10 +40,9 @@ class DatasetError(NetinvertError):
 class Arrays:
     """N samples in memory.
 
-    ``rgba`` (N, H, W, 4), ``mask`` (N, H, W) and ``parts`` (N, H, W) uint8 as in ``Rendering``;
-    ``rotation`` (N, 3, 3) float32, object to camera; ``symmetry`` and ``identity`` (N,); ``records``, the
-    JSON of every sample; ``skipped``, the names of the damaged shards that were left out.
-    """
+    ``rgba`` (N, H, W, 4), ``mask`` (N, H, W) and ``parts`` (N, H, W) uint8 as in ``Rendering``; ``rotation``
+    (N, 3, 3) float32, object to camera; ``symmetry`` and ``identity`` (N,); ``records``, the JSON of every
+    sample; ``skipped``, the names of the damaged shards that were left out."""
 
     rgba: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -58,10 +60,8 @@ class DatasetStream(IterableDataset[dict[str, Tensor]]):
     A sample holds ``rgba`` (4, H, W), or ``rgb`` (3, H, W) of a dataset with backgrounds, ``mask`` (1, H, W)
     and ``parts`` (1, H, W), uint8; ``rotation`` (3, 3) float32; ``symmetry`` and ``identity`` (). The workers
     of a ``DataLoader`` share the shards. With a seed to ``shuffle`` by, shards and the samples within each
-    come in another order in every ``epoch`` (an attribute to set).
-
-    Raises DatasetError: nothing to read; while iterating, a damaged shard, unless these are to be skipped.
-    """
+    come in another order in every ``epoch`` (an attribute to set). Raises DatasetError: nothing to read;
+    while iterating, a damaged shard, unless these are to be skipped."""
 
     def __init__(
         self, folder: str | Path, split: str, shuffle: int | None = None, damaged: Damaged = "refuse"
@@ -84,10 +84,8 @@ class DatasetStream(IterableDataset[dict[str, Tensor]]):
 
 
 def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
-    """The shards of a split, in order; of the first of SHOWN_FIRST that there is if None.
-
-    Raises DatasetError: no such folder, or no shard of this split in it.
-    """
+    """The shards of a split, in order; of the first of SHOWN_FIRST that there is if None. Raises
+    DatasetError: no such folder, or no shard of this split in it."""
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"no dataset at {root}: make one with netinvert scenes render --out {root}")
@@ -103,9 +101,7 @@ def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
 
 def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
     """The samples of a shard: ``rgba`` or ``rgb``, ``mask``, ``parts`` (uint8 arrays), ``json`` and ``key``.
-
-    Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``.
-    """
+    Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``."""
     try:
         content = Path(path).read_bytes()
         if sha256 not in (None, hashlib.sha256(content).hexdigest()):
@@ -133,11 +129,9 @@ def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
 
 
 def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> Arrays:
-    """All samples of a split; shards are compared with the manifest's hashes where there is one.
-
-    Raises DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
-    skipped.
-    """
+    """All samples of a split; shards are compared with the manifest's hashes where there is one. Raises
+    DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
+    skipped."""
     columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
     skipped = []
     hashes = shard_hashes(Path(folder))
@@ -157,9 +151,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
     if not records:
         raise DatasetError(f"no undamaged shard of the split {split!r} in {folder}: render it again")
     return Arrays(
-        rgba=np.stack(columns["rgba"]),
-        mask=np.stack(columns["mask"]),
-        parts=np.stack(columns["parts"]),
+        **{name: np.stack(columns[name]) for name in ("rgba", "mask", "parts")},
         rotation=np.array([record["rotation"] for record in records], np.float32).reshape(-1, 3, 3),
         symmetry=np.array([record["symmetry"] for record in records]),
         identity=np.array([record["identity"] for record in records]),
@@ -169,10 +161,8 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
 
 
 def shard_hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each shard by name, as far as the folder has a manifest.
-
-    Raises DatasetError: the manifest is damaged.
-    """
+    """The SHA-256 of each shard by name, as far as the folder has a manifest. Raises DatasetError: the
+    manifest is damaged."""
     manifest = folder / MANIFEST
     content: Any = read_json(manifest) if manifest.exists() else {}
     try:
@@ -200,3 +190,63 @@ def _as_tensors(sample: Mapping[str, Any]) -> dict[str, Tensor]:
         "symmetry": torch.tensor(record["symmetry"]),
         "identity": torch.tensor(record["identity"]),
     }
+
+
+POOL = 3000  # backgrounds
+SHIFT = 3  # pixels of 64, either way
+MIRROR = (-1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """N views in memory, as tensors: ``rgba`` uint8 (N, 4, H, W), ``rotation`` (N, 3, 3), ``symmetry`` (N,);
+    ``table`` (I, V) holds the indices of each identity's V views."""
+
+    rgba: Tensor
+    rotation: Tensor
+    symmetry: Tensor
+    table: Tensor
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> Views:
+        """The views of a dataset's split. Raises ConfigError: an identity has fewer than two views."""
+        _, inverse, counts = np.unique(arrays.identity, return_inverse=True, return_counts=True)
+        if counts.min() < 2:
+            raise ConfigError("training needs two views an identity at least: render with --views 2 or more")
+        order, width = np.argsort(inverse, kind="stable"), int(counts.min())
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        table = np.stack([order[start : start + width] for start in starts])
+        return cls(
+            torch.from_numpy(arrays.rgba).permute(0, 3, 1, 2).contiguous(),
+            torch.from_numpy(arrays.rotation),
+            torch.from_numpy(arrays.symmetry),
+            torch.from_numpy(table),
+        )
+
+
+def background_pool(seed: int, size: int, count: int = POOL) -> Tensor:
+    """Random backgrounds (count, 3, size, size) uint8."""
+    rng = np.random.default_rng([seed, 3])
+    pool = np.stack([random_background(rng, size) for _ in range(count)])
+    return torch.from_numpy(pool).permute(0, 3, 1, 2).contiguous()
+
+
+def mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Half of the images as seen in a mirror: a mirrored chair is a chair, in the pose M R M."""
+    chosen = (torch.rand(len(rgba), generator=generator) < 0.5).nonzero().squeeze(1)
+    rgba[chosen] = rgba[chosen].flip(-1)
+    flip = torch.tensor(MIRROR)
+    rotation = rotation.clone()
+    rotation[chosen] = rotation[chosen] * flip * flip[:, None]
+    return rgba, rotation
+
+
+def shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to SHIFT pixels, transparent where nothing is known."""
+    side = rgba.shape[-1]
+    amount = round(SHIFT * side / 64)
+    padded = F.pad(rgba, (amount,) * 4)
+    places = torch.randint(2 * amount + 1, (len(rgba), 2), generator=generator).tolist()
+    return torch.stack(
+        [one[:, y : y + side, x : x + side] for one, (y, x) in zip(padded, places, strict=True)]
+    )

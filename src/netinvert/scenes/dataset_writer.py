@@ -26,9 +26,9 @@ from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import MANIFEST
-from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.shading import Light
 
 PLAN = "plan.json"
 PNG_LEVEL = 1
@@ -46,14 +46,13 @@ def render_dataset(
     """Render what is missing of a dataset into a directory; gives its manifest.
 
     A shard is whole or absent, its bytes depend on the plan alone, and the manifest comes last; so a render
-    that was stopped in any way is finished by the same call. Shards that are no longer what the manifest
-    says are rendered anew. ``workers`` is this process if None; ``progress`` as in ``run_cells``. ``finish``
-    may add files once all shards are there, and gives what the manifest is to tell besides.
-
-    Raises MissingExtraError: the extra scenes is not installed; told before any work; ConfigError, MeshError:
-    no such objects or background; told before any work; OutputError: the directory holds something else, is
-    being written, or the disk is full; WorkerError: a worker was killed again and again over the same shard.
-    """
+    that was stopped in any way is finished by the same call. Shards that are no longer what the manifest says
+    are rendered anew. ``workers`` is this process if None; ``progress`` as in ``run_cells``. ``finish`` may
+    add files once all shards are there, and gives what the manifest is to tell besides. Raises
+    MissingExtraError: the extra scenes is not installed; told before any work; ConfigError, MeshError: no
+    such objects or background; told before any work; OutputError: the directory holds something else, is
+    being written, or the disk is full; WorkerError: a worker was killed again and again over the same
+    shard."""
     source = object_source(plan.objects)
     Renderer(source.make(plan.object_seed(0), 0))
     _photographs(plan.background)
@@ -153,11 +152,7 @@ def _record(
         "identity": identity,
         "seed": plan.object_seed(identity),
         "symmetry": thing.symmetry,
-        "azimuth": camera.azimuth,
-        "elevation": camera.elevation,
-        "in_plane": camera.in_plane,
-        "distance": camera.distance,
-        "fov": camera.fov,
+        **{name: getattr(camera, name) for name in ("azimuth", "elevation", "in_plane", "distance", "fov")},
         "size": plan.size,
         "rotation": camera.rotation.ravel().tolist(),
         "parameters": dict(thing.parameters),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from netinvert.scenes.cameras import turn_about
 from netinvert.scenes.objects import Material, Object3D, Value
-from netinvert.scenes.rotations import turn_about
 
 Array = NDArray[np.float64]
 EPSILON = 1e-12
@@ -58,9 +58,8 @@ def both(primitives: list[Primitive]) -> list[Primitive]:
 def bar(path: ArrayLike, section: ArrayLike, sides: int = 10, square: bool = False) -> Primitive:
     """A bar along ``path`` (n, 3), round or rectangular.
 
-    ``section`` is its half width and half height: (2,), or (n, 2) along the path; the width lies as
-    level as the path allows.
-    """
+    ``section`` is its half width and half height: (2,), or (n, 2) along the path; the width lies as level as
+    the path allows."""
     path = np.asarray(path, float)
     half = np.broadcast_to(np.asarray(section, float), (len(path), 2))
     tangent = np.gradient(path, axis=0)
@@ -218,11 +217,7 @@ def assemble(
     parameters: Mapping[str, Value],
 ) -> Object3D:
     """The object made of these parts, normalised."""
-    made = [
-        (index, primitive, material)
-        for index, own in enumerate(parts.values())
-        for primitive, material in own
-    ]
+    made = [(index, *worn) for index, own in enumerate(parts.values()) for worn in own]
     whole = joined([primitive for _, primitive, _ in made])
     corners = whole.corners.reshape(-1, 3).astype(np.float32)
     vertices, inverse = np.unique(corners, axis=0, return_inverse=True)

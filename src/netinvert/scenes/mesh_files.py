@@ -1,4 +1,4 @@
-"""Corners of a mesh's faces: which are at one spot, and the normals there."""
+"""Objects from mesh files: their geometry, normals, materials and textures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
-from netinvert.scenes.colours import srgb_to_linear
-from netinvert.scenes.objects import Array, Material, MeshError, Object3D
+from netinvert.scenes.objects import Array, Material, MeshError, Object3D, srgb_to_linear
 
 CREASE = 40.0
 """Degrees between neighbouring faces up to which an edge is shaded as round."""
@@ -78,10 +77,8 @@ class Surface:
 
 
 def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: ANN401  (trimesh is not typed)
-    """The surface of a trimesh mesh; grey where the file says nothing.
-
-    Raises MeshError: a texture's coordinates are missing and that is to be refused.
-    """
+    """The surface of a trimesh mesh; grey where the file says nothing. Raises MeshError: a texture's
+    coordinates are missing and that is to be refused."""
     count = len(mesh.faces)
     zeros = np.zeros((count, 3, 2))
     visual = mesh.visual
@@ -92,11 +89,8 @@ def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa:
             visual.face_colors if visual.kind == "face" else visual.vertex_colors[mesh.faces].mean(axis=1)
         )
         shades, index = _palette(np.asarray(colours)[:, :3])
-        return Surface(
-            [Material("coloured", tuple(srgb_to_linear(shade / 255).tolist())) for shade in shades],
-            index,
-            zeros,
-        )
+        materials = [Material("coloured", tuple(srgb_to_linear(shade / 255).tolist())) for shade in shades]
+        return Surface(materials, index, zeros)
     return Surface([Material("plain", GREY)], np.zeros(count, np.int64), zeros)
 
 
@@ -161,10 +155,9 @@ MOST_FACES = 2_000_000
 class MeshOptions:
     """How a mesh file is read.
 
-    ``up`` is the file's axis that points up: "z" (front -y, as everywhere here) or "y" (front +z); None
-    goes by the format. ``limit`` is the greatest number of faces. ``missing_textures`` are replaced by the
-    material's colour ("replace", noted in the parameters) or refused ("refuse").
-    """
+    ``up`` is the file's axis that points up: "z" (front -y, as everywhere here) or "y" (front +z); None goes
+    by the format. ``limit`` is the greatest number of faces. ``missing_textures`` are replaced by the
+    material's colour ("replace", noted in the parameters) or refused ("refuse")."""
 
     up: Literal["y", "z"] | None = None
     limit: int = MOST_FACES
@@ -172,10 +165,8 @@ class MeshOptions:
 
 
 def list_objects(folder: str | Path) -> list[Path]:
-    """The mesh files of a folder and the folders in it, in the order of their names.
-
-    Raises MeshError: there is none.
-    """
+    """The mesh files of a folder and the folders in it, in the order of their names. Raises MeshError: there
+    is none."""
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise MeshError(f"{folder} holds no mesh: give a folder with {', '.join(SUFFIXES)} files")
@@ -186,11 +177,9 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
     """The object in a mesh file; each of its geometries is a part.
 
     ``parameters`` tells how many faces it has, how many had no area and were dropped, whether it is
-    watertight (other meshes render too, but show their inside), and whether a texture was missing.
-
-    Raises MissingExtraError: trimesh is not installed; MeshError: no mesh, an empty or damaged one, NaN, or
-    too many faces.
-    """
+    watertight (other meshes render too, but show their inside), and whether a texture was missing. Raises
+    MissingExtraError: trimesh is not installed; MeshError: no mesh, an empty or damaged one, NaN, or too many
+    faces."""
     options = options or MeshOptions()
     file = Path(path)
     geometries, missing = _load(file)

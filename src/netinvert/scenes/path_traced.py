@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.colours import linear_to_srgb
-from netinvert.scenes.lights import Light
-from netinvert.scenes.objects import Array, Object3D
+from netinvert.scenes.objects import Array, Object3D, linear_to_srgb
 from netinvert.scenes.render import check_camera, check_mesh
+from netinvert.scenes.shading import Light
 
 VARIANT = "scalar_rgb"
 BOUNCES = 5
@@ -24,11 +23,8 @@ SKY = (16, 32)  # pixels of the image of the sky
 class PathTracer:
     """Renders one object from any number of cameras, without a ground, with ``samples`` paths a pixel.
 
-    Mitsuba's variant is a setting of the whole process; it is set to scalar_rgb.
-
-    Raises MissingExtraError: mitsuba is not installed; MeshError: the mesh is empty, has NaN, or more than
-    255 parts.
-    """
+    Mitsuba's variant is a setting of the whole process; it is set to scalar_rgb. Raises MissingExtraError:
+    mitsuba is not installed; MeshError: the mesh is empty, has NaN, or more than 255 parts."""
 
     def __init__(self, thing: Object3D, samples: int = 64) -> None:
         check_mesh(thing)
@@ -39,10 +35,8 @@ class PathTracer:
         self._shapes = {f"shape{k}": shape for k, shape in enumerate(mitsuba_shapes(self._mitsuba, thing))}
 
     def render(self, camera: Camera, light: Light, seed: int = 0) -> NDArray[np.uint8]:
-        """The image (H, W, 4), straight sRGB with alpha; the same seed gives the same image.
-
-        Raises CameraError: the camera stands inside the object's bounding box.
-        """
+        """The image (H, W, 4), straight sRGB with alpha; the same seed gives the same image. Raises
+        CameraError: the camera stands inside the object's bounding box."""
         check_camera(camera, self.thing.name, self._low, self._high)
         mi = self._mitsuba
         scene = mi.load_dict(

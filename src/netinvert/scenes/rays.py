@@ -27,10 +27,8 @@ class Hits:
 
 
 class Tracer:
-    """Embree's tree of the triangles ``corners`` (F, 3, 3).
-
-    Raises MissingExtraError: embreex is not installed.
-    """
+    """Embree's tree of the triangles ``corners`` (F, 3, 3). Raises MissingExtraError: embreex is not
+    installed."""
 
     def __init__(self, corners: Array) -> None:
         try:

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.scenes.cameras import Camera, CameraError
-from netinvert.scenes.colours import linear_to_srgb
-from netinvert.scenes.lights import Light
-from netinvert.scenes.objects import Array, MeshError, Object3D
+from netinvert.scenes.objects import Array, MeshError, Object3D, linear_to_srgb
 from netinvert.scenes.rays import Hits, PixelRays, Tracer, Window, box_corners, phase_of, window_of
-from netinvert.scenes.shading import DARKNESS, Ground, Samples, Shader
+from netinvert.scenes.shading import DARKNESS, Ground, Light, Samples, Shader
 
 Index = NDArray[np.int64]
+Number = TypeVar("Number", np.float32, np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +77,13 @@ CREASE = 0.95  # cosine between neighbouring samples' normals below which a pixe
 STEP = 0.05  # of the object's diagonal: a difference in depth that counts as an edge
 
 
-Number = TypeVar("Number", np.float32, np.int32)
-
-
 @dataclass(frozen=True, eq=False)
 class RenderedImage:
     """An image of H x W pixels, and what is seen in each.
 
-    ``rgba`` (H, W, 4) uint8, straight sRGB, with the ground's shadow as black of partial alpha; ``mask``
-    (H, W) uint8, the share that the object covers; ``parts`` (H, W) uint8, 1 + the index of the part that
-    covers most of the pixel, 0 for none.
-    """
+    ``rgba`` (H, W, 4) uint8, straight sRGB, with the ground's shadow as black of partial alpha; ``mask`` (H,
+    W) uint8, the share that the object covers; ``parts`` (H, W) uint8, 1 + the index of the part that covers
+    most of the pixel, 0 for none."""
 
     rgba: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -99,9 +94,8 @@ class RenderedImage:
 class Rendering(RenderedImage):
     """An image with its geometry.
 
-    ``depth`` (H, W) float32 along the camera's axis, of the nearest sample, inf outside; ``normals``
-    (H, W, 3) float32, unit, in camera coordinates, 0 outside.
-    """
+    ``depth`` (H, W) float32 along the camera's axis, of the nearest sample, inf outside; ``normals`` (H, W,
+    3) float32, unit, in camera coordinates, 0 outside."""
 
     depth: Array
     normals: Array
@@ -134,10 +128,8 @@ class _Exposed:
 
 class Renderer:
     """Renders one object from any number of cameras; the tree and the ambient occlusion are built once.
-
     Raises MissingExtraError: embreex is not installed; MeshError: the mesh is empty, has NaN, or more than
-    255 parts.
-    """
+    255 parts."""
 
     def __init__(self, thing: Object3D) -> None:
         check_mesh(thing)
@@ -156,10 +148,8 @@ class Renderer:
         return self._exposed(camera, light).image
 
     def render(self, camera: Camera, light: Light) -> Rendering:
-        """The same image with depth and normals.
-
-        Raises CameraError: the camera stands inside the object's bounding box.
-        """
+        """The same image with depth and normals. Raises CameraError: the camera stands inside the object's
+        bounding box."""
         exposed = self._exposed(camera, light)
         width, height = camera.size
         accumulator, image = exposed.accumulator, exposed.image
@@ -216,10 +206,7 @@ class Renderer:
             np.concatenate([inner_pixel, pixels.repeat(FINE**2).take(outer)]),
             np.concatenate([phase_of(row, column), outer % FINE**2]),
             both(directions, fine_directions),
-            both(coarse.face, fine.face),
-            both(coarse.u, fine.u),
-            both(coarse.v, fine.v),
-            both(coarse.t, fine.t),
+            *(both(getattr(coarse, name), getattr(fine, name)) for name in ("face", "u", "v", "t")),
         )
         weight = np.repeat([1 / COARSE**2, 1 / FINE**2], [len(inner), len(outer)])
         taken = np.zeros((COARSE * height, COARSE * width), bool)
@@ -247,10 +234,7 @@ class Renderer:
             differs = label[one] != label[other]
             differs |= np.abs(depth[one] - depth[other]) > STEP
             facets = np.flatnonzero(~differs & (face[one] != face[other]))
-            a, b = (
-                flat.take(face[one].ravel().take(facets), axis=0),
-                flat.take(face[other].ravel().take(facets), axis=0),
-            )
+            a, b = (flat.take(face[half].ravel().take(facets), axis=0) for half in (one, other))
             creased = np.zeros(differs.shape, bool)
             creased.ravel()[facets] = np.einsum("ij,ij->i", a, b) < CREASE
             differs |= creased

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from netinvert.io.files import write_atomic
-from netinvert.models.decoder_files import SUFFIX, DecoderFile, save_decoder
-from netinvert.models.zoo.pose_files import LICENCE, PoseFile, save_pose_network
+from netinvert.models.decoder import SUFFIX, DecoderFile, save_decoder
+from netinvert.models.zoo.pose import LICENCE, PoseFile, save_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
 
 TESTED = "test"

@@ -10,7 +10,7 @@ from torch import nn
 
 from netinvert import Encoder
 from netinvert.errors import ConfigError, LayerError
-from netinvert.models.weights import built
+from netinvert.models.network import built
 from netinvert.training.decoder.discriminator import CONVOLUTIONS, Discriminator
 from netinvert.training.decoder.losses import (
     DEEPSIM_WEIGHTS,

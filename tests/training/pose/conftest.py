@@ -2,8 +2,8 @@ from functools import partial
 
 import pytest
 
-from netinvert.scenes.augment import background_pool
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_reader import background_pool
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.pose import batches
 

@@ -3,10 +3,8 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.scenes.augment import Views, background_pool, mirrored
-from netinvert.scenes.cameras import Camera
-from netinvert.scenes.dataset_reader import load_arrays
-from netinvert.scenes.rotations import geodesic_degrees
+from netinvert.scenes.cameras import Camera, geodesic_degrees
+from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays, mirrored
 from netinvert.training.pose.batches import PoseBatches, recoloured
 
 

@@ -9,11 +9,10 @@ import netinvert
 from netinvert.errors import ConfigError
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import load_network
-from netinvert.models.zoo.pose_files import POSE_NETWORKS, load_pose_file
-from netinvert.models.zoo.siamese_head import relative_rotation
+from netinvert.models.zoo.pose import POSE_NETWORKS, load_pose_file, relative_rotation
+from netinvert.scenes.cameras import angles_from_rotation, matrix_to_6d, rotation_from_6d, turn_about
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.pose_reading import PoseReading
-from netinvert.scenes.rotations import angles_from_rotation, matrix_to_6d, rotation_from_6d, turn_about
+from netinvert.scenes.poses import PoseReading
 from netinvert.training.pose.evaluation import (
     evaluate,
     evaluate_pairs,

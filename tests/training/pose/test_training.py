@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError
 from netinvert.io.files import load_tensors
-from netinvert.models.zoo.pose_files import load_pose_network, read_pose_network
-from netinvert.scenes.augment import Views
+from netinvert.models.zoo.pose import load_pose_network, read_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_reader import DatasetError, load_arrays
+from netinvert.scenes.dataset_reader import DatasetError, Views, load_arrays
 from netinvert.training.card import add_test_figures, export
 from netinvert.training.checkpoints import LAST
 from netinvert.training.config import TrainingError, TrainingRun

@@ -13,7 +13,7 @@ from netinvert.evaluation.report import listed, number
 from netinvert.experiments.codes.edits import between
 from netinvert.experiments.codes.subject import CodeExperiment, CodeFindings, CodeSubject, FigureRow
 from netinvert.experiments.configs.study_codes import StudyInterpolate
-from netinvert.scenes.rotations import azimuth_difference
+from netinvert.scenes.cameras import azimuth_difference
 
 STEPS = 8
 """Of a path; it has one image more."""

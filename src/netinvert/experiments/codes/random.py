@@ -11,7 +11,7 @@ from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.report import listed, number
 from netinvert.experiments.codes.subject import CodeExperiment, CodeFindings, CodeSubject, FigureRow
 from netinvert.experiments.configs.study_codes import StudyRandom
-from netinvert.scenes.rotations import geodesic_degrees
+from netinvert.scenes.cameras import geodesic_degrees
 
 ON_SHEET = 9
 OWN = "of chairs"

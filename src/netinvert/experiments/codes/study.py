@@ -22,7 +22,7 @@ from netinvert.io.cells import Cell, Kept, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
-from netinvert.models.decoder_files import load_decoder
+from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.scenes.dataset_reader import shard_paths

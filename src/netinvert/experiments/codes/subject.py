@@ -19,9 +19,9 @@ from netinvert.experiments.held_out_chairs import FreshChairs
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.rotation_heads import Bins
-from netinvert.scenes.pose_reading import PoseReading
-from netinvert.scenes.rotations import symmetric_geodesic_degrees
+from netinvert.models.zoo.pose import Bins
+from netinvert.scenes.cameras import symmetric_geodesic_degrees
+from netinvert.scenes.poses import PoseReading
 from netinvert.training.decoder.evaluation import in_chunks
 
 FigureRow: TypeAlias = Mapping[str, Any]

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from netinvert.errors import MissingExtraError, NetworkError
-from netinvert.models.weights import GIVE_WEIGHTS
+from netinvert.models.network import GIVE_WEIGHTS
 
 T = TypeVar("T")
 

@@ -1,8 +1,16 @@
-"""Representation autoencoders of diffusers (Zheng et al. 2025) as networks: ``diffusers:`` and a folder, or a
-name on the hub.
+"""Representation autoencoders of diffusers (Zheng et al. 2025, Diffusion Transformers with Representation
+Autoencoders): ``diffusers:`` and a folder, or a name on the hub.
 
-An ``AutoencoderRAE`` holds a frozen encoder (DINOv2 with registers, MAE or SigLIP2) and a ViT that turns its
-patch tokens back into an image. Here is the encoder's half; ``rae_decoder`` has the other."""
+An ``AutoencoderRAE`` holds a frozen encoder (DINOv2 with registers, MAE or SigLIP2), here a network, and a
+ViT that turns its patch tokens, the codes of the network's layer ``output``, back into an image, here a
+decoder. For an image of the encoder's size ``decoder(encoder(image))`` is
+``model.decode(model.encode(image).latent)``, cut to [0, 1]. Images of other sizes the encoder scales as it
+does for every network (covered, cropped, antialiased), where diffusers stretches them.
+
+Tested against diffusers itself with small random weights: DINOv2 and MAE with diffusers 0.37 and 0.42,
+transformers 5.0 and 5.24, also with the names that their layers had in older versions; SigLIP2 with the older
+pair alone, for diffusers 0.42 cannot build it with transformers 5.24 (an error says so). Not tested: the
+published weights, none of which was at hand."""
 
 # ruff: noqa: ANN401  (diffusers is optional)
 
@@ -14,14 +22,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.models.importers import had, optional
-from netinvert.models.importers.huggingface import quiet
-from netinvert.models.network import Network, Preprocessing
-from netinvert.models.weights import SHOWN, built
+from netinvert.models.importers.packages import quiet
+from netinvert.models.network import SHOWN, Network, Preprocessing, built, weights_sha256
 
 CLASS = "AutoencoderRAE"
 GIVE_FOLDER = (
@@ -33,7 +41,6 @@ OLDER = (
     "vision_model: install one, or a newer diffusers"
 )
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-LICENCE = "of the weights"
 LATENTS = "output"
 """The layer whose codes the autoencoder's decoder takes."""
 
@@ -57,6 +64,22 @@ class RaeEncoder(nn.Module):
         return latents
 
 
+class RaeDecoder(nn.Module):
+    """Latents of an AutoencoderRAE to images (N, 3, H, W), not cut to [0, 1].
+
+    Takes the model's encoder away."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        model.encoder = nn.Identity()
+        self.model = model
+
+    def forward(self, code: Tensor) -> Tensor:
+        """The images."""
+        images: Tensor = self.model.decode(code, return_dict=False)[0]
+        return images
+
+
 def load_diffusers(name: str, weights: str | None = None) -> Network:
     """The encoder of an AutoencoderRAE. Its layer ``output`` has the codes that ``load_decoder`` of the same
     name decodes. Raises MissingExtraError: diffusers or transformers is not installed, or too old;
@@ -66,11 +89,30 @@ def load_diffusers(name: str, weights: str | None = None) -> Network:
             f"diffusers:{name} brings its weights, which its decoder has learned: leave weights out, or "
             "write them into a folder with save_pretrained and give that"
         )
-    return network_of(load_rae(name), name)
+    return _network_of(load_rae(name), name)
 
 
-def network_of(model: Any, name: str) -> Network:
-    """The encoder's half of an AutoencoderRAE, as a network of its own."""
+def rae_decoder(name: str) -> dict[str, Any]:
+    """What a ``Decoder`` is made of, of an AutoencoderRAE. Raises as ``load_diffusers``."""
+    model = load_rae(name)
+    network = _network_of(model, name)
+    with torch.no_grad():
+        code = network.module(torch.zeros(1, 3, *network.preprocessing.size))
+    side = int(model.decoder_image_size)
+    return {
+        "name": network.name,
+        "network": network.name,
+        "layer": LATENTS,
+        "code_shape": tuple(code.shape[1:]),
+        "size": (side, side),
+        "module": RaeDecoder(model),
+        "network_sha256": weights_sha256(network.module),
+        "licence": network.licence,
+        "facts": {"encoder": model.config.encoder_type, "encoder_size": model.config.encoder_input_size},
+    }
+
+
+def _network_of(model: Any, name: str) -> Network:
     side = int(model.config.encoder_input_size)
     mean, std = (tuple(map(float, values.flatten())) for values in (model.encoder_mean, model.encoder_std))
     module = RaeEncoder(model).eval().requires_grad_(False)
@@ -80,7 +122,7 @@ def network_of(model: Any, name: str) -> Network:
         name=f"diffusers:{name}",
         module=module,
         preprocessing=Preprocessing((side, side), mean, std),
-        licence=LICENCE,
+        licence="of the weights",
         source=f"diffusers {CLASS}, {model.config.encoder_type}",
         layers=(*blocks, LATENTS),
     )

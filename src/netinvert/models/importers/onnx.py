@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.dry_run import put
+from netinvert.models.cut import put
 from netinvert.models.importers import first_line, optional
-from netinvert.models.network import Network, Preprocessing, sidecar
-from netinvert.models.weights import load_weights
+from netinvert.models.network import Network, Preprocessing, load_weights, sidecar
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
 DEFAULT_SIZE = 224
@@ -24,8 +23,7 @@ REBUILD = "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
 class OnnxSlice(nn.Module):
     """Cut a tensor from ``starts`` to ``ends`` along ``axes``, in ``steps`` that may be negative.
 
-    In place of onnx2torch's, which indexes with a list, where torch since 2.9 warns or fails.
-    """
+    In place of onnx2torch's, which indexes with a list, where torch since 2.9 warns or fails."""
 
     def forward(
         self,

@@ -9,23 +9,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from netinvert.errors import MissingExtraError, NetinvertError, NetworkError
+from netinvert.errors import NetinvertError, NetworkError
+from netinvert.models.importers import optional
 from netinvert.models.importers.tflite_ops import BUILDERS, Operator, TensorRecord, to_nhwc
-from netinvert.models.network import Network, Preprocessing, sidecar
-from netinvert.models.weights import load_weights
+from netinvert.models.network import Network, Preprocessing, load_weights, sidecar
 
 NUMPY_TYPES = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT64": "<i8", "BOOL": "|b1"}
 INTEGER_WEIGHTS = ("INT8", "UINT8", "INT16", "INT4")
 NAMES = {
-    "CONV_2D": "conv",
-    "DEPTHWISE_CONV_2D": "depthwise",
-    "TRANSPOSE_CONV": "transposed",
-    "AVERAGE_POOL_2D": "avgpool",
-    "MAX_POOL_2D": "maxpool",
-    "FULLY_CONNECTED": "dense",
-    "RESIZE_BILINEAR": "resize",
-    "CONCATENATION": "concat",
-    "STRIDED_SLICE": "slice",
+    **{"CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "TRANSPOSE_CONV": "transposed"},
+    **{"AVERAGE_POOL_2D": "avgpool", "MAX_POOL_2D": "maxpool", "FULLY_CONNECTED": "dense"},
+    **{"RESIZE_BILINEAR": "resize", "CONCATENATION": "concat", "STRIDED_SLICE": "slice"},
 }
 
 
@@ -34,8 +28,7 @@ class TFLiteModule(nn.Module):
     ``add_0``, …).
 
     Image (N, C, H, W) to the file's output, or to a dict of outputs by name if it has several. Layers are
-    NCHW; outputs have the file's order of axes (NHWC), with any batch size.
-    """
+    NCHW; outputs have the file's order of axes (NHWC), with any batch size."""
 
     def __init__(self, tflite: Any, content: bytes) -> None:  # noqa: ANN401  (flatbuffers have no types)
         super().__init__()
@@ -136,10 +129,7 @@ def _check(
 
 def tflite_module(path: str | Path) -> tuple[TFLiteModule, tuple[int, int, int]]:
     """The module of a file and its input's (channels, height, width). Raises as ``load_tflite``."""
-    try:
-        import tflite
-    except ImportError as error:
-        raise MissingExtraError("reading .tflite files", "tflite") from error
+    tflite = optional("tflite", "reading .tflite files", "tflite")
     try:
         content = Path(path).read_bytes()
     except OSError as error:

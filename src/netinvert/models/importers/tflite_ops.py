@@ -13,20 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.zoo.blocks import SameConv2d, same_padding
+from netinvert.models.rewrite import SameConv2d, same_padding
 
 Array = NDArray[Any]
-FUSED: Mapping[int, Callable[[], nn.Module]] = {
-    1: nn.ReLU,
-    2: lambda: nn.Hardtanh(-1.0, 1.0),
-    3: nn.ReLU6,
-    4: nn.Tanh,
-}
-ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "ADD": torch.add,
-    "SUB": torch.sub,
-    "MUL": torch.mul,
-}
+FUSED: Mapping[int, Callable[[], nn.Module]]
+FUSED = {1: nn.ReLU, 2: lambda: nn.Hardtanh(-1.0, 1.0), 3: nn.ReLU6, 4: nn.Tanh}
+ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+ARITHMETIC = {"ADD": torch.add, "SUB": torch.sub, "MUL": torch.mul}
 
 
 @dataclass
@@ -122,7 +115,7 @@ class Fused(nn.Module):
         self.op, self.act = op, act
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """The activation of the operator's output."""
+        """The activation of the output."""
         result: Tensor = self.act(self.op(*inputs))
         return result
 
@@ -301,11 +294,6 @@ def _pad(operator: Operator) -> nn.Module:
     return Plain(lambda values: F.pad(values[0], amounts), nhwc=True)
 
 
-def _softmax(operator: Operator) -> nn.Module:
-    beta = operator.option("Beta")
-    return Plain(lambda values: (values[0] * beta).softmax(dim=-1), nhwc=True)
-
-
 def _slice(operator: Operator) -> nn.Module:
     if operator.option("EllipsisMask") or operator.option("NewAxisMask"):
         raise NetworkError("STRIDED_SLICE with an ellipsis or a new axis: not supported")
@@ -364,6 +352,8 @@ BUILDERS: Mapping[str, Callable[[Operator], nn.Module]] = {
     "RESHAPE": _reshape,
     "CONCATENATION": _concatenate,
     "RESIZE_BILINEAR": _resize,
-    "SOFTMAX": _softmax,
+    "SOFTMAX": lambda operator: Plain(
+        lambda values, beta: (values[0] * beta).softmax(dim=-1), operator.option("Beta"), nhwc=True
+    ),
     "STRIDED_SLICE": _slice,
 }

@@ -11,22 +11,21 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
-from netinvert.models.weights import built, load_state, read_weights
+from netinvert.models.network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Network,
+    Preprocessing,
+    built,
+    load_state,
+    read_weights,
+)
 
 LAYERS = ("conv1", "relu1", "pool2", "relu3", "relu4", "relu5", "pool5", "relu6", "relu7", "fc8")
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 """Blue, green, red of the ILSVRC mean image; bvlc_alexnet and the caffe reference network subtract it."""
-TORCHVISION = {
-    "features.0": "conv1",
-    "features.3": "conv2",
-    "features.6": "conv3",
-    "features.8": "conv4",
-    "features.10": "conv5",
-    "classifier.1": "fc6",
-    "classifier.4": "fc7",
-    "classifier.6": "fc8",
-}
+TORCHVISION = {f"features.{place}": f"conv{index}" for index, place in enumerate((0, 3, 6, 8, 10), 1)}
+TORCHVISION |= {f"classifier.{place}": f"fc{index}" for index, place in enumerate((1, 4, 6), 6)}
 
 
 class AlexNet2012(nn.Sequential):
@@ -94,10 +93,11 @@ def _classifier() -> OrderedDict[str, nn.Module]:
     )
 
 
+_CAFFE = Preprocessing((227, 227), CAFFE_MEAN, (1.0, 1.0, 1.0), 255.0, "BGR")
 VARIANTS: Mapping[str, tuple[type[nn.Module], Preprocessing]] = {
     "alexnet": (AlexNet, Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD)),
-    "alexnet-2012": (AlexNet2012, Preprocessing((227, 227), CAFFE_MEAN, (1.0, 1.0, 1.0), 255.0, "BGR")),
-    "alexnet-caffe": (AlexNetCaffe, Preprocessing((227, 227), CAFFE_MEAN, (1.0, 1.0, 1.0), 255.0, "BGR")),
+    "alexnet-2012": (AlexNet2012, _CAFFE),
+    "alexnet-caffe": (AlexNetCaffe, _CAFFE),
 }
 
 
@@ -118,8 +118,5 @@ def load_alexnet(name: str, weights: str | None = None) -> Network:
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's names of AlexNet's tensors as conv1 to fc8; any others as they are."""
-    result = {}
-    for name, tensor in state.items():
-        layer, _, kind = name.rpartition(".")
-        result[f"{TORCHVISION.get(layer, layer)}.{kind}"] = tensor
-    return result
+    split = [(name.rpartition("."), tensor) for name, tensor in state.items()]
+    return {f"{TORCHVISION.get(layer, layer)}.{kind}": tensor for (layer, _, kind), tensor in split}

@@ -15,8 +15,15 @@ from torch import Tensor
 
 from netinvert.io.images import LUMA, fit
 from netinvert.io.seeds import generator_at
-from netinvert.scenes.augment import POOL, Views, background_pool, mirrored, shifted
-from netinvert.scenes.dataset_reader import Damaged, load_arrays
+from netinvert.scenes.dataset_reader import (
+    POOL,
+    Damaged,
+    Views,
+    background_pool,
+    load_arrays,
+    mirrored,
+    shifted,
+)
 
 PAPER, PLAIN = 0.5, 0.25
 """The shares of renders on greyish paper, and on any one colour; the others are on textures."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
 from netinvert.io.seeds import generator_at
-from netinvert.models.decoder_files import DecoderFile, as_stored
+from netinvert.models.cut import LayerCut
+from netinvert.models.decoder import DecoderFile, as_stored
 from netinvert.models.encoder import Encoder, unwrapped
-from netinvert.models.layer_output import LayerCut
 from netinvert.models.network import state_sha256
 from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
 from netinvert.training.config import TrainingConfig

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from netinvert.models.decoder_files import decoder_file
+from netinvert.models.decoder import decoder_file
 from netinvert.models.encoder import Encoder
 from netinvert.models.upconv import Architecture, UpConvolutional
 from netinvert.training.config import TrainingError, TrainingRun

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.io.seeds import generator_at
-from netinvert.scenes.augment import Views, background_pool, mirrored, shifted
+from netinvert.scenes.dataset_reader import Views, background_pool, mirrored, shifted
 
 NOISE = 64  # frames of noise
 

@@ -15,21 +15,27 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.models.network import Network
-from netinvert.models.zoo.pose_files import POSE_NETWORKS, load_pose_file, read_pose_network
-from netinvert.models.zoo.siamese_head import SiameseHead, relative_rotation, rotation_of
+from netinvert.models.zoo.pose import (
+    POSE_NETWORKS,
+    SiameseHead,
+    load_pose_file,
+    read_pose_network,
+    relative_rotation,
+)
 from netinvert.scenes.backgrounds import composite, random_background
-from netinvert.scenes.cameras import Camera
+from netinvert.scenes.cameras import (
+    Camera,
+    geodesic_degrees,
+    pose_summary,
+    rotation_from_6d,
+    symmetric_geodesic_degrees,
+)
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.lights import Light
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.render import Renderer
-from netinvert.scenes.rotations import (
-    geodesic_degrees,
-    pose_summary,
-    symmetric_geodesic_degrees,
-)
+from netinvert.scenes.shading import Light
 from netinvert.training.pose.model import prepared
 
 CHUNK = 64
@@ -174,7 +180,7 @@ def evaluate_pairs(pairs: SiameseHead, codes: Tensor, views: TestViews) -> dict[
     relative, positive = pairs(codes[same], codes[same + 1])
     _, negative = pairs(codes[other], codes[other + count])
     truth = relative_rotation(views.rotation[same], views.rotation[same + 1])
-    error = geodesic_degrees(rotation_of(relative), truth)[views.symmetry[same] == 1]
+    error = geodesic_degrees(rotation_from_6d(relative), truth)[views.symmetry[same] == 1]
     threshold = positive.sort().values[int(0.05 * len(positive))]
     return {
         "relative_median_deg": float(error.median()),

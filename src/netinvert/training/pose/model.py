@@ -11,13 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.models.zoo import posenet
-from netinvert.models.zoo.pose_files import PoseFile
-from netinvert.models.zoo.pose_resnet import PoseResNet
-from netinvert.models.zoo.posenet import MEAN, STD, PoseNet
-from netinvert.models.zoo.rotation_heads import rotation_head, rotation_loss
-from netinvert.models.zoo.siamese_head import SiameseHead, relative_loss, relative_rotation
-from netinvert.scenes.rotations import pose_summary
+from netinvert.models.zoo.pose import (
+    MEAN,
+    STD,
+    PoseFile,
+    PoseNet,
+    PoseResNet,
+    SiameseHead,
+    folded,
+    relative_loss,
+    relative_rotation,
+    rotation_head,
+    rotation_loss,
+)
+from netinvert.scenes.cameras import pose_summary
 from netinvert.training.config import TrainingConfig
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, move_average
 from netinvert.training.pose.batches import PoseBatch
@@ -28,7 +35,7 @@ RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class PoseConfig(TrainingConfig):
-    """How a pose network is trained: ``network`` is one of TOPOLOGIES, ``head`` of rotation_heads.HEADS."""
+    """How a pose network is trained: ``network`` is one of TOPOLOGIES, ``head`` of pose.HEADS."""
 
     network: str = "posenet"
     head: str = "6d"
@@ -115,9 +122,9 @@ class PoseModel(Trainee):
 
     def file(self, facts: Mapping[str, Any]) -> PoseFile:
         """The averaged network, its BatchNorm folded into the layers before."""
-        folded = posenet.folded(self.average.network)
+        bare = folded(self.average.network)
         facts = {"plan": self.config.to_json(), **facts}
-        return PoseFile(folded, self.average.pairs, self.topology, self.head, facts)
+        return PoseFile(bare, self.average.pairs, self.topology, self.head, facts)
 
 
 def prepared(images: Tensor) -> Tensor:

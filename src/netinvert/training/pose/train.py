@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from netinvert.scenes.augment import Views, background_pool
-from netinvert.scenes.dataset_reader import load_arrays
+from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays
 from netinvert.training.config import TrainingRun
 from netinvert.training.loop import fit_trainee
 from netinvert.training.parallel import relaunch

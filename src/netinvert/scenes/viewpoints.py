@@ -1,26 +1,101 @@
-"""Viewpoints of objects: PASCAL3D+ and ObjectNet3D (Xiang et al. 2014, 2016), RenderForCNN, Street View."""
+"""Images with their cameras, as every loader gives them; the viewpoints of single objects in PASCAL3D+ and
+ObjectNet3D (Xiang et al. 2014, 2016), RenderForCNN and Street View."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-from netinvert.errors import MissingExtraError
-from netinvert.scenes.annotations.annotation import (
-    Annotation,
-    Annotations,
-    image_size,
-    numbers,
-    reading,
-    reject,
-    text_of,
-)
-from netinvert.scenes.cameras import Camera
+from netinvert.errors import MissingExtraError, NetinvertError
+from netinvert.scenes.cameras import Camera, CameraError, rotation_from_angles, turn_about
 from netinvert.scenes.objects import Value
-from netinvert.scenes.rotations import rotation_from_angles, turn_about
+
+
+class AnnotationError(NetinvertError):
+    """A file of annotations that cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """One object in one image.
+
+    ``image`` is the image's file, as far as the annotations tell; ``camera`` sees the object in the PASCAL3D+
+    frame (z up, front towards -y) unless the loader says otherwise. ``calibrated`` is false where the file
+    does not tell the intrinsics: then only the rotation, and the position up to scale, mean anything. ``box``
+    is (left, top, right, bottom) in pixels. ``details`` is what else the file says."""
+
+    image: Path
+    camera: Camera
+    category: str = ""
+    identity: str = ""
+    box: tuple[float, float, float, float] | None = None
+    calibrated: bool = True
+    details: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """The annotations of a file or folder, and how many were left out, by reason."""
+
+    found: tuple[Annotation, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, several: list[Annotations]) -> Annotations:
+        """Those of several files as one."""
+        skipped: Counter[str] = Counter()
+        for each in several:
+            skipped.update(each.skipped)
+        return cls(tuple(one for each in several for one in each.found), skipped)
+
+
+def reject(path: Path, why: str) -> AnnotationError:
+    """The error about a file that is not what it should be."""
+    return AnnotationError(f"{path}: {why}")
+
+
+@contextmanager
+def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raise ``errors``, and CameraError, as AnnotationError that tells ``what`` is wrong with a file."""
+    expected: tuple[type[Exception], ...] = (CameraError, *errors)
+    try:
+        yield
+    except expected as error:
+        raise reject(path, f"{what} ({error})") from error
+
+
+def numbers(path: Path, texts: list[str], line: int) -> list[float]:
+    """Numbers of a line of text. Raises AnnotationError: something that is no number, or NaN."""
+    with reading(path, f"line {line} should hold numbers", ValueError):
+        values = [float(text) for text in texts]
+    if not all(abs(value) < float("inf") for value in values):
+        raise reject(path, f"line {line} has NaN or infinite numbers")
+    return values
+
+
+def text_of(path: Path) -> str:
+    """A text file. Raises AnnotationError: it cannot be read as text."""
+    with reading(path, "cannot be read as text", OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8")
+
+
+def image_size(path: Path, image: Path, since: str = "") -> tuple[int, int]:
+    """Width and height of the ``image`` of the annotations at ``path``; ``since`` says why it is looked at.
+    Raises AnnotationError: it cannot be opened."""
+    with (
+        reading(path, f"{since}the image {image.name} cannot be opened", OSError, UnidentifiedImageError),
+        Image.open(image) as opened,
+    ):
+        return opened.size
+
 
 COARSE = "only a coarse viewpoint (distance 0)"
 UNSEEN = "no viewpoint"
@@ -30,13 +105,10 @@ FLAGS = ("truncated", "occluded", "difficult")
 def read_pascal3d(path: Path) -> Annotations:
     """The objects of one .mat file.
 
-    The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal
-    in pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its
-    centre at 1, ours at 0.5.
-
-    Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError: scipy is not
-    installed.
-    """
+    The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal in
+    pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its centre at
+    1, ours at 0.5. Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError:
+    scipy is not installed."""
     record = _record(path)
     objects = np.atleast_1d(getattr(record, "objects", np.array([])))
     found, skipped = [], {COARSE: 0, UNSEEN: 0}
@@ -94,16 +166,13 @@ def _annotation(path: Path, image: Path, thing: Any, size: tuple[int, int], inde
         intrinsics = np.array([[scale, 0, px - 0.5], [0, scale, py - 0.5], [0, 0, 1.0]])
         camera = Camera(rotation, distance * rotation[2], intrinsics, size)
         box = np.atleast_1d(getattr(thing, "bbox", np.array([]))).astype(float)
-    details: dict[str, Value] = {name: bool(getattr(thing, name)) for name in FLAGS if _is_flag(thing, name)}
+    told = [name for name in FLAGS if np.ndim(getattr(thing, name, [0, 0])) == 0]
+    details: dict[str, Value] = {name: bool(getattr(thing, name)) for name in told}
     if hasattr(thing, "cad_index"):
         details["cad_index"] = int(thing.cad_index)
     whole = (float(box[0] - 1), float(box[1] - 1), float(box[2]), float(box[3])) if len(box) == 4 else None
     category = str(getattr(thing, "class", getattr(thing, "cls", "")))
     return Annotation(image, camera, category, f"{path.stem}-{index}", whole, True, details)
-
-
-def _is_flag(thing: Any, name: str) -> bool:  # noqa: ANN401
-    return np.ndim(getattr(thing, name, [0, 0])) == 0
 
 
 NAME = re.compile(
@@ -116,12 +185,10 @@ BLENDER_FOV = 49.13  # degrees, of Blender's default camera, before the images w
 def read_render_for_cnn(path: Path, negate_tilt: bool = True) -> Annotation:
     """What the name of one image tells, such as ``03001627_1a6f_a010_e007_t016_d002.png``.
 
-    The images of the published package carry the tilt with the wrong sign (their README): -16 degrees
-    here. Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The
-    distance is rounded and the images were cropped, so the camera is not calibrated.
-
-    Raises AnnotationError: another kind of name, or an image that cannot be opened.
-    """
+    The images of the published package carry the tilt with the wrong sign (their README): -16 degrees here.
+    Those that the repository's later scripts render carry the right one: ``negate_tilt=False``. The distance
+    is rounded and the images were cropped, so the camera is not calibrated. Raises AnnotationError: another
+    kind of name, or an image that cannot be opened."""
     match = NAME.match(path.name)
     if match is None:
         raise reject(path, "is not named as in RenderForCNN: <synset>_<model>_a010_e007_t016_d002.png")
@@ -147,12 +214,10 @@ COLUMNS = 17
 def read_street_view(path: Path) -> Annotation:
     """What one text file tells: the camera about the target point, in metres.
 
-    The target is the origin, z is up, and the facade's normal points to -y, so that azimuth 0 sees the
-    facade from the front; where it is horizontal ground or sky, -y is south. The field of view is not
-    told, so the camera is not calibrated. Images of one target share their ``identity``.
-
-    Raises AnnotationError: no line "d" of seventeen numbers.
-    """
+    The target is the origin, z is up, and the facade's normal points to -y, so that azimuth 0 sees the facade
+    from the front; where it is horizontal ground or sky, -y is south. The field of view is not told, so the
+    camera is not calibrated. Images of one target share their ``identity``. Raises AnnotationError: no line
+    "d" of seventeen numbers."""
     lines = text_of(path).splitlines()
     place = next((k for k, line in enumerate(lines) if line.split()[:1] == ["d"]), None)
     if place is None:
@@ -174,12 +239,8 @@ def read_street_view(path: Path) -> Annotation:
         f"{values[0]:.0f}-{values[1]:.0f}",
         calibrated=False,
         details={
-            "heading": heading,
-            "pitch": pitch,
-            "roll": roll,
-            "distance_m": distance,
-            "street_view": f"{values[3]:.0f}",
-            "aligned": aligned,
+            **{"heading": heading, "pitch": pitch, "roll": roll, "distance_m": distance},
+            **{"street_view": f"{values[3]:.0f}", "aligned": aligned},
         },
     )
 

@@ -1,1 +1,0 @@
-"""Images with known cameras, in the formats of the field."""
