@@ -217,7 +217,7 @@ def test_logs_need_tensorboard_and_nothing_else_does(tmp_path, monkeypatch):
 
 def test_progress_is_told_in_a_pipe(tmp_path, monkeypatch, capsys):
     clock = [0.0]
-    monkeypatch.setattr("netinvert.io.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("netinvert.io.running.time.monotonic", lambda: clock[0])
 
     def ticking(step):
         clock[0] += 6

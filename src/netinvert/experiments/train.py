@@ -13,8 +13,8 @@ from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.train import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
 from netinvert.io.files import read_json, write_json
-from netinvert.io.interrupts import Interrupted
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
+from netinvert.io.running import Interrupted
 from netinvert.models.decoder_files import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose_files import PoseFile

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 from netinvert.errors import ConfigError, OutputError
 from netinvert.io.files import (
     FileError,
+    fingerprint,
     load_tensors,
     read_json,
     sha256_of,
@@ -18,7 +19,6 @@ from netinvert.io.files import (
     write_atomic,
     write_json,
 )
-from netinvert.io.fingerprint import fingerprint
 from netinvert.io.rundir import RunDir
 
 if TYPE_CHECKING:

@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 from netinvert.errors import OutputError
 from netinvert.io.files import (
     FileError,
+    canonical,
+    differences,
+    fingerprint,
     is_temporary,
     names_in,
     output_error,
@@ -25,7 +28,6 @@ from netinvert.io.files import (
     sha256_of,
     write_json,
 )
-from netinvert.io.fingerprint import canonical, differences, fingerprint
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2

@@ -21,10 +21,9 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 
 from netinvert.errors import ConfigError, MissingExtraError, NetinvertError
 from netinvert.io.cells import Cell, Cells, Content, Kept, Piece, Work, encoded
-from netinvert.io.fingerprint import fingerprint
-from netinvert.io.interrupts import Interrupt, Interrupted, deferred_interrupt
-from netinvert.io.progress import Progress
+from netinvert.io.files import fingerprint
 from netinvert.io.rundir import RunDir
+from netinvert.io.running import Interrupt, Interrupted, Progress, deferred_interrupt, torch_threads
 
 TRIES = 3
 """How often a piece is begun anew when the worker that makes it is killed."""
@@ -138,22 +137,6 @@ def _here(job: _Job) -> Made:
             yield key, encoded(key, make(key, piece))
             if job.interrupt.pending:
                 return
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Within, torch computes with so many CPU threads; with as many as before for None."""
-    if threads is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _set_threads(threads: int) -> None:

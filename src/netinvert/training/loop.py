@@ -18,9 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from netinvert.errors import OutputError
 from netinvert.io.files import output_error
-from netinvert.io.interrupts import deferred_interrupt
-from netinvert.io.progress import Progress
-from netinvert.io.workers import torch_threads
+from netinvert.io.running import Progress, deferred_interrupt, torch_threads
 from netinvert.training.checkpoints import Checkpoints
 from netinvert.training.config import TrainingConfig, TrainingError, TrainingRun
 from netinvert.training.parallel import Group, process_group

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.cells import Cells
-from netinvert.io.files import FileError, read_json, tensor_bytes
-from netinvert.io.fingerprint import fingerprint
+from netinvert.io.files import FileError, fingerprint, read_json, tensor_bytes
 from netinvert.io.manifest import MANIFEST
 from netinvert.io.rundir import RunDir
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.images import ImageBatch, ImageSource
 from netinvert.training.parallel import is_main_process

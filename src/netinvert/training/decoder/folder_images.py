@@ -16,7 +16,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.io.assets import DATA
 from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at
 from netinvert.training.decoder.images import ImageBatch
 
 LEAST = 0.6

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from netinvert.io.images import LUMA, fit
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at
 from netinvert.scenes.augment import POOL, Views, background_pool, mirrored, shifted
 from netinvert.scenes.dataset_reader import Damaged, load_arrays
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at
 from netinvert.models.decoder_files import DecoderFile, as_stored
 from netinvert.models.encoder import Encoder, unwrapped
 from netinvert.models.layer_output import LayerCut

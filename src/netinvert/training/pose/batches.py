@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at
 from netinvert.scenes.augment import Views, background_pool, mirrored, shifted
 
 NOISE = 64  # frames of noise
