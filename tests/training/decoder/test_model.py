@@ -11,9 +11,9 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.models.network import Network, state_sha256
 from netinvert.models.upconv import Architecture
-from netinvert.training.decoder.evaluation import figures_of, image_figures, sample_rows
 from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.model import JITTER, SLOWER, DecoderConfig, DecoderModel
+from netinvert.training.decoder.train import figures_of, image_figures, sample_rows
 from tiny import PLAIN, plain, seeded
 
 PLAN = {"network": "tiny", "layer": "5", "samples": 64, "batch": 8}

@@ -7,7 +7,7 @@ from netinvert.scenes.augment import Views, background_pool, mirrored
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.dataset_reader import load_arrays
 from netinvert.scenes.rotations import geodesic_degrees
-from netinvert.training.pose.batches import PoseBatches, recoloured
+from netinvert.training.pose.train import PoseBatches, recoloured
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.rotation_heads import Bins
 from netinvert.scenes.pose_reading import PoseReading
 from netinvert.scenes.rotations import symmetric_geodesic_degrees
-from netinvert.training.decoder.evaluation import in_chunks
+from netinvert.training.decoder.train import in_chunks
 
 FigureRow: TypeAlias = Mapping[str, Any]
 """Figures and texts by the keys of an experiment's columns."""

@@ -11,18 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.io.running import generator_at
+from netinvert.io.running import generator_at, shifts
 from netinvert.models.decoder_files import DecoderFile, as_stored
 from netinvert.models.encoder import Encoder, unwrapped
 from netinvert.models.layer_output import LayerCut
 from netinvert.models.network import state_sha256
 from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
-from netinvert.training.config import TrainingConfig
-from netinvert.training.decoder.discriminator import SKIP_BELOW, Discriminator
+from netinvert.training.config import Group, TrainingConfig
 from netinvert.training.decoder.images import ImageBatch
-from netinvert.training.decoder.losses import LossChoice, comparisons, mask_loss
+from netinvert.training.decoder.losses import SKIP_BELOW, Discriminator, LossChoice, comparisons, mask_loss
 from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, decaying, move_average
-from netinvert.training.parallel import Group
 
 SLOWER = 0.1
 """The rate of an encoder that is trained along (it is trained already) and of a discriminator, as a share."""
@@ -70,8 +68,14 @@ class DecoderModel(Trainee):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = UpConvolutional(architecture)
-            self.discriminator = None if self.choice.adversarial is None else _discriminator(self.network)
-        self.trained_encoder = _trainable(encoder) if config.autoencoder else None
+            self.discriminator: Discriminator | None = None
+            if self.choice.adversarial is not None:
+                numbers, size = self.network.numbers, architecture.size
+                self.discriminator = Discriminator(architecture.channels, numbers, size)
+        self.trained_encoder: nn.Module | None = None
+        if config.autoencoder:  # a copy: the encoder's own network is rewritten for speed and frozen
+            module = copy.deepcopy(unwrapped(encoder.network.module)).eval().requires_grad_(True)
+            self.trained_encoder = module.to(memory_format=torch.channels_last)
         self.average = _frozen(self.network)
         self.average_encoder = None if self.trained_encoder is None else _frozen(self.trained_encoder)
 
@@ -125,8 +129,7 @@ class DecoderModel(Trainee):
         made = made.to(batch.images.dtype)
         channels = self.network.architecture.channels
         images = made[:, :channels]
-        generator = generator_at(self.config.seed, step)
-        shift = torch.randint(JITTER, (2,), generator=generator).tolist()
+        (shift,) = shifts([generator_at(self.config.seed, step)], JITTER)
         seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, batch.images))
         parts = {
             name: (weight, compare(seen, originals).mean())
@@ -166,12 +169,8 @@ class DecoderModel(Trainee):
             torch.autograd.backward(own)
             optimizers[1].step()
         optimizers[0].step()
-        return {
-            "total": total.detach(),
-            **parts,
-            "adversarial": fooled.detach(),
-            "discriminator": own.detach(),
-        }
+        found = {"total": total, **parts, "adversarial": fooled, "discriminator": own}
+        return {name: value.detach() for name, value in found.items()}
 
     def adversarial_loss(self, images: Tensor, codes: Tensor) -> Tensor:
         """The generator's, not weighted."""
@@ -230,14 +229,3 @@ class DecoderModel(Trainee):
 
 def _frozen(module: nn.Module) -> Any:  # noqa: ANN401  (the same type as it was given)
     return copy.deepcopy(module).requires_grad_(False).eval()
-
-
-def _trainable(encoder: Encoder) -> nn.Module:
-    """A copy of the network that can be trained: the encoder's own is rewritten for speed and frozen."""
-    module = copy.deepcopy(unwrapped(encoder.network.module)).eval().requires_grad_(True)
-    return module.to(memory_format=torch.channels_last)
-
-
-def _discriminator(network: UpConvolutional) -> Discriminator:
-    architecture = network.architecture
-    return Discriminator(architecture.channels, network.numbers, architecture.size)
