@@ -157,10 +157,10 @@ def plain_json(value: object) -> object:
         return None
     if callable(tolist := getattr(value, "tolist", None)):  # tensors, NumPy's arrays and numbers
         return plain_json(tolist())
-    return simple(value, plain_json)
+    return _simple(value, plain_json)
 
 
-def simple(value: object, inner: Callable[[object], Any]) -> Any:  # noqa: ANN401, PLR0911
+def _simple(value: object, inner: Callable[[object], Any]) -> Any:  # noqa: ANN401, PLR0911
     """Texts, numbers, paths, enums, dataclasses, mappings and sequences as JSON has them; their parts are
     given to ``inner``. Raises TypeError for anything else.
     """
@@ -216,14 +216,10 @@ def is_temporary(path: Path) -> bool:
 def names_in(directory: Path, hidden: bool = True) -> set[str]:
     """All files below a directory by their names from there; links to directories count as files."""
     found = set()
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") and not hidden:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                found |= {f"{entry.name}/{name}" for name in names_in(Path(entry.path), hidden)}
-            else:
-                found.add(entry.name)
+    for entry in os.scandir(directory):
+        if hidden or not entry.name.startswith("."):
+            below = names_in(Path(entry.path), hidden) if entry.is_dir(follow_symlinks=False) else None
+            found |= {entry.name} if below is None else {f"{entry.name}/{name}" for name in below}
     return found
 
 
@@ -328,12 +324,10 @@ def _the_code(file: Path, stored: object) -> Tensor:
 def fingerprint(facts: object) -> str:
     """SHA-256 (64 hex digits) of `canonical(facts)`: equal for equal facts, in any order of keys.
 
-    Raises:
-        ConfigError: the facts hold something that has no canonical form.
+    Raises ConfigError: the facts hold something that has no canonical form.
 
-    Example:
-        >>> fingerprint({"steps": 3, "size": (8, 8)}) == fingerprint({"size": [8, 8], "steps": 3})
-        True
+    >>> fingerprint({"steps": 3, "size": (8, 8)}) == fingerprint({"size": [8, 8], "steps": 3})
+    True
     """
     return hashlib.sha256(_text(canonical(facts)).encode("ascii")).hexdigest()
 
@@ -348,11 +342,18 @@ def canonical(facts: object) -> Any:  # noqa: ANN401
         return {"float": str(float(facts))}
     if isinstance(facts, bytes):
         return {"bytes": hashlib.sha256(facts).hexdigest()}
-    found = _numbers(facts)
-    if found is not None:
-        return found
+    # Asked of sys.modules: who holds a tensor has imported torch, and nobody else has to.
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(facts, torch.Tensor):
+        content = facts.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return {"tensor": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
+    if numpy is not None and isinstance(facts, numpy.generic):
+        return canonical(facts.item())
+    if numpy is not None and isinstance(facts, numpy.ndarray) and not facts.dtype.hasobject:
+        content = numpy.ascontiguousarray(facts).reshape(-1).view(numpy.uint8)
+        return {"array": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
     try:
-        found = simple(facts, canonical)
+        found = _simple(facts, canonical)
     except TypeError as error:
         raise ConfigError(f"{facts!r:.80} is no fact that can be named: {error}") from error
     return {"type": type(facts).__name__, **found} if dataclasses.is_dataclass(facts) else found
@@ -371,18 +372,3 @@ def differences(theirs: object, mine: object, name: str = "") -> list[str]:
 
 def _text(facts: object) -> str:
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
-
-
-def _numbers(facts: object) -> Any:  # noqa: ANN401
-    """Of a tensor, an array or one of their numbers; None for all else."""
-    # Asked of sys.modules: who holds a tensor has imported torch, and nobody else has to.
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    if torch is not None and isinstance(facts, torch.Tensor):
-        content = facts.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        return {"tensor": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
-    if numpy is not None and isinstance(facts, numpy.generic):
-        return canonical(facts.item())
-    if numpy is not None and isinstance(facts, numpy.ndarray) and not facts.dtype.hasobject:
-        content = numpy.ascontiguousarray(facts).reshape(-1).view(numpy.uint8)
-        return {"array": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
-    return None
