@@ -13,7 +13,7 @@ from typing import TypeVar
 from torch import nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.io.registry import Registry
+from netinvert.io.config import Registry
 from netinvert.models.importers import diffusers_rae, external, huggingface, onnx, tflite
 from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.zoo import alexnet, dsift, hog, mobilenets, objectron, pose_files, posenet
