@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -167,7 +168,8 @@ def _in_processes(job: _Job) -> Made:  # noqa: PLR0912
                     key = job.todo[worker.at]
                     _send(connection, (key, job.run.checkpoint(key)))
             for connection in cast("list[Connection]", wait(list(crew), _LOOK_EVERY)):
-                name, said = crew[connection].at or "", ("stopped",)
+                name = crew[connection].at or ""
+                said: Said = ("stopped",)
                 with contextlib.suppress(EOFError, OSError):
                     said = pickle.loads(connection.recv_bytes())
                 if said[0] == "step":
@@ -289,10 +291,14 @@ def _opened(work: bytes, threads: int) -> Callable[[Any, Piece], Any]:
 # -- Ray -----------------------------------------------------------------------------------------------------
 
 
+def _tell_nobody(share: float, text: str = "") -> None:
+    pass
+
+
 def _on_ray(job: _Job) -> Made:
     """The cells come back here, so that the machines need no common disk."""
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise MissingExtraError("running on a Ray cluster", "ray") from error
     running: dict[Any, str] = {}
@@ -305,7 +311,7 @@ def _on_ray(job: _Job) -> Made:
         interrupt = closing.enter_context(deferred_interrupt())
         threads = job.workers.threads or 1
         task = ray.remote(num_cpus=threads, num_gpus=job.workers.gpus, max_retries=TRIES)(_attempt)
-        work, piece = ray.put(pickle.dumps(job.work)), Piece(None, lambda share, text="": None)
+        work, piece = ray.put(pickle.dumps(job.work)), Piece(None, _tell_nobody)
         ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)) // threads, 1)
         waiting = list(job.todo)
         while (waiting or running) and not interrupt.pending:

@@ -57,9 +57,21 @@ class Trainee(nn.Module):
         """The mean loss of a batch, and its parts."""
         raise NotImplementedError
 
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The running averages, each with what it follows."""
+        return []
+
     def update_average(self, step: int) -> None:
-        """Move the running average towards the weights."""
-        raise NotImplementedError
+        """Move the running averages towards the weights; quickly at first."""
+        for average, now in self.averaged():
+            move_average(average, now, step, self.config.average)
+
+    def train(self, mode: bool = True) -> Trainee:
+        """Training mode for all but the averages."""
+        super().train(mode)
+        for average, _ in self.averaged():
+            average.eval()
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What a training has to keep when it goes on: all settings but its length."""

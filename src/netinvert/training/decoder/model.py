@@ -20,7 +20,7 @@ from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolu
 from netinvert.training.config import Group, TrainingConfig
 from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.losses import SKIP_BELOW, Discriminator, LossChoice, comparisons, mask_loss
-from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, decaying, move_average
+from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, decaying
 
 SLOWER = 0.1
 """The rate of an encoder that is trained along (it is trained already) and of a discriminator, as a share."""
@@ -82,9 +82,8 @@ class DecoderModel(Trainee):
     def train(self, mode: bool = True) -> DecoderModel:
         """Training mode for what is trained; an encoder trained along keeps its statistics."""
         super().train(mode)
-        for part in (self.average, self.trained_encoder, self.average_encoder):
-            if part is not None:
-                part.eval()
+        if self.trained_encoder is not None:
+            self.trained_encoder.eval()
         return self
 
     @torch.no_grad()
@@ -131,12 +130,10 @@ class DecoderModel(Trainee):
         images = made[:, :channels]
         (shift,) = shifts([generator_at(self.config.seed, step)], JITTER)
         seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, batch.images))
-        parts = {
-            name: (weight, compare(seen, originals).mean())
-            for name, (weight, compare) in self.compare.items()
-        }
-        total = sum((weight * value for weight, value in parts.values()), start=torch.zeros(()))
-        found = {name: value.detach() for name, (_, value) in parts.items()}
+        total, found = torch.zeros(()), {}
+        for name, (weight, compare) in self.compare.items():
+            value = compare(seen, originals).mean()
+            total, found[name] = total + weight * value, value.detach()
         if self.network.architecture.mask and batch.masks is not None:
             mask = mask_loss(made[:, channels:], batch.masks)
             total, found["mask"] = total + mask, mask.detach()
@@ -156,10 +153,7 @@ class DecoderModel(Trainee):
         total, parts, images = self.loss(batch, codes, step)
         with torch.random.fork_rng(devices=[]):  # of the discriminator's dropout
             torch.manual_seed(step)
-            discriminator.requires_grad_(False)
-            fooled = self.adversarial_loss(images, codes)
-            discriminator.requires_grad_(True)
-            own = self.discriminator_loss(batch, images, codes)
+            fooled, own = self.adversarial_losses(discriminator, batch, images, codes)
         total = total + term.weight * fooled
         check_finite(total, step)
         optimizers[0].zero_grad()
@@ -172,16 +166,15 @@ class DecoderModel(Trainee):
         found = {"total": total, **parts, "adversarial": fooled, "discriminator": own}
         return {name: value.detach() for name, value in found.items()}
 
-    def adversarial_loss(self, images: Tensor, codes: Tensor) -> Tensor:
-        """The generator's, not weighted."""
-        assert self.discriminator is not None
-        return self.discriminator.fooled(images, self.network.standardised(codes).detach())
-
-    def discriminator_loss(self, batch: ImageBatch, images: Tensor, codes: Tensor) -> Tensor:
-        """Of telling originals from images made."""
-        assert self.discriminator is not None
+    def adversarial_losses(
+        self, discriminator: Discriminator, batch: ImageBatch, images: Tensor, codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The generator's, not weighted, and the discriminator's, of telling originals from images made."""
         standard = self.network.standardised(codes).detach()
-        return self.discriminator.loss(batch.images, images.detach(), standard)
+        discriminator.requires_grad_(False)
+        fooled = discriminator.fooled(images, standard)
+        discriminator.requires_grad_(True)
+        return fooled, discriminator.loss(batch.images, images.detach(), standard)
 
     @staticmethod
     def discriminator_learns(own: Tensor, fooled: Tensor) -> bool:
@@ -201,12 +194,16 @@ class DecoderModel(Trainee):
         return found
 
     def update_average(self, step: int) -> None:
-        """Move the average towards the weights; quickly at first."""
-        if self.discriminator is not None:
-            step += 1  # one ahead, as the first adversarial trainings were: the bits stay
-        move_average(self.average, self.network, step, self.config.average)
+        """Move the averages towards the weights; quickly at first."""
+        # with a discriminator one ahead, as the first adversarial trainings were: the bits stay
+        super().update_average(step + (self.discriminator is not None))
+
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The averages of the decoder, and of an encoder trained along."""
+        found: list[tuple[nn.Module, nn.Module]] = [(self.average, self.network)]
         if self.trained_encoder is not None and self.average_encoder is not None:
-            move_average(self.average_encoder, self.trained_encoder, step, self.config.average)
+            found.append((self.average_encoder, self.trained_encoder))
+        return found
 
     def identity(self) -> dict[str, Any]:
         """What a training has to keep when it goes on."""

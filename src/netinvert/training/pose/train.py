@@ -28,7 +28,7 @@ from netinvert.scenes.augment import Views, background_pool, mirrored, shifted
 from netinvert.scenes.dataset_reader import load_arrays
 from netinvert.scenes.rotations import pose_summary
 from netinvert.training.config import TrainingConfig, TrainingRun, relaunch
-from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee, move_average
+from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
 
 
 def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
@@ -113,12 +113,6 @@ class PoseModel(Trainee):
         self.average = PoseAverage(copy.deepcopy(network), copy.deepcopy(pairs))
         self.average.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> PoseModel:
-        """Training mode for all but the average."""
-        super().train(mode)
-        self.average.eval()
-        return self
-
     def losses(self, batch: PoseBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts."""
         with self.config.autocast(batch.images.device):
@@ -140,10 +134,9 @@ class PoseModel(Trainee):
         own = [*self.network.parameters(), *self.pairs.parameters()]
         return [adamw(decaying(own, self.config.weight_decay), self.config.rate)]
 
-    def update_average(self, step: int) -> None:
-        """Move the average towards the weights; quickly at first."""
-        move_average(self.average.network, self.network, step, self.config.average)
-        move_average(self.average.pairs, self.pairs, step, self.config.average)
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The average of the network and of its siamese head."""
+        return [(self.average, nn.ModuleList([self.network, self.pairs]))]
 
     @torch.no_grad()
     def figures(self, images: Tensor, rotation: Tensor, symmetry: Tensor) -> dict[str, float]:
