@@ -23,6 +23,13 @@ DEEPSIM_WEIGHTS = {"image": 2e-6, "feature": 0.01, "adversarial": 100.0}
 """Dosovitskiy & Brox 2016 (NIPS), section 4: of sums over all numbers of an image in 0..255 or a feature."""
 MASK_WEIGHT = 0.02
 """Of the mask's cross-entropy, where there is one."""
+CONVOLUTIONS = ((7, 4, 32), (5, 1, 64), (3, 2, 128), (3, 1, 256), (3, 2, 256))
+"""Kernel, stride, channels, for images of 227 pixels."""
+HIDDEN = 512
+SLOPE = 0.3
+SKIP_BELOW = 0.1
+"""The discriminator rests while its loss is below this share of the generator's."""
+SMALL_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -180,15 +187,6 @@ def _deepsim(where: str, weight: str) -> list[LossTerm]:
         LossTerm("feature", DEEPSIM_WEIGHTS["feature"], where, summed=True),
         LossTerm("adversarial", DEEPSIM_WEIGHTS["adversarial"]),
     ]
-
-
-CONVOLUTIONS = ((7, 4, 32), (5, 1, 64), (3, 2, 128), (3, 1, 256), (3, 2, 256))
-"""Kernel, stride, channels, for images of 227 pixels."""
-HIDDEN = 512
-SLOPE = 0.3
-SKIP_BELOW = 0.1
-"""The discriminator rests while its loss is below this share of the generator's."""
-SMALL_IMAGES = 128
 
 
 class Discriminator(nn.Module):

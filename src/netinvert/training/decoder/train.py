@@ -25,6 +25,7 @@ from netinvert.training.decoder.losses import LossChoice
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.loop import Watched, fit_trainee
 
+CHUNK = 64
 HELD_OUT = 512
 SAMPLES = 16
 NUMBERS = 1 << 26
@@ -126,9 +127,6 @@ def held_out_images(source: ImageSource, encoder: Encoder) -> ImageBatch:
         return found
     with torch.no_grad():
         return replace(found, codes=in_chunks(encoder, found.images))
-
-
-CHUNK = 64
 
 
 @torch.no_grad()

@@ -30,6 +30,10 @@ from netinvert.scenes.rotations import pose_summary
 from netinvert.training.config import TrainingConfig, TrainingRun, relaunch
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
 
+TOPOLOGIES = ("posenet", "posenet-judge")
+RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
+NOISE = 64  # frames of noise
+
 
 def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
     """Train on the train split of a dataset, watching its validation split; take up what ``run`` left.
@@ -65,10 +69,6 @@ def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def final_figures(model: PoseModel, data: Path) -> dict[str, float]:
     """Metrics of a trained model on the validation split, as during the training."""
     return model.figures(*validation_images(data, model.config.seed))
-
-
-TOPOLOGIES = ("posenet", "posenet-judge")
-RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +163,6 @@ def prepared(images: Tensor) -> Tensor:
     """Images in [0, 1] as the pose networks want them."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-NOISE = 64  # frames of noise
 
 
 @dataclass(frozen=True, eq=False)
