@@ -26,8 +26,7 @@ from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.config import TrainingRun
 from netinvert.training.loop import CLIP
 from netinvert.training.pose import train as training
-from netinvert.training.pose.batches import PoseBatch, PoseBatches
-from netinvert.training.pose.model import TOPOLOGIES, PoseConfig, PoseModel
+from netinvert.training.pose.train import TOPOLOGIES, PoseBatch, PoseBatches, PoseConfig, PoseModel
 
 WARM_UP = 5
 

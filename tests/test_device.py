@@ -36,7 +36,7 @@ from netinvert.inversion.optimizers import (
 )
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.io.assets import chair, photographs
-from netinvert.io.seeds import generators
+from netinvert.io.running import generators
 from netinvert.models.rewrite import FusedConvolution
 from netinvert.models.zoo.descriptors import load_dsift, load_hog
 

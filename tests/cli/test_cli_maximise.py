@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from netinvert import Encoder, load_network, read_image
+from netinvert.inversion import checkpoint
 from netinvert.io import assets as samples
-from netinvert.io import checkpoint
 from netinvert.io.files import load_tensors
 from netinvert.models.zoo import mobile as imagenet
 

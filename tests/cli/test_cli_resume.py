@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from netinvert.io import checkpoint
+from netinvert.inversion import checkpoint
 
 MAIN = [sys.executable, "-c", "import sys; from netinvert.cli.app import main; sys.exit(main())"]
 

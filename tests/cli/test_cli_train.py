@@ -128,7 +128,7 @@ def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
 def test_sigterm_keeps_what_is_done_and_lines_come_in_a_pipe(data, tmp_path):
     words = ["pose", "train", "--data", data, "--out", tmp_path / "out", "--batch", 4, "--threads", 1]
     code = (
-        "import sys; from netinvert.io import progress; progress.SECONDS_BETWEEN_LINES = 0.1; "
+        "import sys; from netinvert.io import running; running.SECONDS_BETWEEN_LINES = 0.1; "
         "from netinvert.cli.app import main; sys.exit(main(sys.argv[1:]))"
     )
     with subprocess.Popen(

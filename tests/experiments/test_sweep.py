@@ -29,7 +29,7 @@ from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
 from netinvert.io.assets import photographs
-from netinvert.io.fingerprint import fingerprint
+from netinvert.io.files import fingerprint
 from netinvert.io.rundir import RunDir
 from tiny import PLAIN, encoder, images, plain, seeded
 

@@ -14,7 +14,7 @@ from netinvert.inversion.augmentations import (
     RandomNoise,
 )
 from netinvert.inversion.canvas import Fourier
-from netinvert.io.seeds import generators
+from netinvert.io.running import generators
 from tiny import encoder, images
 
 TRANSFORMS = {

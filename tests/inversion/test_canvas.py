@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netinvert import ConfigError, Fourier, Pixels
-from netinvert.io.seeds import draw, generators, shifts
+from netinvert.io.running import draw, generators, shifts
 from tiny import images
 
 sizes = st.tuples(st.integers(1, 17), st.integers(1, 17))

@@ -9,7 +9,7 @@ import pytest
 import netinvert.inversion
 
 MODULES = [
-    "netinvert.io.registry",
+    "netinvert.io.config",
     *(found.name for found in pkgutil.walk_packages(netinvert.inversion.__path__, "netinvert.inversion.")),
 ]
 

@@ -35,7 +35,7 @@ from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from netinvert.inversion.presets import mahendran15 as m15
 from netinvert.inversion.presets import mahendran16 as m16
 from netinvert.inversion.priors import AlphaNorm, Exposure
-from netinvert.io.seeds import generators, shifts
+from netinvert.io.running import generators, shifts
 from tiny import images, seeded
 
 MEAN = (0.485, 0.456, 0.406)

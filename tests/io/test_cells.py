@@ -19,8 +19,8 @@ from work_for_cells import Counting, Draw, Fails, Shards, whole_run
 from netinvert.errors import ConfigError, LayerError, MissingExtraError, OutputError
 from netinvert.io.cells import Cell, Cells
 from netinvert.io.files import FileError
-from netinvert.io.interrupts import Interrupted
 from netinvert.io.rundir import RunDir
+from netinvert.io.running import Interrupted
 from netinvert.io.workers import TRIES, WorkerError, Workers, run_cells
 
 HERE = Path(__file__).parent

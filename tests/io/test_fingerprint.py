@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError
-from netinvert.io import fingerprint as fingerprints
-from netinvert.io import progress, rundir
-from netinvert.io.fingerprint import canonical, differences, fingerprint
+from netinvert.io import files, rundir, running
+from netinvert.io.files import canonical, differences, fingerprint
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -108,12 +107,12 @@ def test_differences_are_named():
 
 def test_the_same_in_another_process():
     facts = "{'b': [1, 2.5, None, 'ü'], 'a': float('nan')}"
-    code = f"from netinvert.io.fingerprint import fingerprint; print(fingerprint({facts}))"
+    code = f"from netinvert.io.files import fingerprint; print(fingerprint({facts}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == fingerprint(eval(facts))
 
 
-@pytest.mark.parametrize("module", [fingerprints, progress, rundir])
+@pytest.mark.parametrize("module", [files, running, rundir])
 def test_examples(module):
     tried = doctest.testmod(module)
     assert tried.attempted

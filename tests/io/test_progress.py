@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinvert.io import progress as module
-from netinvert.io.progress import Progress, duration
+from netinvert.io import running as module
+from netinvert.io.running import Progress, duration
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import torch
 
 from netinvert.errors import LayerError, MissingExtraError
 from netinvert.io.cells import Cell
-from netinvert.io.interrupts import Interrupted, deferred_interrupt
 from netinvert.io.rundir import RunDir
+from netinvert.io.running import Interrupted, deferred_interrupt
 from netinvert.io.workers import Workers, run_cells
 
 

@@ -9,7 +9,7 @@ from netinvert.models import registry
 
 MODULES = (
     "io.images",
-    "io.registry",
+    "io.config",
     "models.decoder",
     "models.decoder",
     "models.encoder",

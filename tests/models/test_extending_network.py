@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import netinvert as ni
-from netinvert.io import registry as names
+from netinvert.io import config as names
 from netinvert.models import registry
 from netinvert.models.registry import NetworkCard, register_network
 

@@ -13,10 +13,9 @@ from torch import nn
 
 from netinvert.errors import ConfigError, OutputError
 from netinvert.io.files import load_tensors
-from netinvert.training import checkpoints, loop
-from netinvert.training.checkpoints import BEFORE, LAST
+from netinvert.training import loop
 from netinvert.training.config import TrainingConfig, TrainingError, TrainingRun
-from netinvert.training.loop import Trainee, adamw, decaying, fit_trainee, move_average
+from netinvert.training.loop import BEFORE, LAST, Trainee, adamw, decaying, fit_trainee, move_average
 
 CONFIG = TrainingConfig(samples=48, batch=8, seed=4)
 
@@ -117,8 +116,8 @@ def test_the_global_generator_is_left_alone(tmp_path):
 
 def test_the_first_checkpoint_comes_soon_and_others_after_minutes(tmp_path, monkeypatch):
     clock, saved = [0.0], []
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
-    real = checkpoints.Checkpoints.save
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    real = loop.Checkpoints.save
 
     def save(self, step, seconds):
         saved.append(step)
@@ -128,7 +127,7 @@ def test_the_first_checkpoint_comes_soon_and_others_after_minutes(tmp_path, monk
         clock[0] += 20
         return points(step)
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
+    monkeypatch.setattr(loop.Checkpoints, "save", save)
     trained(tmp_path, Line(TrainingConfig(samples=112, batch=8)), ticking, every=1000, minutes=2)
     assert saved == [3, 9, 14]  # within a minute, then every two, and at the end
 
@@ -167,7 +166,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
         raise OutputError("the disk is full")
 
     with pytest.MonkeyPatch.context() as patch:
-        model = Stops(lambda: patch.setattr(checkpoints, "save_tensors", full))
+        model = Stops(lambda: patch.setattr(loop, "save_tensors", full))
         with pytest.raises(OutputError, match="full"):
             trained(tmp_path, model)
     assert trained(tmp_path).seen == [2, 3, 4, 5]
@@ -217,7 +216,7 @@ def test_logs_need_tensorboard_and_nothing_else_does(tmp_path, monkeypatch):
 
 def test_progress_is_told_in_a_pipe(tmp_path, monkeypatch, capsys):
     clock = [0.0]
-    monkeypatch.setattr("netinvert.io.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("netinvert.io.running.time.monotonic", lambda: clock[0])
 
     def ticking(step):
         clock[0] += 6
@@ -263,7 +262,7 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_loop import Line, fit_trainee, points, trained
 from netinvert.training.config import TrainingRun
-from netinvert.training.parallel import is_main_process, relaunch
+from netinvert.training.config import is_main_process, relaunch
 """
 TWO = """
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import read_json, save_tensors, write_atomic
 from netinvert.io.images import write_png
 from netinvert.io.manifest import FORMAT, MANIFEST, Outcome, versions
-from netinvert.io.progress import duration
 from netinvert.io.rundir import FinishedError, RunDir
+from netinvert.io.running import duration
 from netinvert.models.encoder import Encoder
 
 TENSORS = "tensors.safetensors"

@@ -34,7 +34,7 @@ from netinvert.experiments.attribute_series import (
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.training.decoder.evaluation import in_chunks
+from netinvert.training.decoder.train import in_chunks
 
 OUTSIDE = 0.2
 """Alpha below which a pixel shows the background."""

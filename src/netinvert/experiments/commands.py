@@ -213,7 +213,7 @@ def config_class(name: object) -> type[Config]:
 
 def perform(config: Config, tell: Tell = lambda text: None) -> Outcome:
     """Run the config's command. Raises NetinvertError."""
-    from netinvert.io.workers import torch_threads
+    from netinvert.io.running import torch_threads
 
     run = imported(COMMANDS[config.command].run)
     with torch_threads(getattr(config, "threads", None)):

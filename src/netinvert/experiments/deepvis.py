@@ -36,7 +36,7 @@ from netinvert.io.cells import Cell, Piece
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.io.seeds import generators
+from netinvert.io.running import generators
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.mobile import class_names

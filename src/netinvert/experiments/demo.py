@@ -36,8 +36,8 @@ from netinvert.experiments.runs import publish, run_facts
 from netinvert.io.assets import chair
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
-from netinvert.io.progress import duration
 from netinvert.io.rundir import RunDir
+from netinvert.io.running import duration
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import list_networks, load_network

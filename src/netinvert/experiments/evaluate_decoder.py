@@ -27,7 +27,7 @@ from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.training.card import add_test_figures
-from netinvert.training.decoder.evaluation import image_figures, in_chunks, milliseconds
+from netinvert.training.decoder.train import image_figures, in_chunks, milliseconds
 
 BATCH = 64
 ON_SHEET = 12

@@ -35,7 +35,7 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.models.decoder import Decoder, load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.training.decoder.evaluation import image_figures, in_chunks
+from netinvert.training.decoder.train import image_figures, in_chunks
 
 SHARES = (3, 6, 12)
 """Decode-then-optimise is given this fraction of the steps of plain optimisation."""

@@ -13,22 +13,19 @@ from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.train import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
 from netinvert.io.files import read_json, write_json
-from netinvert.io.interrupts import Interrupted
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
+from netinvert.io.running import Interrupted
 from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
 from netinvert.training.card import export
-from netinvert.training.config import TrainingConfig, TrainingRun
+from netinvert.training.config import TrainingConfig, TrainingRun, is_main_process
 from netinvert.training.decoder.cache import cached
-from netinvert.training.decoder.evaluation import figures_of
+from netinvert.training.decoder.images import described, open_source
 from netinvert.training.decoder.losses import LossChoice, comparisons
 from netinvert.training.decoder.model import DecoderConfig
-from netinvert.training.decoder.sources import described, open_source
-from netinvert.training.decoder.train import held_out_images, train_decoder
-from netinvert.training.parallel import is_main_process
-from netinvert.training.pose.model import PoseConfig
-from netinvert.training.pose.train import final_figures, train_pose
+from netinvert.training.decoder.train import figures_of, held_out_images, train_decoder
+from netinvert.training.pose.train import PoseConfig, final_figures, train_pose
 
 P = TypeVar("P", bound=TrainingConfig)
 SHOWN = 8

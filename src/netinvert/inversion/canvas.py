@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
 from netinvert.io.assets import photographs
-from netinvert.io.seeds import draw
+from netinvert.io.running import draw
 
 Shifts = Sequence[tuple[int, int]]
 

@@ -15,9 +15,9 @@ from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.network_canvas import DecoderPrior, DeepPrior
 from netinvert.inversion.optimizers import Adam, DecayingAdaGrad, Momentum
 from netinvert.inversion.schedule import MakeCanvas, Recipe, Stage
+from netinvert.io.config import Registry
 from netinvert.io.images import fit
-from netinvert.io.registry import Registry
-from netinvert.io.seeds import draw
+from netinvert.io.running import draw
 from netinvert.models.decoder import Decoder
 
 PIXEL = 1 / 255

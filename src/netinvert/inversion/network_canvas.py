@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvas import Canvas
-from netinvert.io.seeds import draw
+from netinvert.io.running import draw
 
 WIDTHS = (16, 32, 64, 64, 64)
 """Ulyanov et al. have (16, 32, 64, 128, 128, 128) for feature inversion; this is what a CPU can do."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.augmentations import Transform
 from netinvert.inversion.canvas import Canvas, Shifts
+from netinvert.inversion.checkpoint import Checkpoint
 from netinvert.inversion.codes import AnyEncoder
 from netinvert.inversion.history import (
     CONVERGED,
@@ -32,10 +33,7 @@ from netinvert.inversion.objectives import Energy, Match, Term, term_name
 from netinvert.inversion.optimizers import Updater
 from netinvert.inversion.result import Result
 from netinvert.inversion.schedule import Stage
-from netinvert.io.checkpoint import Checkpoint
-from netinvert.io.interrupts import Interrupt, deferred_interrupt
-from netinvert.io.progress import Progress
-from netinvert.io.seeds import generators, shifts
+from netinvert.io.running import Interrupt, Progress, deferred_interrupt, generators, shifts
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""

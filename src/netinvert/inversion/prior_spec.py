@@ -15,7 +15,7 @@ from netinvert.inversion.priors import (
     SecondOrderVariation,
     TotalVariation,
 )
-from netinvert.io.registry import Registry
+from netinvert.io.config import Registry
 
 NONE = "none"
 

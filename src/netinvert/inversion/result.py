@@ -12,8 +12,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.codes import Code, code_error, layers_of
-from netinvert.io.images import ImageLike, as_images
-from netinvert.io.shown import Shown
+from netinvert.io.images import ImageLike, Shown, as_images
 
 _FACTS = "result"
 

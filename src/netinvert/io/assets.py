@@ -24,10 +24,8 @@ def sample(name: str = "chair") -> Path:
     >>> sample("chair").name
     'chair.png'
     """
-    known = {
-        Path(path.name).stem: path for path in (DATA / "photographs").iterdir() if path.name.endswith(".jpg")
-    }
-    known["chair"] = DATA / "chair.png"
+    paths = [DATA / "chair.png", *(DATA / "photographs").iterdir()]
+    known = {Path(path.name).stem: path for path in paths if path.name.endswith((".jpg", ".png"))}
     if name not in known:
         raise ConfigError(f"there is no sample '{name}'; choose from {', '.join(sorted(known))}")
     return Path(str(known[name]))

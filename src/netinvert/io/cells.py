@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 from netinvert.errors import ConfigError, OutputError
 from netinvert.io.files import (
     FileError,
+    fingerprint,
     load_tensors,
     read_json,
     sha256_of,
@@ -18,7 +20,6 @@ from netinvert.io.files import (
     write_atomic,
     write_json,
 )
-from netinvert.io.fingerprint import fingerprint
 from netinvert.io.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ class Cells:
     """
 
     def __init__(self, run: RunDir) -> None:
-        """Read nothing yet."""
         self.run = run
 
     @overload
@@ -87,56 +87,44 @@ class Cells:
             self.put(key, encoded(key, make()))
             found = self.find(key)
             if found is None:
-                raise FileError(f"{self._cell(key)} is not what was written: the disk may be failing")
+                raise FileError(f"{self._place(key)} is not what was written: the disk may be failing")
         return found
 
     def find(self, key: Any) -> Cell | Path | None:  # noqa: ANN401
-        """What is kept under `key`, whole and checked; None if there is none."""
-        return self._found_cell(key) or (self._found_file(key) if isinstance(key, str) else None)
+        """What is kept under `key`; None if there is none, or it was cut off or changed."""
+        name = fingerprint(key)
+        with contextlib.suppress(FileError, ConfigError, KeyError, TypeError, ValueError):
+            tensors, texts = load_tensors(self._place(key))
+            if texts[_ENTRY] == _entry(name, tensors, facts := json.loads(texts[_ENTRY])["facts"]):
+                return Cell(tensors, json.loads(facts))
+        if not isinstance(key, str):
+            return None
+        try:
+            sha256 = read_json(self._place(key, ".json"))["sha256"]
+        except (FileError, KeyError, TypeError):
+            sha256 = self.run.published.get(key)
+        path = None if sha256 is None else self.run.path(key)
+        return path if path is not None and path.is_file() and sha256_of(path) == sha256 else None
 
     def put(self, key: Any, content: Content) -> None:  # noqa: ANN401
         """Keep what `encoded` gave for the value of `key`."""
         if not content.is_file:
-            write_atomic(self._cell(key), content.data)
+            write_atomic(self._place(key), content.data)
             return
         if self.run.staged:
             raise ConfigError("files are kept as cells where the run is not staged: give a Cell")
         path = self.run.path(key)
         write_atomic(path, content.data)
-        write_json(self._record(key), {"file": key, "sha256": sha256_of(path)})
+        write_json(self._place(key, ".json"), {"file": key, "sha256": sha256_of(path)})
 
-    def _found_cell(self, key: object) -> Cell | None:
-        path = self._cell(key)
-        try:
-            return _read(path, fingerprint(key)) if path.exists() else None
-        except FileError:
-            return None  # cut off or changed: made again
-
-    def _found_file(self, name: str) -> Path | None:
-        try:
-            sha256 = read_json(self._record(name))["sha256"]
-        except (FileError, KeyError, TypeError):
-            sha256 = self.run.published.get(name)
-        if sha256 is None:
-            return None
-        path = self.run.path(name)
-        return path if path.is_file() and sha256_of(path) == sha256 else None
-
-    def _cell(self, key: object) -> Path:
-        return self.run.cells / f"{fingerprint(key)}.safetensors"
-
-    def _record(self, key: str) -> Path:
-        return self.run.cells / f"{fingerprint(key)}.json"
+    def _place(self, key: object, suffix: str = ".safetensors") -> Path:
+        return self.run.cells / f"{fingerprint(key)}{suffix}"
 
 
 class Kept(Sequence[V]):
-    """The values of keys, in their order; until `commit`.
-
-    Each is read when it is asked for, so that they need no memory.
-    """
+    """The values of keys, in their order; until `commit`. Each is read when it is asked for."""
 
     def __init__(self, cells: Cells, keys: Sequence[Any]) -> None:
-        """All of `keys` are kept."""
         self._cells, self._keys = cells, keys
 
     def __len__(self) -> int:
@@ -179,22 +167,11 @@ def encoded(key: object, value: object) -> Content:
         facts = json.dumps(value.facts, ensure_ascii=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise OutputError(f"the facts of a cell are JSON: {error}") from error
-    # One text: of several safetensors would keep the order by chance.
-    entry = json.dumps({"key": fingerprint(key), "facts": facts, "sha256": _digest(value.tensors, facts)})
+    entry = _entry(fingerprint(key), value.tensors, facts)
     return Content(tensor_bytes(value.tensors, {_ENTRY: entry}), is_file=False)
 
 
-def _read(path: Path, key: str) -> Cell:
-    tensors, texts = load_tensors(path)
-    try:
-        entry = json.loads(texts[_ENTRY])
-        facts = entry["facts"]
-        if entry["key"] == key and entry["sha256"] == _digest(tensors, facts):
-            return Cell(tensors, json.loads(facts))
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise FileError(f"{path} is no cell ({error}): delete it") from error
-    raise FileError(f"{path} is damaged, or a cell of another key: delete it")
-
-
-def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
-    return fingerprint({"tensors": tensors, "facts": facts})
+def _entry(name: str, tensors: Mapping[str, Tensor], facts: str) -> str:
+    """What is beside the tensors. One text: of several, safetensors would keep the order by chance."""
+    sha256 = fingerprint({"tensors": tensors, "facts": facts})
+    return json.dumps({"key": name, "facts": facts, "sha256": sha256})

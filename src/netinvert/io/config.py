@@ -1,4 +1,5 @@
-"""Configs: one frozen dataclass a command, from which its options, checks, manifest and repetition come.
+"""Configs: one frozen dataclass a command, from which its options, checks, manifest and repetition come; and
+registries of what has a name on the command line.
 
 A field says what it is by ``Annotated[TYPE, Option(…)]``. TYPE is ``str``, ``int``, ``float``, ``bool`` or
 ``Path``, one of these ``| None`` (default None), or a tuple of them, ``tuple[X, ...]`` (default empty) or of
@@ -12,14 +13,16 @@ import difflib
 import functools
 import importlib
 import math
+import operator
 import shlex
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from netinvert.errors import ConfigError
 
@@ -138,12 +141,13 @@ class Field:
         if self.length == 0 and self.required and not self.values(value):
             raise ConfigError(f"{self.flag} takes at least one value")
         for one in self.values(value):
-            if option.min is not None and one < option.min:
-                raise ConfigError(f"{self.flag} is at least {option.min:g}, got {one}")
-            if option.above is not None and one <= option.above:
-                raise ConfigError(f"{self.flag} is above {option.above:g}, got {one}")
-            if option.max is not None and one > option.max:
-                raise ConfigError(f"{self.flag} is at most {option.max:g}, got {one}")
+            for bound, words, wrong in (
+                (option.min, "at least", operator.lt),
+                (option.above, "above", operator.le),
+                (option.max, "at most", operator.gt),
+            ):
+                if bound is not None and wrong(one, bound):
+                    raise ConfigError(f"{self.flag} is {words} {bound:g}, got {one}")
             if isinstance(option.choices, tuple) and option.choices:
                 self._choose(one, option.choices)
 
@@ -287,3 +291,73 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """What has a name on the command line. ``kind`` is the word for it in messages.
+
+    A name that is not known is looked for among the entry points of ``group``; only then is their package
+    imported.
+
+    >>> shapes = Registry[int]("shape", "example.shapes")
+    >>> shapes.add("triangle", 3)
+    >>> shapes["triangle"]
+    3
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind, self.group = kind, group
+        self._things: dict[str, T] = {}
+
+    def add(self, name: str, thing: T) -> None:
+        """Give a thing its name. Raises ConfigError if something else has it, or if it cannot be typed."""
+        if name in self._things:
+            raise ConfigError(f"there is a {self.kind} '{name}' already; choose another name")
+        if not name or any(sign in name for sign in "=+, "):
+            raise ConfigError(f"'{name}' is no name for a {self.kind}: leave out '=', '+', ',' and spaces")
+        self._things[name] = thing
+
+    def remove(self, name: str) -> None:
+        """Forget a name: in notebooks that define a thing again, and in tests."""
+        self._things.pop(name, None)
+
+    def register(self, name: str, thing: T | None = None) -> Callable[[T], T]:
+        """Add a thing, or give the decorator that does."""
+
+        def keep(thing: T) -> T:
+            self.add(name, thing)
+            return thing
+
+        if thing is not None:
+            keep(thing)
+        return keep
+
+    def find(self, name: str) -> T:
+        """The thing of this name. Raises ConfigError that lists the names."""
+        if name not in self:
+            others = (entry.name for entry in entry_points(group=self.group))
+            names = ", ".join(dict.fromkeys((*self._things, *others)))
+            raise ConfigError(f"there is no {self.kind} '{name}'; choose from {names}")
+        return self._things[name]
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._things:
+            for entry in entry_points(group=self.group, name=str(name)):
+                loaded = entry.load()
+                if name not in self._things:  # else its module has registered it
+                    self.add(entry.name, loaded)
+        return name in self._things
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self:
+            raise KeyError(name)
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)

@@ -15,13 +15,14 @@ import os
 import pickle
 import secrets
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netinvert.errors import CodeError, NetinvertError, OutputError
+from netinvert.errors import CodeError, ConfigError, NetinvertError, OutputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,10 +157,10 @@ def plain_json(value: object) -> object:
         return None
     if callable(tolist := getattr(value, "tolist", None)):  # tensors, NumPy's arrays and numbers
         return plain_json(tolist())
-    return simple(value, plain_json)
+    return _simple(value, plain_json)
 
 
-def simple(value: object, inner: Callable[[object], Any]) -> Any:  # noqa: ANN401, PLR0911
+def _simple(value: object, inner: Callable[[object], Any]) -> Any:  # noqa: ANN401, PLR0911
     """Texts, numbers, paths, enums, dataclasses, mappings and sequences as JSON has them; their parts are
     given to ``inner``. Raises TypeError for anything else.
     """
@@ -215,14 +216,10 @@ def is_temporary(path: Path) -> bool:
 def names_in(directory: Path, hidden: bool = True) -> set[str]:
     """All files below a directory by their names from there; links to directories count as files."""
     found = set()
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") and not hidden:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                found |= {f"{entry.name}/{name}" for name in names_in(Path(entry.path), hidden)}
-            else:
-                found.add(entry.name)
+    for entry in os.scandir(directory):
+        if hidden or not entry.name.startswith("."):
+            below = names_in(Path(entry.path), hidden) if entry.is_dir(follow_symlinks=False) else None
+            found |= {entry.name} if below is None else {f"{entry.name}/{name}" for name in below}
     return found
 
 
@@ -322,3 +319,56 @@ def _the_code(file: Path, stored: object) -> Tensor:
         return next(iter(tensors.values()))
     names = ", ".join(sorted(tensors)[:8]) + (", …" if len(tensors) > 8 else "")
     raise CodeError(f'{file} holds {len(tensors)} tensors ({names}): name the code "code", or save it alone')
+
+
+def fingerprint(facts: object) -> str:
+    """SHA-256 (64 hex digits) of `canonical(facts)`: equal for equal facts, in any order of keys.
+
+    Raises ConfigError: the facts hold something that has no canonical form.
+
+    >>> fingerprint({"steps": 3, "size": (8, 8)}) == fingerprint({"size": [8, 8], "steps": 3})
+    True
+    """
+    return hashlib.sha256(_text(canonical(facts)).encode("ascii")).hexdigest()
+
+
+def canonical(facts: object) -> Any:  # noqa: ANN401
+    """Facts as plain JSON that tells them apart.
+
+    Tensors and arrays become their dtype, shape and hash, dataclasses keep the name of their class, and
+    numbers that are not finite become texts. Raises ConfigError for what is no fact (a function, say).
+    """
+    if isinstance(facts, float) and not math.isfinite(facts):
+        return {"float": str(float(facts))}
+    if isinstance(facts, bytes):
+        return {"bytes": hashlib.sha256(facts).hexdigest()}
+    # Asked of sys.modules: who holds a tensor has imported torch, and nobody else has to.
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(facts, torch.Tensor):
+        content = facts.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return {"tensor": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
+    if numpy is not None and isinstance(facts, numpy.generic):
+        return canonical(facts.item())
+    if numpy is not None and isinstance(facts, numpy.ndarray) and not facts.dtype.hasobject:
+        content = numpy.ascontiguousarray(facts).reshape(-1).view(numpy.uint8)
+        return {"array": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
+    try:
+        found = _simple(facts, canonical)
+    except TypeError as error:
+        raise ConfigError(f"{facts!r:.80} is no fact that can be named: {error}") from error
+    return {"type": type(facts).__name__, **found} if dataclasses.is_dataclass(facts) else found
+
+
+def differences(theirs: object, mine: object, name: str = "") -> list[str]:
+    """The names of the facts (both canonical) that differ, as "command.seed"."""
+    if isinstance(theirs, Mapping) and isinstance(mine, Mapping):
+        found = [f"{name}.{key}" if name else key for key in sorted(theirs.keys() ^ mine.keys())]
+        for key in sorted(theirs.keys() & mine.keys()):
+            found += differences(theirs[key], mine[key], f"{name}.{key}" if name else key)
+        return sorted(found)
+    # As texts: True == 1 and 0.0 == -0.0, and yet they differ.
+    return [] if _text(theirs) == _text(mine) else [name or "facts"]
+
+
+def _text(facts: object) -> str:
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"))

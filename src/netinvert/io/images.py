@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +122,17 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _floats(image: Image.Image, file: Path) -> _Floats:
     """Return (H, W, 1 or 3) in [0, 1]."""
-    if image.mode.startswith("I"):
-        return _from_integers(image, file)
+    if image.mode.startswith("I"):  # Pillow's own conversion to 8 bits clips everything above 255 to white
+        whole = np.array(image).astype(np.int64)
+        if whole.min() < 0 or whole.max() > 65535:
+            raise ImageError(
+                f"{file} holds integers in [{whole.min()}, {whole.max()}]: only 8 and 16 bits are read; "
+                "scale it to 16 bits first"
+            )
+        transparent = image.info.get("transparency")
+        if isinstance(transparent, int):
+            whole[whole == transparent] = 65535
+        return (whole / 65535).astype(np.float32)[:, :, None]
     if image.mode == "F":
         values = np.array(image, dtype=np.float32)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
@@ -137,28 +148,13 @@ def _floats(image: Image.Image, file: Path) -> _Floats:
     return eight[:, :, None] if grey else eight
 
 
-def _from_integers(image: Image.Image, file: Path) -> _Floats:
-    # Pillow's own conversion to 8 bits clips everything above 255 to white.
-    values = np.array(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(
-            f"{file} holds integers in [{values.min()}, {values.max()}]: only 8 and 16 bits are read; "
-            "scale it to 16 bits first"
-        )
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        values[values == transparent] = 65535
-    return (values / 65535).astype(np.float32)[:, :, None]
-
-
 def fit(image: Tensor, size: tuple[int, int], how: str = "crop") -> Tensor:
     """Resize (N, C, h, w) to (N, C, H, W) for `size` (H, W); the same tensor if it has that size.
 
     "crop" covers the size and cuts the centre out, "stretch" ignores the proportions, "pad" shows all
     of the image with white beside it. Antialiased bilinear. Raises ImageError, ConfigError.
     """
-    ways: dict[str, Callable[[Tensor, int, int], Tensor]] = {"crop": _crop, "stretch": _resize, "pad": _pad}
-    if how not in ways:
+    if how not in ("crop", "stretch", "pad"):
         raise ConfigError(f'unknown way to fit an image {how!r}: use "crop", "stretch" or "pad"')
     if image.ndim != 4 or image.numel() == 0 or not image.is_floating_point():
         raise ImageError(
@@ -169,35 +165,29 @@ def fit(image: Tensor, size: tuple[int, int], how: str = "crop") -> Tensor:
     height, width = size
     if image.shape[2:] == (height, width):
         return image
-    return ways[how](image, height, width)
+    if how == "stretch":
+        return _resized(image, height, width)
+    nearest = max if how == "crop" else min
+    scale = nearest(height / image.shape[2], width / image.shape[3])
+    if how == "crop":
+        # Of a strip, what lies far outside the cut is dropped first: 1×5000 would be blown up to 224×1120000.
+        # Photos are left whole, so that they come out as from the usual resize and centre crop.
+        for dim, side in ((2, height), (3, width)):
+            reach = 8 * math.ceil(side / scale)
+            drop = max(0, (image.shape[dim] - reach) // 2)
+            image = image.narrow(dim, drop, image.shape[dim] - 2 * drop)
+    tall, wide = (max(1, round(side * scale)) for side in image.shape[2:])
+    tall, wide = nearest(tall, height), nearest(wide, width)
+    image = _resized(image, tall, wide)
+    top, left = abs(tall - height) // 2, abs(wide - width) // 2
+    if how == "crop":
+        return image[:, :, top : top + height, left : left + width].contiguous()
+    return F.pad(image, (left, width - wide - left, top, height - tall - top), value=1.0)
 
 
-def _resize(image: Tensor, height: int, width: int) -> Tensor:
+def _resized(image: Tensor, height: int, width: int) -> Tensor:
     resized = F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
     return resized.clamp(0, 1)
-
-
-def _crop(image: Tensor, height: int, width: int) -> Tensor:
-    scale = max(height / image.shape[2], width / image.shape[3])
-    # Of a strip, what lies far outside the cut is dropped first: 1×5000 would be blown up to 224×1120000.
-    # Photos are left whole, so that they come out as from the usual resize and centre crop.
-    for dim, side in ((2, height), (3, width)):
-        reach = 8 * math.ceil(side / scale)
-        drop = max(0, (image.shape[dim] - reach) // 2)
-        image = image.narrow(dim, drop, image.shape[dim] - 2 * drop)
-    tall, wide = (max(1, round(side * scale)) for side in image.shape[2:])
-    image = _resize(image, max(tall, height), max(wide, width))
-    top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
-    return image[:, :, top : top + height, left : left + width].contiguous()
-
-
-def _pad(image: Tensor, height: int, width: int) -> Tensor:
-    scale = min(height / image.shape[2], width / image.shape[3])
-    tall, wide = (max(1, round(side * scale)) for side in image.shape[2:])
-    tall, wide = min(tall, height), min(wide, width)
-    image = _resize(image, tall, wide)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    return F.pad(image, (left, width - wide - left, top, height - tall - top), value=1.0)
 
 
 def check_images(images: Tensor | npt.NDArray[Any]) -> Tensor:
@@ -227,28 +217,23 @@ def check_images(images: Tensor | npt.NDArray[Any]) -> Tensor:
         raise ImageError(
             f"images of shape {tuple(images.shape)} have their channels last: use image.permute({order})"
         )
-    _check_range(images.detach())
-    images = images.to(torch.float32)
-    return images if images.ndim == 4 else images.unsqueeze(0)
-
-
-def _no_floats(dtype: object) -> ImageError:
-    return ImageError(f"images must be floats in [0, 1], got {dtype}: convert to float and divide by 255")
-
-
-def _check_range(images: Tensor) -> None:
-    low, high = (float(value) for value in images.float().aminmax())
+    low, high = (float(value) for value in images.detach().float().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ImageError("images hold NaN or infinite values: find where they come from, or mend them")
     slack = TOLERANCE + 1e-6  # float32 has no 1.0001
     if low >= -slack and high <= 1 + slack:
-        return
+        images = images.to(torch.float32)
+        return images if images.ndim == 4 else images.unsqueeze(0)
     remedy = "give plain images; the encoder subtracts the mean and divides by the deviation itself"
     if low >= 0 and 1.5 < high <= 255:
         remedy = "divide by 255"
     elif low >= -1 - slack and high <= 1 + slack:
         remedy = "if they are in [-1, 1], use (image + 1) / 2; if they are normalised, undo that"
     raise ImageError(f"images must be in [0, 1], got [{low:.4g}, {high:.4g}]: {remedy}")
+
+
+def _no_floats(dtype: object) -> ImageError:
+    return ImageError(f"images must be floats in [0, 1], got {dtype}: convert to float and divide by 255")
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -268,22 +253,16 @@ def to_pil(image: Tensor) -> Image.Image:
     if not torch.isfinite(values).all():
         raise ImageError("the image holds NaN or infinite values: it cannot be written")
     eight = (values.clamp(0, 1) * 255).round().to(torch.uint8)
-    if eight.shape[0] not in (1, 3):
-        eight = _tiles(eight)
-    if eight.shape[0] == 1:
-        return Image.fromarray(eight[0].numpy())
-    return Image.fromarray(eight.permute(1, 2, 0).contiguous().numpy())
-
-
-def _tiles(channels: Tensor) -> Tensor:
-    """Lay (C, H, W) out as (1, rows·H, columns·W), row by row, white where the grid is not full."""
-    count, height, width = channels.shape
+    if eight.shape[0] == 3:
+        return Image.fromarray(eight.permute(1, 2, 0).contiguous().numpy())
+    # row by row, white where the grid is not full
+    count, height, width = eight.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    grid = channels.new_full((rows * columns, height, width), 255)
-    grid[:count] = channels
+    grid = eight.new_full((rows * columns, height, width), 255)
+    grid[:count] = eight
     grid = grid.reshape(rows, columns, height, width).permute(0, 2, 1, 3)
-    return grid.reshape(1, rows * height, columns * width)
+    return Image.fromarray(grid.reshape(rows * height, columns * width).numpy())
 
 
 def png_bytes(image: Tensor) -> bytes:
@@ -296,3 +275,40 @@ def png_bytes(image: Tensor) -> bytes:
 def write_png(image: Tensor, path: str | Path) -> None:
     """Write the image as an 8-bit PNG file, atomically; see `to_pil`. Raises ImageError, OutputError."""
     write_atomic(path, png_bytes(image))
+
+
+SMALLEST = 192
+"""Images of fewer pixels a side are shown larger, each pixel a square."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Images (N, C, H, W), each with a caption, for a notebook; :meth:`pil` makes one image of them."""
+
+    images: Tensor
+    captions: tuple[str, ...]
+
+    def pil(self, columns: int | None = None) -> Image.Image:
+        """A grid of all images, white between them, without captions."""
+        count, _, height, width = self.images.shape
+        columns = columns or math.ceil(math.sqrt(count))
+        tiles = [to_pil(image) for image in self.images]
+        size = (columns * (width + 4) - 4, math.ceil(count / columns) * (height + 4) - 4)
+        grid = Image.new("RGB", size, "white")
+        for index, tile in enumerate(tiles):
+            grid.paste(tile, (index % columns * (width + 4), index // columns * (height + 4)))
+        return grid
+
+    def _repr_html_(self) -> str:
+        height, width = self.images.shape[-2:]
+        scale = max(1, math.ceil(SMALLEST / max(height, width)))
+        figures = []
+        for image, caption in zip(self.images, map(html.escape, self.captions), strict=True):
+            source = f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+            size = f'width="{scale * width}" height="{scale * height}" style="image-rendering:pixelated"'
+            figures.append(
+                '<figure style="display:inline-block;margin:0 8px 8px 0;vertical-align:top">'
+                f'<img src="{source}" alt="{caption}" {size}>'
+                f'<figcaption style="max-width:{scale * width}px">{caption}</figcaption></figure>'
+            )
+        return f"<div>{''.join(figures)}</div>"

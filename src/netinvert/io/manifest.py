@@ -71,17 +71,13 @@ def manifest(config: Config, entries: Mapping[str, object]) -> dict[str, Any]:
 def files_of(folder: Path) -> dict[str, dict[str, str]]:
     """``files``: the SHA-256 of every file in a folder but hidden ones and the manifest, by name; and
     ``contents``: of what its images and files of tensors hold, whatever wrote them."""
-    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    shown = {
-        name.as_posix(): path
-        for name, path in paths.items()
-        if name != Path(MANIFEST) and not any(part.startswith(".") for part in name.parts)
-    }
-    contents = {name: _content(path) for name, path in shown.items()}
-    return {
-        "files": {name: sha256_of(path) for name, path in shown.items()},
-        "contents": {name: content for name, content in contents.items() if content is not None},
-    }
+    shown = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and name != Path(MANIFEST) and not any(part[0] == "." for part in name.parts):
+            shown[name.as_posix()] = path
+    contents = {name: content for name, path in shown.items() if (content := _content(path)) is not None}
+    return {"files": {name: sha256_of(path) for name, path in shown.items()}, "contents": contents}
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
@@ -116,8 +112,7 @@ def _content(path: Path) -> str | None:
 
         try:
             with Image.open(path) as image:
-                digest.update(f"{image.mode} {image.size}".encode())
-                digest.update(image.tobytes())
+                digest.update(f"{image.mode} {image.size}".encode() + image.tobytes())
         except UnidentifiedImageError:  # a file of that name that is no image
             return None
     elif path.suffix == ".safetensors":
@@ -126,12 +121,11 @@ def _content(path: Path) -> str | None:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
             start = stream.tell()
             for name, entry in sorted(header.items()):
-                if name == "__metadata__":
-                    continue
-                begin, end = entry["data_offsets"]
-                digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
-                stream.seek(start + begin)
-                digest.update(stream.read(end - begin))
+                if name != "__metadata__":
+                    begin, end = entry["data_offsets"]
+                    digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
+                    stream.seek(start + begin)
+                    digest.update(stream.read(end - begin))
     else:
         return None
     return digest.hexdigest()

@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 from netinvert.errors import OutputError
 from netinvert.io.files import (
     FileError,
+    canonical,
+    differences,
+    fingerprint,
     is_temporary,
     names_in,
     output_error,
@@ -25,7 +28,6 @@ from netinvert.io.files import (
     sha256_of,
     write_json,
 )
-from netinvert.io.fingerprint import canonical, differences, fingerprint
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -38,7 +40,7 @@ class FinishedError(OutputError):
 
 
 class RunDir:
-    """The directory `out` of a run that `facts` name, as a context manager.
+    """The directory `out` of a run, as a context manager; `facts` are all that its results depend on.
 
     Everything that can be refused is refused on entering, before any work. Files are written to
     `path(name)`; `commit` publishes them. What takes long is kept as cells (`netinvert.io.cells`) and
@@ -65,7 +67,6 @@ class RunDir:
     """
 
     def __init__(self, out: str | Path, facts: object, overwrite: bool = False, staged: bool = True) -> None:
-        """Touch nothing yet. `facts`: all that the results depend on, as `fingerprint` takes them."""
         try:
             self.out = Path(os.path.realpath(out))
         except ValueError as error:
@@ -136,18 +137,16 @@ class RunDir:
         if not self._inside:
             raise OutputError(f"{self.out} is not being written: commit once, inside the with block")
         self._keep_all = True
+        # Always these: they say which files are the run's own and may be replaced.
         try:
-            # Always these: they say which files are the run's own and may be replaced.
-            write_json(
-                self._files / MANIFEST, {**(manifest or {}), "run": self._entry, **files_of(self._files)}
-            )
+            facts = {**(manifest or {}), "run": self._entry, **files_of(self._files)}
+            write_json(self._files / MANIFEST, facts)
             if self.staged:
                 self._check_out()
                 self._move_into_place()
-        except OSError as error:
-            raise OutputError(f"{output_error(self.out, error)} ({self._kept})") from error
-        except OutputError as error:
-            raise OutputError(f"{error} ({self._kept})") from error
+        except (OSError, OutputError) as error:
+            said = output_error(self.out, error) if isinstance(error, OSError) else error
+            raise OutputError(f"{said} (the finished files are kept in {self._files})") from error
         self._inside = False
         remove_directory(self._work, _MARKER)
         remove_directory(self._replaced, MANIFEST)
@@ -161,10 +160,19 @@ class RunDir:
         self._keep_all = False
         try:
             self._check_out()
-            self._make_directories(self._work.parent)
+            for directory in reversed([self._work.parent, *self._work.parent.parents]):
+                if not directory.exists():
+                    directory.mkdir(exist_ok=True)
+                    self._made.append(directory)
+                elif not directory.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, "not a directory")
             self._acquire()
-            if self.staged:
-                self._mend_replaced()
+            # After a crash in the middle of `commit`: bring the old run back, or finish removing it.
+            if self.staged and _manifest_of(self._replaced) is not None:
+                if self.out.exists():
+                    remove_directory(self._replaced, MANIFEST)
+                else:
+                    self._replaced.replace(self.out)
             self._check_out()  # again: now nobody else is at it
             self._take_up()
         except BaseException as error:
@@ -186,10 +194,6 @@ class RunDir:
             self._leave()
 
     # -- what is in the way ------------------------------------------------------------------------------
-
-    @property
-    def _kept(self) -> str:
-        return f"the finished files are kept in {self._files}"
 
     def _check_out(self) -> None:
         if not os.path.lexists(self.out):
@@ -217,22 +221,21 @@ class RunDir:
             raise OutputError(f"{self.out} holds files that are not of a run: choose another directory")
         if not manifest["run"].get("staged"):
             raise OutputError(f"{self.out} holds a dataset, cache or training: choose another directory")
-        if not self.overwrite and manifest["run"]["identity"] != self.identity:
-            raise OutputError(f"{self.out} holds another run; choose another directory or --overwrite")
-        if not self.overwrite:
-            self._check_finished(manifest["files"])
+        if self.overwrite:
+            if foreign := names_in(self.out) - {*manifest["files"], MANIFEST, ".DS_Store"}:
+                raise OutputError(
+                    f"{self.out} holds files that are not of the run ({_some(foreign)}): choose another "
+                    "directory"
+                )
             return
-        foreign = names_in(self.out) - {*manifest["files"], MANIFEST, ".DS_Store"}
-        if foreign:
+        if manifest["run"]["identity"] != self.identity:
+            raise OutputError(f"{self.out} holds another run; choose another directory or --overwrite")
+        for name, sha256 in manifest["files"].items():
+            with contextlib.suppress(FileError):
+                if sha256_of(self.out / name) == sha256:
+                    continue
             raise OutputError(
-                f"{self.out} holds files that are not of the run ({_some(foreign)}): choose another directory"
-            )
-
-    def _check_finished(self, files: Mapping[str, str]) -> None:
-        changed = _changed(self.out, files)
-        if changed is not None:
-            raise OutputError(
-                f"{self.out} holds this run, but {changed} is missing or was changed: --overwrite to make it "
+                f"{self.out} holds this run, but {name} is missing or was changed: --overwrite to make it "
                 "again, or choose another directory"
             )
         mine = (_marker_of(self._work) or {}).get("identity") == self.identity
@@ -261,14 +264,6 @@ class RunDir:
 
     # -- steps of entering and leaving -------------------------------------------------------------------
 
-    def _make_directories(self, last: Path) -> None:
-        for directory in reversed([last, *last.parents]):
-            if not directory.exists():
-                directory.mkdir(exist_ok=True)
-                self._made.append(directory)
-            elif not directory.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, "not a directory")
-
     def _acquire(self) -> None:
         try:
             self._lock.acquire(timeout=0)
@@ -277,15 +272,6 @@ class RunDir:
             raise OutputError(
                 f"another process writes {self.out} ({who}): wait for it or choose another directory"
             ) from None
-
-    def _mend_replaced(self) -> None:
-        """After a crash in the middle of `commit`: bring the old run back, or finish removing it."""
-        if _manifest_of(self._replaced) is None:
-            return
-        if not self.out.exists():
-            self._replaced.replace(self.out)
-        else:
-            remove_directory(self._replaced, MANIFEST)
 
     def _take_up(self) -> None:
         work = self._work
@@ -368,22 +354,10 @@ def _marker_of(work: Path) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
+    with contextlib.suppress(FileError):
         found = read_json(path)
-    except FileError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _changed(directory: Path, files: Mapping[str, str]) -> str | None:
-    """The first file that is no longer what the manifest says."""
-    for name, sha256 in files.items():
-        try:
-            if sha256_of(directory / name) != sha256:
-                return name
-        except FileError:
-            return name
-    return None
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _is_bare(work: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection, wait
@@ -21,10 +22,9 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 
 from netinvert.errors import ConfigError, MissingExtraError, NetinvertError
 from netinvert.io.cells import Cell, Cells, Content, Kept, Piece, Work, encoded
-from netinvert.io.fingerprint import fingerprint
-from netinvert.io.interrupts import Interrupt, Interrupted, deferred_interrupt
-from netinvert.io.progress import Progress
+from netinvert.io.files import fingerprint
 from netinvert.io.rundir import RunDir
+from netinvert.io.running import Interrupt, Interrupted, Progress, deferred_interrupt, torch_threads
 
 TRIES = 3
 """How often a piece is begun anew when the worker that makes it is killed."""
@@ -98,8 +98,9 @@ def run_cells(
     with deferred_interrupt() as interrupt, shown:
         job = _Job(work, todo, run, workers, interrupt, shown)
         try:
-            with contextlib.closing(_made(job)) as made:
-                for key, content in made:
+            make = _on_ray if workers.ray is not None else _in_processes if workers.count > 1 else _here
+            with contextlib.closing(make(job)) as made:
+                for key, content in made if todo else ():
                     cells.put(key, content)
                     run.checkpoint(key).unlink(missing_ok=True)
                     shown.advance(fingerprint(key))
@@ -121,15 +122,6 @@ class _Job:
     shown: Progress
 
 
-def _made(job: _Job) -> Made:
-    if job.todo and job.workers.ray is not None:
-        yield from _on_ray(job, job.workers.ray)
-    elif job.todo and job.workers.count > 1:
-        yield from _in_processes(job)
-    elif job.todo:
-        yield from _here(job)
-
-
 def _here(job: _Job) -> Made:
     with torch_threads(job.workers.threads):
         make = job.work.open()
@@ -138,22 +130,6 @@ def _here(job: _Job) -> Made:
             yield key, encoded(key, make(key, piece))
             if job.interrupt.pending:
                 return
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Within, torch computes with so many CPU threads; with as many as before for None."""
-    if threads is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _set_threads(threads: int) -> None:
@@ -193,7 +169,9 @@ def _in_processes(job: _Job) -> Made:  # noqa: PLR0912
                     _send(connection, (key, job.run.checkpoint(key)))
             for connection in cast("list[Connection]", wait(list(crew), _LOOK_EVERY)):
                 name = crew[connection].at or ""
-                said = _hear(connection)
+                said: Said = ("stopped",)
+                with contextlib.suppress(EOFError, OSError):
+                    said = pickle.loads(connection.recv_bytes())
                 if said[0] == "step":
                     job.shown.inside(name, *said[1:])
                 elif said[0] == "done":
@@ -221,7 +199,9 @@ def _in_processes(job: _Job) -> Made:  # noqa: PLR0912
 def _hire(job: _Job, crew: dict[Connection, _Worker]) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    threads = job.workers.threads or _share(job.workers.count)
+    torch = sys.modules.get("torch")
+    own: int = torch.get_num_threads() if torch is not None else os.cpu_count() or 1
+    threads = job.workers.threads or max(own // job.workers.count, 1)
     process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
     # Ctrl-C on a terminal reaches every process; only we are to hear it, and to pass it on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -234,24 +214,10 @@ def _hire(job: _Job, crew: dict[Connection, _Worker]) -> None:
     _send(ours, job.work)
 
 
-def _share(count: int) -> int:
-    torch = sys.modules.get("torch")
-    own: int = torch.get_num_threads() if torch is not None else os.cpu_count() or 1
-    return max(own // count, 1)
-
-
 def _send(connection: Connection, value: object) -> None:
     data = pickle.dumps(value)  # not connection.send, by which tensors would be shared instead of sent
     with contextlib.suppress(OSError):  # the worker has died, which is seen when it is listened to
         connection.send_bytes(data)
-
-
-def _hear(connection: Connection) -> Said:
-    try:
-        said: Said = pickle.loads(connection.recv_bytes())
-    except (EOFError, OSError):
-        return ("stopped",)
-    return said
 
 
 def _check_death(code: int | None, deaths: int) -> None:
@@ -325,49 +291,39 @@ def _opened(work: bytes, threads: int) -> Callable[[Any, Piece], Any]:
 # -- Ray -----------------------------------------------------------------------------------------------------
 
 
-def _on_ray(job: _Job, address: str) -> Made:
-    """The cells come back here, so that the machines need no common disk."""
-    # Ray takes SIGTERM for itself when it starts, so it is taken back afterwards.
-    with _ray(address) as ray, deferred_interrupt() as interrupt:
-        threads = job.workers.threads or 1
-        task = ray.remote(num_cpus=threads, num_gpus=job.workers.gpus, max_retries=TRIES)(_attempt)
-        work, piece = ray.put(pickle.dumps(job.work)), Piece(None, _tell_nobody)
-        ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)) // threads, 1)
-        waiting, running = list(job.todo), dict[Any, str]()
-        try:
-            while (waiting or running) and not interrupt.pending:
-                while waiting and len(running) < ahead:
-                    name = waiting.pop(0)
-                    running[task.remote(work, threads, job.todo[name], piece)] = name
-                for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)[0]:
-                    name = running.pop(reference)
-                    try:
-                        said: Said = ray.get(reference)
-                    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
-                        raise WorkerError(f"{_DIED.format(TRIES)}: run the same command again") from error
-                    if said[0] != "done":
-                        _raise(said)
-                    yield job.todo[name], said[1]
-        finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-
-
 def _tell_nobody(share: float, text: str = "") -> None:
     pass
 
 
-@contextlib.contextmanager
-def _ray(address: str) -> Iterator[Any]:
+def _on_ray(job: _Job) -> Made:
+    """The cells come back here, so that the machines need no common disk."""
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise MissingExtraError("running on a Ray cluster", "ray") from error
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(address=address, log_to_driver=False)
-    try:
-        yield ray
-    finally:
-        if ours:
-            ray.shutdown()
+    running: dict[Any, str] = {}
+    with contextlib.ExitStack() as closing:
+        if not ray.is_initialized():
+            ray.init(address=job.workers.ray, log_to_driver=False)
+            closing.callback(ray.shutdown)
+        closing.callback(lambda: [ray.cancel(reference, force=True) for reference in running])
+        # Ray takes SIGTERM for itself when it starts, so it is taken back.
+        interrupt = closing.enter_context(deferred_interrupt())
+        threads = job.workers.threads or 1
+        task = ray.remote(num_cpus=threads, num_gpus=job.workers.gpus, max_retries=TRIES)(_attempt)
+        work, piece = ray.put(pickle.dumps(job.work)), Piece(None, _tell_nobody)
+        ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)) // threads, 1)
+        waiting = list(job.todo)
+        while (waiting or running) and not interrupt.pending:
+            while waiting and len(running) < ahead:
+                name = waiting.pop(0)
+                running[task.remote(work, threads, job.todo[name], piece)] = name
+            for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)[0]:
+                name = running.pop(reference)
+                try:
+                    said: Said = ray.get(reference)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+                    raise WorkerError(f"{_DIED.format(TRIES)}: run the same command again") from error
+                if said[0] != "done":
+                    _raise(said)
+                yield job.todo[name], said[1]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.io.registry import Registry
+from netinvert.io.config import Registry
 from netinvert.models.importers import diffusers_rae, onnx, packages, tflite
 from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.zoo import alexnet, descriptors, mobile, pose

@@ -15,6 +15,24 @@ from netinvert.scenes.dataset_config import DatasetConfig
 
 TESTED = "test"
 """The fact that holds the figures of an evaluation."""
+POSE_ABOUT = """\
+Reads the 3-D pose (object-to-camera rotation, PASCAL3D+ frame) of one chair that fills an image
+of 64×64 pixels. {count:.2f} M parameters, rotation head `{head}`; BatchNorm,
+used in training, is folded into the layers before it. A siamese head for two views comes with it.
+Trained on nothing but procedural renders."""
+POSE_LIMITS = """\
+Errors are geodesic; chairs without a back look the same from several sides, and their error is the
+least over these. `azimuth_flip_rate` is the share of views whose azimuth is read within 30° of the
+opposite one. The network was trained on procedural chairs alone: on photographs it is not to be
+relied on."""
+DECODER_ABOUT = """\
+Turns codes {shape} of layer `{layer}` of `{network}` into
+images of {height}×{width} pixels{mask}. {count:.2f} M parameters \
+(Dosovitskiy & Brox 2016, {widths} widths)."""
+DECODER_LIMITS = """\
+`image_error` and `code_error` are distances over the mean distance of two different test images
+(Dosovitskiy & Brox 2016). A decoder shows what is likely for a code among the images it was
+trained on, and knows of no others: for codes of other images it is not to be relied on."""
 
 
 def export(path: Path, content: PoseFile | DecoderFile) -> Path:
@@ -49,45 +67,60 @@ def model_card(name: str, content: PoseFile | DecoderFile) -> str:
     ``add_test_figures``.
     """
     facts = content.facts
-    plan, tested = facts["plan"], facts.get(TESTED, {})
-    about, limits = _pose_text(content) if isinstance(content, PoseFile) else _decoder_text(content)
-    licence = LICENCE if isinstance(content, PoseFile) else content.licence
+    plan, tested, data = facts["plan"], facts.get(TESTED, {}), facts.get("data") or {}
+    trained = content.network if isinstance(content, PoseFile) else content.module
+    count = sum(parameter.numel() for parameter in trained.parameters()) / 1e6
+    if isinstance(content, PoseFile):
+        about, limits = POSE_ABOUT.format(count=count, head=content.head.name), POSE_LIMITS
+        terms = [f"- Licence: {LICENCE}"]
+    else:
+        form, limits = content.module.architecture, DECODER_LIMITS
+        about = DECODER_ABOUT.format(
+            shape=form.code_shape,
+            layer=content.layer,
+            network=content.network,
+            height=form.size[0],
+            width=form.size[1],
+            mask=", with a mask of the object" if form.mask else "",
+            count=count,
+            widths=form.widths,
+        )
+        terms = [
+            f"- Licence: {content.licence}",
+            f"- Network's weights: SHA-256 `{content.network_sha256}`",
+        ]
+    if data.get("plan"):
+        terms += [
+            f"- Data: `{_data_command(data['plan'])}`",
+            f"  ({data.get('samples', 'unknown')} samples, SHA-256 of the shards' hashes "
+            f"`{data.get('sha256')}`)",
+        ]
+    else:
+        terms += [f"- Data: {data.get('description', 'unknown')}"]
     how = [f"loss `{plan['loss']}`"] if "loss" in plan else []
     how += [f"{plan['samples']:,} samples", f"seed {plan['seed']}", f"{facts.get('hours', 'unknown')} hours"]
     threads = f" on {facts['threads']} threads" if "threads" in facts else ""
     lines = [
-        f"# {name}",
-        "",
-        *about,
-        "",
-        f"- Licence: {licence}",
-        *(
-            []
-            if isinstance(content, PoseFile)
-            else [f"- Network's weights: SHA-256 `{content.network_sha256}`"]
-        ),
-        *_data_lines(facts.get("data") or {}),
+        *(f"# {name}", "", about, "", *terms),
         f"- Training: `{facts.get('command', 'unknown')}`",
         f"  ({', '.join(how)}{threads})",
         *([f"- Note: {facts['note']}"] if facts.get("note") else []),
         "",
-        *figures_table("On held-out images of the same kind", facts.get("figures")),
-        *figures_table(f"By `{tested.get('command')}`", tested.get("figures")),
-        *limits,
-        "",
+        *_figures_table("On held-out images of the same kind", facts.get("figures")),
+        *_figures_table(f"By `{tested.get('command')}`", tested.get("figures")),
+        *(limits, ""),
     ]
     return "\n".join(lines)
 
 
-def figures_table(title: str, figures: Mapping[str, float] | None) -> list[str]:
-    """Lines of Markdown; none without figures."""
+def _figures_table(title: str, figures: Mapping[str, float] | None) -> list[str]:
     if not figures:
         return []
     rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
     return [f"{title}:", "", "| figure | value |", "| --- | --- |", *rows, ""]
 
 
-def data_command(plan: Mapping[str, Any]) -> str:
+def _data_command(plan: Mapping[str, Any]) -> str:
     """The command that renders the dataset of a plan (``DatasetConfig.to_json``)."""
     always = ("objects", "identities", "views", "size", "seed")
     usual = DatasetConfig().to_json()
@@ -96,46 +129,3 @@ def data_command(plan: Mapping[str, Any]) -> str:
         if name in always or value != usual[name]:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)
-
-
-def _data_lines(data: Mapping[str, Any]) -> list[str]:
-    if not data.get("plan"):
-        return [f"- Data: {data.get('description', 'unknown')}"]
-    return [
-        f"- Data: `{data_command(data['plan'])}`",
-        f"  ({data.get('samples', 'unknown')} samples, SHA-256 of the shards' hashes `{data.get('sha256')}`)",
-    ]
-
-
-def _pose_text(content: PoseFile) -> tuple[list[str], list[str]]:
-    count = sum(parameter.numel() for parameter in content.network.parameters())
-    about = [
-        "Reads the 3-D pose (object-to-camera rotation, PASCAL3D+ frame) of one chair that fills an image",
-        f"of 64×64 pixels. {count / 1e6:.2f} M parameters, rotation head `{content.head.name}`; BatchNorm,",
-        "used in training, is folded into the layers before it. A siamese head for two views comes with it.",
-        "Trained on nothing but procedural renders.",
-    ]
-    limits = [
-        "Errors are geodesic; chairs without a back look the same from several sides, and their error is the",
-        "least over these. `azimuth_flip_rate` is the share of views whose azimuth is read within 30° of the",
-        "opposite one. The network was trained on procedural chairs alone: on photographs it is not to be",
-        "relied on.",
-    ]
-    return about, limits
-
-
-def _decoder_text(content: DecoderFile) -> tuple[list[str], list[str]]:
-    architecture = content.module.architecture
-    count = sum(parameter.numel() for parameter in content.module.parameters())
-    height, width = architecture.size
-    about = [
-        f"Turns codes {architecture.code_shape} of layer `{content.layer}` of `{content.network}` into",
-        f"images of {height}×{width} pixels{', with a mask of the object' if architecture.mask else ''}. "
-        f"{count / 1e6:.2f} M parameters (Dosovitskiy & Brox 2016, {architecture.widths} widths).",
-    ]
-    limits = [
-        "`image_error` and `code_error` are distances over the mean distance of two different test images",
-        "(Dosovitskiy & Brox 2016). A decoder shows what is likely for a code among the images it was",
-        "trained on, and knows of no others: for codes of other images it is not to be relied on.",
-    ]
-    return about, limits

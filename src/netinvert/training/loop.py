@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,17 +20,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from netinvert.errors import OutputError
-from netinvert.io.files import output_error
-from netinvert.io.interrupts import deferred_interrupt
-from netinvert.io.progress import Progress
-from netinvert.io.workers import torch_threads
-from netinvert.training.checkpoints import Checkpoints
-from netinvert.training.config import TrainingConfig, TrainingError, TrainingRun
-from netinvert.training.parallel import Group, process_group
+from netinvert.io.files import FileError, load_tensors, output_error, plain_json, save_tensors
+from netinvert.io.running import Progress, deferred_interrupt, torch_threads
+from netinvert.training.config import Group, TrainingConfig, TrainingError, TrainingRun, process_group
 
 LOG_EVERY = 50
 CLIP = 1.0
 """The largest norm of a gradient."""
+LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
+FIRST_SECONDS = 45.0
+"""The first checkpoint comes this soon."""
 Optimizers = list[torch.optim.Optimizer]
 Watched = tuple[Mapping[str, float], Tensor | None]
 """Figures on held-out images, and an image (C, H, W) of some of them."""
@@ -55,9 +57,21 @@ class Trainee(nn.Module):
         """The mean loss of a batch, and its parts."""
         raise NotImplementedError
 
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The running averages, each with what it follows."""
+        return []
+
     def update_average(self, step: int) -> None:
-        """Move the running average towards the weights."""
-        raise NotImplementedError
+        """Move the running averages towards the weights; quickly at first."""
+        for average, now in self.averaged():
+            move_average(average, now, step, self.config.average)
+
+    def train(self, mode: bool = True) -> Trainee:
+        """Training mode for all but the averages."""
+        super().train(mode)
+        for average, _ in self.averaged():
+            average.eval()
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What a training has to keep when it goes on: all settings but its length."""
@@ -124,7 +138,7 @@ def _fit(
 ) -> None:
     model.place(group.device)
     optimizers, steps, main = model.optimizers(), model.config.steps, group.rank == 0
-    checkpoints = Checkpoints(run, model, optimizers, model.identity())
+    checkpoints = Checkpoints(run, model, optimizers)
     first, model.seconds = checkpoints.load()
     began, text = time.perf_counter() - model.seconds, ""
     loader = _loader(Steps(batch_at, group), range(first, steps), run, group.device)
@@ -212,14 +226,6 @@ def _ignore_signals(_worker: int) -> None:
 def _log(run: TrainingRun, first: int, wanted: bool) -> Iterator[Callable[..., None]]:
     """A function that writes figures, and an image, for TensorBoard; nothing where that is not installed."""
     writer: Any = None
-    if wanted:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what TensorBoard imports
-                from torch.utils.tensorboard import SummaryWriter
-            writer = SummaryWriter(str(run.folder / "logs"), purge_step=first)
-        except ImportError:
-            run.note("no logs for TensorBoard: install netinvert[training] to have them")
 
     def log(kind: str, figures: Mapping[str, float], image: Tensor | None, step: int) -> None:
         if writer is not None:
@@ -228,8 +234,99 @@ def _log(run: TrainingRun, first: int, wanted: bool) -> Iterator[Callable[..., N
             if image is not None:
                 writer.add_image("originals above decoded", image, step)
 
-    try:
+    with ExitStack() as closing:
+        if wanted:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what TensorBoard imports
+                    from torch.utils.tensorboard import SummaryWriter
+                writer = closing.enter_context(SummaryWriter(str(run.folder / "logs"), purge_step=first))
+            except ImportError:
+                run.note("no logs for TensorBoard: install netinvert[training] to have them")
         yield log
-    finally:
-        if writer is not None:
-            writer.close()
+
+
+class Checkpoints:
+    """The two last states of a training, in its folder: of ``model``, of its optimisers, and how far it is.
+
+    A file is safetensors, so that reading it runs no code, and written whole or not at all.
+    """
+
+    def __init__(self, run: TrainingRun, model: Trainee, optimizers: Optimizers) -> None:
+        self._run, self._model, self._optimizers = run, model, optimizers
+        self._identity = json.loads(json.dumps(plain_json(model.identity())))
+        self._last, self._before = run.folder / LAST, run.folder / BEFORE
+        self._saved, self._wait = time.monotonic(), FIRST_SECONDS
+
+    def load(self) -> tuple[int, float]:
+        """Take up the newest whole state: how many steps it has made, in how many seconds.
+
+        Raises TrainingError: no state is whole, or it is of another training.
+        """
+        damage = ""
+        for path in (self._last, self._before):
+            if not path.exists():
+                continue
+            try:
+                tensors, metadata = load_tensors(path)
+                facts = json.loads(metadata["training"])
+                step, seconds, identity = int(facts["step"]), float(facts["seconds"]), facts["identity"]
+            except (FileError, KeyError, TypeError, ValueError) as error:
+                damage = damage or f"{path} is damaged ({error})"
+                continue
+            self._take(path, tensors, identity)
+            if damage:
+                self._run.note(f"{damage}: the one before it is gone on with, of step {step}")
+            return step, seconds
+        if damage:
+            raise TrainingError(f"{damage}: delete it to start anew, or choose another folder")
+        return 0, 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= self._wait
+
+    def save(self, step: int, seconds: float) -> None:
+        """Keep the state after ``step`` steps, and the one that was the last.
+
+        Raises OutputError: the file cannot be written; the last state is kept.
+        """
+        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        for which, optimizer in enumerate(self._optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{which}.{index}.{name}": value for name, value in state.items()}
+        if self._last.exists():
+            self._last.replace(self._before)
+        facts = {"step": step, "seconds": seconds, "identity": self._identity}
+        save_tensors(self._last, tensors, {"training": json.dumps(facts)})
+        self._saved, self._wait = time.monotonic(), 60 * self._run.minutes
+
+    def _take(self, path: Path, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]) -> None:
+        own = self._identity
+        changed = [
+            f"{name} {identity[name]!r}, not {own[name]!r}" for name in own if identity.get(name) != own[name]
+        ]
+        model = {
+            name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")
+        }
+        shapes = (
+            {name: one.shape for name, one in each.items()} for each in (model, self._model.state_dict())
+        )
+        if not changed and next(shapes) != next(shapes):
+            changed = ["networks of another shape"]
+        if changed:
+            raise TrainingError(
+                f"{path} is of another training, with {'; '.join(changed)}: give what it began with, or "
+                "choose another folder"
+            )
+        self._model.load_state_dict(model)
+        for which, optimizer in enumerate(self._optimizers):
+            parameters = [one for group in optimizer.param_groups for one in group["params"]]
+            state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+            for name, value in tensors.items():
+                if name.startswith(f"optimizer.{which}."):
+                    index, key = name.split(".")[2:]
+                    # the layout of the parameter (channels last, say): fused steps ask for that
+                    like = torch.empty_like(parameters[int(index)] if value.ndim else value)
+                    state[int(index)][key] = like.copy_(value)
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})

@@ -11,13 +11,12 @@ from netinvert.io.files import load_tensors
 from netinvert.models.network import Network, state_sha256
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
-from netinvert.training.checkpoints import LAST
 from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.decoder import images as sources
 from netinvert.training.decoder.images import ImageBatch, SceneImages
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.decoder.train import STATISTICS, held_out_images, new_model, scope, train_decoder
-from netinvert.training.loop import CLIP
+from netinvert.training.loop import CLIP, LAST
 from tiny import PLAIN, plain, seeded
 
 PLAN = DecoderConfig(network="tiny", layer="5", samples=48, batch=8, seed=4)

@@ -5,8 +5,8 @@ from PIL import Image
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.io.images import fit, read_image
-from netinvert.training.decoder import folder_images
-from netinvert.training.decoder.folder_images import (
+from netinvert.training.decoder import images as module
+from netinvert.training.decoder.images import (
     FolderImages,
     image_files,
     random_crops,
@@ -61,20 +61,20 @@ def test_batches_show_every_image_but_those_held_out(folder):
 
 
 def test_what_is_held_out_does_not_hang_on_other_files_or_the_place_of_the_folder(folder, tmp_path):
-    share = folder_images.HELD_OUT_SHARE
+    share = module.HELD_OUT_SHARE
     before = FolderImages(folder, SIZE, 3, seed=0)
     for k in range(200):
         Image.new("RGB", (30, 30)).save(folder / f"more-{k}.png")
     folder = folder.rename(tmp_path / "elsewhere")
     after = FolderImages(folder, SIZE, 3, seed=9)
-    by_hash = {name for name in before.held_names if folder_images._hash_of(name) < share}
+    by_hash = {name for name in before.held_names if module._hash_of(name) < share}
     assert by_hash <= set(after.held_names)
     assert 0.3 * share < len(after.held_names) / 224 < 2.5 * share
     assert not set(after.held_names) & set(after.names)
 
 
 def test_names_with_accents_have_one_hash_however_they_are_spelt():
-    assert folder_images._hash_of("é.png") == folder_images._hash_of("e\u0301.png")
+    assert module._hash_of("é.png") == module._hash_of("e\u0301.png")
 
 
 def test_few_held_out_images_are_shown_in_several_crops_always_the_same(tmp_path):
@@ -83,7 +83,7 @@ def test_few_held_out_images_are_shown_in_several_crops_always_the_same(tmp_path
         Image.fromarray(picture).save(tmp_path / f"{k}.png")
     source = FolderImages(tmp_path, SIZE, 3, seed=0)
     held = source.held_out(512).images
-    assert held.shape == (folder_images.WATCHED, 3, *SIZE)
+    assert held.shape == (module.WATCHED, 3, *SIZE)
     assert len(held.unique(dim=0)) > 0.8 * len(held)
     assert torch.equal(held[:5], source.held_out(5).images)
     assert torch.equal(held, FolderImages(tmp_path, SIZE, 3, seed=4).held_out(512).images)
@@ -131,7 +131,7 @@ def test_large_images_are_kept_small_and_crops_of_them_are_antialiased(tmp_path)
 
 def test_what_is_kept_in_memory_is_bounded_and_makes_no_difference(folder, monkeypatch):
     expected = FolderImages(folder, SIZE, 3, seed=0).batch(0, 60).images
-    monkeypatch.setattr(folder_images, "MEMORY", 10_000)
+    monkeypatch.setattr(module, "MEMORY", 10_000)
     source = FolderImages(folder, SIZE, 3, seed=0)
     assert torch.equal(source.batch(0, 60).images, expected)
     assert 0 < sum(picture.numel() for picture in source._kept.values()) <= 10_000
@@ -139,9 +139,7 @@ def test_what_is_kept_in_memory_is_bounded_and_makes_no_difference(folder, monke
 
 def test_images_are_read_when_they_are_shown(folder, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        folder_images, "read_for", lambda path, n, _: read.append(path) or torch.rand(1, n, 40, 40)
-    )
+    monkeypatch.setattr(module, "read_for", lambda path, n, _: read.append(path) or torch.rand(1, n, 40, 40))
     source = FolderImages(folder, SIZE, 3, seed=0)
     assert len(read) == 2  # one to train on and one held out, which have to be there
     source.batch(0, 3)
@@ -161,9 +159,9 @@ def test_unusable_files_are_named_and_left_out(folder):
     (folder / "empty.jpg").touch()
     Image.new("RGB", (40, 15)).save(folder / "low.png")
     source = FolderImages(folder, SIZE, 3, seed=0)
-    assert source.skipped == ("empty.jpg", "low.png", "text.png")
+    assert sorted(source.reasons) == ["empty.jpg", "low.png", "text.png"]
     assert "40×15" in source.reasons["low.png"]
-    assert not {*source.names, *source.held_names} & {*source.skipped}
+    assert not {*source.names, *source.held_names} & {*source.reasons}
 
 
 def test_a_file_cut_short_is_found_when_it_is_shown_and_another_stands_in_for_it(folder):
@@ -173,7 +171,7 @@ def test_a_file_cut_short_is_found_when_it_is_shown_and_another_stands_in_for_it
     (folder / cut).write_bytes(data[: len(data) // 2])
     source = FolderImages(folder, SIZE, 3, seed=0)
     images = source.batch(0, 200).images
-    assert source.skipped == (cut,)
+    assert list(source.reasons) == [cut]
     assert "damaged or cut off" in source.reasons[cut]
     assert torch.equal(source.batch(0, 200).images, images)
     assert torch.equal(FolderImages(folder, SIZE, 3, seed=0).batch(0, 200).images, images)

@@ -11,10 +11,11 @@ from torch import nn
 from netinvert import Encoder
 from netinvert.errors import ConfigError, LayerError
 from netinvert.models.network import built
-from netinvert.training.decoder.discriminator import CONVOLUTIONS, Discriminator
 from netinvert.training.decoder.losses import (
+    CONVOLUTIONS,
     DEEPSIM_WEIGHTS,
     MASK_WEIGHT,
+    Discriminator,
     Features,
     LossChoice,
     LossTerm,

@@ -11,9 +11,14 @@ from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.decoder import images as sources
-from netinvert.training.decoder.folder_images import FolderImages
-from netinvert.training.decoder.images import FittedImages, ImageBatch, SceneImages
-from netinvert.training.decoder.sources import described, open_source
+from netinvert.training.decoder.images import (
+    FittedImages,
+    FolderImages,
+    ImageBatch,
+    SceneImages,
+    described,
+    open_source,
+)
 
 PLAN = DatasetConfig(identities=12, views=2, size=32, seed=3, splits=(0.7, 0.2, 0.1))
 

@@ -5,7 +5,7 @@ import pytest
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import background_pool
 from netinvert.scenes.dataset_writer import render_dataset
-from netinvert.training.pose import batches
+from netinvert.training.pose import train
 
 PLAN = DatasetConfig(identities=12, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1))
 
@@ -21,5 +21,5 @@ def dataset(tmp_path_factory):
 def few_backgrounds():
     """Of 3000 backgrounds, 60 do for a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "background_pool", partial(background_pool, count=60))
+        patch.setattr(train, "background_pool", partial(background_pool, count=60))
         yield

@@ -5,7 +5,7 @@ import torch
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera, geodesic_degrees
 from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays, mirrored
-from netinvert.training.pose.batches import PoseBatches, recoloured
+from netinvert.training.pose.train import PoseBatches, recoloured
 
 
 @pytest.fixture(scope="module")

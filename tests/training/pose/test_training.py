@@ -16,11 +16,16 @@ from netinvert.models.zoo.pose import load_pose_network, read_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, Views, load_arrays
 from netinvert.training.card import add_test_figures, export
-from netinvert.training.checkpoints import LAST
 from netinvert.training.config import TrainingError, TrainingRun
-from netinvert.training.pose.batches import PoseBatches
-from netinvert.training.pose.model import PoseConfig, PoseModel, prepared
-from netinvert.training.pose.train import final_figures, train_pose
+from netinvert.training.loop import LAST
+from netinvert.training.pose.train import (
+    PoseBatches,
+    PoseConfig,
+    PoseModel,
+    final_figures,
+    prepared,
+    train_pose,
+)
 
 QUICK = PoseConfig(samples=48, batch=8, seed=4)
 

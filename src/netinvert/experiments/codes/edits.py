@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.io.seeds import draw
+from netinvert.io.running import draw
 
 
 def binarised(codes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
 from netinvert.io.files import FileError, load_tensors, save_tensors
-from netinvert.io.seeds import draw
+from netinvert.io.running import draw
 
 FORMAT, VERSION = "netinvert-code-statistics", "1"
 LEVELS = 257

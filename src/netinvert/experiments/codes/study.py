@@ -26,9 +26,8 @@ from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.scenes.dataset_reader import shard_paths
-from netinvert.training.decoder.evaluation import in_chunks
-from netinvert.training.decoder.images import SceneImages
-from netinvert.training.decoder.sources import described
+from netinvert.training.decoder.images import SceneImages, described
+from netinvert.training.decoder.train import in_chunks
 
 EXPERIMENTS: Mapping[str, CodeExperiment] = {
     "study perturb": perturb.PERTURB,

@@ -22,7 +22,7 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import Bins
 from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.poses import PoseReading
-from netinvert.training.decoder.evaluation import in_chunks
+from netinvert.training.decoder.train import in_chunks
 
 FigureRow: TypeAlias = Mapping[str, Any]
 """Figures and texts by the keys of an experiment's columns."""

@@ -13,7 +13,7 @@ from netinvert.inversion.presets.maximising import ijcv16_maximising, maco, maxi
 from netinvert.inversion.presets.shallow import cvpr15_shallow, shallow
 from netinvert.inversion.presets.yosinski15 import DEEPVIS, deepvis_preset
 from netinvert.inversion.schedule import Recipe
-from netinvert.io.registry import Registry
+from netinvert.io.config import Registry
 
 Preset = Callable[[AnyEncoder, Terms | None], Recipe]
 """Makes the recipe for an encoder; with the user's priors in place of its own, where they are not None."""

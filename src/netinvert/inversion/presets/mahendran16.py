@@ -16,7 +16,7 @@ from netinvert.inversion.optimizers import DecayingAdaGrad
 from netinvert.inversion.prior_spec import weigh_priors
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.schedule import Recipe, Stage
-from netinvert.io.seeds import draw
+from netinvert.io.running import draw
 from netinvert.models.encoder import Encoder
 
 IJCV16_SIGMA = 80.0

@@ -7,7 +7,6 @@ holds so many images, each with the crop, the mirroring and the background that 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -20,14 +19,13 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.cells import Cells
-from netinvert.io.files import FileError, read_json, tensor_bytes
-from netinvert.io.fingerprint import fingerprint
+from netinvert.io.files import FileError, fingerprint, read_json, tensor_bytes
 from netinvert.io.manifest import MANIFEST
 from netinvert.io.rundir import RunDir
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at
 from netinvert.models.encoder import Encoder
+from netinvert.training.config import is_main_process
 from netinvert.training.decoder.images import ImageBatch, ImageSource
-from netinvert.training.parallel import is_main_process
 
 TOP = 15
 """Codes are stored divided by a power of two, so that the largest of a block is just below 2^15: float16 ends
@@ -106,7 +104,7 @@ class CachedImages:
         self.of = int(facts["images"])
         """How many images the source had."""
         self.has_masks, self.size = bool(facts["has_masks"]), (facts["size"][0], facts["size"][1])
-        self._orders: OrderedDict[int, Tensor] = OrderedDict()
+        self._orders: dict[int, Tensor] = {}
 
     def batch(self, step: int, count: int) -> ImageBatch:
         """The next ``count`` images in their shuffled order."""
@@ -121,28 +119,24 @@ class CachedImages:
         """Which image stands at a position of the endless row of epochs."""
         epoch, index = divmod(position, self.count)
         if epoch not in self._orders:
+            if len(self._orders) == 2:  # a batch may lie in two
+                del self._orders[min(self._orders)]
             self._orders[epoch] = torch.randperm(self.count, generator=generator_at(self.seed, epoch))
-            if len(self._orders) > 2:  # a batch may lie in two
-                self._orders.popitem(last=False)
         return int(self._orders[epoch][index])
 
     def _read(self, rows: list[tuple[str, int]]) -> ImageBatch:
         """The images of files and their rows."""
-        planes, codes = {}, {}
+        found = {}
         for name in {name for name, _ in rows}:
             with safe_open(str(self._folder / name), "pt") as stored:
-                kept, halves, scale = (
-                    stored.get_slice("images"),
-                    stored.get_slice("codes"),
-                    stored.get_tensor("scale"),
-                )
-                for place in rows:
-                    if place[0] == name:
-                        planes[place], codes[place] = kept[place[1]], halves[place[1]].float() * scale
-        values = torch.stack([planes[place] for place in rows]).float().div_(255)
+                planes, halves = stored.get_slice("images"), stored.get_slice("codes")
+                scale = stored.get_tensor("scale")
+                for row in {row for block, row in rows if block == name}:
+                    found[name, row] = planes[row], halves[row].float() * scale
+        values = torch.stack([found[place][0] for place in rows]).float().div_(255)
         images, masks = (values[:, :-1], values[:, -1:].contiguous()) if self.has_masks else (values, None)
-        standard = torch.stack([codes[place] for place in rows]).to(self._dtype)
-        return ImageBatch(images.contiguous(), masks, standard)
+        codes = torch.stack([found[place][1] for place in rows]).to(self._dtype)
+        return ImageBatch(images.contiguous(), masks, codes)
 
 
 def as_bytes(images: Tensor) -> Tensor:

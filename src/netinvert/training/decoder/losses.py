@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from netinvert.errors import ConfigError, MissingExtraError
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
+from netinvert.models.upconv import initialise
 
 KINDS = ("pixel", "feature", "adversarial", "lpips")
 DEEPSIM = "deepsim"
@@ -20,6 +23,13 @@ DEEPSIM_WEIGHTS = {"image": 2e-6, "feature": 0.01, "adversarial": 100.0}
 """Dosovitskiy & Brox 2016 (NIPS), section 4: of sums over all numbers of an image in 0..255 or a feature."""
 MASK_WEIGHT = 0.02
 """Of the mask's cross-entropy, where there is one."""
+CONVOLUTIONS = ((7, 4, 32), (5, 1, 64), (3, 2, 128), (3, 1, 256), (3, 2, 256))
+"""Kernel, stride, channels, for images of 227 pixels."""
+HIDDEN = 512
+SLOPE = 0.3
+SKIP_BELOW = 0.1
+"""The discriminator rests while its loss is below this share of the generator's."""
+SMALL_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,7 @@ class LossChoice:
         for part in text.split("+"):
             name, _, weight = part.strip().partition("=")
             kind, _, where = name.partition(":")
-            if kind == DEEPSIM:
-                terms += _deepsim(where, weight)
-                continue
-            terms.append(_term(kind, where, weight, text))
+            terms += _deepsim(where, weight) if kind == DEEPSIM else [_term(kind, where, weight, text)]
         names = [term.name for term in terms]
         if len(set(names)) < len(names):
             raise ConfigError(f"the loss {text!r} names a term twice: give each one weight")
@@ -88,15 +95,18 @@ def comparisons(choice: LossChoice, encoder: Encoder) -> dict[str, tuple[float, 
 
     Raises LayerError, NetworkError, MissingExtraError: of networks to compare features by.
     """
-    found: dict[str, tuple[float, Comparison]] = {}
-    for term in choice.terms:
-        if term.kind == "pixel":
-            found[term.name] = (term.weight, SquaredPixels(term.summed))
-        elif term.kind == "feature":
-            found[term.name] = (term.weight, Features(_feature_encoder(term.where, encoder), term.summed))
-        elif term.kind == "lpips":
-            found[term.name] = (term.weight, Lpips(term.where or "alex").to(encoder.device))
-    return found
+
+    def features(term: LossTerm) -> Comparison:
+        network, _, layer = term.where.rpartition("/")
+        found = Encoder(load_network(network) if network else encoder.network, layer)
+        return Features(found.to(encoder.device), term.summed)
+
+    made: dict[str, Callable[[LossTerm], Comparison]] = {
+        "pixel": lambda term: SquaredPixels(term.summed),
+        "feature": features,
+        "lpips": lambda term: Lpips(term.where or "alex").to(encoder.device),
+    }
+    return {term.name: (term.weight, made[term.kind](term)) for term in choice.terms if term.kind in made}
 
 
 @dataclass(frozen=True)
@@ -111,11 +121,12 @@ class SquaredPixels:
         return 255**2 * squares.sum(1) if self.summed else squares.mean(1)
 
 
+@dataclass(frozen=True)
 class Features:
     """Squared distance of features over their squared norm; ``summed``: the squared distance."""
 
-    def __init__(self, encoder: Encoder, summed: bool = False) -> None:
-        self.encoder, self.summed = encoder, summed
+    encoder: Encoder
+    summed: bool = False
 
     def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
         """(N,)."""
@@ -135,11 +146,8 @@ class Lpips(nn.Module):
         except ImportError as error:
             raise MissingExtraError("the loss lpips", "training") from error
         try:
-            self.metric = LearnedPerceptualImagePatchSimilarity(
-                backbone,  # type: ignore[arg-type]
-                "none",
-                normalize=True,
-            )
+            kind: Any = backbone
+            self.metric = LearnedPerceptualImagePatchSimilarity(kind, "none", normalize=True)
         except Exception as error:
             raise ConfigError(
                 f"the loss lpips:{backbone} needs torchvision's weights of {backbone}, which could not be "
@@ -165,17 +173,10 @@ def _term(kind: str, where: str, weight: str, text: str) -> LossTerm:
         raise ConfigError("of which features? Write feature:LAYER or feature:NETWORK/LAYER")
     if kind in ("pixel", "adversarial") and where:
         raise ConfigError(f"the loss {kind!r} takes nothing behind a colon")
-    return LossTerm(kind, _weight(weight, text), where)
-
-
-def _weight(weight: str, text: str) -> float:
-    try:
-        value = float(weight or 1)
-    except ValueError:
-        value = -1.0
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(f"the weight {weight!r} in the loss {text!r} has to be a positive number")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(weight or 1)) < math.inf:
+            return LossTerm(kind, value, where)
+    raise ConfigError(f"the weight {weight!r} in the loss {text!r} has to be a positive number")
 
 
 def _deepsim(where: str, weight: str) -> list[LossTerm]:
@@ -188,7 +189,43 @@ def _deepsim(where: str, weight: str) -> list[LossTerm]:
     ]
 
 
-def _feature_encoder(where: str, encoder: Encoder) -> Encoder:
-    network, _, layer = where.rpartition("/")
-    found = Encoder(load_network(network) if network else encoder.network, layer)
-    return found.to(encoder.device)
+class Discriminator(nn.Module):
+    """Images (N, C, H, W) and their codes, ``numbers`` long, to logits (N,) of being real.
+
+    Images below 128 pixels keep more of their size: the first stride is 2.
+    """
+
+    def __init__(self, channels: int, numbers: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = channels
+        for kernel, stride, width in CONVOLUTIONS:
+            step = 2 if not layers and min(size) < SMALL_IMAGES else stride
+            layers += [nn.Conv2d(before, width, kernel, step, kernel // 2), nn.LeakyReLU(SLOPE)]
+            before = width
+        self.convolutions = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+        def linear(inputs: int) -> tuple[nn.Module, nn.Module]:
+            return nn.Linear(inputs, HIDDEN), nn.LeakyReLU(SLOPE)
+
+        self.of_code = nn.Sequential(*linear(numbers), *linear(HIDDEN))
+        self.classify = nn.Sequential(
+            nn.Dropout(0.5), *linear(before + HIDDEN), nn.Dropout(0.5), nn.Linear(HIDDEN, 1)
+        )
+        self.to(memory_format=torch.channels_last)
+        initialise(self, SLOPE)
+
+    def forward(self, images: Tensor, codes: Tensor) -> Tensor:
+        """Logits (N,). ``codes`` (N, numbers) are standardised."""
+        seen = self.convolutions((images - 0.5).contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.classify(torch.cat([seen, self.of_code(codes)], 1))
+        return logits.squeeze(1)
+
+    def loss(self, real: Tensor, made: Tensor, codes: Tensor) -> Tensor:
+        """Binary cross-entropy of telling real images from made ones, summed over both."""
+        real_loss = F.softplus(-self(real, codes)).mean()
+        return real_loss + F.softplus(self(made, codes)).mean()
+
+    def fooled(self, made: Tensor, codes: Tensor) -> Tensor:
+        """The generator's loss: -log of the probability that made images are real."""
+        return F.softplus(-self(made, codes)).mean()

@@ -11,18 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.io.seeds import generator_at
+from netinvert.io.running import generator_at, shifts
 from netinvert.models.cut import LayerCut
 from netinvert.models.decoder import DecoderFile, as_stored
 from netinvert.models.encoder import Encoder, unwrapped
 from netinvert.models.network import state_sha256
 from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
-from netinvert.training.config import TrainingConfig
-from netinvert.training.decoder.discriminator import SKIP_BELOW, Discriminator
+from netinvert.training.config import Group, TrainingConfig
 from netinvert.training.decoder.images import ImageBatch
-from netinvert.training.decoder.losses import LossChoice, comparisons, mask_loss
-from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, decaying, move_average
-from netinvert.training.parallel import Group
+from netinvert.training.decoder.losses import SKIP_BELOW, Discriminator, LossChoice, comparisons, mask_loss
+from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, decaying
 
 SLOWER = 0.1
 """The rate of an encoder that is trained along (it is trained already) and of a discriminator, as a share."""
@@ -70,17 +68,22 @@ class DecoderModel(Trainee):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = UpConvolutional(architecture)
-            self.discriminator = None if self.choice.adversarial is None else _discriminator(self.network)
-        self.trained_encoder = _trainable(encoder) if config.autoencoder else None
+            self.discriminator: Discriminator | None = None
+            if self.choice.adversarial is not None:
+                numbers, size = self.network.numbers, architecture.size
+                self.discriminator = Discriminator(architecture.channels, numbers, size)
+        self.trained_encoder: nn.Module | None = None
+        if config.autoencoder:  # a copy: the encoder's own network is rewritten for speed and frozen
+            module = copy.deepcopy(unwrapped(encoder.network.module)).eval().requires_grad_(True)
+            self.trained_encoder = module.to(memory_format=torch.channels_last)
         self.average = _frozen(self.network)
         self.average_encoder = None if self.trained_encoder is None else _frozen(self.trained_encoder)
 
     def train(self, mode: bool = True) -> DecoderModel:
         """Training mode for what is trained; an encoder trained along keeps its statistics."""
         super().train(mode)
-        for part in (self.average, self.trained_encoder, self.average_encoder):
-            if part is not None:
-                part.eval()
+        if self.trained_encoder is not None:
+            self.trained_encoder.eval()
         return self
 
     @torch.no_grad()
@@ -125,15 +128,12 @@ class DecoderModel(Trainee):
         made = made.to(batch.images.dtype)
         channels = self.network.architecture.channels
         images = made[:, :channels]
-        generator = generator_at(self.config.seed, step)
-        shift = torch.randint(JITTER, (2,), generator=generator).tolist()
+        (shift,) = shifts([generator_at(self.config.seed, step)], JITTER)
         seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, batch.images))
-        parts = {
-            name: (weight, compare(seen, originals).mean())
-            for name, (weight, compare) in self.compare.items()
-        }
-        total = sum((weight * value for weight, value in parts.values()), start=torch.zeros(()))
-        found = {name: value.detach() for name, (_, value) in parts.items()}
+        total, found = torch.zeros(()), {}
+        for name, (weight, compare) in self.compare.items():
+            value = compare(seen, originals).mean()
+            total, found[name] = total + weight * value, value.detach()
         if self.network.architecture.mask and batch.masks is not None:
             mask = mask_loss(made[:, channels:], batch.masks)
             total, found["mask"] = total + mask, mask.detach()
@@ -153,10 +153,7 @@ class DecoderModel(Trainee):
         total, parts, images = self.loss(batch, codes, step)
         with torch.random.fork_rng(devices=[]):  # of the discriminator's dropout
             torch.manual_seed(step)
-            discriminator.requires_grad_(False)
-            fooled = self.adversarial_loss(images, codes)
-            discriminator.requires_grad_(True)
-            own = self.discriminator_loss(batch, images, codes)
+            fooled, own = self.adversarial_losses(discriminator, batch, images, codes)
         total = total + term.weight * fooled
         check_finite(total, step)
         optimizers[0].zero_grad()
@@ -166,23 +163,18 @@ class DecoderModel(Trainee):
             torch.autograd.backward(own)
             optimizers[1].step()
         optimizers[0].step()
-        return {
-            "total": total.detach(),
-            **parts,
-            "adversarial": fooled.detach(),
-            "discriminator": own.detach(),
-        }
+        found = {"total": total, **parts, "adversarial": fooled, "discriminator": own}
+        return {name: value.detach() for name, value in found.items()}
 
-    def adversarial_loss(self, images: Tensor, codes: Tensor) -> Tensor:
-        """The generator's, not weighted."""
-        assert self.discriminator is not None
-        return self.discriminator.fooled(images, self.network.standardised(codes).detach())
-
-    def discriminator_loss(self, batch: ImageBatch, images: Tensor, codes: Tensor) -> Tensor:
-        """Of telling originals from images made."""
-        assert self.discriminator is not None
+    def adversarial_losses(
+        self, discriminator: Discriminator, batch: ImageBatch, images: Tensor, codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The generator's, not weighted, and the discriminator's, of telling originals from images made."""
         standard = self.network.standardised(codes).detach()
-        return self.discriminator.loss(batch.images, images.detach(), standard)
+        discriminator.requires_grad_(False)
+        fooled = discriminator.fooled(images, standard)
+        discriminator.requires_grad_(True)
+        return fooled, discriminator.loss(batch.images, images.detach(), standard)
 
     @staticmethod
     def discriminator_learns(own: Tensor, fooled: Tensor) -> bool:
@@ -202,12 +194,16 @@ class DecoderModel(Trainee):
         return found
 
     def update_average(self, step: int) -> None:
-        """Move the average towards the weights; quickly at first."""
-        if self.discriminator is not None:
-            step += 1  # one ahead, as the first adversarial trainings were: the bits stay
-        move_average(self.average, self.network, step, self.config.average)
+        """Move the averages towards the weights; quickly at first."""
+        # with a discriminator one ahead, as the first adversarial trainings were: the bits stay
+        super().update_average(step + (self.discriminator is not None))
+
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The averages of the decoder, and of an encoder trained along."""
+        found: list[tuple[nn.Module, nn.Module]] = [(self.average, self.network)]
         if self.trained_encoder is not None and self.average_encoder is not None:
-            move_average(self.average_encoder, self.trained_encoder, step, self.config.average)
+            found.append((self.average_encoder, self.trained_encoder))
+        return found
 
     def identity(self) -> dict[str, Any]:
         """What a training has to keep when it goes on."""
@@ -230,14 +226,3 @@ class DecoderModel(Trainee):
 
 def _frozen(module: nn.Module) -> Any:  # noqa: ANN401  (the same type as it was given)
     return copy.deepcopy(module).requires_grad_(False).eval()
-
-
-def _trainable(encoder: Encoder) -> nn.Module:
-    """A copy of the network that can be trained: the encoder's own is rewritten for speed and frozen."""
-    module = copy.deepcopy(unwrapped(encoder.network.module)).eval().requires_grad_(True)
-    return module.to(memory_format=torch.channels_last)
-
-
-def _discriminator(network: UpConvolutional) -> Discriminator:
-    architecture = network.architecture
-    return Discriminator(architecture.channels, network.numbers, architecture.size)

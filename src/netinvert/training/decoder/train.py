@@ -1,26 +1,30 @@
-"""Training a decoder."""
+"""Training a decoder, and how good one is: image error, similarity, and the code of what it makes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from netinvert.models.decoder import decoder_file
+from netinvert.evaluation.metrics import error_cvpr16, psnr, ssim
+from netinvert.models.decoder import Decoder, decoder_file
 from netinvert.models.encoder import Encoder
-from netinvert.models.upconv import Architecture, UpConvolutional
-from netinvert.training.config import TrainingError, TrainingRun
+from netinvert.models.upconv import Architecture
+from netinvert.training.config import TrainingError, TrainingRun, relaunch
 from netinvert.training.decoder.cache import CachedImages
-from netinvert.training.decoder.evaluation import figures_of, sample_rows
 from netinvert.training.decoder.images import ImageBatch, ImageSource
 from netinvert.training.decoder.losses import LossChoice
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.loop import Watched, fit_trainee
-from netinvert.training.parallel import relaunch
 
+CHUNK = 64
 HELD_OUT = 512
 SAMPLES = 16
 NUMBERS = 1 << 26
@@ -85,12 +89,27 @@ def new_model(config: DecoderConfig, encoder: Encoder, source: ImageSource) -> D
         upsampling=config.upsampling,
         mask=source.has_masks,
     )
-    trained = None if config.start is None else _start(config.start, encoder, architecture)
+    if config.start is not None:
+        content = decoder_file(config.start)
+        content.decoder(config.start).check_encoder(encoder)
+        if content.module.architecture != architecture:
+            raise TrainingError(
+                f"{config.start} has the architecture {content.module.architecture}, and this training needs "
+                f"{architecture}: start from a decoder of that, or from none"
+            )
+        model = DecoderModel(config, encoder, architecture)
+        model.initialise_from(content.module)
+        return model
     model = DecoderModel(config, encoder, architecture)
-    if trained is None:
-        model.set_statistics(_first_codes(model, source))
-    else:
-        model.initialise_from(trained)
+
+    def codes(step: int) -> Tensor:
+        with torch.no_grad():
+            found = model.codes(source.batch(step, config.batch))
+        if not bool(torch.isfinite(found).all()):
+            raise TrainingError("the codes hold NaN or infinite values: check the network and the images")
+        return found
+
+    model.set_statistics(map(codes, range(STATISTICS)))
     return model
 
 
@@ -106,25 +125,61 @@ def held_out_images(source: ImageSource, encoder: Encoder) -> ImageBatch:
     if found.codes is not None:
         return found
     with torch.no_grad():
-        codes = torch.cat([encoder(part) for part in torch.split(found.images, 64)])
-    return ImageBatch(found.images, found.masks, codes)
+        return replace(found, codes=in_chunks(encoder, found.images))
 
 
-def _start(name: str, encoder: Encoder, architecture: Architecture) -> UpConvolutional:
-    content = decoder_file(name)
-    content.decoder(name).check_encoder(encoder)
-    if content.module.architecture != architecture:
-        raise TrainingError(
-            f"{name} has the architecture {content.module.architecture}, and this training needs "
-            f"{architecture}: start from a decoder of that, or from none"
-        )
-    return content.module
+@torch.no_grad()
+def figures_of(model: DecoderModel, watched: ImageBatch) -> tuple[dict[str, float], Tensor]:
+    """Metrics of the averaged decoder on images, and the images (N, C, H, W) it makes of them.
+
+    ``image_error`` and ``code_error`` are over the mean distance of pairs (Dosovitskiy & Brox 2016).
+    """
+    channels = model.network.architecture.channels
+    made, codes = [], []
+    for start in range(0, len(watched.images), CHUNK):
+        part = slice(start, start + CHUNK)
+        given = None if watched.codes is None or model.trained_encoder is not None else watched.codes[part]
+        codes.append(model.codes(ImageBatch(watched.images[part], codes=given), averaged=True))
+        made.append(model.average(codes[-1])[:, :channels])
+    images, target = torch.cat(made), torch.cat(codes).cpu()
+    again = in_chunks(lambda part: model.codes(ImageBatch(part), averaged=True), images)
+    figures = image_figures(images.cpu(), watched.images.cpu())
+    figures["code_error"] = error_cvpr16(again.cpu(), target, target).mean().item()
+    return figures, images.cpu()
 
 
-def _first_codes(model: DecoderModel, source: ImageSource) -> Iterator[Tensor]:
-    for step in range(STATISTICS):
-        with torch.no_grad():
-            codes = model.codes(source.batch(step, model.config.batch))
-        if not bool(torch.isfinite(codes).all()):
-            raise TrainingError("the codes hold NaN or infinite values: check the network and the images")
-        yield codes
+def image_figures(images: Tensor, originals: Tensor) -> dict[str, float]:
+    """Mean figures of images against originals (N, C, H, W): ``image_error``, ``psnr``, ``ssim``, ``mse``."""
+    return {
+        "image_error": error_cvpr16(images, originals, originals).mean().item(),
+        "mse": (images - originals).square().mean().item(),
+        "psnr": psnr(images, originals).mean().item(),
+        "ssim": ssim(images, originals).mean().item(),
+    }
+
+
+def sample_rows(originals: Tensor, made: Tensor, columns: int = 8) -> Tensor:
+    """One image (C, H, W): rows of originals, each above what was decoded."""
+    rows = [
+        torch.cat(list(images[start : start + columns].clamp(0, 1)), -1)
+        for start in range(0, len(originals), columns)
+        for images in (originals, made)
+    ]
+    return torch.cat([F.pad(row, (0, rows[0].shape[-1] - row.shape[-1])) for row in rows], -2)
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """A function of a batch, computed a part at a time."""
+    return torch.cat([function(part) for part in torch.split(batch, CHUNK)])
+
+
+@torch.no_grad()
+def milliseconds(decoder: Decoder, codes: Tensor, batch: int, rounds: int = 20) -> float:
+    """The median time that an image of a batch takes."""
+    part = codes[:1].expand(batch, *codes.shape[1:]).contiguous()
+    times = []
+    for _ in range(rounds + 2):
+        began = time.perf_counter()
+        decoder(part)
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times[2:]) / batch

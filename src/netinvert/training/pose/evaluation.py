@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ from netinvert.scenes.objects import Object3D
 from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import Light
-from netinvert.training.pose.model import prepared
+from netinvert.training.pose.train import prepared
 
 CHUNK = 64
 ELEVATIONS = ((-5, 10), (10, 30), (30, 50))
@@ -63,7 +62,7 @@ def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
     Raises MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
     """
     kind = "mixed" if plan.background == "none" else plan.background
-    images, rotations, symmetries, identities, elevations, parameters = [], [], [], [], [], []
+    rows = []
     for identity in range(plan.identities):
         thing = make_object(plan.objects, plan.object_seed(identity))
         render = PathTracer(thing).render if path_traced else _quick(thing)
@@ -71,19 +70,18 @@ def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
             rng = plan.generator(identity, view)
             camera = plan.camera(thing.vertices, view, rng)
             rgba = render(camera, plan.light(rng))
-            images.append(composite(rgba, random_background(rng, plan.size, kind)))
-            rotations.append(camera.rotation)
-            symmetries.append(thing.symmetry)
-            identities.append(identity)
-            elevations.append(camera.elevation)
-            parameters.append(thing.parameters)
+            image = composite(rgba, random_background(rng, plan.size, kind))
+            rows.append(
+                (image, camera.rotation, thing.symmetry, identity, camera.elevation, thing.parameters)
+            )
+    images, rotations, symmetries, identities, elevations, parameters = zip(*rows, strict=True)
     return TestViews(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
         torch.from_numpy(np.stack(rotations)).float(),
         torch.tensor(symmetries),
         torch.tensor(identities),
         torch.tensor(elevations),
-        tuple(parameters),
+        parameters,
     )
 
 
@@ -122,15 +120,22 @@ def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
     """Pose figures of a network over views: all together, and by elevation and by kind of object."""
     predicted = read_rotations(network, views.images)
     error = symmetric_geodesic_degrees(predicted, views.rotation, views.symmetry)
-    groups: dict[str, dict[str, list[int]]] = {"elevation": defaultdict(list)}
-    for index, elevation in enumerate(views.elevation.tolist()):
-        band = next((f"{low} to {high}" for low, high in ELEVATIONS if low <= elevation < high), "other")
-        groups["elevation"][band].append(index)
+    groups = {
+        "elevation": [
+            next((f"{low} to {high}" for low, high in ELEVATIONS if low <= elevation < high), "other")
+            for elevation in views.elevation.tolist()
+        ]
+    }
     for name in ("legs", "back"):
-        groups[name] = defaultdict(list)
-        for index, parameters in enumerate(views.parameters):
-            if name in parameters:
-                groups[name][str(parameters[name])].append(index)
+        groups[name] = [str(one[name]) if name in one else "" for one in views.parameters]
+
+    def of_group(own: Tensor) -> dict[str, float]:
+        return {
+            "views": len(own),
+            "median_geodesic_deg": float(own.median()),
+            "acc_30": float((own < 30).float().mean()),
+        }
+
     return {
         "views": len(error),
         "identities": len(set(views.identity.tolist())),
@@ -138,14 +143,10 @@ def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
         **pose_summary(predicted, views.rotation, views.symmetry),
         "groups": {
             name: {
-                key: {
-                    "views": len(own),
-                    "median_geodesic_deg": float(error[own].median()),
-                    "acc_30": float((error[own] < 30).float().mean()),
-                }
-                for key, own in sorted(members.items())
+                key: of_group(error[torch.tensor([one == key for one in keys])])
+                for key in sorted(set(keys) - {""})
             }
-            for name, members in groups.items()
+            for name, keys in groups.items()
         },
     }
 
@@ -157,9 +158,8 @@ def full_evaluation(network: Network, views: TestViews, weights: str | Path | No
     if network.name not in POSE_NETWORKS or str(weights) == "random":
         return figures
     content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
-    codes = torch.cat(
-        [content.network.codes_and_outputs(part)[0] for part in torch.split(prepared(views.images), CHUNK)]
-    )
+    parts = torch.split(prepared(views.images), CHUNK)
+    codes = torch.cat([content.network.codes_and_outputs(part)[0] for part in parts])
     figures["dead_code_units"] = int((codes <= 0).all(0).sum())
     figures |= evaluate_pairs(content.pairs, codes, views)
     figures["relative_from_absolute_median_deg"] = _relative_from_absolute(network, views)
