@@ -42,10 +42,10 @@ from netinvert.evaluation.report import (
     loss_plot,
 )
 from netinvert.evaluation.report.grid import CELL, MOST_ROWS, as_rgb, grid_image
-from netinvert.evaluation.report.words import escaped, in_markdown, pieces, plain
+from netinvert.evaluation.report.table import escaped, in_markdown, pieces, plain
 
 HOSTILE = "<img src=x onerror=alert(1)> \"q\" 's' & `t` **b** | $\\frac$ </script>\x1b[31m\udc80 ]]> _x_"
-MODULES = ("words", "table", "grid", "plot", "report", "html")
+MODULES = ("table", "grid", "plot", "report")
 
 
 def tile(value=0.5, side=16, **more):

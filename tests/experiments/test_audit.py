@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
-from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
+from netinvert.evaluation.probes import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
 from netinvert.experiments.audit import DECODED, OPTIMISED, audit, shown_of
 from netinvert.experiments.audit_inputs import Audited

@@ -14,8 +14,7 @@ from netinvert.experiments import deepvis as deepvis_search
 from netinvert.experiments.configs.deepvis import Deepvis
 from netinvert.experiments.deepvis import RANGES, candidates, drawn, roughness, unit_directions
 from netinvert.experiments.deepvis_report import run_deepvis
-from netinvert.inversion.optimizers import ProgressRate
-from netinvert.inversion.presets.yosinski15 import DEEPVIS
+from netinvert.inversion.presets.yosinski15 import DEEPVIS, ProgressRate
 from netinvert.io.files import read_json
 
 

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from netinvert import PRIORS, ConfigError, TotalVariation
-from netinvert.inversion.constraints import Ball, Box
-from netinvert.inversion.prior_spec import parse_prior, weigh_priors
 from netinvert.inversion.priors import (
     SMOOTHING,
     AlphaNorm,
@@ -17,9 +15,12 @@ from netinvert.inversion.priors import (
     SecondOrderVariation,
     alpha_norm,
     huber_variation,
+    parse_prior,
     second_order_variation,
     total_variation,
+    weigh_priors,
 )
+from netinvert.inversion.transforms import Ball, Box
 from tiny import encoder, images
 
 BETAS = [1.0, 1.5, 2.0]

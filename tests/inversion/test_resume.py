@@ -27,11 +27,11 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
-from netinvert.inversion.constraints import Box
+from netinvert.inversion.canvases import DeepPrior
 from netinvert.inversion.lbfgs import WarmUp
-from netinvert.inversion.network_canvas import DeepPrior
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
-from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
+from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
+from netinvert.inversion.transforms import Box
 from tiny import encoder, images
 
 OPTIMIZERS = {

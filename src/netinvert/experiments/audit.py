@@ -13,8 +13,16 @@ from torch import Tensor
 from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import Baseline, baselines, shipped_reference
 from netinvert.evaluation.metrics import error_cvpr16
-from netinvert.evaluation.probes import Question, Reading, probe, question_of
-from netinvert.evaluation.retrieval import METRICS, Retrieval, duplicates, retrieve
+from netinvert.evaluation.probes import (
+    METRICS,
+    Question,
+    Reading,
+    Retrieval,
+    duplicates,
+    probe,
+    question_of,
+    retrieve,
+)
 from netinvert.experiments.audit_inputs import Audited
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.audit import Audit
@@ -23,7 +31,7 @@ from netinvert.experiments.inversions import (
     Wanted,
     invert_all,
 )
-from netinvert.inversion.codes import code_error
+from netinvert.inversion.objectives import code_error
 from netinvert.io.images import fit
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder

@@ -12,7 +12,7 @@ from torch import Tensor
 from netinvert.errors import CodeError, ConfigError, NetinvertError
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.evaluate import encode_images
-from netinvert.evaluation.retrieval import duplicates
+from netinvert.evaluation.probes import duplicates
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.audit import Audit
 from netinvert.experiments.inputs import (

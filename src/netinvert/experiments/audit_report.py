@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from netinvert.evaluation.probes import Rate
 from netinvert.evaluation.report import (
     Block,
     Code,
@@ -26,7 +27,6 @@ from netinvert.evaluation.report import (
     number,
     percent,
 )
-from netinvert.evaluation.retrieval import Rate
 from netinvert.experiments.audit import (
     DECODED,
     ORIGINAL,

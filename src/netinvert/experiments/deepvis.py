@@ -12,17 +12,21 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
+from netinvert.evaluation.metrics import gradient_histogram, histogram_intersection
 from netinvert.experiments.configs.deepvis import Deepvis
 from netinvert.experiments.inputs import open_network
-from netinvert.inversion.codes import one_layer
-from netinvert.inversion.constraints import stretched
-from netinvert.inversion.history import StepInfo
-from netinvert.inversion.maximise import prepare_maximising
-from netinvert.inversion.objectives import Activate
+from netinvert.inversion.invert import prepare_maximising
+from netinvert.inversion.objectives import Activate, one_layer
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.optimizers import ProgressRate
-from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
+from netinvert.inversion.presets.yosinski15 import (
+    DEEPVIS,
+    DeepVis,
+    ProgressRate,
+    Regularisers,
+    deepvis,
+    stretched,
+)
+from netinvert.inversion.result import StepInfo
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece

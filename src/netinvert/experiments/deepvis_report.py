@@ -32,7 +32,7 @@ from netinvert.experiments.deepvis import (
     unit_directions,
 )
 from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
-from netinvert.inversion.optimizers import ConstantRate, ProgressRate
+from netinvert.inversion.presets.yosinski15 import ConstantRate, ProgressRate
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir

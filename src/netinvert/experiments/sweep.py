@@ -20,7 +20,7 @@ from netinvert.experiments.inversions import (
 )
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
-from netinvert.inversion.prior_spec import PRIORS
+from netinvert.inversion.priors import PRIORS
 from netinvert.io.images import write_png
 from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder

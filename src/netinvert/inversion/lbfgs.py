@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from netinvert.inversion.optimizers import Adam
+from netinvert.inversion.schedule import Adam
 
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9

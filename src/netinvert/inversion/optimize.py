@@ -16,26 +16,110 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.inversion.augmentations import Transform
 from netinvert.inversion.canvas import Canvas, Shifts
-from netinvert.inversion.codes import AnyEncoder
-from netinvert.inversion.history import (
+from netinvert.inversion.objectives import AnyEncoder, Energy, Match, Term, term_name
+from netinvert.inversion.result import (
     CONVERGED,
     DIVERGED,
+    GOING,
     NO_GRADIENT,
     STATUS,
+    STOPPED,
     EarlyStopping,
-    History,
+    Result,
     StepInfo,
 )
-from netinvert.inversion.objectives import Energy, Match, Term, term_name
-from netinvert.inversion.optimizers import Updater
-from netinvert.inversion.result import Result
-from netinvert.inversion.schedule import Stage
+from netinvert.inversion.schedule import Stage, Updater
+from netinvert.inversion.transforms import Transform
 from netinvert.io.checkpoint import Checkpoint
 from netinvert.io.interrupts import Interrupt, deferred_interrupt
 from netinvert.io.progress import Progress
 from netinvert.io.seeds import generators, shifts
+
+
+class History:
+    """Losses, best images and status of every sample. ``view`` (N, C, H, W) is what the network sees."""
+
+    def __init__(self, view: Tensor, terms: tuple[str, ...], steps: int) -> None:
+        count = view.shape[0]
+        self.terms = terms
+        self.steps = steps
+        self.step = 0
+        self.losses = view.new_full((steps, len(terms), count), torch.nan)
+        self.best_image = view.detach().clone()
+        self.best_loss = view.new_full((count,), torch.inf)
+        self.best_step = torch.zeros(count, dtype=torch.long, device=view.device)
+        self.status = torch.full((count,), GOING, dtype=torch.long, device=view.device)
+        self._mark = self.best_loss.clone()  # the energy from which progress is counted, and when it was met
+        self._marked = self.best_step.clone()
+
+    @property
+    def going(self) -> Tensor:
+        """Which samples go on, (N,)."""
+        return self.status == GOING
+
+    def forget(self) -> None:
+        """Start to look for the best anew: energies of random views say little of the image."""
+        self.best_loss.fill_(torch.inf)
+        self._mark.fill_(torch.inf)
+        self._marked.fill_(self.step)
+
+    def record(
+        self, values: Tensor, view: Tensor, finite: Tensor, stop: EarlyStopping, averaged: int | None = None
+    ) -> None:
+        """Take the weighted terms (T, N) of a step and the views they belong to.
+
+        ``averaged``: this view is to be averaged with so many before it, instead of competing with them.
+        """
+        going = self.going
+        losses = values.sum(0)
+        self.losses[self.step] = torch.where(going, values, torch.nan)
+        better = going & finite & (losses < self.best_loss)
+        if averaged is not None:
+            better = going & finite
+            view = torch.lerp(view, self.best_image, averaged / (averaged + 1))
+        if bool(better.all()):  # the usual case, and a plain copy is much quicker than a masked one
+            self.best_image.copy_(view)
+        else:
+            self.best_image[better] = view[better]
+        self.best_loss = torch.where(better, losses, self.best_loss)
+        self.best_step[better] = self.step
+        progress = better & ~(losses >= self._mark - stop.improvement * self._mark.abs())
+        self._mark = torch.where(progress, losses, self._mark)
+        self._marked[progress] = self.step
+        self.step += 1
+        self.end(self.best_loss <= stop.below, STOPPED)
+        if stop.patience is not None:
+            self.end(self.step - self._marked > stop.patience, STOPPED)
+
+    def end(self, which: Tensor, status: int) -> None:
+        """Set the status of those of ``which`` (N,) that were still going."""
+        self.status = torch.where(self.going & which, status, self.status)
+
+    def snapshot(self, values: Tensor, view: Tensor) -> StepInfo:
+        """For the callback."""
+        return StepInfo(self.step, self.steps, self.terms, values, view, self.best_image, self.best_loss)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything, as tensors."""
+        return {
+            "losses": self.losses[: self.step],
+            "best_image": self.best_image,
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+            "status": self.status,
+            "mark": self._mark,
+            "marked": self._marked,
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state`."""
+        self.step = state["losses"].shape[0]
+        self.losses[: self.step] = state["losses"]
+        self.best_image, self.best_loss = state["best_image"], state["best_loss"]
+        self.best_step, self.status = state["best_step"], state["status"]
+        self._mark, self._marked = state["mark"], state["marked"]
+
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""

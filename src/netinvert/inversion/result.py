@@ -1,8 +1,9 @@
-"""What an optimisation gives."""
+"""What an optimisation gives, what is seen of it on the way, and when it may stop."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,45 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.inversion.codes import Code, code_error, layers_of
+from netinvert.inversion.objectives import Code, code_error, layers_of
 from netinvert.io.images import ImageLike, as_images
 from netinvert.io.shown import Shown
+
+GOING, CONVERGED, STOPPED, DIVERGED, NO_GRADIENT = range(5)
+STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When a sample may stop early: at an energy of ``below``, or after ``patience`` steps without progress.
+
+    Progress is an energy smaller than the best by the share ``improvement`` of it.
+
+    >>> EarlyStopping(below=0.01, patience=50).improvement
+    0.0001
+    """
+
+    below: float = -math.inf
+    patience: int | None = None
+    improvement: float = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class StepInfo:
+    """What a callback sees after a step.
+
+    ``losses`` (T, N) weighted values of ``terms``; ``image`` (N, C, H, W) the view just evaluated;
+    ``best_image`` (N, C, H, W) and ``best_loss`` (N,) so far. Tensors are live: clone what you keep.
+    """
+
+    step: int
+    steps: int
+    terms: tuple[str, ...]
+    losses: Tensor
+    image: Tensor
+    best_image: Tensor
+    best_loss: Tensor
+
 
 _FACTS = "result"
 
