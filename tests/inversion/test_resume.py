@@ -232,13 +232,14 @@ def test_another_process_goes_on(tmp_path):
     def in_a_process(ballast, stop_at):
         command = [sys.executable, "-W", "error", "-c", SCRIPT, str(ballast), str(path), str(stop_at)]
         here = Path(__file__).parents[1]
+        paths = (".", "inversion", os.environ.get("PYTHONPATH"))
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             check=True,
             cwd=here,
-            env=os.environ | {"PYTHONPATH": f".{os.pathsep}inversion"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(part for part in paths if part)},
         )
         return done.stdout.strip()
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import (
     ERROR_NAMES,
     Baseline,
@@ -29,30 +30,9 @@ from netinvert.evaluation.evaluate import (
     mean_of,
     shipped_reference,
 )
-from netinvert.evaluation.report import (
-    Block,
-    Code,
-    Column,
-    GridRow,
-    Heading,
-    ImageGrid,
-    Panel,
-    Plot,
-    Prose,
-    Report,
-    Series,
-    Table,
-    Tile,
-    code,
-    counted,
-    listed,
-    loss_plot,
-    number,
-)
-from netinvert.inversion import objectives
-from netinvert.inversion.objectives import layers_of, map_code
+from netinvert.evaluation.report import Column, code, number
+from netinvert.inversion.objectives import Code, layers_of, map_code
 from netinvert.inversion.result import Result
-from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import read_json, save_tensors, write_atomic
 from netinvert.io.images import write_png
 from netinvert.io.manifest import FORMAT, MANIFEST, Outcome, versions
@@ -81,40 +61,43 @@ ABOUT = {
 }
 
 
-def report_of(record: Record) -> Report:
+def report_of(record: Record) -> report.Report:
     """The page of a run."""
     result, encoder = record.result, record.encoder
     floors: list[Baseline] = []
     if encoder is not None and result.target is not None:
         floors = baselines(result.target, encoder, record.originals, record.reference)
-    blocks: list[Block] = [Heading("Images"), grid_of(record), Heading("Figures"), table_of(record, floors)]
+    blocks: list[report.Block] = [report.Heading("Images"), grid_of(record)]
+    blocks += [report.Heading("Figures"), table_of(record, floors)]
     if result.steps:
-        blocks += [Heading("Losses"), *_losses(record)]
+        blocks += [report.Heading("Losses"), *_losses(record)]
     if record.steps_to_take:
-        blocks.append(Heading("Next"))
-        for words, command in record.steps_to_take:
-            blocks += [Prose(words), Code(command)]
+        blocks.append(report.Heading("Next"))
+    for words, command in record.steps_to_take:
+        blocks += [report.Prose(words), report.Code(command)]
     notes = [f"{note[:1].upper()}{note[1:]}." for note in record.notes]
-    return Report(
-        _title(record), blocks, " ".join(filter(None, [_found(record, floors), *notes])), record.command
-    )
+    lead = " ".join(filter(None, [_found(record, floors), *notes]))
+    return report.Report(_title(record), blocks, lead, record.command)
 
 
-def _losses(record: Record) -> list[Block]:
+def _losses(record: Record) -> list[report.Block]:
     """By step; what is made large is no loss, and has no logarithm."""
     losses, terms, attained = record.result.losses, record.result.terms, record.attained
     if attained is None or not attained.more:
-        return [loss_plot(losses, terms)]
+        return [report.loss_plot(losses, terms)]
     steps = range(1, len(losses) + 1)
     rows = zip(record.samples, torch.unbind(-losses[:, 0].double().cpu(), 1), strict=True)
-    shown = [Series(sample.name, steps, row.tolist()) for sample, row in list(rows)[:MOST_CURVES]]
-    large = Plot([Panel(shown, x_label="step", y_label=f"weighted {attained.name}")], name="objective")
-    return [large, loss_plot(losses[:, 1:], terms[1:])] if len(terms) > 1 else [large]
+    shown = [report.Series(sample.name, steps, row.tolist()) for sample, row in list(rows)[:MOST_CURVES]]
+    large = report.Plot(
+        [report.Panel(shown, x_label="step", y_label=f"weighted {attained.name}")], name="objective"
+    )
+    return [large, report.loss_plot(losses[:, 1:], terms[1:])] if len(terms) > 1 else [large]
 
 
 def _title(record: Record) -> str:
-    stems = list(record.groups)
-    names = listed([code(stem) for stem in stems]) if len(stems) < 4 else counted(len(stems), "input")
+    names = report.listed(list(map(code, record.groups)))
+    if len(record.groups) > 3:
+        names = report.counted(len(record.groups), "input")
     what = record.what + "s" * (len(record.samples) > 1)
     of = f"{what[:1].upper()}{what[1:]} {'for' if record.what == 'image' else 'of'} {names}"
     encoder = record.encoder
@@ -126,21 +109,18 @@ def _found(record: Record, floors: Sequence[Baseline]) -> str:
     attained = record.attained
     if attained is not None:
         have = [f"{IN_WORDS[name]} has {_range(row)}" for name, row in attained.floors.items()]
-        return f"The {attained.name} is **{_range(attained.values)}**; {listed(have)}."
+        return f"The {attained.name} is **{_range(attained.values)}**; {report.listed(have)}."
     errors = [one.code_error for one in record.metrics if one.code_error is not None]
     if not errors:
         return ""
     said = [f"The code error is **{_range(errors)}**"]
     if floors:
         have = [f"{IN_WORDS[one.name]} would have {number(one.code_error)}" for one in floors]
-        said[0] += f"; {listed(have)}"
+        said[0] += f"; {report.listed(have)}"
         poor = sum(error >= min(one.code_error for one in floors) for error in errors)
         if poor:
-            which = (
-                "The image matches"
-                if len(errors) == 1
-                else f"{poor} of {counted(len(errors), 'image')} match"
-            )
+            some = f"{poor} of {report.counted(len(errors), 'image')} match"
+            which = "The image matches" if len(errors) == 1 else some
             said.append(f"{which} the code no better than that, and may show nothing of it")
     likeness = [one.ssim for one in record.metrics if one.ssim is not None]
     if likeness:
@@ -153,20 +133,20 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def grid_of(record: Record) -> ImageGrid:
+def grid_of(record: Record) -> report.ImageGrid:
     """The originals and what was made, a row an input."""
     groups, encoder = record.groups, record.encoder
     restarts = max(map(len, groups.values()))
     compared = record.originals is not None or record.result.target is not None
     rows = []
     for stem, indices in groups.items():
-        tiles = [Tile(record.images[index], _caption(record, index)) for index in indices]
+        tiles = [report.Tile(record.images[index], _caption(record, index)) for index in indices]
         if compared:
             original = None if record.originals is None else record.originals[indices[0]]
             pose = record.metrics[indices[0]].pose
             seen = None if pose is None else pose.original
-            tiles.insert(0, Tile(original, () if seen is None else (_pose_line(seen),)))
-        rows.append(GridRow(stem, tiles))
+            tiles.insert(0, report.Tile(original, () if seen is None else (_pose_line(seen),)))
+        rows.append(report.GridRow(stem, tiles))
     what = "restart" if record.what == "reconstruction" else record.what
     columns = [record.what] if restarts == 1 else [f"{what} {k + 1}" for k in range(restarts)]
     title = ""
@@ -174,7 +154,9 @@ def grid_of(record: Record) -> ImageGrid:
         shapes = [one.shape[1:] for one in layers_of(record.result.code).values()]
         shape = ", ".join(" × ".join(map(str, one)) for one in shapes)
         title = f"{code(encoder.network.name)}, layer {code(encoder.layer)} ({shape})"
-    return ImageGrid(rows, ["original", *columns] if compared else columns, title, name="contact-sheet")
+    return report.ImageGrid(
+        rows, ["original", *columns] if compared else columns, title, name="contact-sheet"
+    )
 
 
 def _caption(record: Record, index: int) -> list[str]:
@@ -204,7 +186,7 @@ def _pose_line(pose: Pose) -> str:
     return text if pose.presence is None else f"{text}, presence {pose.presence:.2f}"
 
 
-def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = False) -> Table:
+def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = False) -> report.Table:
     """A row an image, then the floors; ``short`` for a terminal. What is not known has no column."""
     metrics, attained = record.metrics, record.attained
     alone = len(record.groups) == 1  # those of several inputs cannot be compared
@@ -247,7 +229,7 @@ def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = Fals
     add("status", record.result.status)
     rows = list(zip(*values, strict=True))
     floor_rows = range(len(metrics), len(rows))
-    return Table(columns, rows, baselines=floor_rows, name="figures", sortable=len(metrics) > 6)
+    return report.Table(columns, rows, baselines=floor_rows, name="figures", sortable=len(metrics) > 6)
 
 
 def _azimuths(pose: PoseFigures | None) -> str | None:
@@ -283,9 +265,7 @@ def entries_of(record: Record) -> dict[str, object]:
     """What is known of the images, for the manifest."""
     result, encoder, metrics, attained = record.result, record.encoder, record.metrics, record.attained
     entries: dict[str, object] = {
-        "network": None if encoder is None else encoder.network.name,
-        "layer": None if encoder is None else encoder.layer,
-        "weights_sha256": None if encoder is None else encoder.weights_sha256(),
+        **_facts_of(encoder),
         "code_shape": _code_shape(result.code),
         "image_shape": list(result.image.shape[1:]),
         "code_error": mean_of([one.code_error for one in metrics]),
@@ -333,7 +313,7 @@ def write_files(path: Callable[[str], Path], record: Record) -> None:
     save_tensors(path(TENSORS), tensors, labels(record.encoder, list(groups)))
     if result.steps:  # a decoder takes none
         write_atomic(path("losses.csv"), _losses_csv(record).encode())
-        write_atomic(path("loss.png"), loss_plot(result.losses, result.terms).png())
+        write_atomic(path("loss.png"), report.loss_plot(result.losses, result.terms).png())
     write_atomic(path("contact-sheet.png"), grid_of(record).png())
 
 
@@ -360,9 +340,8 @@ def save_result(
     elif original is not None:
         raise ConfigError("to compare with an original, give the encoder too: save(…, encoder=encoder)")
     elif result.target is not None:
-        metrics = [
-            Metrics({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in result.error.tolist()
-        ]
+        errors = result.error.tolist()
+        metrics = [Metrics({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in errors]
     samples = tuple(Sample(name, name, None) for name in names)
     identity = {
         "images": result.image,
@@ -371,11 +350,8 @@ def save_result(
         "original": original,
         "weights": None if encoder is None else encoder.weights_sha256(),
     }
-    entries = {
-        "format": FORMAT,
-        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": versions(),
-    }
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    entries = {"format": FORMAT, "written": now, "versions": versions()}
     try:
         with RunDir(folder, identity, overwrite) as run:
             save_run(run, entries, Record(result, samples, metrics, encoder, original, reference))
@@ -386,49 +362,24 @@ def save_result(
 
 def labels(encoder: Encoder | None, names: Sequence[str]) -> dict[str, str]:
     """What a file of codes says of them: a JSON text, so that their order is always the same."""
-    facts: dict[str, object] = {"names": list(names)}
-    if encoder is not None:
-        facts["network"], facts["layer"] = encoder.network.name, encoder.layer
-        facts["weights_sha256"] = encoder.weights_sha256()
+    facts = {"names": list(names), **({} if encoder is None else _facts_of(encoder))}
     return {LABELS: json.dumps(facts)}
 
 
-def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
-    """A recipe in full, as plain JSON; ``canvas`` is one that it made."""
-    return {
-        "name": recipe.name,
-        "canvas": type(canvas).__name__,
-        "data_weight": recipe.data_weight,
-        "priors": [{"weight": weight, **_settings_of(term)} for weight, term in recipe.priors],
-        "stages": [
-            {
-                "steps": stage.steps,
-                "jitter": stage.jitter,
-                "optimizer": _settings_of(stage.method),
-                "projections": [_settings_of(projection) for projection in stage.projections],
-                "transforms": [_settings_of(transform) for transform in stage.transforms],
-                "resolution": stage.resolution,
-                "averaged": stage.averaged,
-            }
-            for stage in recipe.stages
-        ],
-    }
+def _facts_of(encoder: Encoder | None) -> dict[str, object]:
+    if encoder is None:
+        return dict.fromkeys(("network", "layer", "weights_sha256"))
+    weights = encoder.weights_sha256()
+    return {"network": encoder.network.name, "layer": encoder.layer, "weights_sha256": weights}
 
 
-def _named(name: str, code: objectives.Code) -> dict[str, Tensor]:
+def _named(name: str, code: Code) -> dict[str, Tensor]:
     return {f"{name}/{layer}".rstrip("/"): one for layer, one in layers_of(code).items()}
 
 
-def _code_shape(code: objectives.Code) -> object:
+def _code_shape(code: Code) -> object:
     shapes = {layer: list(one.shape[1:]) for layer, one in layers_of(code).items()}
     return shapes.get("", shapes)
-
-
-def _settings_of(thing: object) -> dict[str, object]:
-    plain: dict[str, object] = {"type": type(thing).__name__}
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        plain.update(dataclasses.asdict(thing))
-    return plain
 
 
 def _losses_csv(record: Record) -> str:

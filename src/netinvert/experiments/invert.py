@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.evaluation.evaluate import Record, Sample, evaluate_result
 from netinvert.evaluation.metrics import spread
-from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
+from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.invert import DECODER, Invert
@@ -32,6 +32,7 @@ from netinvert.inversion.invert import Inversion, prepare, prepare_diverse
 from netinvert.inversion.objectives import Match, code_error
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.schedule import describe_recipe
 from netinvert.inversion.units import parse_mask
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome, manifest

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Attained, Record, Sample, encode_images, evaluate_result, grey_image
-from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
+from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.maximise import CaricatureConfig, Maximise
@@ -35,7 +35,7 @@ from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Te
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import maximising_recipe
 from netinvert.inversion.presets.yosinski15 import stretched
-from netinvert.inversion.schedule import Recipe
+from netinvert.inversion.schedule import Recipe, describe_recipe
 from netinvert.inversion.units import class_index, parse_objective
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece

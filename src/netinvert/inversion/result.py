@@ -16,7 +16,6 @@ from netinvert.inversion.objectives import Code, code_error, layers_of
 from netinvert.io.images import ImageLike, as_images
 from netinvert.io.shown import Shown
 
-GOING, CONVERGED, STOPPED, DIVERGED, NO_GRADIENT = range(5)
 STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
 
 

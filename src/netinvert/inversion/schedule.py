@@ -8,7 +8,7 @@ checkpoint is nothing but these. In ours the sample is the first dimension, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
@@ -324,3 +324,32 @@ class Recipe:
             stages.append(stage.with_steps(end - done))
             done = end
         return replace(self, stages=tuple(stages))
+
+
+def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
+    """A recipe in full, as plain JSON; ``canvas`` is one that it made."""
+    return {
+        "name": recipe.name,
+        "canvas": type(canvas).__name__,
+        "data_weight": recipe.data_weight,
+        "priors": [{"weight": weight, **_settings_of(term)} for weight, term in recipe.priors],
+        "stages": [
+            {
+                "steps": stage.steps,
+                "jitter": stage.jitter,
+                "optimizer": _settings_of(stage.method),
+                "projections": [_settings_of(projection) for projection in stage.projections],
+                "transforms": [_settings_of(transform) for transform in stage.transforms],
+                "resolution": stage.resolution,
+                "averaged": stage.averaged,
+            }
+            for stage in recipe.stages
+        ],
+    }
+
+
+def _settings_of(thing: object) -> dict[str, object]:
+    plain: dict[str, object] = {"type": type(thing).__name__}
+    if is_dataclass(thing) and not isinstance(thing, type):
+        plain.update(asdict(thing))
+    return plain
