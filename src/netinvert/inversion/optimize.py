@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.canvas import Canvas, Shifts
 from netinvert.inversion.objectives import AnyEncoder, Energy, Match, Term, term_name
 from netinvert.inversion.result import STATUS, EarlyStopping, Result, StepInfo
-from netinvert.inversion.schedule import Stage, Updater
+from netinvert.inversion.schedule import Stage, Updater, joined, parted
 from netinvert.inversion.transforms import Transform
 from netinvert.io.checkpoint import Checkpoint
 from netinvert.io.interrupts import Interrupt, deferred_interrupt
@@ -347,23 +346,22 @@ class _Optimization:
         return digest.hexdigest()
 
     def _state(self) -> dict[str, Tensor]:
-        parts = {
-            "canvas": {name: value.detach() for name, value in self.canvas.state_dict().items()},
-            "updater": self.updater.state(),
-            "history": self.history.state(),
-            "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
-            "leaks": {"": self.leaks},
-        }
-        return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        return joined(
+            {
+                "canvas": {name: value.detach() for name, value in self.canvas.state_dict().items()},
+                "updater": self.updater.state(),
+                "history": self.history.state(),
+                "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
+                "leaks": {"": self.leaks},
+            }
+        )
 
     def _resumed(self, state: dict[str, Tensor] | None) -> dict[str, dict[str, Tensor]] | None:
         """Take over a checkpoint's state, if there is one; gives its parts."""
         if state is None:
             return None
-        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for key, value in state.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = value if part == "sources" else value.to(self.leaks.device)
+        device = self.leaks.device
+        parts = parted({k: one if k.startswith("sources.") else one.to(device) for k, one in state.items()})
         self.history.restore(parts["history"])
         self.leaks = parts["leaks"][""]
         for index, source in enumerate(self.sources):

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netinvert.errors import ConfigError
-from netinvert.inversion.objectives import AnyEncoder, Term, Terms, parts_of, term_name
+from netinvert.inversion.objectives import AnyEncoder, Code, Term, Terms, parts_of, term_name
 from netinvert.io.registry import Registry
 from netinvert.models.encoder import Encoder, unwrapped
 from netinvert.models.layer_output import LayerCut
@@ -27,14 +27,22 @@ from netinvert.models.layer_output import LayerCut
 SMOOTHING = 1e-6
 
 
-def total_variation(image: Tensor, beta: float = 1.0, isotropic: bool = True) -> Tensor:
-    """TV^beta averaged over pixels and summed over channels: (N, C, H, W) -> (N,).
+@dataclass(frozen=True)
+class TotalVariation:
+    """TV^beta averaged over pixels and summed over channels.
 
     Isotropic: (dx² + dy²)^(beta/2). Anisotropic: |dx|^beta + |dy|^beta. Forward differences, zero at the
     last row and column (Mahendran & Vedaldi 2015, section 3; the difference scheme of their code).
     """
-    value: Tensor = _TotalVariation.apply(image, beta, isotropic)
-    return value
+
+    beta: float = 1.0
+    isotropic: bool = True
+    name: Literal["tv"] = "tv"
+
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
+        """One value a sample, (N,)."""
+        value: Tensor = _TotalVariation.apply(image, self.beta, self.isotropic)
+        return value
 
 
 class _TotalVariation(torch.autograd.Function):
@@ -89,106 +97,75 @@ def _smooth_power(smoothed: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     return total, slope
 
 
-def alpha_norm(image: Tensor, alpha: float = 6.0, colour: bool = True) -> Tensor:
-    """Mean over pixels of the alpha-th power of a pixel: (N, C, H, W) -> (N,).
+@dataclass(frozen=True)
+class AlphaNorm:
+    """Mean over pixels of the alpha-th power of a pixel's difference from ``centre`` (one number a channel).
 
     ``colour``: of the norm of the pixel's colour vector (Mahendran & Vedaldi 2016); otherwise of each
     channel's absolute value, summed over channels (Mahendran & Vedaldi 2015).
     """
-    pixels = image.shape[-2] * image.shape[-1]
-    squared = image.square()
-    if colour:
-        squared = squared.sum(1, keepdim=True)
-    if alpha < 2:
-        floor: float = SMOOTHING ** (alpha / 2)
-        return ((squared + SMOOTHING).pow(alpha / 2) - floor).flatten(1).sum(1) / pixels
-    return squared.pow(alpha / 2).flatten(1).sum(1) / pixels
-
-
-@dataclass(frozen=True)
-class TotalVariation:
-    """The term of :func:`total_variation`."""
-
-    beta: float = 1.0
-    isotropic: bool = True
-    name: Literal["tv"] = "tv"
-
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
-        """One value a sample, (N,)."""
-        return total_variation(image, self.beta, self.isotropic)
-
-
-@dataclass(frozen=True)
-class AlphaNorm:
-    """The term of :func:`alpha_norm`, of the image's difference from ``centre`` (one number a channel)."""
 
     centre: tuple[float, ...]
     alpha: float = 6.0
     colour: bool = True
     name: Literal["alpha"] = "alpha"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
         centre = torch.tensor(self.centre, dtype=image.dtype, device=image.device).view(-1, 1, 1)
-        return alpha_norm(image - centre, self.alpha, self.colour)
-
-
-def huber_variation(image: Tensor, delta: float = 0.02) -> Tensor:
-    """Total variation that is quadratic below ``delta`` and grows like TV above: (N, C, H, W) -> (N,).
-
-    Mean over pixels of h(√(dx² + dy²)) with h(d) = d² / (2 delta) up to delta and d - delta / 2 beyond: no
-    staircases in smooth shading, edges as with TV.
-    """
-    squared = _squared_differences(image)
-    # √ only where it is differentiable: below delta, d² is used as it is.
-    root = squared.clamp_min(delta * delta).sqrt()
-    value: Tensor = torch.where(squared < delta * delta, squared / (2 * delta), root - delta / 2)
-    pixels: int = image.shape[-2] * image.shape[-1]
-    return value.flatten(1).sum(1) / pixels
-
-
-def _squared_differences(image: Tensor) -> Tensor:
-    """dx² + dy² by forward differences, zero at the last row and column."""
-    down = nn.functional.pad((image[..., 1:, :] - image[..., :-1, :]).square(), (0, 0, 0, 1))
-    right = nn.functional.pad((image[..., 1:] - image[..., :-1]).square(), (0, 1))
-    return down + right
-
-
-def second_order_variation(image: Tensor) -> Tensor:
-    """Frobenius norm of the Hessian, averaged over pixels, summed over channels: (N, C, H, W) -> (N,).
-
-    Costs nothing for linear shading, which total variation makes flat in steps (Lysaker et al. 2003).
-    """
-    down, right = image.diff(dim=-2), image.diff(dim=-1)
-    twice_down, twice_right = down.diff(dim=-2)[..., 1:-1], right.diff(dim=-1)[..., 1:-1, :]
-    across = down.diff(dim=-1)[..., 1:, 1:]
-    squared = twice_down.square() + twice_right.square() + 2 * across.square() + SMOOTHING
-    pixels: int = image.shape[-2] * image.shape[-1]
-    value: Tensor = (squared.sqrt() - SMOOTHING**0.5).flatten(1).sum(1) / pixels
-    return value
+        squared = (image - centre).square()
+        if self.colour:
+            squared = squared.sum(1, keepdim=True)
+        if self.alpha < 2:
+            floor: float = SMOOTHING ** (self.alpha / 2)
+            return _per_pixel((squared + SMOOTHING).pow(self.alpha / 2) - floor, image)
+        return _per_pixel(squared.pow(self.alpha / 2), image)
 
 
 @dataclass(frozen=True)
 class HuberVariation:
-    """The term of :func:`huber_variation`."""
+    """Total variation that is quadratic below ``delta`` and grows like TV above.
+
+    Mean over pixels of h(√(dx² + dy²)) with h(d) = d² / (2 delta) up to delta and d - delta / 2 beyond: no
+    staircases in smooth shading, edges as with TV.
+    """
 
     delta: float = 0.02
     name: Literal["tv-huber"] = "tv-huber"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        return huber_variation(image, self.delta)
+        down = nn.functional.pad((image[..., 1:, :] - image[..., :-1, :]).square(), (0, 0, 0, 1))
+        right = nn.functional.pad((image[..., 1:] - image[..., :-1]).square(), (0, 1))
+        squared, delta = down + right, self.delta
+        # √ only where it is differentiable: below delta, d² is used as it is.
+        root = squared.clamp_min(delta * delta).sqrt()
+        return _per_pixel(
+            torch.where(squared < delta * delta, squared / (2 * delta), root - delta / 2), image
+        )
 
 
 @dataclass(frozen=True)
 class SecondOrderVariation:
-    """The term of :func:`second_order_variation`."""
+    """Frobenius norm of the Hessian, averaged over pixels, summed over channels.
+
+    Costs nothing for linear shading, which total variation makes flat in steps (Lysaker et al. 2003).
+    """
 
     name: Literal["second-order"] = "second-order"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        return second_order_variation(image)
+        down, right = image.diff(dim=-2), image.diff(dim=-1)
+        twice_down, twice_right = down.diff(dim=-2)[..., 1:-1], right.diff(dim=-1)[..., 1:-1, :]
+        across = down.diff(dim=-1)[..., 1:, 1:]
+        squared = twice_down.square() + twice_right.square() + 2 * across.square() + SMOOTHING
+        return _per_pixel(squared.sqrt() - SMOOTHING**0.5, image)
+
+
+def _per_pixel(values: Tensor, image: Tensor) -> Tensor:
+    pixels: int = image.shape[-2] * image.shape[-1]
+    return values.flatten(1).sum(1) / pixels
 
 
 class BatchNormStatistics:
@@ -216,7 +193,7 @@ class BatchNormStatistics:
                 "the convolutions, perhaps); choose another prior"
             )
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
         return torch.stack(self._statistics(image)).mean(0)
 
@@ -265,8 +242,8 @@ class Exposure:
         if not self.deviation > 0:
             raise ConfigError(f"an image's deviation is above zero, got {self.deviation}")
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
-        """(N, C, H, W) to (N,); the code is not looked at."""
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
+        """One value a sample, (N,)."""
         part = (max(image.shape[-2] // PARTS, 1), max(image.shape[-1] // PARTS, 1))
         # About the middle, where squares lose no digits.
         centred = image - self.mean
@@ -302,11 +279,11 @@ class _Priors(Registry[Prior]):
 
 PRIORS = _Priors("prior", "netinvert.priors")
 # The weights were found by eye and by error on photographs.
-PRIORS.add("tv-isotropic", Prior(lambda encoder: TotalVariation(beta=1, isotropic=True), 0.3))
-PRIORS.add("tv-anisotropic", Prior(lambda encoder: TotalVariation(beta=1, isotropic=False), 0.3))
-PRIORS.add("tv-quadratic", Prior(lambda encoder: TotalVariation(beta=2), 0.3))
-PRIORS.add("tv-huber", Prior(lambda encoder: HuberVariation(), 0.3))
-PRIORS.add("second-order", Prior(lambda encoder: SecondOrderVariation(), 0.3))
+PRIORS.add("tv-isotropic", _plain(TotalVariation(beta=1, isotropic=True), 0.3))
+PRIORS.add("tv-anisotropic", _plain(TotalVariation(beta=1, isotropic=False), 0.3))
+PRIORS.add("tv-quadratic", _plain(TotalVariation(beta=2), 0.3))
+PRIORS.add("tv-huber", _plain(HuberVariation(), 0.3))
+PRIORS.add("second-order", _plain(SecondOrderVariation(), 0.3))
 PRIORS.add("batchnorm", Prior(BatchNormStatistics, 0.01))
 
 

@@ -7,7 +7,8 @@ checkpoint is nothing but these. In ours the sample is the first dimension, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 
 
 Moments = Sequence[Tensor]
+
+
+def joined(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of several parts in one dict, as ``part.name``; :func:`parted` takes them apart."""
+    return {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+
+
+def parted(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What :func:`joined` was given; a part that is not there is empty."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, tensor in state.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor
+    return parts
 
 
 class Updater(Protocol):
@@ -201,18 +216,15 @@ class _TorchUpdater:
 
     def state(self) -> dict[str, Tensor]:
         found: dict[int, dict[str, Any]] = self._torch.state_dict()["state"]
-        return {
-            f"{index}.{name}": torch.as_tensor(value).clone()
-            for index, values in found.items()
-            for name, value in values.items()
-            if value is not None
-        }
+        return joined(
+            {
+                str(index): {k: torch.as_tensor(v).clone() for k, v in values.items() if v is not None}
+                for index, values in found.items()
+            }
+        )
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        found: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            index, _, name = key.partition(".")
-            found.setdefault(int(index), {})[name] = value
+        found = {int(index): values for index, values in parted(state).items()}
         self._torch.load_state_dict({**self._torch.state_dict(), "state": found})
 
 
