@@ -87,7 +87,15 @@ class Metrics:
 def evaluate_result(
     result: Result, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
 ) -> list[Metrics]:
-    """Metrics of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
+    """Metrics of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample.
+
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
+    >>> encoder = ni.Encoder(network, "output", ni.Preprocessing(size=(16, 16)))
+    >>> image = torch.rand(1, 3, 16, 16)
+    >>> (found,) = evaluate_result(ni.invert(encoder, encoder(image), steps=20), encoder, image)
+    >>> found.code_error < 1, found.ssim is None, found.pose
+    (True, False, None)
+    """
     if originals is not None and originals.shape[0] != result.image.shape[0]:
         raise ConfigError(
             f"{originals.shape[0]} originals for {result.image.shape[0]} reconstructions; give one each"
@@ -229,10 +237,10 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
     network = encoder.network
     if network.read_pose is None:
         return None
-    parts = [
-        network.read_pose(network.module(encoder.network_input(encoder.fit(_moved(part, encoder)))))
-        for part in torch.split(images, CHUNK)
-    ]
+    parts = []
+    for part in torch.split(images, CHUNK):
+        seen = encoder.fit(part.clamp(0, 1).to(encoder.device, encoder.dtype))
+        parts.append(network.read_pose(network.module(encoder.network_input(seen))))
     return PoseReading(
         azimuth=torch.cat([part.azimuth for part in parts]),
         elevation=torch.cat([part.elevation for part in parts]),
@@ -240,10 +248,6 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
         keypoints=_joined([part.keypoints for part in parts]),
         presence=_joined([part.presence for part in parts]),
     )
-
-
-def _moved(images: Tensor, encoder: Encoder) -> Tensor:
-    return images.clamp(0, 1).to(encoder.device, encoder.dtype)
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

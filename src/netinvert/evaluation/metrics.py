@@ -99,7 +99,11 @@ def ssim(image: Tensor, original: Tensor) -> Tensor:
 def spread(images: Tensor) -> dict[str, list[float]]:
     """How far several inversions (P, R, C, H, W) of P codes lie apart: the mean over pairs of one code.
 
-    ``distance`` is the root mean square difference of pixels in [0, 1], ``ssim`` their likeness.
+    ``distance`` is the root mean square difference of pixels in [0, 1], ``ssim`` their likeness. Raises
+    ConfigError for less than two of each.
+
+    >>> spread(torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])[None])["distance"]
+    [1.0]
     """
     clipped = images.clamp(0, 1)
     pairs = list(itertools.combinations(range(images.shape[1]), 2))

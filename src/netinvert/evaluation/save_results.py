@@ -264,9 +264,10 @@ def save_run(folder: RunDir, manifest: Mapping[str, object], record: Record) -> 
 def entries_of(record: Record) -> dict[str, object]:
     """What is known of the images, for the manifest."""
     result, encoder, metrics, attained = record.result, record.encoder, record.metrics, record.attained
+    shapes = {layer: list(one.shape[1:]) for layer, one in layers_of(result.code).items()}
     entries: dict[str, object] = {
         **_facts_of(encoder),
-        "code_shape": _code_shape(result.code),
+        "code_shape": shapes.get("", shapes),
         "image_shape": list(result.image.shape[1:]),
         "code_error": mean_of([one.code_error for one in metrics]),
         "errors": {name: mean_of([one.errors[name] for one in metrics]) for name in ERROR_NAMES},
@@ -328,6 +329,14 @@ def save_result(
 
     With the ``encoder`` all errors are known, with the ``original`` (1 or N, C, h, w) the likeness too.
     Raises OutputError, ConfigError.
+
+    >>> import tempfile
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
+    >>> encoder = ni.Encoder(network, "output", ni.Preprocessing(size=(16, 16)))
+    >>> result = ni.invert(encoder, encoder(torch.rand(1, 3, 16, 16)), steps=5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sorted(path.name for path in save_result(result, Path(folder) / "out").glob("*.png"))
+    ['contact-sheet.png', 'loss.png', 'reconstruction.png']
     """
     count = result.image.shape[0]
     names = ["reconstruction"] if count == 1 else [f"reconstruction-{k + 1}" for k in range(count)]
@@ -375,11 +384,6 @@ def _facts_of(encoder: Encoder | None) -> dict[str, object]:
 
 def _named(name: str, code: Code) -> dict[str, Tensor]:
     return {f"{name}/{layer}".rstrip("/"): one for layer, one in layers_of(code).items()}
-
-
-def _code_shape(code: Code) -> object:
-    shapes = {layer: list(one.shape[1:]) for layer, one in layers_of(code).items()}
-    return shapes.get("", shapes)
 
 
 def _losses_csv(record: Record) -> str:

@@ -52,6 +52,7 @@ class StepInfo:
 
 
 _FACTS = "result"
+_KEPT = ("terms", "status", "seconds", "interrupted")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,12 +126,7 @@ class Result:
         for name, code in (("code", self.code), ("target", self.target)):
             if code is not None:
                 tensors |= {f"{name}/{layer}".rstrip("/"): one for layer, one in layers_of(code).items()}
-        facts = {
-            "terms": self.terms,
-            "status": self.status,
-            "seconds": self.seconds,
-            "interrupted": self.interrupted,
-        }
+        facts = {name: getattr(self, name) for name in _KEPT}
         return tensors, {_FACTS: json.dumps(facts)}
 
     @classmethod
@@ -147,17 +143,9 @@ class Result:
 
         kept = code("code")
         assert kept is not None
-        return cls(
-            image=found["image"],
-            code=kept,
-            target=code("target"),
-            losses=found["losses"],
-            terms=tuple(facts["terms"]),
-            best_step=found["best_step"],
-            status=tuple(facts["status"]),
-            seconds=facts["seconds"],
-            interrupted=facts["interrupted"],
-        )
+        plain: dict[str, Any] = {name: found[name] for name in ("image", "losses", "best_step")}
+        facts = {name: tuple(one) if isinstance(one, list) else one for name, one in facts.items()}
+        return cls(code=kept, target=code("target"), **plain, **facts)
 
     @classmethod
     def join(cls, results: list[Result]) -> Result:

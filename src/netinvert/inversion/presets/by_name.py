@@ -44,14 +44,7 @@ def shallow(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     priors, text = weigh_priors(SHALLOW_PRIOR if prior is None else prior, encoder)
     if priors:
         priors = (*priors, (SHALLOW_EXPOSURE, Exposure()))
-    return Recipe(
-        name="shallow",
-        canvas=Fourier.begin,
-        data_weight=1.0,
-        priors=priors,
-        prior=text,
-        stages=(Stage(10, Adam(0.02)), Stage(290, LBFGS())),
-    )
+    return Recipe("shallow", Fourier.begin, 1.0, priors, (Stage(10, Adam(0.02)), Stage(290, LBFGS())), text)
 
 
 @torch.no_grad()
@@ -170,17 +163,11 @@ def maximising_default(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     """Adam on a Fourier canvas while jitter, scale and rotation change (Olah et al. 2017)."""
     priors, text = with_range(encoder, MAXIMISING_PRIOR if prior is None else prior)
     jitter = max(2, min(encoder.size) // 16)
-    return Recipe(
-        name="default",
-        canvas=Fourier.begin,
-        data_weight=1.0,
-        priors=priors,
-        stages=(
-            Stage(200, Adam(0.05), jitter, transforms=MAXIMISING_SEEN),
-            Stage(56, Adam(0.02), max(2, jitter // 2)),
-        ),
-        prior=text,
+    stages = (
+        Stage(200, Adam(0.05), jitter, transforms=MAXIMISING_SEEN),
+        Stage(56, Adam(0.02), max(2, jitter // 2)),
     )
+    return Recipe("default", Fourier.begin, 1.0, priors, stages, text)
 
 
 SIMONYAN13_STEPS = 200
@@ -195,14 +182,8 @@ def simonyan13(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     """Simonyan et al. 2013: pixels from the zero (mean) image, score less λ‖I‖², gradient steps, no more."""
     priors, text = weigh_priors(NONE if prior is None else prior, encoder)
     priors = (*priors, (SIMONYAN13_LAMBDA * (255 / 80) ** 2, AlphaNorm(encoder.centre, alpha=2)))
-    return Recipe(
-        name="simonyan13",
-        canvas=_mean_canvas,
-        data_weight=1.0,
-        priors=priors,
-        stages=(Stage(SIMONYAN13_STEPS, ProgressRate(SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST)),),
-        prior=text,
-    )
+    stage = Stage(SIMONYAN13_STEPS, ProgressRate(SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST))
+    return Recipe("simonyan13", _mean_canvas, 1.0, priors, (stage,), text)
 
 
 def _mean_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
@@ -221,14 +202,8 @@ def maco(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     """Fel et al. 2023: the phase alone, under random crops and noise."""
     priors, text = weigh_priors(NONE if prior is None else prior, encoder)
     seen = (MACO_CROP, RandomNoise(MACO_NOISE))
-    return Recipe(
-        name="maco",
-        canvas=phase_canvas,
-        data_weight=1.0,
-        priors=priors,
-        stages=(Stage(MACO_STEPS, Adam(0.3, halving=64), transforms=seen, averaged=1),),
-        prior=text,
-    )
+    stage = Stage(MACO_STEPS, Adam(0.3, halving=64), transforms=seen, averaged=1)
+    return Recipe("maco", phase_canvas, 1.0, priors, (stage,), text)
 
 
 Preset = Callable[[AnyEncoder, Terms | None], Recipe]
@@ -254,15 +229,18 @@ def register_preset(
     return (MAXIMISING if maximising else PRESETS).register(name, preset)
 
 
-register_preset("default", default)
-register_preset("quick", quick)
-register_preset("coarse-to-fine", coarse_to_fine)
-register_preset("fourier-adam", fourier_adam)
-register_preset("robust", robust)
-register_preset("cvpr15", cvpr15)
-register_preset("ijcv16", ijcv16)
-register_preset("shallow", shallow)
-register_preset("cvpr15-shallow", cvpr15_shallow)
+for _preset in (
+    default,
+    quick,
+    coarse_to_fine,
+    fourier_adam,
+    robust,
+    cvpr15,
+    ijcv16,
+    shallow,
+    cvpr15_shallow,
+):
+    register_preset(_preset.__name__.replace("_", "-"), _preset)
 register_preset("default", maximising_default, maximising=True)
 register_preset("simonyan13", simonyan13, maximising=True)
 register_preset("ijcv16", ijcv16_maximising, maximising=True)

@@ -62,15 +62,12 @@ def cvpr15(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     )
     if priors:
         priors = (*priors, (scale * CVPR15_LAMBDA_ALPHA * 255**alpha.alpha, alpha))
-    return Recipe(
-        name="cvpr15",
-        canvas=_canvas,
-        data_weight=1.0,
-        priors=priors,
-        prior=text,
-        # The momentum restarts at every drop of the rate, as a new stage does.
-        stages=tuple(Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in CVPR15_SCHEDULE),
-    )
+    return Recipe("cvpr15", _canvas, 1.0, priors, _stages(CVPR15_SCHEDULE, sigma2), text)
+
+
+def _stages(schedule: Sequence[tuple[int, float]], sigma2: float) -> tuple[Stage, ...]:
+    """The momentum restarts at every drop of the rate, as a new stage does."""
+    return tuple(Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in schedule)
 
 
 CVPR15_SHALLOW_LAMBDA_TV = 1.0
@@ -86,10 +83,5 @@ def cvpr15_shallow(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     # half their λ over σ², of a sum over pixels in 0..255; ours is a mean over pixels in [0, 1]
     weight = CVPR15_SHALLOW_LAMBDA_TV / 2 * 255**2 * (227 * 227 * 3) / (channels * CVPR15_SIGMA**2)
     sigma2 = CVPR15_SIGMA**2 * encoder.size[0] * encoder.size[1] * channels / (227 * 227 * 3)
-    return replace(
-        cvpr15(encoder, f"tv-quadratic={weight!r}" if prior is None else prior),
-        name="cvpr15-shallow",
-        stages=tuple(
-            Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in CVPR15_SHALLOW_SCHEDULE
-        ),
-    )
+    how = cvpr15(encoder, f"tv-quadratic={weight!r}" if prior is None else prior)
+    return replace(how, name="cvpr15-shallow", stages=_stages(CVPR15_SHALLOW_SCHEDULE, sigma2))

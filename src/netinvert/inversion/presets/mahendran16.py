@@ -48,14 +48,8 @@ def ijcv16(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     if priors:
         priors = (*priors, (ijcv16_lambdas()[0] * 255**IJCV16_ALPHA, alpha))
     fast, slow = (DecayingAdaGrad(IJCV16_RATE * factor, pixels) for factor in (1.0, 0.1))
-    return Recipe(
-        name="ijcv16",
-        canvas=_canvas,
-        data_weight=IJCV16_C,
-        priors=priors,
-        prior=text,
-        stages=(Stage(300, fast, jitter_of(encoder), ball), Stage(50, slow, 1, ball)),
-    )
+    stages = (Stage(300, fast, jitter_of(encoder), ball), Stage(50, slow, 1, ball))
+    return Recipe("ijcv16", _canvas, IJCV16_C, priors, stages, text)
 
 
 def _canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:

@@ -291,15 +291,8 @@ def deepvis(encoder: Encoder, settings: DeepVis, prior: Terms | None = None, nam
     """The recipe of such a set: pixels in 0..255 around the mean, the raw activation, no priors but θ."""
     priors, text = weigh_priors(NONE if prior is None else prior, encoder)
     projections = settings.regularisers.projections(encoder.centre)
-    return Recipe(
-        name=name,
-        canvas=_canvas,
-        data_weight=1.0,
-        priors=priors,
-        stages=(Stage(settings.steps, settings.optimizer, projections=projections),),
-        prior=text,
-        unnormalised=True,
-    )
+    stages = (Stage(settings.steps, settings.optimizer, projections=projections),)
+    return Recipe(name, _canvas, 1.0, priors, stages, text, unnormalised=True)
 
 
 def _canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
