@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from netinvert.inversion.schedule import Adam, joined, parted
+from netinvert.inversion.schedule import Adam, flat_state, parted
 
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
@@ -196,7 +196,7 @@ class LBFGSUpdater:
 
     def state(self) -> dict[str, Tensor]:
         """Every sample's state, under its row."""
-        return joined({str(row): sample.state() for row, sample in enumerate(self._samples)})
+        return flat_state({str(row): sample.state() for row, sample in enumerate(self._samples)})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state`."""
@@ -318,7 +318,7 @@ class _Sample:
         }
         if self.search is not None:
             state["search"] = self.search.state()
-        return state if self.warming is None else state | joined({"warming": self.warming.state()})
+        return state if self.warming is None else state | flat_state({"warming": self.warming.state()})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Become what :meth:`state` described."""

@@ -18,7 +18,7 @@ from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.canvas import Canvas, Shifts
 from netinvert.inversion.objectives import AnyEncoder, Energy, Match, Term, term_name
 from netinvert.inversion.result import STATUS, EarlyStopping, Result, StepInfo
-from netinvert.inversion.schedule import Stage, Updater, joined, parted
+from netinvert.inversion.schedule import Stage, Updater, flat_state, parted
 from netinvert.inversion.transforms import Transform
 from netinvert.io.checkpoint import Checkpoint
 from netinvert.io.interrupts import Interrupt, deferred_interrupt
@@ -346,7 +346,7 @@ class _Optimization:
         return digest.hexdigest()
 
     def _state(self) -> dict[str, Tensor]:
-        return joined(
+        return flat_state(
             {
                 "canvas": {name: value.detach() for name, value in self.canvas.state_dict().items()},
                 "updater": self.updater.state(),

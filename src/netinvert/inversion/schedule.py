@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 Moments = Sequence[Tensor]
 
 
-def joined(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def flat_state(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors of several parts in one dict, as ``part.name``; :func:`parted` takes them apart."""
     return {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
 
 
 def parted(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """What :func:`joined` was given; a part that is not there is empty."""
+    """What :func:`flat_state` was given; a part that is not there is empty."""
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in state.items():
         part, _, name = key.partition(".")
@@ -216,7 +216,7 @@ class _TorchUpdater:
 
     def state(self) -> dict[str, Tensor]:
         found: dict[int, dict[str, Any]] = self._torch.state_dict()["state"]
-        return joined(
+        return flat_state(
             {
                 str(index): {k: torch.as_tensor(v).clone() for k, v in values.items() if v is not None}
                 for index, values in found.items()
