@@ -16,14 +16,20 @@ from pathlib import Path
 import torch
 
 import netinvert as ni
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
 from netinvert.inversion import units as directions
-from netinvert.inversion.constraints import stretched
-from netinvert.inversion.maximise import maximise
+from netinvert.inversion.invert import maximise
 from netinvert.inversion.objectives import Activate
-from netinvert.inversion.optimizers import ProgressRate
 from netinvert.inversion.presets.by_name import maximising_recipe
-from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
+from netinvert.inversion.presets.yosinski15 import (
+    DEEPVIS,
+    DeepVis,
+    ProgressRate,
+    Regularisers,
+    deepvis,
+    stretched,
+)
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import load_tensors, read_json, save_tensors, write_json
 from netinvert.models.zoo.mobile import class_names

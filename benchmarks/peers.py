@@ -26,7 +26,8 @@ from peers.tables import Place, markdown, rows
 from peers.tools import PACKAGES, TOOLS
 
 import netinvert
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
 from netinvert.io.files import load_tensors, write_json
 from netinvert.models.registry import load_network
 

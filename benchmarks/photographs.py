@@ -19,7 +19,8 @@ from torch import Tensor
 
 import netinvert as ni
 from netinvert.evaluation.metrics import psnr, ssim
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
 from netinvert.io.assets import photographs
 from netinvert.io.files import load_tensors, save_tensors, write_json
 

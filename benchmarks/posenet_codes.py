@@ -27,7 +27,8 @@ from torch import Tensor
 import netinvert as ni
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import ssim
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json

@@ -21,8 +21,9 @@ from torch import Tensor
 
 import netinvert as ni
 from netinvert.evaluation.metrics import error_cvpr15, ssim
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
-from netinvert.inversion.codes import code_error
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
+from netinvert.inversion.objectives import code_error
 from netinvert.io.assets import photographs
 from netinvert.io.files import load_tensors, save_tensors, write_json
 from netinvert.io.images import fit, read_image

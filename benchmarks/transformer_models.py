@@ -16,7 +16,8 @@ import torch
 
 import netinvert as ni
 from netinvert.evaluation.metrics import ssim
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
 from netinvert.io.assets import photographs
 
 LAYERS = ("patch_embed", "blocks.0", "blocks.5", "blocks.11")

@@ -18,23 +18,17 @@ from torch import nn
 import netinvert as ni
 import tiny
 from netinvert.evaluation.evaluate import baselines, evaluate_result, shipped_reference
-from netinvert.evaluation.metrics import code_errors, psnr, ssim
-from netinvert.evaluation.naturalness import gradient_naturalness, naturalness
-from netinvert.evaluation.retrieval import METRICS, retrieve
-from netinvert.inversion import augmentations as a
-from netinvert.inversion import constraints as c
+from netinvert.evaluation.metrics import code_errors, gradient_naturalness, naturalness, psnr, ssim
+from netinvert.evaluation.probes import METRICS, retrieve
+from netinvert.inversion import transforms as a
 from netinvert.inversion.canvases import CANVASES
-from netinvert.inversion.diversify import diversify
+from netinvert.inversion.invert import diversify
 from netinvert.inversion.lbfgs import WarmUp
 from netinvert.inversion.objectives import Caricature, PairwiseDiversity, PoseTowards
-from netinvert.inversion.optimizers import (
-    ConstantRate,
-    DecayingAdaGrad,
-    Momentum,
-    Progress01Rate,
-    ProgressRate,
-)
+from netinvert.inversion.presets import yosinski15 as c
+from netinvert.inversion.presets.yosinski15 import ConstantRate, Progress01Rate, ProgressRate
 from netinvert.inversion.priors import AlphaNorm
+from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
 from netinvert.io.assets import chair, photographs
 from netinvert.io.running import generators
 from netinvert.models.rewrite import FusedConvolution
@@ -263,8 +257,8 @@ def test_transforms_draw_the_same(transform, device):
 
 GREY = (0.5, 0.4, 0.3)
 PROJECTIONS = [
-    c.Ball(GREY, 0.2),
-    c.Box(0.3, 0.6),
+    a.Ball(GREY, 0.2),
+    a.Box(0.3, 0.6),
     c.Decay(GREY, 0.1),
     c.Blur(0.8),
     c.ClipSmallNorm(GREY, 30),
@@ -300,7 +294,7 @@ def stages_of(optimizer):
         return (ni.Stage(8, optimizer, resolution=0.4), ni.Stage(5, ni.Adam(0.01), 3))
     seen = (a.RandomAffine(), a.RandomErasing())
     return (
-        ni.Stage(6, optimizer, 3, (c.Box(0.1, 0.9),), resolution=0.4),
+        ni.Stage(6, optimizer, 3, (a.Box(0.1, 0.9),), resolution=0.4),
         ni.Stage(5, optimizer, transforms=seen, averaged=2),
     )
 

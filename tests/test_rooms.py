@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
+
+import pytest
 
 import netinvert
 
@@ -99,3 +102,17 @@ def test_files_are_one_concept_long():
         if (count := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+PROJECT = Path(__file__).parents[1]
+SCRIPTS = [file for folder in ("benchmarks", "tools") for file in sorted((PROJECT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.name)
+def test_what_tools_and_benchmarks_import_is_there(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "netinvert":
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")

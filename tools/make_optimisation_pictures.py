@@ -18,9 +18,10 @@ from PIL import Image
 import netinvert as ni
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.metrics import ssim
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile, grid_image
+from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report.grid import grid_image
 from netinvert.inversion.canvases import with_canvas
-from netinvert.inversion.diversify import diversify
+from netinvert.inversion.invert import diversify
 from netinvert.inversion.objectives import Activate, PoseTowards
 from netinvert.inversion.units import channel
 from netinvert.io.assets import photographs

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import netinvert as ni
 from netinvert.evaluation.metrics import ssim
-from netinvert.inversion.codes import code_error
+from netinvert.inversion.objectives import code_error
 from netinvert.io.assets import chair, photographs
 from netinvert.io.files import save_tensors
 from peers import memory

@@ -25,14 +25,16 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.evaluation.save_results import save_result
     from netinvert.inversion.canvas import Canvas as Canvas, Fourier as Fourier, Pixels as Pixels
     from netinvert.inversion.canvases import CANVASES as CANVASES, register_canvas as register_canvas
-    from netinvert.inversion.diversify import diversify as diversify
-    from netinvert.inversion.history import EarlyStopping as EarlyStopping, StepInfo as StepInfo
-    from netinvert.inversion.invert import invert as invert, prepare as prepare
+    from netinvert.inversion.invert import (
+        caricature as caricature,
+        diversify as diversify,
+        invert as invert,
+        maximise as maximise,
+        prepare as prepare,
+    )
     from netinvert.inversion.lbfgs import LBFGS as LBFGS
-    from netinvert.inversion.maximise import caricature as caricature, maximise as maximise
     from netinvert.inversion.objectives import Activate as Activate, Energy as Energy, Match as Match
     from netinvert.inversion.optimize import Run as Run, optimize as optimize
-    from netinvert.inversion.optimizers import Adam as Adam
     from netinvert.inversion.presets.by_name import (
         MAXIMISING as MAXIMISING,
         PRESETS as PRESETS,
@@ -40,11 +42,18 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
         recipe as recipe,
         register_preset as register_preset,
     )
-    from netinvert.inversion.prior_spec import PRIORS as PRIORS, register_prior as register_prior
-    from netinvert.inversion.priors import TotalVariation as TotalVariation
-    from netinvert.inversion.result import Result as Result
-    from netinvert.inversion.schedule import Recipe as Recipe, Stage as Stage
-    from netinvert.inversion.result import show as show
+    from netinvert.inversion.priors import (
+        PRIORS as PRIORS,
+        TotalVariation as TotalVariation,
+        register_prior as register_prior,
+    )
+    from netinvert.inversion.result import (
+        EarlyStopping as EarlyStopping,
+        Result as Result,
+        StepInfo as StepInfo,
+        show as show,
+    )
+    from netinvert.inversion.schedule import Adam as Adam, Recipe as Recipe, Stage as Stage
     from netinvert.inversion.units import channel as channel, neuron as neuron
     from netinvert.io.assets import sample as sample
     from netinvert.io.files import read_code as read_code
@@ -74,19 +83,14 @@ _MODULES = {
     "evaluation.save_results": "save=save_result",
     "inversion.canvas": "Canvas Fourier Pixels",
     "inversion.canvases": "CANVASES register_canvas",
-    "inversion.diversify": "diversify",
-    "inversion.history": "EarlyStopping StepInfo",
-    "inversion.invert": "invert prepare",
+    "inversion.invert": "caricature diversify invert maximise prepare",
     "inversion.lbfgs": "LBFGS",
-    "inversion.maximise": "caricature maximise",
     "inversion.objectives": "Activate Energy Match",
     "inversion.optimize": "Run optimize",
-    "inversion.optimizers": "Adam",
     "inversion.presets.by_name": "MAXIMISING PRESETS maximising_recipe recipe register_preset",
-    "inversion.prior_spec": "PRIORS register_prior",
-    "inversion.priors": "TotalVariation",
-    "inversion.result": "Result show",
-    "inversion.schedule": "Recipe Stage",
+    "inversion.priors": "PRIORS TotalVariation register_prior",
+    "inversion.result": "EarlyStopping Result StepInfo show",
+    "inversion.schedule": "Adam Recipe Stage",
     "inversion.units": "channel neuron",
     "io.assets": "sample",
     "io.files": "read_code",

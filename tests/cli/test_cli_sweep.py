@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from netinvert.experiments import inversions
-from netinvert.inversion.prior_spec import PRIORS
+from netinvert.inversion.priors import PRIORS
 
 QUICK = ("--priors", "tv-isotropic", "none", "--prior-weights", "0.03", "0.3", "--steps", 12)
 

@@ -19,7 +19,7 @@ from netinvert.evaluation.evaluate import (
     shipped_reference,
 )
 from netinvert.evaluation.metrics import code_errors, psnr, ssim
-from netinvert.inversion.codes import code_error
+from netinvert.inversion.objectives import code_error
 from netinvert.scenes.poses import PoseReading
 
 

@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from netinvert import CodeError, ImageError
 from netinvert.evaluation.metrics import code_errors, error_cvpr15, error_cvpr16, psnr, ssim
-from netinvert.inversion.codes import code_error
+from netinvert.inversion.objectives import code_error
 from tiny import images
 
 CODE = torch.tensor([[3.0, 0.0], [1.0, 1.0]])

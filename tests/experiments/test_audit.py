@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
-from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
+from netinvert.evaluation.probes import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
 from netinvert.experiments.audit import DECODED, OPTIMISED, Audited, audit
 from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, shown_of, told, verdict

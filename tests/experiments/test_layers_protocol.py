@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, TotalVariation, recipe
-from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
-from netinvert.evaluation.naturalness import naturalness
+from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, naturalness, spread, ssim
 from netinvert.experiments import inversions, layers
 from netinvert.experiments.configs.study_layers import StudyLayers
 from netinvert.experiments.inversions import mean_and_deviation
@@ -23,7 +22,7 @@ from netinvert.experiments.layers import (
     run_layers,
     values_of,
 )
-from netinvert.inversion.codes import code_error
+from netinvert.inversion.objectives import code_error
 from netinvert.inversion.presets.mahendran15 import CVPR15_LAMBDA_TV
 from netinvert.io.files import read_json
 from tiny import PLAIN, images, plain, seeded, smooth

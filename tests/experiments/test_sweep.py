@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import netinvert.experiments.sweep as module
 from netinvert import ConfigError, Encoder, Network
 from netinvert.evaluation.evaluate import shipped_reference
-from netinvert.evaluation.naturalness import gradient_naturalness, gradient_statistics, histogram_intersection
+from netinvert.evaluation.metrics import gradient_naturalness, gradient_statistics, histogram_intersection
 from netinvert.experiments import inversions
 from netinvert.experiments.configs.sweep import Sweep
 from netinvert.experiments.inputs import Inputs
@@ -27,7 +27,7 @@ from netinvert.experiments.sweep import (
 from netinvert.experiments.sweep_report import sweep_page, tradeoff
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.presets.by_name import recipe
-from netinvert.inversion.prior_spec import PRIORS
+from netinvert.inversion.priors import PRIORS
 from netinvert.io.assets import photographs
 from netinvert.io.files import fingerprint
 from netinvert.io.rundir import RunDir

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, optimize
-from netinvert.inversion.augmentations import (
+from netinvert.inversion.canvas import Fourier
+from netinvert.inversion.transforms import (
     RandomAffine,
     RandomCrop,
     RandomDownsample,
     RandomErasing,
     RandomNoise,
 )
-from netinvert.inversion.canvas import Fourier
 from netinvert.io.running import generators
 from tiny import encoder, images
 

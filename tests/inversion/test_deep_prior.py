@@ -6,7 +6,7 @@ from torch import nn
 
 import tiny
 from netinvert import Adam, ConfigError, Energy, Match, Run, Stage, optimize
-from netinvert.inversion.network_canvas import WIDTHS, DecoderPrior, DeepPrior
+from netinvert.inversion.canvases import WIDTHS, DecoderPrior, DeepPrior
 from tiny import encoder, images
 
 LIKE = torch.empty(0, dtype=torch.float64)

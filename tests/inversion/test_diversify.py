@@ -7,7 +7,7 @@ from torch import nn
 import tiny
 from netinvert import ConfigError, Encoder, Run, recipe
 from netinvert.evaluation.metrics import spread
-from netinvert.inversion.diversify import PRESET, diversify, prepare_diverse
+from netinvert.inversion.invert import PRESET, diversify, prepare_diverse
 from tiny import images, seeded
 
 

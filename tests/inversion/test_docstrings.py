@@ -1,4 +1,4 @@
-"""The examples in the docstrings of this room."""
+"""The examples in the docstrings of inversion and evaluation."""
 
 import doctest
 import importlib
@@ -6,11 +6,16 @@ import pkgutil
 
 import pytest
 
+import netinvert.evaluation
 import netinvert.inversion
 
 MODULES = [
-    "netinvert.io.config",
-    *(found.name for found in pkgutil.walk_packages(netinvert.inversion.__path__, "netinvert.inversion.")),
+    "netinvert.io.registry",
+    *(
+        found.name
+        for room in (netinvert.inversion, netinvert.evaluation)
+        for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")
+    ),
 ]
 
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from netinvert import ConfigError, Encoder, invert, load_network, recipe
-from netinvert.inversion.codes import code_error
-from netinvert.inversion.optimizers import Momentum
-from netinvert.inversion.presets.shallow import knows_contrast
+from netinvert.inversion.objectives import code_error
+from netinvert.inversion.presets.by_name import knows_contrast
 from netinvert.inversion.priors import AlphaNorm, Exposure, TotalVariation
+from netinvert.inversion.schedule import Momentum
 
 NO_CODE = torch.empty(0)
 

@@ -12,7 +12,7 @@ import tiny
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.objectives import Match
-from netinvert.inversion.prior_spec import PRIORS
+from netinvert.inversion.priors import PRIORS
 from tiny import encoder, images, seeded
 
 # -- the exercises -------------------------------------------------------------------------------------

@@ -16,15 +16,15 @@ from netinvert import (
     Preprocessing,
     load_network,
 )
-from netinvert.inversion.augmentations import RandomAffine, RandomNoise
-from netinvert.inversion.canvas import Phase
-from netinvert.inversion.constraints import Ball
-from netinvert.inversion.maximise import caricature, in_units_of_photographs, maximise
+from netinvert.inversion.canvases import Phase
+from netinvert.inversion.invert import caricature, in_units_of_photographs, maximise
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
-from netinvert.inversion.optimizers import DecayingAdaGrad, ProgressRate
-from netinvert.inversion.presets import maximising as m
+from netinvert.inversion.presets import by_name as m
 from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
+from netinvert.inversion.presets.yosinski15 import ProgressRate
 from netinvert.inversion.priors import AlphaNorm
+from netinvert.inversion.schedule import DecayingAdaGrad
+from netinvert.inversion.transforms import Ball, RandomAffine, RandomNoise
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.scenes.cameras import angles_from_rotation, rotation_from_angles

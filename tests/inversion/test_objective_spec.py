@@ -8,8 +8,7 @@ from torch import nn
 import netinvert as ni
 import tiny
 from netinvert.errors import ConfigError
-from netinvert.inversion.objective_spec import class_index, parse_objective
-from netinvert.inversion.units import channel, neuron
+from netinvert.inversion.units import channel, class_index, neuron, parse_objective
 from netinvert.scenes.cameras import rotation_from_angles
 from tiny import encoder, seeded
 

@@ -27,8 +27,8 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
-from netinvert.inversion.constraints import Ball, Box
-from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
+from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
+from netinvert.inversion.transforms import Ball, Box
 from tiny import encoder, images, seeded
 
 OPTIMIZERS = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netinvert import LBFGS, Adam
-from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
+from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
 from tiny import images
 
 OPTIMIZERS = [Adam(0.03), Momentum(0.02), DecayingAdaGrad(0.5, 16), LBFGS(history=3)]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netinvert import ConfigError
-from netinvert.inversion.canvas import SPREAD, Phase, colour_matrix, natural_magnitude, to_logits
+from netinvert.inversion.canvas import colour_matrix, to_logits
+from netinvert.inversion.canvases import SPREAD, Phase, natural_magnitude
 from tiny import images
 
 LIKE = torch.empty(0, dtype=torch.float64)

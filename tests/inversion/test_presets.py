@@ -30,11 +30,11 @@ from netinvert import (
     recipe,
 )
 from netinvert.inversion.canvases import CANVASES, with_canvas
-from netinvert.inversion.constraints import Ball
-from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
 from netinvert.inversion.presets import mahendran15 as m15
 from netinvert.inversion.presets import mahendran16 as m16
 from netinvert.inversion.priors import AlphaNorm, Exposure
+from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
+from netinvert.inversion.transforms import Ball
 from netinvert.io.running import generators, shifts
 from tiny import images, seeded
 

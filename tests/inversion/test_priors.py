@@ -8,21 +8,34 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from netinvert import PRIORS, ConfigError, TotalVariation
-from netinvert.inversion.constraints import Ball, Box
-from netinvert.inversion.prior_spec import parse_prior, weigh_priors
 from netinvert.inversion.priors import (
     SMOOTHING,
     AlphaNorm,
     HuberVariation,
     SecondOrderVariation,
-    alpha_norm,
-    huber_variation,
-    second_order_variation,
-    total_variation,
+    parse_prior,
+    weigh_priors,
 )
+from netinvert.inversion.transforms import Ball, Box
 from tiny import encoder, images
 
 BETAS = [1.0, 1.5, 2.0]
+
+
+def total_variation(x, beta=1.0, isotropic=True):
+    return TotalVariation(beta, isotropic)(x, x)
+
+
+def alpha_norm(x, alpha=6.0, colour=True):
+    return AlphaNorm((0.0,), alpha, colour)(x, x)
+
+
+def huber_variation(x, delta=0.02):
+    return HuberVariation(delta)(x, x)
+
+
+def second_order_variation(x):
+    return SecondOrderVariation()(x, x)
 
 
 def literal_tv(x: np.ndarray, beta: float, isotropic: bool = True) -> float:
@@ -148,7 +161,6 @@ def test_alpha_norm_gradient_also_at_zero(alpha, colour):
 
 def test_terms():
     x = images()
-    assert torch.equal(TotalVariation(1.5, False)(x, x), total_variation(x, 1.5, False))
     centre = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64).view(3, 1, 1)
     torch.testing.assert_close(AlphaNorm((0.1, 0.2, 0.3), 6)(x, x), alpha_norm(x - centre, 6))
     assert (TotalVariation().name, AlphaNorm((0.0,)).name) == ("tv", "alpha")
@@ -309,7 +321,4 @@ def test_weights_below_zero(text):
 
 
 def test_shading_terms():
-    x = images()
-    assert torch.equal(HuberVariation(0.1)(x, x), huber_variation(x, 0.1))
-    assert torch.equal(SecondOrderVariation()(x, x), second_order_variation(x))
     assert (HuberVariation().name, SecondOrderVariation().name) == ("tv-huber", "second-order")

@@ -7,7 +7,7 @@ from PIL import Image
 
 import netinvert as ni
 from netinvert.errors import ConfigError
-from netinvert.inversion.codes import code_error
+from netinvert.inversion.objectives import code_error
 from netinvert.inversion.result import Result
 from netinvert.io.images import write_png
 from tiny import encoder, images

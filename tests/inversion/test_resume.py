@@ -27,11 +27,11 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
-from netinvert.inversion.constraints import Box
+from netinvert.inversion.canvases import DeepPrior
 from netinvert.inversion.lbfgs import WarmUp
-from netinvert.inversion.network_canvas import DeepPrior
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
-from netinvert.inversion.optimizers import DecayingAdaGrad, Momentum
+from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
+from netinvert.inversion.transforms import Box
 from tiny import encoder, images
 
 OPTIMIZERS = {
@@ -232,13 +232,14 @@ def test_another_process_goes_on(tmp_path):
     def in_a_process(ballast, stop_at):
         command = [sys.executable, "-W", "error", "-c", SCRIPT, str(ballast), str(path), str(stop_at)]
         here = Path(__file__).parents[1]
+        paths = (".", "inversion", os.environ.get("PYTHONPATH"))
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             check=True,
             cwd=here,
-            env=os.environ | {"PYTHONPATH": f".{os.pathsep}inversion"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(part for part in paths if part)},
         )
         return done.stdout.strip()
 

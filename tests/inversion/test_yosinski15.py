@@ -12,20 +12,25 @@ import tiny
 from netinvert import ConfigError, Encoder, Preprocessing, Run
 from netinvert.inversion.canvas import Pixels
 from netinvert.inversion.canvases import with_canvas
-from netinvert.inversion.constraints import (
+from netinvert.inversion.invert import maximise, prepare_maximising
+from netinvert.inversion.objectives import Activate
+from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
+from netinvert.inversion.presets.yosinski15 import (
+    DEEPVIS,
     Blur,
-    Box,
     ClipSmallContribution,
     ClipSmallNorm,
+    ConstantRate,
     Decay,
+    DeepVis,
+    Progress01Rate,
+    ProgressRate,
+    Regularisers,
+    deepvis,
     percentile,
     stretched,
 )
-from netinvert.inversion.maximise import maximise, prepare_maximising
-from netinvert.inversion.objectives import Activate
-from netinvert.inversion.optimizers import ConstantRate, Progress01Rate, ProgressRate
-from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
-from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
+from netinvert.inversion.transforms import Box
 from netinvert.inversion.units import channel
 
 CENTRE = (0.2, 0.5, 0.6)

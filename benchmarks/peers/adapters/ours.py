@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import netinvert as ni
-from netinvert.inversion.history import StepInfo
+from netinvert.inversion.result import StepInfo
 from peers.case import Case
 from peers.recorder import Finished, Recorder
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
 from netinvert.evaluation.metrics import code_errors, psnr, ssim
-from netinvert.inversion.codes import Code, code_error, count_of, map_code
+from netinvert.inversion.objectives import Code, code_error, count_of, map_code
 from netinvert.inversion.result import Result
 from netinvert.io.assets import photographs
 from netinvert.io.images import fit, read_image
@@ -86,7 +87,15 @@ class Metrics:
 def evaluate_result(
     result: Result, encoder: Encoder, originals: Tensor | None = None, reference: Reference | None = None
 ) -> list[Metrics]:
-    """Metrics of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample."""
+    """Metrics of every sample. ``originals`` (N, C, H, W) at the encoder's size, one a sample.
+
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
+    >>> encoder = ni.Encoder(network, "output", ni.Preprocessing(size=(16, 16)))
+    >>> image = torch.rand(1, 3, 16, 16)
+    >>> (found,) = evaluate_result(ni.invert(encoder, encoder(image), steps=20), encoder, image)
+    >>> found.code_error < 1, found.ssim is None, found.pose
+    (True, False, None)
+    """
     if originals is not None and originals.shape[0] != result.image.shape[0]:
         raise ConfigError(
             f"{originals.shape[0]} originals for {result.image.shape[0]} reconstructions; give one each"
@@ -228,10 +237,10 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
     network = encoder.network
     if network.read_pose is None:
         return None
-    parts = [
-        network.read_pose(network.module(encoder.network_input(encoder.fit(_moved(part, encoder)))))
-        for part in torch.split(images, CHUNK)
-    ]
+    parts = []
+    for part in torch.split(images, CHUNK):
+        seen = encoder.fit(part.clamp(0, 1).to(encoder.device, encoder.dtype))
+        parts.append(network.read_pose(network.module(encoder.network_input(seen))))
     return PoseReading(
         azimuth=torch.cat([part.azimuth for part in parts]),
         elevation=torch.cat([part.elevation for part in parts]),
@@ -239,10 +248,6 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
         keypoints=_joined([part.keypoints for part in parts]),
         presence=_joined([part.presence for part in parts]),
     )
-
-
-def _moved(images: Tensor, encoder: Encoder) -> Tensor:
-    return images.clamp(0, 1).to(encoder.device, encoder.dtype)
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -258,3 +263,65 @@ def _rows(reading: PoseReading) -> list[Pose]:
 
 def _column(values: Tensor | None, count: int) -> list[Any]:
     return [None] * count if values is None else values.tolist()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: its file name without ``.png``, that of its original, and its seed if known."""
+
+    name: str
+    stem: str
+    seed: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Attained:
+    """What was made large (``more``) or small: its name and meaning, a value a sample, and what other images
+    have of it, a value a sample too."""
+
+    name: str
+    about: str
+    values: Sequence[float]
+    floors: Mapping[str, Sequence[float]]
+    more: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A finished run. Samples with the same stem are restarts.
+
+    ``originals`` (N, C, H, W); ``tensors`` are kept with the images, for a rerun. ``what`` is what the images
+    are called; ``shown`` (N, C, H, W) are those of the report where they are not the result's;
+    ``steps_to_take`` are sentences and commands.
+    """
+
+    result: Result
+    samples: tuple[Sample, ...]
+    metrics: Sequence[Metrics]
+    encoder: Encoder | None = None
+    originals: Tensor | None = None
+    reference: Reference | None = None
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    attained: Attained | None = None
+    command: str = ""
+    notes: tuple[str, ...] = ()
+    steps_to_take: tuple[tuple[str, str], ...] = ()
+    what: str = "reconstruction"
+    shown: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """What the report shows."""
+        return self.result.image if self.shown is None else self.shown
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """The samples of each input."""
+        groups: dict[str, list[int]] = {}
+        for index, sample in enumerate(self.samples):
+            groups.setdefault(sample.stem, []).append(index)
+        return groups
+
+    def showing(self, images: Tensor, note: str) -> Record:
+        """The same with other images in the report."""
+        return dataclasses.replace(self, shown=images, notes=(*self.notes, note))

@@ -1,9 +1,9 @@
-"""Linear probes: what ridge regression (scikit-learn) reads from codes of samples it was not fitted on.
+"""What codes say: by linear probes (ridge regression of scikit-learn), and by finding their own among many.
 
-Two protocols. :func:`probe` cross-validates an attribute of a few codes against its own permutation baseline
-(the same probe, folds and choice of the penalty on shuffled labels). :func:`held_out` reads targets of whole
-held-out groups from the matrix of inner products of codes, so that a code may be far longer than there are
-samples. Needs the extra ``probes``.
+Two protocols of probes. :func:`probe` cross-validates an attribute of a few codes against its own permutation
+baseline (the same probe, folds and choice of the penalty on shuffled labels). :func:`held_out` reads targets
+of whole held-out groups from the matrix of inner products of codes, so that a code may be far longer than
+there are samples. Both need the extra ``probes``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize, one_hot
 
 from netinvert.errors import ConfigError, MissingExtraError
 from netinvert.evaluation.attributes import Attribute
@@ -35,9 +36,6 @@ def check_installed() -> None:
         import sklearn  # noqa: F401
     except ImportError:
         raise MissingExtraError("linear probes", "probes") from None
-
-
-# -- attributes, against permutations ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +89,8 @@ def question_of(attribute: Attribute, groups: Attribute | None, shuffles: int, s
     if not attribute.numeric:
         rare = {value for value in set(values) if values.count(value) < 2}
         if rare:
-            frequent = [index for index, value in enumerate(values) if value not in rare]
-            rows, values = [rows[index] for index in frequent], [values[index] for index in frequent]
+            rows = [row for row in rows if attribute.values[row] not in rare]
+            values = [value for value in values if value not in rare]
             remark = f"{remark}; {len(rare)} classes of a single code left out".removeprefix("; ")
     if len(set(values)) < 2:
         return f"{attribute.name}: all labels are equal, or no two codes share one; there is nothing to read"
@@ -149,18 +147,15 @@ def _shuffle(blocks: Sequence[str] | None, folds: Sequence[Tensor], source: torc
     Without groups they move within their fold: folds hold even shares of the true classes, so they have to
     hold even shares of the shuffled ones, or the probe would fail on those for that alone.
     """
-    count = sum(map(len, folds))
+    permutation = torch.empty(sum(map(len, folds)), dtype=torch.long)
     if blocks is None:
-        within = torch.empty(count, dtype=torch.long)
         for fold in folds:
-            within[fold] = fold[torch.randperm(len(fold), generator=source)]
-        return within
-    names = sorted(set(blocks))
-    rows = [[row for row, name in enumerate(blocks) if name == block] for block in names]
-    order = torch.randperm(len(names), generator=source).tolist()
-    taken = torch.tensor([row for index in order for row in rows[index]])
-    permutation = torch.empty(count, dtype=torch.long)
-    permutation[torch.tensor([row for block in rows for row in block])] = taken
+            permutation[fold] = fold[torch.randperm(len(fold), generator=source)]
+        return permutation
+    rows = [[row for row, name in enumerate(blocks) if name == block] for block in sorted(set(blocks))]
+    order = torch.randperm(len(rows), generator=source).tolist()
+    taken = [row for index in order for row in rows[index]]
+    permutation[torch.tensor([row for block in rows for row in block])] = torch.tensor(taken)
     return permutation
 
 
@@ -175,18 +170,20 @@ def probe(train: Tensor, question: Question, test: Tensor | None = None) -> Read
     count = len(known)
     orders = torch.cat([torch.arange(count)[None], question.shuffles])  # the true labels first
     labels = question.labels[orders].T  # (n, 1 + P)
-    targets = _one_hot(labels, len(question.classes)) if question.classes else labels[..., None]
+    targets = one_hot(labels, len(question.classes)).double() if question.classes else labels[..., None]
     read, plain = torch.empty_like(targets), torch.empty_like(targets)
     for fold in question.folds:
-        learning = torch.ones(count, dtype=torch.bool)
-        learning[fold] = False
+        learning = torch.isin(torch.arange(count), fold, invert=True)
         flat = ridge(known[learning], targets[learning].flatten(1), seen[fold])
         read[fold] = flat.view(len(fold), *targets.shape[1:])
         plain[fold] = targets[learning].mean(0)
     if question.classes:
         # As if all classes were equally common, for so the score counts them.
         likely = torch.where(plain > 0, read / plain.clamp_min(1e-12), -torch.inf)
-        scores = _balanced(likely.argmax(-1), labels, len(question.classes))
+        # The mean over classes of the share of their rows that are read right.
+        truth = one_hot(labels, len(question.classes)).double()
+        right = (likely.argmax(-1) == labels)[..., None]
+        scores = ((truth * right).sum(0) / truth.sum(0)).mean(-1)
     else:
         scores = 1 - ((read - targets).square().sum((0, 2)) / (plain - targets).square().sum((0, 2)))
     true, baseline = scores[0].item(), scores[1:]
@@ -213,19 +210,6 @@ def ridge(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:
     return torch.from_numpy(model.predict(others)).reshape(len(test), -1)
 
 
-def _one_hot(labels: Tensor, classes: int) -> Tensor:
-    return torch.nn.functional.one_hot(labels, classes).double()
-
-
-def _balanced(read: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The mean over classes of the share of their rows that are read right, for each of P columns."""
-    right = _one_hot(labels, classes) * (read == labels)[..., None]
-    return (right.sum(0) / _one_hot(labels, classes).sum(0)).mean(-1)
-
-
-# -- held-out groups, from inner products --------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Standard:
     """Units of codes to mean 0 and deviation 1; dead units give nothing."""
@@ -247,8 +231,7 @@ class Standard:
 
 def inner_products(codes: Tensor, others: Tensor | None = None) -> Tensor:
     """(m, n) of codes (m, D) with others (n, D), themselves if not given; float64, over D."""
-    right = codes if others is None else others
-    return codes.double() @ right.double().T / codes.shape[1]
+    return codes.double() @ (codes if others is None else others).double().T / codes.shape[1]
 
 
 def quadratic_kernel(products: Tensor) -> Tensor:
@@ -303,8 +286,7 @@ def group_folds(groups: Tensor) -> Tensor:
     names, places = torch.unique(groups, return_inverse=True)
     if len(names) < FOLDS:
         raise ConfigError(f"{len(names)} objects are too few to hold some out: give {FOLDS} or more")
-    fold: Tensor = places % FOLDS
-    return fold
+    return torch.as_tensor(places % FOLDS)
 
 
 def within_groups(rows: Tensor, groups: Tensor) -> Tensor:
@@ -322,3 +304,95 @@ def r2(found: Tensor, targets: Tensor) -> float:
     truth = targets.double()
     left = (found - truth).square().sum()
     return float(1 - left / (truth - truth.mean(0)).square().sum())
+
+
+METRICS = ("cosine", "L2")
+TOPS = (1, 5)
+_Z = 1.959964
+"""Of the normal distribution, two-sided 95 %."""
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often the right one was among the first ``top`` of a gallery: of ``count`` queries, ``hits``.
+
+    ``low`` and ``high`` are Wilson's 95 % interval of ``rate``; ``chance`` is the rate of guessing.
+    """
+
+    top: int
+    hits: float
+    count: int
+    rate: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the interval lies above guessing."""
+        return self.low > self.chance
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Rates by one metric, and the median rank of the right one (1 is first; ties count half)."""
+
+    metric: str
+    rates: tuple[Rate, ...]
+    median_rank: float
+
+
+def wilson(hits: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a rate (Wilson 1927); ``hits`` may be an expectation, and need not be whole."""
+    rate, square = hits / count, _Z * _Z / count
+    centre = (rate + square / 2) / (1 + square)
+    half = _Z / (1 + square) * math.sqrt(rate * (1 - rate) / count + square / (4 * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def duplicates(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """For codes (N, ...): the number (N,) of the group of equal codes each is in, the size (M,) of each."""
+    _, group, sizes = torch.unique(codes.flatten(1), dim=0, return_inverse=True, return_counts=True)
+    return group, sizes
+
+
+def retrieve(queries: Tensor, gallery: Tensor, own: Tensor, metric: str) -> Retrieval:
+    """How queries (n, ...) find their own entries ``own`` (n,) of the gallery (N, ...).
+
+    Entries that are equal cannot be told apart: a query that finds a group of g counts 1/g for the first
+    place, as a guess among them does in the mean. Tops of the gallery's size or more are left out.
+    """
+    closer, tied = _standing(_flat(queries, metric), gallery, own, metric)
+    count, total = len(queries), len(gallery)
+    rates = []
+    for top in [top for top in TOPS if top < total]:
+        hits = ((top - closer) / tied).clamp(0, 1).sum().item()
+        low, high = wilson(hits, count)
+        rates.append(Rate(top, hits, count, hits / count, low, high, top / total))
+    ranks = closer + (tied + 1) / 2
+    return Retrieval(metric, tuple(rates), ranks.quantile(0.5).item())
+
+
+def _standing(queries: Tensor, gallery: Tensor, own: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    """How many entries are closer to each query than its own, and how many are its own's equals."""
+    group, sizes = duplicates(gallery)
+    first = torch.full((len(sizes),), len(group), device=group.device)
+    first = first.scatter_reduce(0, group, torch.arange(len(group), device=group.device), "amin")
+    # Each distinct code once: equal ones have distances that are equal to the last bit only so.
+    distinct = _flat(gallery[first], metric)
+    closer, tied = [], []
+    for start in range(0, len(queries), _CHUNK):
+        part = queries[start : start + _CHUNK]
+        distance = torch.cdist(part, distinct, compute_mode="donot_use_mm_for_euclid_dist")
+        mine = group[own[start : start + _CHUNK]]
+        at = distance.gather(1, mine[:, None])
+        closer.append(((distance < at) * sizes).sum(1))
+        tied.append(((distance == at) * sizes).sum(1))
+    return torch.cat(closer).double(), torch.cat(tied).double()
+
+
+def _flat(codes: Tensor, metric: str) -> Tensor:
+    """Codes as vectors; between unit vectors, Euclidean distances stand in the order of the cosine ones."""
+    vectors = codes.detach().flatten(1).double()
+    return normalize(vectors, dim=1) if metric == "cosine" else vectors

@@ -10,29 +10,234 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import (
     ERROR_NAMES,
+    Baseline,
     Metrics,
+    Pose,
+    PoseFigures,
+    Record,
+    Sample,
+    baselines,
     evaluate_result,
     mean_of,
     shipped_reference,
 )
-from netinvert.evaluation.record import Record, Sample
-from netinvert.evaluation.report import loss_plot
-from netinvert.evaluation.result_report import grid_of, report_of, table_of
-from netinvert.inversion.codes import Code, layers_of, map_code
+from netinvert.evaluation.report import Column, code, number
+from netinvert.inversion.objectives import Code, layers_of, map_code
 from netinvert.inversion.result import Result
-from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import read_json, save_tensors, write_atomic
 from netinvert.io.images import write_png
 from netinvert.io.manifest import FORMAT, MANIFEST, Outcome, versions
 from netinvert.io.rundir import FinishedError, RunDir
 from netinvert.io.running import duration
 from netinvert.models.encoder import Encoder
+
+Cell = str | float | None
+MOST_CURVES = 8
+IN_WORDS = {
+    "grey image": "a grey image",
+    "best photograph": "the best of netinvert's photographs",
+    "other images": "other images, on average,",
+}
+"""The floors in a sentence."""
+ABOUT = {
+    "code error": "‖Φ−Φ₀‖ / ‖Φ₀‖, where Φ is the image's code and Φ₀ the one that was given: 0 is a perfect "
+    "match, 1 what a code of zeros has",
+    "cvpr15": "the same, otherwise scaled: ‖Φ−Φ₀‖² over the mean squared distance of two reference codes "
+    "(Mahendran & Vedaldi 2015)",
+    "cvpr16": "‖Φ−Φ₀‖ over the mean distance of two reference codes (Dosovitskiy & Brox 2016)",
+    "PSNR": "peak signal-to-noise ratio to the original",
+    "SSIM": "structural similarity to the original: 1 for the same image",
+    "azimuth": "as the network reads it, which an image that was made for it can fool",
+    "held-out azimuth": "as a network reads it that took no part",
+}
+
+
+def report_of(record: Record) -> report.Report:
+    """The page of a run."""
+    result, encoder = record.result, record.encoder
+    floors: list[Baseline] = []
+    if encoder is not None and result.target is not None:
+        floors = baselines(result.target, encoder, record.originals, record.reference)
+    blocks: list[report.Block] = [report.Heading("Images"), grid_of(record)]
+    blocks += [report.Heading("Figures"), table_of(record, floors)]
+    if result.steps:
+        blocks += [report.Heading("Losses"), *_losses(record)]
+    if record.steps_to_take:
+        blocks.append(report.Heading("Next"))
+    for words, command in record.steps_to_take:
+        blocks += [report.Prose(words), report.Code(command)]
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in record.notes]
+    lead = " ".join(filter(None, [_found(record, floors), *notes]))
+    return report.Report(_title(record), blocks, lead, record.command)
+
+
+def _losses(record: Record) -> list[report.Block]:
+    """By step; what is made large is no loss, and has no logarithm."""
+    losses, terms, attained = record.result.losses, record.result.terms, record.attained
+    if attained is None or not attained.more:
+        return [report.loss_plot(losses, terms)]
+    steps = range(1, len(losses) + 1)
+    rows = zip(record.samples, torch.unbind(-losses[:, 0].double().cpu(), 1), strict=True)
+    shown = [report.Series(sample.name, steps, row.tolist()) for sample, row in list(rows)[:MOST_CURVES]]
+    large = report.Plot(
+        [report.Panel(shown, x_label="step", y_label=f"weighted {attained.name}")], name="objective"
+    )
+    return [large, report.loss_plot(losses[:, 1:], terms[1:])] if len(terms) > 1 else [large]
+
+
+def _title(record: Record) -> str:
+    names = report.listed(list(map(code, record.groups)))
+    if len(record.groups) > 3:
+        names = report.counted(len(record.groups), "input")
+    what = record.what + "s" * (len(record.samples) > 1)
+    of = f"{what[:1].upper()}{what[1:]} {'for' if record.what == 'image' else 'of'} {names}"
+    encoder = record.encoder
+    return of if encoder is None else f"{of}, layer {code(encoder.layer)} of {encoder.network.name}"
+
+
+def _found(record: Record, floors: Sequence[Baseline]) -> str:
+    """What came out, in sentences made from the figures."""
+    attained = record.attained
+    if attained is not None:
+        have = [f"{IN_WORDS[name]} has {_range(row)}" for name, row in attained.floors.items()]
+        return f"The {attained.name} is **{_range(attained.values)}**; {report.listed(have)}."
+    errors = [one.code_error for one in record.metrics if one.code_error is not None]
+    if not errors:
+        return ""
+    said = [f"The code error is **{_range(errors)}**"]
+    if floors:
+        have = [f"{IN_WORDS[one.name]} would have {number(one.code_error)}" for one in floors]
+        said[0] += f"; {report.listed(have)}"
+        poor = sum(error >= min(one.code_error for one in floors) for error in errors)
+        if poor:
+            some = f"{poor} of {report.counted(len(errors), 'image')} match"
+            which = "The image matches" if len(errors) == 1 else some
+            said.append(f"{which} the code no better than that, and may show nothing of it")
+    likeness = [one.ssim for one in record.metrics if one.ssim is not None]
+    if likeness:
+        said.append(f"The structural similarity (SSIM) to the original is {_range(likeness)}")
+    return ". ".join(said) + "."
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = number(min(values)), number(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def grid_of(record: Record) -> report.ImageGrid:
+    """The originals and what was made, a row an input."""
+    groups, encoder = record.groups, record.encoder
+    restarts = max(map(len, groups.values()))
+    compared = record.originals is not None or record.result.target is not None
+    rows = []
+    for stem, indices in groups.items():
+        tiles = [report.Tile(record.images[index], _caption(record, index)) for index in indices]
+        if compared:
+            original = None if record.originals is None else record.originals[indices[0]]
+            pose = record.metrics[indices[0]].pose
+            seen = None if pose is None else pose.original
+            tiles.insert(0, report.Tile(original, () if seen is None else (_pose_line(seen),)))
+        rows.append(report.GridRow(stem, tiles))
+    what = "restart" if record.what == "reconstruction" else record.what
+    columns = [record.what] if restarts == 1 else [f"{what} {k + 1}" for k in range(restarts)]
+    title = ""
+    if encoder is not None:
+        shapes = [one.shape[1:] for one in layers_of(record.result.code).values()]
+        shape = ", ".join(" × ".join(map(str, one)) for one in shapes)
+        title = f"{code(encoder.network.name)}, layer {code(encoder.layer)} ({shape})"
+    return report.ImageGrid(
+        rows, ["original", *columns] if compared else columns, title, name="contact-sheet"
+    )
+
+
+def _caption(record: Record, index: int) -> list[str]:
+    metrics, attained = record.metrics[index], record.attained
+    lines = []
+    if attained is not None:
+        lines.append(f"{attained.name} {number(attained.values[index])}")
+    elif metrics.code_error is not None:
+        lines.append(f"code error {number(metrics.code_error)}")
+    if metrics.psnr is not None and attained is None:
+        lines.append(f"PSNR {number(metrics.psnr, 1)} dB, SSIM {number(metrics.ssim, 2)}")
+    if metrics.pose is not None and _has_a_pose(record):
+        lines.append(_pose_line(metrics.pose.reconstruction))
+    if metrics.held_out_pose is not None and _has_a_pose(record):
+        pose = metrics.held_out_pose.reconstruction
+        lines.append(f"held-out {pose.azimuth:.0f}°, {pose.elevation:.0f}°")
+    return lines
+
+
+def _has_a_pose(record: Record) -> bool:
+    """Of an image that was made for a unit, a pose network says any pose."""
+    return record.what != "image" or (record.attained is not None and not record.attained.more)
+
+
+def _pose_line(pose: Pose) -> str:
+    text = f"azimuth {pose.azimuth:.0f}°, elevation {pose.elevation:.0f}°"
+    return text if pose.presence is None else f"{text}, presence {pose.presence:.2f}"
+
+
+def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = False) -> report.Table:
+    """A row an image, then the floors; ``short`` for a terminal. What is not known has no column."""
+    metrics, attained = record.metrics, record.attained
+    alone = len(record.groups) == 1  # those of several inputs cannot be compared
+    least, most = ("min", "max") if alone else ("", "")
+    columns: list[Column] = []
+    values: list[list[Cell]] = []
+
+    def add(name: str, row: Sequence[Cell], below: Sequence[Cell] = (), **how: Any) -> None:  # noqa: ANN401
+        if any(value is not None for value in row):
+            about = how.pop("about", ABOUT.get(name, ""))
+            columns.append(Column(name, about="" if short else about, **how))
+            values.append([*row, *(below or [None] * len(floors))])
+
+    add("image", [sample.name for sample in record.samples], [floor.name for floor in floors])
+    if attained is not None:
+        add(attained.name, attained.values, about=attained.about, best=most if attained.more else least)
+        for name, row in attained.floors.items():
+            add(name, row)
+    errors = [floor.code_error for floor in floors]
+    add("code error", [one.code_error for one in metrics], errors, digits=3, best=least)
+    if not short:
+        for paper in ("cvpr15", "cvpr16"):
+            add(paper, [one.errors[paper] for one in metrics], digits=3)
+    if attained is None:
+        likeness = [floor.psnr for floor in floors], [floor.ssim for floor in floors]
+        add("PSNR", [one.psnr for one in metrics], likeness[0], unit="dB", digits=1, best=most)
+        add("SSIM", [one.ssim for one in metrics], likeness[1], digits=3, best=most)
+    poses: dict[str, list[PoseFigures | None]] = {
+        "azimuth": [one.pose for one in metrics],
+        "held-out azimuth": [one.held_out_pose for one in metrics],
+    }
+    for name, read in poses.items() if _has_a_pose(record) else ():
+        compared = any(pose is not None and pose.original is not None for pose in read)
+        about = ABOUT[name] + "; in brackets the original's" * compared
+        add(name, [_azimuths(pose) for pose in read], align="right", about=about)
+        if not short:
+            off = [None if pose is None else pose.rotation_difference for pose in read]
+            about = "the rotation between image and original, as read by the same network"
+            add("off", off, unit="°", digits=0, key=f"{name} off", about=about)
+    add("status", record.result.status)
+    rows = list(zip(*values, strict=True))
+    floor_rows = range(len(metrics), len(rows))
+    return report.Table(columns, rows, baselines=floor_rows, name="figures", sortable=len(metrics) > 6)
+
+
+def _azimuths(pose: PoseFigures | None) -> str | None:
+    if pose is None:
+        return None
+    ours = f"{pose.reconstruction.azimuth:.0f}°"
+    return f"{ours} ({pose.original.azimuth:.0f}°)" if pose.original else ours
+
 
 TENSORS = "tensors.safetensors"
 LABELS = "netinvert"
@@ -59,11 +264,10 @@ def save_run(folder: RunDir, manifest: Mapping[str, object], record: Record) -> 
 def entries_of(record: Record) -> dict[str, object]:
     """What is known of the images, for the manifest."""
     result, encoder, metrics, attained = record.result, record.encoder, record.metrics, record.attained
+    shapes = {layer: list(one.shape[1:]) for layer, one in layers_of(result.code).items()}
     entries: dict[str, object] = {
-        "network": None if encoder is None else encoder.network.name,
-        "layer": None if encoder is None else encoder.layer,
-        "weights_sha256": None if encoder is None else encoder.weights_sha256(),
-        "code_shape": _code_shape(result.code),
+        **_facts_of(encoder),
+        "code_shape": shapes.get("", shapes),
         "image_shape": list(result.image.shape[1:]),
         "code_error": mean_of([one.code_error for one in metrics]),
         "errors": {name: mean_of([one.errors[name] for one in metrics]) for name in ERROR_NAMES},
@@ -110,7 +314,7 @@ def write_files(path: Callable[[str], Path], record: Record) -> None:
     save_tensors(path(TENSORS), tensors, labels(record.encoder, list(groups)))
     if result.steps:  # a decoder takes none
         write_atomic(path("losses.csv"), _losses_csv(record).encode())
-        write_atomic(path("loss.png"), loss_plot(result.losses, result.terms).png())
+        write_atomic(path("loss.png"), report.loss_plot(result.losses, result.terms).png())
     write_atomic(path("contact-sheet.png"), grid_of(record).png())
 
 
@@ -125,6 +329,14 @@ def save_result(
 
     With the ``encoder`` all errors are known, with the ``original`` (1 or N, C, h, w) the likeness too.
     Raises OutputError, ConfigError.
+
+    >>> import tempfile
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
+    >>> encoder = ni.Encoder(network, "output", ni.Preprocessing(size=(16, 16)))
+    >>> result = ni.invert(encoder, encoder(torch.rand(1, 3, 16, 16)), steps=5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sorted(path.name for path in save_result(result, Path(folder) / "out").glob("*.png"))
+    ['contact-sheet.png', 'loss.png', 'reconstruction.png']
     """
     count = result.image.shape[0]
     names = ["reconstruction"] if count == 1 else [f"reconstruction-{k + 1}" for k in range(count)]
@@ -137,9 +349,8 @@ def save_result(
     elif original is not None:
         raise ConfigError("to compare with an original, give the encoder too: save(…, encoder=encoder)")
     elif result.target is not None:
-        metrics = [
-            Metrics({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in result.error.tolist()
-        ]
+        errors = result.error.tolist()
+        metrics = [Metrics({**dict.fromkeys(ERROR_NAMES), "ijcv16": error}) for error in errors]
     samples = tuple(Sample(name, name, None) for name in names)
     identity = {
         "images": result.image,
@@ -148,11 +359,8 @@ def save_result(
         "original": original,
         "weights": None if encoder is None else encoder.weights_sha256(),
     }
-    entries = {
-        "format": FORMAT,
-        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": versions(),
-    }
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    entries = {"format": FORMAT, "written": now, "versions": versions()}
     try:
         with RunDir(folder, identity, overwrite) as run:
             save_run(run, entries, Record(result, samples, metrics, encoder, original, reference))
@@ -163,49 +371,19 @@ def save_result(
 
 def labels(encoder: Encoder | None, names: Sequence[str]) -> dict[str, str]:
     """What a file of codes says of them: a JSON text, so that their order is always the same."""
-    facts: dict[str, object] = {"names": list(names)}
-    if encoder is not None:
-        facts["network"], facts["layer"] = encoder.network.name, encoder.layer
-        facts["weights_sha256"] = encoder.weights_sha256()
+    facts = {"names": list(names), **({} if encoder is None else _facts_of(encoder))}
     return {LABELS: json.dumps(facts)}
 
 
-def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
-    """A recipe in full, as plain JSON; ``canvas`` is one that it made."""
-    return {
-        "name": recipe.name,
-        "canvas": type(canvas).__name__,
-        "data_weight": recipe.data_weight,
-        "priors": [{"weight": weight, **_settings_of(term)} for weight, term in recipe.priors],
-        "stages": [
-            {
-                "steps": stage.steps,
-                "jitter": stage.jitter,
-                "optimizer": _settings_of(stage.method),
-                "projections": [_settings_of(projection) for projection in stage.projections],
-                "transforms": [_settings_of(transform) for transform in stage.transforms],
-                "resolution": stage.resolution,
-                "averaged": stage.averaged,
-            }
-            for stage in recipe.stages
-        ],
-    }
+def _facts_of(encoder: Encoder | None) -> dict[str, object]:
+    if encoder is None:
+        return dict.fromkeys(("network", "layer", "weights_sha256"))
+    weights = encoder.weights_sha256()
+    return {"network": encoder.network.name, "layer": encoder.layer, "weights_sha256": weights}
 
 
 def _named(name: str, code: Code) -> dict[str, Tensor]:
     return {f"{name}/{layer}".rstrip("/"): one for layer, one in layers_of(code).items()}
-
-
-def _code_shape(code: Code) -> object:
-    shapes = {layer: list(one.shape[1:]) for layer, one in layers_of(code).items()}
-    return shapes.get("", shapes)
-
-
-def _settings_of(thing: object) -> dict[str, object]:
-    plain: dict[str, object] = {"type": type(thing).__name__}
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        plain.update(dataclasses.asdict(thing))
-    return plain
 
 
 def _losses_csv(record: Record) -> str:

@@ -14,8 +14,16 @@ from netinvert.errors import CodeError, ConfigError, NetinvertError, NetworkErro
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.evaluate import Baseline, baselines, encode_images, shipped_reference
 from netinvert.evaluation.metrics import error_cvpr16
-from netinvert.evaluation.probes import Question, Reading, probe, question_of
-from netinvert.evaluation.retrieval import METRICS, Retrieval, duplicates, retrieve
+from netinvert.evaluation.probes import (
+    METRICS,
+    Question,
+    Reading,
+    Retrieval,
+    duplicates,
+    probe,
+    question_of,
+    retrieve,
+)
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.audit import Audit
 from netinvert.experiments.inputs import (
@@ -29,8 +37,7 @@ from netinvert.experiments.inputs import (
     unique_stems,
 )
 from netinvert.experiments.inversions import PresetChoice, Targets, Wanted, invert_all
-from netinvert.inversion.codes import code_error
-from netinvert.inversion.objectives import Match
+from netinvert.inversion.objectives import Match, code_error
 from netinvert.io.images import fit, read_image
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import SHIPPED, Decoder, load_decoder

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from netinvert.evaluation import report
+from netinvert.evaluation.probes import Rate
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number, percent
-from netinvert.evaluation.retrieval import Rate
 from netinvert.evaluation.save_results import labels
 from netinvert.experiments.audit import (
     DECODED,

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinvert.inversion.history import StepInfo
 from netinvert.inversion.invert import Inversion
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.result import Result
+from netinvert.inversion.result import Result, StepInfo
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.pieces import Device, Processes
 from netinvert.io.workers import Workers

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 from netinvert.errors import CodeError
-from netinvert.evaluation.evaluate import evaluate_result, shipped_reference
-from netinvert.evaluation.record import Record, Sample
+from netinvert.evaluation.evaluate import Record, Sample, evaluate_result, shipped_reference
 from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.decode import Decode

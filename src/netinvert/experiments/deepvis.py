@@ -15,21 +15,26 @@ from torch import Tensor
 
 from netinvert.errors import MissingExtraError
 from netinvert.evaluation import report
-from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
+from netinvert.evaluation.metrics import gradient_histogram, histogram_intersection
 from netinvert.evaluation.report import by, code, counted, listed, number
 from netinvert.experiments.batches import workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.deepvis import Deepvis
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
-from netinvert.inversion.codes import one_layer
-from netinvert.inversion.constraints import stretched
-from netinvert.inversion.history import StepInfo
-from netinvert.inversion.maximise import prepare_maximising
-from netinvert.inversion.objectives import Activate
+from netinvert.inversion.invert import prepare_maximising
+from netinvert.inversion.objectives import Activate, one_layer
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.optimizers import ConstantRate, ProgressRate
-from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
+from netinvert.inversion.presets.yosinski15 import (
+    DEEPVIS,
+    ConstantRate,
+    DeepVis,
+    ProgressRate,
+    Regularisers,
+    deepvis,
+    stretched,
+)
+from netinvert.inversion.result import StepInfo
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece

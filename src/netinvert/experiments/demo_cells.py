@@ -19,8 +19,8 @@ from netinvert.evaluation.evaluate import (
     shipped_reference,
 )
 from netinvert.experiments.batches import Measure, optimised
-from netinvert.inversion.codes import code_error
 from netinvert.inversion.invert import prepare
+from netinvert.inversion.objectives import code_error
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.result import Result
 from netinvert.io.assets import chair, photographs, unseen_chairs

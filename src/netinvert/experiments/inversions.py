@@ -14,16 +14,15 @@ from torch import Tensor
 
 from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import Baseline, Reference, baselines, evaluate_result
-from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
+from netinvert.evaluation.metrics import gradient_histogram, gradient_statistics, histogram_intersection
 from netinvert.evaluation.report import number
 from netinvert.experiments.batches import Measure, optimised, result_of, workers_of
 from netinvert.experiments.inputs import open_network
 from netinvert.inversion.canvases import with_canvas
-from netinvert.inversion.codes import code_error
-from netinvert.inversion.history import STATUS
 from netinvert.inversion.invert import prepare
+from netinvert.inversion.objectives import code_error
 from netinvert.inversion.presets.by_name import recipe
-from netinvert.inversion.result import Result
+from netinvert.inversion.result import STATUS, Result
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netinvert.evaluation.evaluate import evaluate_result
+from netinvert.evaluation.evaluate import Record, Sample, evaluate_result
 from netinvert.evaluation.metrics import spread
-from netinvert.evaluation.record import Record, Sample
-from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
+from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.invert import DECODER, Invert
@@ -29,12 +28,11 @@ from netinvert.experiments.inputs import (
 )
 from netinvert.experiments.runs import made_by, run_facts
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
-from netinvert.inversion.codes import code_error
-from netinvert.inversion.diversify import prepare_diverse
-from netinvert.inversion.invert import Inversion, prepare
-from netinvert.inversion.objectives import Match
+from netinvert.inversion.invert import Inversion, prepare, prepare_diverse
+from netinvert.inversion.objectives import Match, code_error
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.schedule import describe_recipe
 from netinvert.inversion.units import parse_mask
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome, manifest

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
-from netinvert.evaluation.evaluate import encode_images, evaluate_result, grey_image
-from netinvert.evaluation.record import Attained, Record, Sample
-from netinvert.evaluation.save_results import RERUN, describe_recipe, save_run
+from netinvert.evaluation.evaluate import Attained, Record, Sample, encode_images, evaluate_result, grey_image
+from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.maximise import CaricatureConfig, Maximise
@@ -31,15 +30,13 @@ from netinvert.experiments.inputs import (
     unique_stems,
 )
 from netinvert.experiments.runs import made_by, run_facts
-from netinvert.inversion.codes import one_layer
-from netinvert.inversion.constraints import stretched
-from netinvert.inversion.invert import Inversion
-from netinvert.inversion.maximise import prepare_maximising
-from netinvert.inversion.objective_spec import class_index, parse_objective
-from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, term_name
+from netinvert.inversion.invert import Inversion, prepare_maximising
+from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, one_layer, term_name
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import maximising_recipe
-from netinvert.inversion.schedule import Recipe
+from netinvert.inversion.presets.yosinski15 import stretched
+from netinvert.inversion.schedule import Recipe, describe_recipe
+from netinvert.inversion.units import class_index, parse_objective
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import read_code

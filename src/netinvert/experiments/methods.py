@@ -24,11 +24,11 @@ from netinvert.experiments.configs.study_methods import POSENET, StudyMethods
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.inversion.canvases import decoded_start, on_decoder
-from netinvert.inversion.codes import code_error
-from netinvert.inversion.history import StepInfo
 from netinvert.inversion.invert import prepare
+from netinvert.inversion.objectives import code_error
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir

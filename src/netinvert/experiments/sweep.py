@@ -20,7 +20,7 @@ from netinvert.experiments.inputs import Inputs
 from netinvert.experiments.inversions import PresetChoice, Reconstructions
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
-from netinvert.inversion.prior_spec import PRIORS
+from netinvert.inversion.priors import PRIORS
 from netinvert.models.encoder import Encoder
 
 NONE = "none"

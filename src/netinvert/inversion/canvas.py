@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.io.assets import photographs
+from netinvert.inversion.objectives import AnyEncoder
 from netinvert.io.running import draw
 
 Shifts = Sequence[tuple[int, int]]
@@ -208,6 +207,11 @@ class Fourier(Canvas):
             canvas.spectrum.copy_(NOISE * noise)
         return canvas
 
+    @classmethod
+    def begin(cls, encoder: AnyEncoder, seeds: Sequence[int], start: Tensor | None) -> Fourier:
+        """For an encoder's images: nearly grey noise, or the start images."""
+        return cls.noise(image_shape(encoder), seeds, like(encoder)) if start is None else cls(start)
+
     def _analyse(self, image: Tensor) -> Tensor:
         logits = to_logits(image, self.colour)
         return torch.view_as_real(torch.fft.rfft2(logits, norm="ortho")) / self.scale
@@ -272,6 +276,16 @@ class Fourier(Canvas):
         return super().view(image, shifts)
 
 
+def image_shape(encoder: AnyEncoder) -> tuple[int, int, int]:
+    """(C, H, W) of the images that an encoder takes."""
+    return (encoder.preprocessing.channels, *encoder.size)
+
+
+def like(encoder: AnyEncoder) -> Tensor:
+    """A tensor of its kind and on its device."""
+    return torch.empty(0, dtype=encoder.dtype, device=encoder.device)
+
+
 def to_logits(image: Tensor, colour: Tensor | None) -> Tensor:
     """What the sigmoid makes images in [0, 1] of, in decorrelated colours."""
     logits = torch.logit(image.clamp(LOGIT_MARGIN, 1 - LOGIT_MARGIN))
@@ -285,93 +299,3 @@ def colour_matrix(like: Tensor) -> Tensor:
     root = torch.tensor(COLOUR_SQRT, dtype=like.dtype, device=like.device)
     matrix: Tensor = root / root.norm(dim=0).max()
     return matrix
-
-
-SPREAD = 1.0
-"""Standard deviation of the values before the sigmoid, which uses most of the range and saturates little."""
-
-
-class Phase(Canvas):
-    """MACO (Fel et al. 2023): ``image = sigmoid(colour · irfft(magnitude · exp(i phase)))``, standardised.
-
-    ``phase`` (N, C, H, W // 2 + 1) in radians; ``magnitude`` (C, H, W // 2 + 1) from
-    :func:`natural_magnitude`. Nothing can be made sharper or louder than natural images are, so no other
-    prior is needed.
-    """
-
-    magnitude: Tensor
-    colour: Tensor | None
-
-    def __init__(self, phase: Tensor, magnitude: Tensor, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        self.phase = nn.Parameter(phase.detach().clone())
-        self.register_buffer("magnitude", magnitude, persistent=False)
-        self.register_buffer(
-            "colour", colour_matrix(phase) if phase.shape[1] == 3 else None, persistent=False
-        )
-
-    @classmethod
-    def noise(cls, shape: tuple[int, int, int], seeds: Sequence[int], like: Tensor) -> Phase:
-        """Random phases, one seed a sample; ``shape`` is (C, H, W)."""
-        channels, height, width = shape
-        columns = width // 2 + 1
-        phase = draw(
-            seeds,
-            lambda source: torch.randn(channels, height, columns, generator=source, dtype=torch.float32),
-        )
-        magnitude = natural_magnitude(shape).to(like)
-        return cls(phase.to(like), magnitude, (height, width))
-
-    @classmethod
-    def of(cls, image: Tensor) -> Phase:
-        """The phases of images (N, C, H, W) in [0, 1]; the magnitudes are lost."""
-        size = (image.shape[-2], image.shape[-1])
-        magnitude = natural_magnitude((image.shape[1], *size)).to(image)
-        return cls(_phase_of(image), magnitude, size)
-
-    def forward(self) -> Tensor:
-        """Images (N, C, H, W) within (0, 1)."""
-        spectrum = torch.polar(self.magnitude.expand_as(self.phase), self.phase)
-        values = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
-        spread, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True)
-        values = SPREAD * (values - mean) / spread
-        if self.colour is not None:
-            values = torch.einsum("dc,nchw->ndhw", self.colour, values)
-        return torch.sigmoid(values)
-
-    def replace(self, image: Tensor) -> None:
-        """Take the phases of these images."""
-        with torch.no_grad():
-            self.phase.copy_(_phase_of(image))
-
-
-def natural_magnitude(shape: tuple[int, int, int]) -> Tensor:
-    """How strong each frequency is in photographs, (C, H, W // 2 + 1), from the slope of their spectra.
-
-    For three channels: the mean amplitude of the package's photographs in decorrelated colours, smoothed to
-    c / f^s a channel, for so few pictures say more about themselves than about their kind.
-    """
-    channels, height, width = shape
-    down, right = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :]
-    frequency = torch.sqrt(down.square() + right.square()).clamp_min(1.0 / max(height, width))
-    if channels != 3:
-        return (1 / frequency).expand(channels, -1, -1).contiguous()
-    _, images = photographs((128, 128))
-    spectrum = torch.fft.rfft2(to_logits(images, colour_matrix(images)), norm="ortho").abs().mean(0)
-    down, right = torch.fft.fftfreq(128)[:, None], torch.fft.rfftfreq(128)[None, :]
-    known = torch.sqrt(down.square() + right.square())
-    inside = (known > 0) & (known < 0.5)
-    magnitudes = []
-    for each in spectrum:
-        x, y = known[inside].log(), each[inside].log()
-        slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-        magnitudes.append(torch.exp(y.mean() + slope * (frequency.log() - x.mean())))
-    magnitude: Tensor = torch.stack(magnitudes) * math.sqrt(height * width) / 128
-    return magnitude
-
-
-def _phase_of(image: Tensor) -> Tensor:
-    colour = colour_matrix(image) if image.shape[1] == 3 else None
-    phase: Tensor = torch.fft.rfft2(to_logits(image.detach(), colour), norm="ortho").angle()
-    return phase

@@ -1,4 +1,4 @@
-"""A line search for the strong Wolfe conditions that is told one point at a time."""
+"""L-BFGS, with a line search for the strong Wolfe conditions that is told one point at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from netinvert.inversion.optimizers import Adam
+from netinvert.inversion.schedule import Adam, flat_state, parted
 
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
@@ -51,7 +51,7 @@ class Search:
     def tell(self, point: Point) -> float | None:
         """Take the point at ``trial``; give the next trial, or None at the end."""
         self.trials += 1
-        if self._good(point):
+        if point.finite and self._decreases(point) and abs(point.slope) <= -CURVATURE * self.start.slope:
             self.accepted = point
             return None
         self._narrow(point)
@@ -63,9 +63,6 @@ class Search:
 
     def _decreases(self, point: Point) -> bool:
         return point.loss <= self.start.loss + SUFFICIENT_DECREASE * point.step * self.start.slope
-
-    def _good(self, point: Point) -> bool:
-        return point.finite and self._decreases(point) and abs(point.slope) <= -CURVATURE * self.start.slope
 
     def _narrow(self, point: Point) -> None:
         if not point.finite or not self._decreases(point) or point.loss >= self.low.loss:
@@ -138,11 +135,6 @@ class WarmUp:
     steps: int = 60
     betas: tuple[float, float] = (0.9, 0.99)
 
-    @property
-    def adam(self) -> Adam:
-        """The optimiser that takes these steps."""
-        return Adam(self.rate, self.betas)
-
 
 @dataclass(frozen=True)
 class LBFGS:
@@ -204,19 +196,13 @@ class LBFGSUpdater:
 
     def state(self) -> dict[str, Tensor]:
         """Every sample's state, under its row."""
-        return {
-            f"{row}.{name}": value
-            for row, sample in enumerate(self._samples)
-            for name, value in sample.state().items()
-        }
+        return flat_state({str(row): sample.state() for row, sample in enumerate(self._samples)})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state`."""
+        parts = parted(state)
         for row, sample in enumerate(self._samples):
-            prefix = f"{row}."
-            sample.restore(
-                {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            )
+            sample.restore(parts[str(row)])
 
 
 Steps = Generator[Tensor, float, Tensor]
@@ -225,6 +211,8 @@ Steps = Generator[Tensor, float, Tensor]
 
 class _Sample:
     """L-BFGS on one vector x (D,)."""
+
+    kept = ("x", "direction", "steps", "changes")
 
     def __init__(self, settings: LBFGS, x: Tensor) -> None:
         self.settings = settings
@@ -321,35 +309,31 @@ class _Sample:
     def state(self) -> dict[str, Tensor]:
         """Tensors from which :meth:`restore` makes this sample again."""
         numbers = [self.going, self.pairs, self.gradient is not None, self.scale]
+        gradient = torch.zeros_like(self.x) if self.gradient is None else self.gradient
         state = {
             "numbers": torch.tensor(numbers, dtype=torch.float64),
-            "x": self.x.clone(),
-            "direction": self.direction.clone(),
-            "steps": self.steps.clone(),
-            "changes": self.changes.clone(),
+            **{name: getattr(self, name).clone() for name in self.kept},
             "curvatures": torch.tensor(self.curvatures, dtype=torch.float64),
-            "gradient": torch.zeros_like(self.x) if self.gradient is None else self.gradient.clone(),
+            "gradient": gradient.clone(),
         }
         if self.search is not None:
             state["search"] = self.search.state()
-        if self.warming is not None:
-            state |= {f"warming.{name}": value for name, value in self.warming.state().items()}
-        return state
+        return state if self.warming is None else state | flat_state({"warming": self.warming.state()})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Become what :meth:`state` described."""
         going, pairs, known, self.scale = state["numbers"].tolist()
         self.going, self.pairs = bool(going), int(pairs)
-        self.x, self.direction = state["x"].clone(), state["direction"].clone()
-        self.steps, self.changes = state["steps"].clone(), state["changes"].clone()
+        for name in self.kept:
+            setattr(self, name, state[name].clone())
         self.curvatures = state["curvatures"].tolist()
         self.gradient = state["gradient"].clone() if known else None
         self.search = Search.restored(state["search"]) if "search" in state else None
-        if "warming.mean" not in state:
+        warming = parted(state)["warming"]
+        if not warming:
             self.warming = None
         elif self.warming is not None:
-            warm = {k.removeprefix("warming."): v for k, v in state.items() if k.startswith("warming.")}
-            self.warming.restore(warm)
+            self.warming.restore(warming)
 
 
 class _Warming:
@@ -371,7 +355,8 @@ class _Warming:
     def move(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Take it; gives x."""
         self.made += 1
-        mean, root, rate = self.settings.adam.direction(gradient, (self.mean, self.square), self.made)
+        adam = Adam(self.settings.rate, self.settings.betas)
+        mean, root, rate = adam.direction(gradient, (self.mean, self.square), self.made)
         return x.add_(mean / root, alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -16,24 +15,89 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.inversion.augmentations import Transform
 from netinvert.inversion.canvas import Canvas, Shifts
 from netinvert.inversion.checkpoint import Checkpoint
-from netinvert.inversion.codes import AnyEncoder
-from netinvert.inversion.history import (
-    CONVERGED,
-    DIVERGED,
-    NO_GRADIENT,
-    STATUS,
-    EarlyStopping,
-    History,
-    StepInfo,
-)
-from netinvert.inversion.objectives import Energy, Match, Term, term_name
-from netinvert.inversion.optimizers import Updater
-from netinvert.inversion.result import Result
-from netinvert.inversion.schedule import Stage
+from netinvert.inversion.objectives import AnyEncoder, Energy, Match, Term, term_name
+from netinvert.inversion.result import STATUS, EarlyStopping, Result, StepInfo
+from netinvert.inversion.schedule import Stage, Updater, flat_state, parted
+from netinvert.inversion.transforms import Transform
 from netinvert.io.running import Interrupt, Progress, deferred_interrupt, generators, shifts
+
+GOING, CONVERGED, STOPPED, DIVERGED, NO_GRADIENT = range(len(STATUS))
+_KEPT = ("best_image", "best_loss", "best_step", "status", "mark", "marked")
+
+
+class History:
+    """Losses, best images and status of every sample. ``view`` (N, C, H, W) is what the network sees."""
+
+    def __init__(self, view: Tensor, terms: tuple[str, ...], steps: int) -> None:
+        count = view.shape[0]
+        self.terms = terms
+        self.steps = steps
+        self.step = 0
+        self.losses = view.new_full((steps, len(terms), count), torch.nan)
+        self.best_image = view.detach().clone()
+        self.best_loss = view.new_full((count,), torch.inf)
+        self.best_step = torch.zeros(count, dtype=torch.long, device=view.device)
+        self.status = torch.full((count,), GOING, dtype=torch.long, device=view.device)
+        self.mark = self.best_loss.clone()  # the energy from which progress is counted, and when it was met
+        self.marked = self.best_step.clone()
+
+    @property
+    def going(self) -> Tensor:
+        """Which samples go on, (N,)."""
+        return self.status == GOING
+
+    def forget(self) -> None:
+        """Start to look for the best anew: energies of random views say little of the image."""
+        self.best_loss.fill_(torch.inf)
+        self.mark.fill_(torch.inf)
+        self.marked.fill_(self.step)
+
+    def record(
+        self, values: Tensor, view: Tensor, finite: Tensor, stop: EarlyStopping, averaged: int | None = None
+    ) -> None:
+        """Take the weighted terms (T, N) of a step and the views they belong to.
+
+        ``averaged``: this view is to be averaged with so many before it, instead of competing with them.
+        """
+        going = self.going
+        losses = values.sum(0)
+        self.losses[self.step] = torch.where(going, values, torch.nan)
+        better = going & finite
+        if averaged is None:
+            better = better & (losses < self.best_loss)
+        else:
+            view = torch.lerp(view, self.best_image, averaged / (averaged + 1))
+        if bool(better.all()):  # the usual case, and a plain copy is much quicker than a masked one
+            self.best_image.copy_(view)
+        else:
+            self.best_image[better] = view[better]
+        self.best_loss = torch.where(better, losses, self.best_loss)
+        self.best_step[better] = self.step
+        progress = better & ~(losses >= self.mark - stop.improvement * self.mark.abs())
+        self.mark = torch.where(progress, losses, self.mark)
+        self.marked[progress] = self.step
+        self.step += 1
+        self.end(self.best_loss <= stop.below, STOPPED)
+        if stop.patience is not None:
+            self.end(self.step - self.marked > stop.patience, STOPPED)
+
+    def end(self, which: Tensor, status: int) -> None:
+        """Set the status of those of ``which`` (N,) that were still going."""
+        self.status = torch.where(self.going & which, status, self.status)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything, as tensors."""
+        return {"losses": self.losses[: self.step], **{name: getattr(self, name) for name in _KEPT}}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state`."""
+        self.step = state["losses"].shape[0]
+        self.losses[: self.step] = state["losses"]
+        for name in _KEPT:
+            setattr(self, name, state[name])
+
 
 LEAKY_STEPS = 16
 """For how many steps a sample with no gradient is helped over its dead ReLUs (Lucid's remedy)."""
@@ -102,7 +166,7 @@ class _Optimization:
         self.sources = generators(run.seeds(count))
         self.history = History(view, energy.names, sum(stage.steps for stage in stages))
         self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
-        self.updater: Updater | None = None
+        self.updater: Updater
         self.began = 0  # the step before the present stage
 
     def go(self) -> Result:
@@ -110,7 +174,10 @@ class _Optimization:
         interrupted = False
         with Progress("steps", self.history.steps, self.run.progress) as self.progress:
             try:
-                self._stages()
+                with deferred_interrupt() as interrupt:
+                    self._stages(interrupt)
+                    if interrupt.pending:  # pressed during the last step
+                        raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
         history = self.history
@@ -129,30 +196,32 @@ class _Optimization:
             interrupted=interrupted,
         )
 
-    def _stages(self) -> None:
+    def _stages(self, interrupt: Interrupt) -> None:
         """Run all stages; from the middle if there is a checkpoint."""
-        checkpoint = None
+        checkpoint, resumed = None, None
         if self.run.checkpoint is not None:
             path = Path(self.run.checkpoint)
             checkpoint = Checkpoint(path, self.run.checkpoint_seconds, self._fingerprint())
-            self._resume(checkpoint.load())
-        with deferred_interrupt() as interrupt:
-            self._loop(checkpoint, interrupt)
-            if interrupt.pending:  # pressed during the last step
-                raise KeyboardInterrupt
-
-    def _loop(self, checkpoint: Checkpoint | None, interrupt: Interrupt) -> None:
+            resumed = self._resumed(checkpoint.load())
         last = 0
-        before: Stage | None = None
-        for stage in self.stages:
+        for index, stage in enumerate(self.stages):
             self.began, last = last, last + stage.steps
-            before, previous = stage, before
             if self.history.step >= last:
                 continue
-            if self.updater is None:
-                self._after(previous)
-                self._enter(stage)
-                self.updater = stage.method.start(self.canvas.optimised())
+            self.canvas.set_jitter(stage.jitter)
+            self.canvas.set_resolution(stage.resolution)
+            before = self.stages[index - 1] if index else None
+            if resumed is not None:
+                with torch.no_grad():
+                    now = self.canvas.state_dict()
+                    for name, value in resumed["canvas"].items():
+                        now[name].copy_(value)
+            elif before is not None and (before.transforms or before.jitter > 1):
+                self.history.forget()  # what was best was a lucky view
+            self.updater = stage.method.start(self.canvas.optimised())
+            if resumed is not None:
+                self.updater.restore(resumed["updater"])
+                resumed = None
             while self.history.step < last:
                 if checkpoint is not None and (interrupt.pending or checkpoint.due()):
                     checkpoint.save(self._state())
@@ -160,20 +229,9 @@ class _Optimization:
                     raise KeyboardInterrupt
                 if self._step(stage) or not bool(self.history.going.any()):
                     return
-            self.updater = None
-
-    def _after(self, stage: Stage | None) -> None:
-        """What was best under transforms or jitter was a lucky view; the next stage finds its own best."""
-        if stage is not None and (stage.transforms or stage.jitter > 1):
-            self.history.forget()
-
-    def _enter(self, stage: Stage) -> None:
-        self.canvas.set_jitter(stage.jitter)
-        self.canvas.set_resolution(stage.resolution)
 
     def _step(self, stage: Stage) -> bool:
         """One evaluation and one move; True if the callback asks to stop."""
-        assert self.updater is not None
         shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
         before = [source.get_state() for source in self.sources] if stage.transforms else []
         point = self._evaluate(shift, stage.transforms)
@@ -187,7 +245,9 @@ class _Optimization:
             for source, state in zip(self.sources, before, strict=False):
                 source.set_state(state)  # the same transforms again
             gradients = self._help(dead, (shift, stage.transforms), point, searches)
-        averaged = self._averaged(stage)
+        # With how many images before it this step's is to be averaged; None where the best counts.
+        ahead = self.history.step - self.began - (stage.steps - stage.averaged)
+        averaged = ahead if stage.averaged and ahead >= 0 else None
         # Shifted views would average to a blur.
         kept = point.view if averaged is None else self.canvas.view(point.image, None)
         self.history.record(point.values, kept, finite, self.run.stop, averaged)
@@ -204,13 +264,10 @@ class _Optimization:
             self.progress.update(self.history.step, f"loss {losses.nanmean().item():.4f}")
         if self.run.callback is None:
             return False
-        answer = self.run.callback(self.history.snapshot(point.values, point.view))
-        return answer is not None and bool(answer)
-
-    def _averaged(self, stage: Stage) -> int | None:
-        """With how many images before it this step's is to be averaged; None where the best counts."""
-        before = self.history.step - self.began - (stage.steps - stage.averaged)
-        return before if stage.averaged and before >= 0 else None
+        history, seen = self.history, (point.values, point.view)
+        best = (history.best_image, history.best_loss)
+        info = StepInfo(history.step, history.steps, history.terms, *seen, *best)
+        return bool(self.run.callback(info))
 
     @torch.enable_grad()
     def _evaluate(self, shift: Shifts | None, transforms: tuple[Transform, ...]) -> _Evaluation:
@@ -252,16 +309,16 @@ class _Optimization:
 
         Not to a line search, for which that would be the gradient of another function.
         """
-        lost = dead
-        gradients = point.gradients
+        lost, gradients = dead, point.gradients
         if not searches:
             with self.encoder.leaky_relu_gradients():
                 leaky = self._evaluate(*how)
             lost = dead & (self._dead(leaky) | (self.leaks >= LEAKY_STEPS))
             self.leaks += dead.long()
-            rows = [dead.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
-            pairs = zip(rows, leaky.gradients, gradients, strict=True)
-            gradients = [torch.where(row, new, old) for row, new, old in pairs]
+            gradients = [
+                torch.where(dead.view(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip(leaky.gradients, gradients, strict=True)
+            ]
             self.history.end(lost, NO_GRADIENT)
         if self.history.step == 0 and bool(lost.all()):
             remedy = "" if searches else ", not even through leaking ReLUs"
@@ -273,13 +330,11 @@ class _Optimization:
 
     def _fingerprint(self) -> str:
         """What a checkpoint has to agree on before a run goes on from it."""
-        weights = self.encoder.weights_sha256()
-        encoder = self.encoder
-        network = (encoder.layer, encoder.size, encoder.preprocessing, weights)
-        view = (type(self.canvas).__name__, self.history.best_image.shape, self.history.best_image.dtype)
-        digest = hashlib.sha256(
-            _described((self.stages, self.run.stop, self.run.seed, network, view)).encode()
-        )
+        encoder, best = self.encoder, self.history.best_image
+        network = (encoder.layer, encoder.size, encoder.preprocessing, encoder.weights_sha256())
+        view = (type(self.canvas).__name__, best.shape, best.dtype)
+        settings = (self.stages, self.run.stop, self.run.seed, network, view)
+        digest = hashlib.sha256(_described(settings).encode())
         for weight, term in self.energy.terms:
             digest.update(f"{weight!r} {term_name(term)}".encode())
             # Field by field, for the repr of a large tensor leaves most of it out.
@@ -289,43 +344,27 @@ class _Optimization:
         return digest.hexdigest()
 
     def _state(self) -> dict[str, Tensor]:
-        assert self.updater is not None
-        parts = {
-            "canvas": {name: value.detach() for name, value in self.canvas.state_dict().items()},
-            "updater": self.updater.state(),
-            "history": self.history.state(),
-            "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
-            "leaks": {"": self.leaks},
-        }
-        return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        return flat_state(
+            {
+                "canvas": {name: value.detach() for name, value in self.canvas.state_dict().items()},
+                "updater": self.updater.state(),
+                "history": self.history.state(),
+                "sources": {str(i): source.get_state() for i, source in enumerate(self.sources)},
+                "leaks": {"": self.leaks},
+            }
+        )
 
-    def _resume(self, state: dict[str, Tensor] | None) -> None:
-        """Take over a checkpoint's state, if there is one."""
+    def _resumed(self, state: dict[str, Tensor] | None) -> dict[str, dict[str, Tensor]] | None:
+        """Take over a checkpoint's state, if there is one; gives its parts."""
         if state is None:
-            return
-        state = {
-            key: value if key.startswith("sources.") else value.to(self.leaks.device)
-            for key, value in state.items()
-        }
-
-        def part(name: str) -> dict[str, Tensor]:
-            prefix = f"{name}."
-            return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-        self.history.restore(part("history"))
-        self.leaks = state["leaks."]
+            return None
+        device = self.leaks.device
+        parts = parted({k: one if k.startswith("sources.") else one.to(device) for k, one in state.items()})
+        self.history.restore(parts["history"])
+        self.leaks = parts["leaks"][""]
         for index, source in enumerate(self.sources):
-            source.set_state(state[f"sources.{index}"])
-        ends = itertools.accumulate(stage.steps for stage in self.stages)
-        rest = (stage for stage, end in zip(self.stages, ends, strict=True) if self.history.step < end)
-        stage = next(rest)  # there is one, for a state is saved before a step
-        self._enter(stage)
-        with torch.no_grad():
-            now = self.canvas.state_dict()
-            for name, value in part("canvas").items():
-                now[name].copy_(value)
-        self.updater = stage.method.start(self.canvas.optimised())
-        self.updater.restore(part("updater"))
+            source.set_state(parts["sources"][str(index)])
+        return parts
 
 
 def _parts(term: Term) -> list[object]:

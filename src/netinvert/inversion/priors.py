@@ -6,6 +6,8 @@ Averages, not sums, so that a weight means the same at every resolution. Images 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +18,8 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netinvert.errors import ConfigError
+from netinvert.inversion.objectives import AnyEncoder, Code, Term, Terms, parts_of, term_name
+from netinvert.io.config import Registry
 from netinvert.models.cut import LayerCut
 from netinvert.models.encoder import Encoder, unwrapped
 
@@ -23,14 +27,22 @@ from netinvert.models.encoder import Encoder, unwrapped
 SMOOTHING = 1e-6
 
 
-def total_variation(image: Tensor, beta: float = 1.0, isotropic: bool = True) -> Tensor:
-    """TV^beta averaged over pixels and summed over channels: (N, C, H, W) -> (N,).
+@dataclass(frozen=True)
+class TotalVariation:
+    """TV^beta averaged over pixels and summed over channels.
 
     Isotropic: (dx² + dy²)^(beta/2). Anisotropic: |dx|^beta + |dy|^beta. Forward differences, zero at the
     last row and column (Mahendran & Vedaldi 2015, section 3; the difference scheme of their code).
     """
-    value: Tensor = _TotalVariation.apply(image, beta, isotropic)
-    return value
+
+    beta: float = 1.0
+    isotropic: bool = True
+    name: Literal["tv"] = "tv"
+
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
+        """One value a sample, (N,)."""
+        value: Tensor = _TotalVariation.apply(image, self.beta, self.isotropic)
+        return value
 
 
 class _TotalVariation(torch.autograd.Function):
@@ -85,106 +97,75 @@ def _smooth_power(smoothed: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     return total, slope
 
 
-def alpha_norm(image: Tensor, alpha: float = 6.0, colour: bool = True) -> Tensor:
-    """Mean over pixels of the alpha-th power of a pixel: (N, C, H, W) -> (N,).
+@dataclass(frozen=True)
+class AlphaNorm:
+    """Mean over pixels of the alpha-th power of a pixel's difference from ``centre`` (one number a channel).
 
     ``colour``: of the norm of the pixel's colour vector (Mahendran & Vedaldi 2016); otherwise of each
     channel's absolute value, summed over channels (Mahendran & Vedaldi 2015).
     """
-    pixels = image.shape[-2] * image.shape[-1]
-    squared = image.square()
-    if colour:
-        squared = squared.sum(1, keepdim=True)
-    if alpha < 2:
-        floor: float = SMOOTHING ** (alpha / 2)
-        return ((squared + SMOOTHING).pow(alpha / 2) - floor).flatten(1).sum(1) / pixels
-    return squared.pow(alpha / 2).flatten(1).sum(1) / pixels
-
-
-@dataclass(frozen=True)
-class TotalVariation:
-    """The term of :func:`total_variation`."""
-
-    beta: float = 1.0
-    isotropic: bool = True
-    name: Literal["tv"] = "tv"
-
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
-        """One value a sample, (N,)."""
-        return total_variation(image, self.beta, self.isotropic)
-
-
-@dataclass(frozen=True)
-class AlphaNorm:
-    """The term of :func:`alpha_norm`, of the image's difference from ``centre`` (one number a channel)."""
 
     centre: tuple[float, ...]
     alpha: float = 6.0
     colour: bool = True
     name: Literal["alpha"] = "alpha"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
         centre = torch.tensor(self.centre, dtype=image.dtype, device=image.device).view(-1, 1, 1)
-        return alpha_norm(image - centre, self.alpha, self.colour)
-
-
-def huber_variation(image: Tensor, delta: float = 0.02) -> Tensor:
-    """Total variation that is quadratic below ``delta`` and grows like TV above: (N, C, H, W) -> (N,).
-
-    Mean over pixels of h(√(dx² + dy²)) with h(d) = d² / (2 delta) up to delta and d - delta / 2 beyond: no
-    staircases in smooth shading, edges as with TV.
-    """
-    squared = _squared_differences(image)
-    # √ only where it is differentiable: below delta, d² is used as it is.
-    root = squared.clamp_min(delta * delta).sqrt()
-    value: Tensor = torch.where(squared < delta * delta, squared / (2 * delta), root - delta / 2)
-    pixels: int = image.shape[-2] * image.shape[-1]
-    return value.flatten(1).sum(1) / pixels
-
-
-def _squared_differences(image: Tensor) -> Tensor:
-    """dx² + dy² by forward differences, zero at the last row and column."""
-    down = nn.functional.pad((image[..., 1:, :] - image[..., :-1, :]).square(), (0, 0, 0, 1))
-    right = nn.functional.pad((image[..., 1:] - image[..., :-1]).square(), (0, 1))
-    return down + right
-
-
-def second_order_variation(image: Tensor) -> Tensor:
-    """Frobenius norm of the Hessian, averaged over pixels, summed over channels: (N, C, H, W) -> (N,).
-
-    Costs nothing for linear shading, which total variation makes flat in steps (Lysaker et al. 2003).
-    """
-    down, right = image.diff(dim=-2), image.diff(dim=-1)
-    twice_down, twice_right = down.diff(dim=-2)[..., 1:-1], right.diff(dim=-1)[..., 1:-1, :]
-    across = down.diff(dim=-1)[..., 1:, 1:]
-    squared = twice_down.square() + twice_right.square() + 2 * across.square() + SMOOTHING
-    pixels: int = image.shape[-2] * image.shape[-1]
-    value: Tensor = (squared.sqrt() - SMOOTHING**0.5).flatten(1).sum(1) / pixels
-    return value
+        squared = (image - centre).square()
+        if self.colour:
+            squared = squared.sum(1, keepdim=True)
+        if self.alpha < 2:
+            floor: float = SMOOTHING ** (self.alpha / 2)
+            return _per_pixel((squared + SMOOTHING).pow(self.alpha / 2) - floor, image)
+        return _per_pixel(squared.pow(self.alpha / 2), image)
 
 
 @dataclass(frozen=True)
 class HuberVariation:
-    """The term of :func:`huber_variation`."""
+    """Total variation that is quadratic below ``delta`` and grows like TV above.
+
+    Mean over pixels of h(√(dx² + dy²)) with h(d) = d² / (2 delta) up to delta and d - delta / 2 beyond: no
+    staircases in smooth shading, edges as with TV.
+    """
 
     delta: float = 0.02
     name: Literal["tv-huber"] = "tv-huber"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        return huber_variation(image, self.delta)
+        down = nn.functional.pad((image[..., 1:, :] - image[..., :-1, :]).square(), (0, 0, 0, 1))
+        right = nn.functional.pad((image[..., 1:] - image[..., :-1]).square(), (0, 1))
+        squared, delta = down + right, self.delta
+        # √ only where it is differentiable: below delta, d² is used as it is.
+        root = squared.clamp_min(delta * delta).sqrt()
+        return _per_pixel(
+            torch.where(squared < delta * delta, squared / (2 * delta), root - delta / 2), image
+        )
 
 
 @dataclass(frozen=True)
 class SecondOrderVariation:
-    """The term of :func:`second_order_variation`."""
+    """Frobenius norm of the Hessian, averaged over pixels, summed over channels.
+
+    Costs nothing for linear shading, which total variation makes flat in steps (Lysaker et al. 2003).
+    """
 
     name: Literal["second-order"] = "second-order"
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
-        return second_order_variation(image)
+        down, right = image.diff(dim=-2), image.diff(dim=-1)
+        twice_down, twice_right = down.diff(dim=-2)[..., 1:-1], right.diff(dim=-1)[..., 1:-1, :]
+        across = down.diff(dim=-1)[..., 1:, 1:]
+        squared = twice_down.square() + twice_right.square() + 2 * across.square() + SMOOTHING
+        return _per_pixel(squared.sqrt() - SMOOTHING**0.5, image)
+
+
+def _per_pixel(values: Tensor, image: Tensor) -> Tensor:
+    pixels: int = image.shape[-2] * image.shape[-1]
+    return values.flatten(1).sum(1) / pixels
 
 
 class BatchNormStatistics:
@@ -212,7 +193,7 @@ class BatchNormStatistics:
                 "the convolutions, perhaps); choose another prior"
             )
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
         """One value a sample, (N,)."""
         return torch.stack(self._statistics(image)).mean(0)
 
@@ -261,8 +242,8 @@ class Exposure:
         if not self.deviation > 0:
             raise ConfigError(f"an image's deviation is above zero, got {self.deviation}")
 
-    def __call__(self, image: Tensor, code: Tensor) -> Tensor:
-        """(N, C, H, W) to (N,); the code is not looked at."""
+    def __call__(self, image: Tensor, code: Code) -> Tensor:
+        """One value a sample, (N,)."""
         part = (max(image.shape[-2] // PARTS, 1), max(image.shape[-1] // PARTS, 1))
         # About the middle, where squares lose no digits.
         centred = image - self.mean
@@ -272,3 +253,114 @@ class Exposure:
         deviation = (variance.clamp_min(0) + 1e-8).sqrt()
         off = centred.flatten(1).mean(1).square() + (deviation - self.deviation).square()
         return off / self.deviation**2
+
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Prior:
+    """``make`` gives the term for an encoder."""
+
+    make: Callable[[AnyEncoder], Term]
+    weight: float
+
+
+def _plain(term: Term, weight: float = 1.0) -> Prior:
+    return Prior(lambda encoder: term, weight)
+
+
+class _Priors(Registry[Prior]):
+    """An entry point may name a plain term, too."""
+
+    def add(self, name: str, thing: Prior | Term) -> None:
+        super().add(name, thing if isinstance(thing, Prior) else _plain(thing))
+
+
+PRIORS = _Priors("prior", "netinvert.priors")
+# The weights were found by eye and by error on photographs.
+PRIORS.add("tv-isotropic", _plain(TotalVariation(beta=1, isotropic=True), 0.3))
+PRIORS.add("tv-anisotropic", _plain(TotalVariation(beta=1, isotropic=False), 0.3))
+PRIORS.add("tv-quadratic", _plain(TotalVariation(beta=2), 0.3))
+PRIORS.add("tv-huber", _plain(HuberVariation(), 0.3))
+PRIORS.add("second-order", _plain(SecondOrderVariation(), 0.3))
+PRIORS.add("batchnorm", Prior(BatchNormStatistics, 0.01))
+
+
+def register_prior(name: str, term: Term | None = None, weight: float = 1.0) -> Callable[[Term], Term]:
+    """Give a prior, a function (image, code) -> (N,), a name for ``prior=`` and ``--prior``.
+
+    A decorator, or a call with the term. ``weight`` is that beside a data term of weight 1, where the user
+    gives none. One that needs the encoder: ``PRIORS.add(name, Prior(make, weight))``. Raises ConfigError.
+
+    >>> @register_prior("doctest-dark", weight=0.1)
+    ... def dark(image, code):
+    ...     return image.mean((1, 2, 3))
+    >>> PRIORS["doctest-dark"].weight
+    0.1
+    >>> PRIORS.remove("doctest-dark")
+    """
+
+    def keep(term: Term) -> Term:
+        PRIORS.add(name, _plain(term, weight))
+        return term
+
+    if term is not None:
+        keep(term)
+    return keep
+
+
+def parse_prior(given: Terms) -> list[tuple[str, float | None, Prior]]:
+    """(name, the user's weight or None, prior) of each part; ``none`` has none. Raises ConfigError.
+
+    Text is ``name``, ``name=weight``, or several of these with ``+`` between.
+    """
+    found: list[tuple[str, float | None, Prior]] = []
+    for weight, part in parts_of(given):
+        if not isinstance(part, str):
+            found.append((term_name(part), weight, _plain(part)))
+        elif part != NONE:
+            for name, own in map(_piece, part.split("+")):
+                found.append((name, weight if own is None else own, _known(name)))
+    return found
+
+
+def weigh_priors(
+    given: Terms,
+    encoder: AnyEncoder,
+    data_weight: float = 1.0,
+    tv_weight: Callable[[TotalVariation], float] | None = None,
+) -> tuple[tuple[tuple[float, Term], ...], str]:
+    """(weight, term) of each part, and the text that gives the same; no parts are no prior, ``none``.
+
+    ``tv_weight`` is a recipe's own weight for a total variation. Raises ConfigError.
+    """
+    priors: list[tuple[float, Term]] = []
+    texts = []
+    for name, weight, prior in parse_prior(given):
+        term = prior.make(encoder)
+        own = data_weight * prior.weight
+        if tv_weight is not None and isinstance(term, TotalVariation):
+            own = tv_weight(term)
+        priors.append((own if weight is None else weight, term))
+        texts.append(f"{name}={priors[-1][0]!r}")
+    return tuple(priors), "+".join(texts) or NONE
+
+
+def _piece(text: str) -> tuple[str, float | None]:
+    name, equals, number = text.partition("=")
+    try:
+        weight = float(number) if equals else None
+    except ValueError:
+        raise ConfigError(
+            f"'{text}' is not a prior; write name or name=weight, the weight a number"
+        ) from None
+    if weight is not None and not (math.isfinite(weight) and weight >= 0):
+        raise ConfigError(f"the weight of a prior is a number of at least 0, got {weight}")
+    return name, weight
+
+
+def _known(name: str) -> Prior:
+    if name not in PRIORS:
+        raise ConfigError(f"there is no prior '{name}'; choose from {', '.join((NONE, *PRIORS))}")
+    return PRIORS[name]

@@ -1,8 +1,9 @@
-"""What an optimisation gives."""
+"""What an optimisation gives, what is seen of it on the way, and when it may stop."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,46 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.inversion.codes import Code, code_error, layers_of
+from netinvert.inversion.objectives import Code, code_error, layers_of
 from netinvert.io.images import ImageLike, Shown, as_images
 
+STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When a sample may stop early: at an energy of ``below``, or after ``patience`` steps without progress.
+
+    Progress is an energy smaller than the best by the share ``improvement`` of it.
+
+    >>> EarlyStopping(below=0.01, patience=50).improvement
+    0.0001
+    """
+
+    below: float = -math.inf
+    patience: int | None = None
+    improvement: float = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class StepInfo:
+    """What a callback sees after a step.
+
+    ``losses`` (T, N) weighted values of ``terms``; ``image`` (N, C, H, W) the view just evaluated;
+    ``best_image`` (N, C, H, W) and ``best_loss`` (N,) so far. Tensors are live: clone what you keep.
+    """
+
+    step: int
+    steps: int
+    terms: tuple[str, ...]
+    losses: Tensor
+    image: Tensor
+    best_image: Tensor
+    best_loss: Tensor
+
+
 _FACTS = "result"
+_KEPT = ("terms", "status", "seconds", "interrupted")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,12 +125,7 @@ class Result:
         for name, code in (("code", self.code), ("target", self.target)):
             if code is not None:
                 tensors |= {f"{name}/{layer}".rstrip("/"): one for layer, one in layers_of(code).items()}
-        facts = {
-            "terms": self.terms,
-            "status": self.status,
-            "seconds": self.seconds,
-            "interrupted": self.interrupted,
-        }
+        facts = {name: getattr(self, name) for name in _KEPT}
         return tensors, {_FACTS: json.dumps(facts)}
 
     @classmethod
@@ -110,17 +142,9 @@ class Result:
 
         kept = code("code")
         assert kept is not None
-        return cls(
-            image=found["image"],
-            code=kept,
-            target=code("target"),
-            losses=found["losses"],
-            terms=tuple(facts["terms"]),
-            best_step=found["best_step"],
-            status=tuple(facts["status"]),
-            seconds=facts["seconds"],
-            interrupted=facts["interrupted"],
-        )
+        plain: dict[str, Any] = {name: found[name] for name in ("image", "losses", "best_step")}
+        facts = {name: tuple(one) if isinstance(one, list) else one for name, one in facts.items()}
+        return cls(code=kept, target=code("target"), **plain, **facts)
 
     @classmethod
     def join(cls, results: list[Result]) -> Result:

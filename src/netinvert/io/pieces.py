@@ -44,7 +44,7 @@ PRIOR = Option(
     "between.",
     metavar="NAME[=WEIGHT]",
     default="the preset's own",
-    check="netinvert.inversion.prior_spec:parse_prior",
+    check="netinvert.inversion.priors:parse_prior",
 )
 STEPS = Option("Evaluations of the network.", min=1, default="the preset's own")
 OUT = Option("The folder to write.", short="o", metavar="DIR", identity=False)

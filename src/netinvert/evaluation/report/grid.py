@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.report.words import plain, printable
+from netinvert.evaluation.report.table import plain, printable
 from netinvert.io.images import as_images, to_pil
 
 CELL = 224  # the longer side of an image as it is shown, in pixels

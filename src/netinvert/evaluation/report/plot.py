@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.report.words import printable
+from netinvert.evaluation.report.table import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

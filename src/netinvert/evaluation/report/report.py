@@ -1,22 +1,252 @@
-"""A report: blocks under a title, as HTML, Markdown, data and pictures."""
+"""A report: blocks with their data under a title, as HTML, Markdown, data and pictures."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from numbers import Real
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.report.blocks import Block, Code, Details, Heading, Points, Prose, walk
-from netinvert.evaluation.report.grid import ImageGrid
-from netinvert.evaluation.report.html import render
+from netinvert.evaluation.report.grid import ImageGrid, Tile, encoded_image, missing, shown_size
 from netinvert.evaluation.report.plot import Plot
-from netinvert.evaluation.report.table import Table
-from netinvert.evaluation.report.words import in_markdown, paragraphs
+from netinvert.evaluation.report.table import Column, Estimate, Table, in_markdown, paragraphs, pieces, plain
 from netinvert.io.files import plain_json, write_atomic
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading; those of level 2 and 3 make the table of contents."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Text with inline markup (``words``); an empty line begins a new paragraph. ``quiet`` is for notes."""
+
+    text: str
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Points:
+    """A list of sentences, with inline markup."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A command, or other text, to copy as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Details:
+    """Blocks that are folded away under a line of text."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+
+Block = Heading | Prose | Points | Code | Table | ImageGrid | Plot | Details
+
+
+def walk(blocks: Sequence[Block]) -> Iterator[Block]:
+    """All blocks, those in Details too."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Details):
+            yield from walk(block.blocks)
+
+
+# In pixels.
+_STEP = 80  # tables and grids of images are laid out anew on windows narrower than a multiple of this
+_STRIP = 128  # the height at which several images side by side are shown
+_BIG = 1000  # longer images are opened at their own size, others as large as the window
+
+View = dict[str, Any]
+
+
+def render(title: str, lead: str, command: str, blocks: Sequence[Block], page: bool = True) -> str:
+    """The whole page, or only what stands in it, for a notebook."""
+    # In a notebook the parts of several reports must not be mixed up.
+    stamp = hashlib.sha256(repr((title, lead, command, len(blocks))).encode()).hexdigest()[:8]
+    prefix = "" if page else f"r{stamp}-"
+    views = _Views(prefix)
+    shown: View = {"title": title, "lead": lead, "command": command, "page": page}
+    shown["blocks"] = [views.of(block) for block in blocks]
+    return _template().render(
+        **shown, contents=views.contents, fits=sorted(views.fits), live=page and views.live
+    )
+
+
+@cache
+def _template() -> Template:
+    text = (files("netinvert.evaluation.report") / "report.html.j2").read_text("utf-8")
+    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(undefined=StrictUndefined, **options)
+    environment.filters.update(inline=inline, paragraphs=paragraphs, plain=plain)
+    return environment.from_string(text)
+
+
+def inline(text: str) -> Markup:
+    """Inline markup as HTML.
+
+    >>> inline("`a<b` is **best**")
+    Markup('<code>a&lt;b</code> is <strong>best</strong>')
+    """
+    forms = {"text": "{}", "code": "<code>{}</code>", "strong": "<strong>{}</strong>"}
+    found = Markup("")
+    for kind, words, url in pieces(text):
+        link = Markup('<a href="{}">{}</a>').format(url, words)
+        found += link if kind == "link" else Markup(forms[kind]).format(words)
+    return found
+
+
+def _breakable(text: str) -> Markup:
+    """Long words may be broken after points, slashes and the like."""
+    return Markup("").join(
+        Markup("<wbr>").join(re.split(r"(?<=[./_\-])(?=\w)", word)) if len(word) > 20 else escape(word)
+        for word in re.split(r"(\s+)", text)
+    )
+
+
+def _url(media: str, content: bytes) -> str:
+    return f"data:{media};base64,{base64.b64encode(content).decode()}"
+
+
+@dataclass
+class _Views:
+    """What the template shows of each block; collects what concerns the whole page."""
+
+    prefix: str
+    contents: list[View] = field(default_factory=list)
+    fits: set[int] = field(default_factory=set)
+    live: bool = False
+    count: int = 0
+
+    def of(self, block: Block) -> View:
+        """The view of a block."""
+        view: View = {"kind": type(block).__name__, "block": block}
+        match block:
+            case Heading():
+                view |= {"id": self._id("s"), "level": min(6, max(2, block.level))}
+                self.contents.append(view)
+            case Details():
+                view["blocks"] = [self.of(each) for each in block.blocks]
+            case Table():
+                view |= self._table(block)
+            case ImageGrid():
+                view |= self._grid(block)
+            case Plot():
+                view |= {"wide": _url(*block.for_page()), "narrow": _url(*block.for_page(narrow=True))}
+        return view
+
+    def _id(self, stem: str) -> str:
+        self.count += 1
+        return f"{self.prefix}{stem}{self.count}"
+
+    def _table(self, block: Table) -> View:
+        heads, best = block.heads, block.best()
+        right = [block.right(index) for index in range(len(heads))]
+        rows: list[View] = []
+        for k, row in enumerate(block.rows):
+            parts = enumerate(column.parts(value) for column, value in zip(heads, row, strict=True))
+            cells = [
+                (escape(text) if right[j] else _breakable(text), extra, (k, j) in best)
+                for j, (text, extra) in parts
+            ]
+            rows.append({"cells": cells, "baseline": k in block.baselines, "values": _sorted_by(row)})
+        columns = [{"label": one.label, "about": one.about, "right": right[j]} for j, one in enumerate(heads)]
+        orders = [(one.label, -1 if right[j] and one.best != "min" else 1, j) for j, one in enumerate(heads)]
+        width = sum(_width_of(one, [row[j] for row in block.rows]) for j, one in enumerate(heads))
+        bar = self._bar(orders, []) if block.sortable else None
+        return {"columns": columns, "rows": rows, "fit": self._fit(width), "bar": bar}
+
+    def _grid(self, block: ImageGrid) -> View:
+        sort = [one.removeprefix("-") for one in block.sort]
+        keys = list(dict.fromkeys([*sort, *block.filters]))
+        rows: list[View] = []
+        for row in block.rows:
+            tiles = [self._tile(block, tile, index, keys) for index, tile in enumerate(row.tiles)]
+            # With nothing between them, rows flow on.
+            if rows and not block.columns and (keys or not row.name):
+                rows[-1]["tiles"] += tiles
+            else:
+                rows.append({"name": row.name, "tiles": tiles})
+        shown = max(tile["shown"] for row in rows for tile in row["tiles"])
+        fit = self._fit(len(block.columns) * (min(shown, 100) + 12)) if block.columns else 0
+        signs = [1 if one.startswith("-") else -1 for one in block.sort]
+        orders = [(name, sign, keys.index(name)) for name, sign in zip(sort, signs, strict=True)]
+        bar = self._bar(orders, [(one, keys.index(one)) for one in block.filters]) if keys else None
+        return {"rows": rows, "fit": fit, "shown": shown, "bar": bar}
+
+    def _fit(self, width: float) -> int:
+        """Below which width something is laid out anew."""
+        fit = _STEP * max(4, math.ceil(width / _STEP))
+        self.fits.add(fit)
+        return fit
+
+    def _bar(self, orders: Sequence[tuple[str, int, int]], filters: Sequence[tuple[str, int]]) -> View:
+        """By what to sort (label, sign, place of the value), and to filter (label, place of the value)."""
+        self.live = True
+        return {"orders": json.dumps(orders), "filters": json.dumps(filters)}
+
+    def _tile(self, grid: ImageGrid, tile: Tile, index: int, keys: Sequence[str]) -> View:
+        column = grid.columns[index] if grid.columns else ""
+        name, lines = tile.texts
+        about = " ".join(text for text in (tile.name or column, *tile.lines) if text)
+        view: View = {"id": self._id("i"), "column": column, "name": name, "lines": lines, "mark": tile.mark}
+        view |= {"about": about or "image", "url": "", "missing": missing(grid, index), "shown": grid.size}
+        view |= {"wide": False, "values": _sorted_by([tile.values.get(key) for key in keys]) if keys else ""}
+        picture = tile.picture()
+        if picture is None:
+            return view
+        width, height = picture.size
+        shown, wide = shown_size(picture.size, grid.size)[0], width > 1.6 * height
+        if wide:
+            shown = max(shown, min(width, round(_STRIP * width / height)))
+        view |= {"width": width, "height": height, "shown": shown, "wide": wide}
+        view |= {"crisp": 2 * width <= shown, "big": max(picture.size) > _BIG}
+        return {**view, "url": _url(*encoded_image(picture, grid.quality, grid.longest))}
+
+
+def _width_of(column: Column, values: Sequence[object]) -> float:
+    """About how many pixels a column needs to be read well."""
+    texts = [part for value in values for part in column.parts(value)]
+    words = [word for text in texts for word in re.split(r"\s+|(?<=[./_\-])(?=\w)", text)]
+    heads = re.split(r"\s+|(?<=-)", column.label)
+    longest = max([len(text) for text in texts], default=0)
+    return 7.5 * max([min(longest, 22), *(len(word) for word in (*words, *heads))]) + 20
+
+
+def _sorted_by(row: Sequence[object]) -> str:
+    """What a row of a table, or a tile, is sorted by, as JSON."""
+    found: list[str | float | None] = []
+    for cell in row:
+        value = cell.value if isinstance(cell, Estimate) else cell
+        if isinstance(value, Real):  # JSON has neither NaN nor infinity
+            most = sys.float_info.max
+            value = None if math.isnan(value) else min(max(float(value), -most), most)
+        found.append(value if value is None or isinstance(value, float) else str(value))
+    return json.dumps(found)
+
 
 Kind = Literal["html", "md", "json", "csv", "png"]
 Part: TypeAlias = "Block | str | Sequence[Part] | None"

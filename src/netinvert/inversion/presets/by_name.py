@@ -1,19 +1,210 @@
-"""Recipes for inversion by name: our own, and the set-ups of the papers to their constants."""
+"""Recipes by name: our own here, and the set-ups of the papers to their constants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from netinvert.inversion.codes import AnyEncoder
-from netinvert.inversion.objectives import Terms
-from netinvert.inversion.presets.default import coarse_to_fine, default, fourier_adam, quick, robust
-from netinvert.inversion.presets.mahendran15 import cvpr15
-from netinvert.inversion.presets.mahendran16 import ijcv16
-from netinvert.inversion.presets.maximising import ijcv16_maximising, maco, maximising_default, simonyan13
-from netinvert.inversion.presets.shallow import cvpr15_shallow, shallow
-from netinvert.inversion.presets.yosinski15 import DEEPVIS, deepvis_preset
-from netinvert.inversion.schedule import Recipe
+import torch
+from torch import Tensor
+
+from netinvert.inversion.canvas import Canvas, Fourier
+from netinvert.inversion.canvases import paper_canvas, phase_canvas
+from netinvert.inversion.lbfgs import LBFGS, WarmUp
+from netinvert.inversion.objectives import AnyEncoder, Term, Terms, paired, shapes_of
+from netinvert.inversion.presets.mahendran15 import cvpr15, cvpr15_shallow
+from netinvert.inversion.presets.mahendran16 import (
+    IJCV16_ALPHA,
+    IJCV16_SIGMA,
+    ijcv16,
+    ijcv16_maximising,
+    jitter_of,
+)
+from netinvert.inversion.presets.yosinski15 import DEEPVIS, ProgressRate, deepvis_preset
+from netinvert.inversion.priors import NONE, AlphaNorm, Exposure, weigh_priors
+from netinvert.inversion.schedule import Adam, Recipe, Stage
+from netinvert.inversion.transforms import (
+    RandomAffine,
+    RandomCrop,
+    RandomDownsample,
+    RandomErasing,
+    RandomNoise,
+)
 from netinvert.io.config import Registry
+from netinvert.models.encoder import Encoder
+
+SHALLOW_PRIOR = "tv-isotropic=0.1"
+SHALLOW_EXPOSURE = 0.1
+INDIFFERENT = 0.02
+"""How far (relative L2) a code may move when contrast is halved, and still say nothing of it."""
+
+
+def shallow(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """L-BFGS on a Fourier canvas, exposed like a photograph: for codes that do not know contrast."""
+    priors, text = weigh_priors(SHALLOW_PRIOR if prior is None else prior, encoder)
+    if priors:
+        priors = (*priors, (SHALLOW_EXPOSURE, Exposure()))
+    return Recipe("shallow", Fourier.begin, 1.0, priors, (Stage(10, Adam(0.02)), Stage(290, LBFGS())), text)
+
+
+@torch.no_grad()
+def knows_contrast(encoder: AnyEncoder) -> bool:
+    """Whether the code of noise changes when its contrast is halved and its brightness raised."""
+    shape = (1, encoder.preprocessing.channels, *encoder.size)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=encoder.dtype)
+    noise = noise.to(encoder.device)
+    pairs = paired(encoder(0.5 * noise + 0.4), encoder(noise))
+    return any(bool((other - code).norm() > INDIFFERENT * code.norm()) for _, other, code in pairs)
+
+
+DEFAULT_STEPS = 300
+DEFAULT_PRIOR = "tv-isotropic"
+DEFAULT_RANGE = 1e-4
+"""Weight of the α-norm, in units of B: next to nothing within the range of natural images. Without it, the
+brightness of images whose code says nothing of it drifts to black or white."""
+LEAVING_GREY = Stage(3, Adam(0.05))
+"""In nearly grey noise the gradient changes too fast for curvature to help; steps of fixed size leave it."""
+COARSE = 32
+"""The stride in pixels from which a code says so little of where things are that L-BFGS finds faint and murky
+images: there, Adam with a little jitter brings out the parts."""
+QUICK_BETAS = (0.8, 0.99)
+FIRST = WarmUp(rate=0.05, until=0.25, steps=150, betas=QUICK_BETAS)
+
+
+def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """L-BFGS on a Fourier canvas with isotropic total variation; what looked and measured best here.
+
+    Plain vectors get the recipe ``robust``, and codes that know nothing of contrast (HOG, SIFT) ``shallow``.
+    """
+    if all(len(shape) == 1 for shape in shapes_of(encoder)):
+        return replace(robust(encoder, prior), name="default")
+    if not knows_contrast(encoder):
+        return replace(shallow(encoder, prior), name="default")
+    stages = (LEAVING_GREY, Stage(DEFAULT_STEPS - LEAVING_GREY.steps, LBFGS()))
+    if encoder.stride >= COARSE:
+        half, jitter = DEFAULT_STEPS // 2, encoder.stride // 8
+        stages = (
+            Stage(half, Adam(0.05, QUICK_BETAS), jitter),
+            Stage(DEFAULT_STEPS - half, Adam(0.02, QUICK_BETAS)),
+        )
+    return _on_fourier("default", encoder, prior, stages)
+
+
+def quick(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """The shortest way to a small code error that we know, at every layer: L-BFGS behind a warm-up by Adam.
+
+    On fine maps it is the default but for the warm-up; on coarse ones and vectors its images are fainter.
+    """
+    stages = (Stage(DEFAULT_STEPS, LBFGS(warm_up=FIRST)),)
+    return _on_fourier("quick", encoder, prior, stages)
+
+
+def coarse_to_fine(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """L-BFGS on a tenth of the spectrum, then on a third, then on all of it: calmer, and a little slower."""
+    shares = ((40, 0.1), (60, 0.3), (DEFAULT_STEPS - 103, 1.0))
+    stages = (
+        replace(LEAVING_GREY, resolution=shares[0][1]),
+        *(Stage(steps, LBFGS(), resolution=share) for steps, share in shares),
+    )
+    return _on_fourier("coarse-to-fine", encoder, prior, stages)
+
+
+def fourier_adam(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """Adam on a Fourier canvas with jitter."""
+    stages = (Stage(200, Adam(0.05), jitter=jitter_of(encoder)), Stage(100, Adam(0.02)))
+    return _on_fourier("fourier-adam", encoder, prior, stages)
+
+
+ROBUST_PRIOR = "tv-isotropic=1.0"
+SEEN = (
+    RandomAffine(degrees=5, scale=0.1, shift=0.05),
+    RandomDownsample(0.5),
+    RandomNoise(0.05),
+    RandomErasing(0.3, 0.4),
+)
+ROBUST_STEPS, HALVING, AVERAGED = 300, 90, 100
+
+
+def robust(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """Adam on a Fourier canvas while views, noise and covers change: for codes that are plain vectors.
+
+    What fools only this network does not survive that: a pattern has to be as large, as strong and as widely
+    spread as an object's parts are. The rate falls and the last images are averaged, so that it is the
+    average view that counts. No steps follow that see the image as it is: they would match the code far
+    better, by what no other network sees. Found on chairs' codes of ``posenet``, with the pose that another
+    network reads as the measure (benchmarks/posenet_codes.py).
+    """
+    stages = (
+        Stage(ROBUST_STEPS, Adam(0.05), transforms=SEEN),
+        Stage(ROBUST_STEPS, Adam(0.05, halving=HALVING), transforms=SEEN, averaged=AVERAGED),
+    )
+    return _on_fourier("robust", encoder, ROBUST_PRIOR if prior is None else prior, stages)
+
+
+def _on_fourier(name: str, encoder: AnyEncoder, prior: Terms | None, stages: tuple[Stage, ...]) -> Recipe:
+    priors, text = with_range(encoder, DEFAULT_PRIOR if prior is None else prior)
+    return Recipe(name, Fourier.begin, 1.0, priors, stages, text)
+
+
+def with_range(encoder: AnyEncoder, prior: Terms) -> tuple[tuple[tuple[float, Term], ...], str]:
+    """The priors chosen, and an α-norm unless none is wanted; and their text."""
+    priors, text = weigh_priors(prior, encoder)
+    if priors:
+        alpha = AlphaNorm(encoder.centre, IJCV16_ALPHA)
+        priors = (*priors, (DEFAULT_RANGE * (255 / IJCV16_SIGMA) ** IJCV16_ALPHA, alpha))
+    return priors, text
+
+
+MAXIMISING_SEEN = (RandomAffine(degrees=8, scale=0.1, shift=0),)
+MAXIMISING_PRIOR = "tv-isotropic=1.0"
+
+
+def maximising_default(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+    """Adam on a Fourier canvas while jitter, scale and rotation change (Olah et al. 2017)."""
+    priors, text = with_range(encoder, MAXIMISING_PRIOR if prior is None else prior)
+    jitter = max(2, min(encoder.size) // 16)
+    stages = (
+        Stage(200, Adam(0.05), jitter, transforms=MAXIMISING_SEEN),
+        Stage(56, Adam(0.02), max(2, jitter // 2)),
+    )
+    return Recipe("default", Fourier.begin, 1.0, priors, stages, text)
+
+
+SIMONYAN13_STEPS = 200
+SIMONYAN13_LAMBDA = 50.0
+"""The paper names no λ; ours, in units of B² (80² of 255²) where a photograph's best score counts 1."""
+SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST = 3.0, 1e6
+"""What a step would gain were the score linear; and the largest rate, for the zero image has little gradient.
+The paper says nothing of its steps; steps of a fixed rate end at faint patterns, or at none."""
+
+
+def simonyan13(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+    """Simonyan et al. 2013: pixels from the zero (mean) image, score less λ‖I‖², gradient steps, no more."""
+    priors, text = weigh_priors(NONE if prior is None else prior, encoder)
+    priors = (*priors, (SIMONYAN13_LAMBDA * (255 / 80) ** 2, AlphaNorm(encoder.centre, alpha=2)))
+    stage = Stage(SIMONYAN13_STEPS, ProgressRate(SIMONYAN13_PROGRESS, SIMONYAN13_LONGEST))
+    return Recipe("simonyan13", _mean_canvas, 1.0, priors, (stage,), text)
+
+
+def _mean_canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
+    """The zero image, which is the mean."""
+    shape = (len(seeds), encoder.preprocessing.channels, *encoder.size)
+    return paper_canvas(encoder, start, lambda: torch.zeros(shape))
+
+
+MACO_STEPS = 256
+MACO_NOISE = 0.08
+MACO_CROP = RandomCrop(0.6, 0.95)
+"""Theirs are 32 a step, from half of the side to a twentieth; of one a step, small ones leave only noise."""
+
+
+def maco(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+    """Fel et al. 2023: the phase alone, under random crops and noise."""
+    priors, text = weigh_priors(NONE if prior is None else prior, encoder)
+    seen = (MACO_CROP, RandomNoise(MACO_NOISE))
+    stage = Stage(MACO_STEPS, Adam(0.3, halving=64), transforms=seen, averaged=1)
+    return Recipe("maco", phase_canvas, 1.0, priors, (stage,), text)
+
 
 Preset = Callable[[AnyEncoder, Terms | None], Recipe]
 """Makes the recipe for an encoder; with the user's priors in place of its own, where they are not None."""
@@ -38,15 +229,18 @@ def register_preset(
     return (MAXIMISING if maximising else PRESETS).register(name, preset)
 
 
-register_preset("default", default)
-register_preset("quick", quick)
-register_preset("coarse-to-fine", coarse_to_fine)
-register_preset("fourier-adam", fourier_adam)
-register_preset("robust", robust)
-register_preset("cvpr15", cvpr15)
-register_preset("ijcv16", ijcv16)
-register_preset("shallow", shallow)
-register_preset("cvpr15-shallow", cvpr15_shallow)
+for _preset in (
+    default,
+    quick,
+    coarse_to_fine,
+    fourier_adam,
+    robust,
+    cvpr15,
+    ijcv16,
+    shallow,
+    cvpr15_shallow,
+):
+    register_preset(_preset.__name__.replace("_", "-"), _preset)
 register_preset("default", maximising_default, maximising=True)
 register_preset("simonyan13", simonyan13, maximising=True)
 register_preset("ijcv16", ijcv16_maximising, maximising=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from netinvert.inversion.canvas import Canvas
 from netinvert.inversion.canvases import normal_noise, paper_canvas
-from netinvert.inversion.objectives import Terms
-from netinvert.inversion.optimizers import Momentum
-from netinvert.inversion.prior_spec import weigh_priors
-from netinvert.inversion.priors import AlphaNorm
-from netinvert.inversion.schedule import Recipe, Stage
+from netinvert.inversion.objectives import AnyEncoder, Terms
+from netinvert.inversion.priors import AlphaNorm, weigh_priors
+from netinvert.inversion.schedule import Momentum, Recipe, Stage
 from netinvert.models.encoder import Encoder
 
 CVPR15_SIGMA = 27098.1157
@@ -63,12 +62,26 @@ def cvpr15(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     )
     if priors:
         priors = (*priors, (scale * CVPR15_LAMBDA_ALPHA * 255**alpha.alpha, alpha))
-    return Recipe(
-        name="cvpr15",
-        canvas=_canvas,
-        data_weight=1.0,
-        priors=priors,
-        prior=text,
-        # The momentum restarts at every drop of the rate, as a new stage does.
-        stages=tuple(Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in CVPR15_SCHEDULE),
-    )
+    return Recipe("cvpr15", _canvas, 1.0, priors, _stages(CVPR15_SCHEDULE, sigma2), text)
+
+
+def _stages(schedule: Sequence[tuple[int, float]], sigma2: float) -> tuple[Stage, ...]:
+    """The momentum restarts at every drop of the rate, as a new stage does."""
+    return tuple(Stage(steps, Momentum(CVPR15_RATE * drop * sigma2)) for steps, drop in schedule)
+
+
+CVPR15_SHALLOW_LAMBDA_TV = 1.0
+CVPR15_SHALLOW_SCHEDULE = ((200, 1.0), (200, 0.1), (200, 0.01), (200, 0.001))
+
+
+def cvpr15_shallow(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """Mahendran & Vedaldi 2015 as for CNNs, but the weakest TV² whatever the depth, and 800 steps.
+
+    ``experiment_shallow_quantitative`` of their released code.
+    """
+    channels = encoder.preprocessing.channels
+    # half their λ over σ², of a sum over pixels in 0..255; ours is a mean over pixels in [0, 1]
+    weight = CVPR15_SHALLOW_LAMBDA_TV / 2 * 255**2 * (227 * 227 * 3) / (channels * CVPR15_SIGMA**2)
+    sigma2 = CVPR15_SIGMA**2 * encoder.size[0] * encoder.size[1] * channels / (227 * 227 * 3)
+    how = cvpr15(encoder, f"tv-quadratic={weight!r}" if prior is None else prior)
+    return replace(how, name="cvpr15-shallow", stages=_stages(CVPR15_SHALLOW_SCHEDULE, sigma2))

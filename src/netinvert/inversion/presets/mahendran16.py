@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from netinvert.inversion.canvas import Canvas
 from netinvert.inversion.canvases import PIXEL, paper_canvas
-from netinvert.inversion.constraints import Ball
 from netinvert.inversion.objectives import Terms
-from netinvert.inversion.optimizers import DecayingAdaGrad
-from netinvert.inversion.prior_spec import weigh_priors
-from netinvert.inversion.priors import AlphaNorm
-from netinvert.inversion.schedule import Recipe, Stage
+from netinvert.inversion.priors import AlphaNorm, weigh_priors
+from netinvert.inversion.schedule import DecayingAdaGrad, Recipe, Stage
+from netinvert.inversion.transforms import Ball
 from netinvert.io.running import draw
 from netinvert.models.encoder import Encoder
+from netinvert.models.layers import list_layers
 
 IJCV16_SIGMA = 80.0
 """B: the typical norm of a pixel's colour, mean-subtracted, in 0..255."""
@@ -48,14 +48,8 @@ def ijcv16(encoder: Encoder, prior: Terms | None = None) -> Recipe:
     if priors:
         priors = (*priors, (ijcv16_lambdas()[0] * 255**IJCV16_ALPHA, alpha))
     fast, slow = (DecayingAdaGrad(IJCV16_RATE * factor, pixels) for factor in (1.0, 0.1))
-    return Recipe(
-        name="ijcv16",
-        canvas=_canvas,
-        data_weight=IJCV16_C,
-        priors=priors,
-        prior=text,
-        stages=(Stage(300, fast, jitter_of(encoder), ball), Stage(50, slow, 1, ball)),
-    )
+    stages = (Stage(300, fast, jitter_of(encoder), ball), Stage(50, slow, 1, ball))
+    return Recipe("ijcv16", _canvas, IJCV16_C, priors, stages, text)
 
 
 def _canvas(encoder: Encoder, seeds: Sequence[int], start: Tensor | None) -> Canvas:
@@ -80,3 +74,19 @@ def _quantile(sample: Tensor, share: float) -> Tensor:
     """torch.quantile refuses more than 16 million numbers; sorting does not."""
     ordered = sample.flatten().sort().values
     return ordered[min(round(share * (ordered.numel() - 1)), ordered.numel() - 1)]
+
+
+IJCV16_GAIN = 1e4
+"""Over the receptive field's area, it weighs the activation (``innerWeight`` of their code)."""
+
+
+def ijcv16_maximising(encoder: Encoder, prior: Terms | None = None) -> Recipe:
+    """Mahendran & Vedaldi 2016, section 4.2: their inversion's first stage, with an inner product."""
+    how = ijcv16(encoder, prior)
+    return replace(how, data_weight=IJCV16_GAIN / _receptive_field(encoder) ** 2, stages=how.stages[:1])
+
+
+def _receptive_field(encoder: Encoder) -> int:
+    """In pixels; the image's side for codes without space."""
+    fields = {info.name: info.receptive_field for info in list_layers(encoder.network)}
+    return fields.get(encoder.layer) or min(encoder.size)

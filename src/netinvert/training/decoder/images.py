@@ -1,8 +1,4 @@
-"""The images that decoders are trained on: a batch a step, and some that are held out.
-
-Every batch is a function of (seed, step) alone, so a training that was stopped goes on exactly as it
-would have gone.
-"""
+"""The images that decoders are trained on: a batch a step, by (seed, step) alone, and some that are held out."""
 
 from __future__ import annotations
 

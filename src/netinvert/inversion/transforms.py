@@ -136,3 +136,33 @@ def _warped(images: Tensor, rows: list[list[Tensor]]) -> Tensor:
     matrices = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=1)  # (N, 2, 3)
     grid = affine_grid(matrices, list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+Projection = Callable[[Tensor, Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Ball:
+    """Keep each pixel's colour vector within ``radius`` of ``centre`` (Mahendran & Vedaldi 2016)."""
+
+    centre: tuple[float, ...]
+    radius: float
+
+    def __call__(self, image: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """The image, pixels outside the ball moved to its surface."""
+        centre = torch.tensor(self.centre, dtype=image.dtype, device=image.device).view(-1, 1, 1)
+        offset = image - centre
+        norm = torch.linalg.vector_norm(offset, dim=1, keepdim=True)
+        return torch.where(norm > self.radius, centre + offset * (self.radius / norm), image)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Keep every value within [low, high]."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __call__(self, image: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """The image, clamped."""
+        return image.clamp(self.low, self.high)
