@@ -34,7 +34,7 @@ from netinvert.experiments.attributes.series import (
     attribute_series,
     render_chairs,
 )
-from netinvert.experiments.configs.study_attributes import StudyAttributes
+from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 

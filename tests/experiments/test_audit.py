@@ -15,7 +15,7 @@ from netinvert.experiments import inversions
 from netinvert.experiments.audit import DECODED, OPTIMISED, audit, shown_of
 from netinvert.experiments.audit_inputs import Audited
 from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, told, verdict
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder

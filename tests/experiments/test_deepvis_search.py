@@ -11,7 +11,7 @@ import torch
 import tiny
 from netinvert import ConfigError, Encoder, Network, Preprocessing
 from netinvert.experiments import deepvis as deepvis_search
-from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.configs.studies import Deepvis
 from netinvert.experiments.deepvis import RANGES, candidates, drawn, roughness, unit_directions
 from netinvert.experiments.deepvis_report import run_deepvis
 from netinvert.inversion.optimizers import ProgressRate

@@ -9,7 +9,7 @@ from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, Tota
 from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
 from netinvert.evaluation.naturalness import naturalness
 from netinvert.experiments import inversions, layers_report
-from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import (
     PROTOCOLS,

@@ -17,7 +17,7 @@ from netinvert.evaluation.probes import Question, Reading, probe, question_of
 from netinvert.evaluation.retrieval import METRICS, Retrieval, duplicates, retrieve
 from netinvert.experiments.audit_inputs import Audited
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.inversions import (
     PresetChoice,
     Wanted,

@@ -14,7 +14,7 @@ from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.evaluate import encode_images
 from netinvert.evaluation.retrieval import duplicates
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.inputs import (
     Source,
     image_paths,

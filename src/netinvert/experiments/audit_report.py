@@ -37,7 +37,7 @@ from netinvert.experiments.audit import (
     Reconstructed,
     shown_of,
 )
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.runs import made_by
 
 SHOWN = 12

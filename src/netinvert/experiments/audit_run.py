@@ -7,7 +7,7 @@ from netinvert.experiments.audit import audit
 from netinvert.experiments.audit_inputs import audit_decoder, read_audited
 from netinvert.experiments.audit_report import audit_page, told
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.runs import decoder_facts, network_facts, publish, run_facts
 from netinvert.io.files import save_tensors, write_json
 from netinvert.io.images import write_png

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
-from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.configs.studies import Deepvis
 from netinvert.experiments.inputs import open_network
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched

@@ -18,9 +18,8 @@ from netinvert.evaluation.report import (
     listed,
     number,
 )
-from netinvert.experiments.batches import workers_of
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.configs.studies import Deepvis
 from netinvert.experiments.deepvis import (
     RANGES,
     DeepvisWork,
@@ -31,7 +30,7 @@ from netinvert.experiments.deepvis import (
     tried_image,
     unit_directions,
 )
-from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts, workers_of
 from netinvert.inversion.optimizers import ConstantRate, ProgressRate
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.demo import Demo
+from netinvert.experiments.configs.studies import Demo
 from netinvert.experiments.demo_cells import (
     PHOTOGRAPH,
     PHOTOGRAPH_NETWORK,

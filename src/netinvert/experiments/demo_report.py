@@ -26,7 +26,7 @@ from netinvert.evaluation.report import (
     listed,
     number,
 )
-from netinvert.experiments.configs.demo import Demo
+from netinvert.experiments.configs.studies import Demo
 from netinvert.experiments.demo_cells import (
     CHAIR,
     CHAIR_NETWORK,

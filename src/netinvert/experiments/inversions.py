@@ -15,8 +15,9 @@ from torch import Tensor
 from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import Reference, evaluate_result
 from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
-from netinvert.experiments.batches import Measure, optimised, result_of, workers_of
 from netinvert.experiments.inputs import open_network
+from netinvert.experiments.invert import Measure, optimised, result_of
+from netinvert.experiments.runs import workers_of
 from netinvert.inversion.canvases import with_canvas
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.history import STATUS

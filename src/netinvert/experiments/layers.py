@@ -16,7 +16,7 @@ from torch import Tensor
 from netinvert.errors import CodeError
 from netinvert.evaluation.evaluate import Baseline, Reference, shipped_reference
 from netinvert.evaluation.metrics import spread
-from netinvert.experiments.configs.study_layers import CHAIRS, StudyLayers
+from netinvert.experiments.configs.studies import CHAIRS, StudyLayers
 from netinvert.experiments.inputs import Source, image_paths, sources_of, unique_stems
 from netinvert.experiments.inversions import (
     Reconstructions,

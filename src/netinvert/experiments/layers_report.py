@@ -27,7 +27,7 @@ from netinvert.evaluation.report import (
     number,
 )
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import (
     Targets,

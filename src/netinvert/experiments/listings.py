@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from netinvert.evaluation.report import Column, Table, by
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.listings import Layers, Networks
+from netinvert.experiments.configs.images import Layers, Networks
 from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.manifest import Outcome
 from netinvert.models.layers import architecture, list_layers
@@ -102,9 +102,7 @@ def fitted(table: Table, width: int = WIDTH) -> str:
 
 
 def _described(
-    cards: Sequence[NetworkCard],
-    heads: Sequence[str],
-    more: Callable[[NetworkCard], tuple[str | None, ...]],
+    cards: Sequence[NetworkCard], heads: Sequence[str], more: Callable[[NetworkCard], tuple[str | None, ...]]
 ) -> str:
     """A row a card, what it is on several lines if need be."""
     rows: list[tuple[str | None, ...]] = []

@@ -32,8 +32,8 @@ from netinvert.evaluation.report import (
     number,
 )
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.invert import Invert
-from netinvert.experiments.configs.look import Look
+from netinvert.experiments.configs.images import Invert
+from netinvert.experiments.configs.studies import Look
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import (
     PresetChoice,

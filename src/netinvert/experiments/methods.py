@@ -20,9 +20,9 @@ from netinvert.evaluation.evaluate import held_out_estimator
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.study_methods import POSENET, StudyMethods
+from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
-from netinvert.experiments.runs import decoder_facts, publish, run_facts
+from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.history import StepInfo
@@ -32,7 +32,7 @@ from netinvert.inversion.presets.by_name import recipe
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.io.workers import Workers, run_cells
+from netinvert.io.workers import run_cells
 from netinvert.models.decoder import Decoder
 from netinvert.models.decoder_files import load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
@@ -213,8 +213,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         "autoencoders": decoder_facts(load_autoencoder(path)[1] for path in config.autoencoders),
     }
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        workers = Workers(config.workers, config.ray, config.threads)
-        cells = run_cells(run, MethodWork(config, side), keys, workers, "methods")
+        cells = run_cells(run, MethodWork(config, side), keys, workers_of(config), "methods")
         figures = [MethodFigures(**cell.facts["figures"]) for cell in cells]
         seconds = [cell.facts["seconds"] for cell in cells]
         images: dict[str, dict[str, Tensor]] = {}

@@ -9,19 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.evaluation.report import (
-    GridRow,
-    Heading,
-    ImageGrid,
-    Prose,
-    Report,
-    Table,
-    Tile,
-    code,
-    counted,
-)
+from netinvert.evaluation.report import GridRow, Heading, ImageGrid, Prose, Report, Table, Tile, code, counted
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.scenes import ScenesRender, ScenesShow
+from netinvert.experiments.configs.training import ScenesRender, ScenesShow
 from netinvert.experiments.inputs import Source, sources_of
 from netinvert.experiments.runs import publish, run_facts
 from netinvert.io.files import write_atomic

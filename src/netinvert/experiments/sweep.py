@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netinvert.errors import ConfigError, NetinvertError
-from netinvert.experiments.configs.invert import Invert
-from netinvert.experiments.configs.sweep import Sweep
+from netinvert.experiments.configs.images import Invert
+from netinvert.experiments.configs.studies import Sweep
 from netinvert.experiments.inputs import Inputs
 from netinvert.experiments.inversions import (
     PresetChoice,

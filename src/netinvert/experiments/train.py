@@ -10,7 +10,7 @@ import torch
 
 from netinvert.evaluation.report import Block, Code, Column, Heading, ImageGrid, Prose, Report, Table, Tile
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.train import DecoderTrain, PoseTrain, Training
+from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
 from netinvert.io.files import read_json, write_json
 from netinvert.io.interrupts import Interrupted

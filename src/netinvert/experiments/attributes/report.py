@@ -15,7 +15,7 @@ from netinvert.experiments.attributes.changes import chroma, hue_rotated, moved,
 from netinvert.experiments.attributes.measure import AttributeScores, decoded
 from netinvert.experiments.attributes.measures import Agreement, object_colour
 from netinvert.experiments.attributes.series import ATTRIBUTES, SIZE, SMALL_SIDE, ChairRenders
-from netinvert.experiments.configs.study_attributes import StudyAttributes
+from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.held_out_chairs import PAPER, before_colour
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder

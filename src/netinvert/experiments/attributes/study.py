@@ -32,7 +32,7 @@ from netinvert.experiments.attributes.series import (
     render_chairs,
 )
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.study_attributes import StudyAttributes
+from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.io.cells import Cell, Cells, Piece
