@@ -73,7 +73,13 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     decoder = load_decoder(config.decoder)
     encoder = Encoder(load_network(decoder.network, config.weights), decoder.layer)
     decoder.check_encoder(encoder)
-    paths = [] if config.images is None else _test_images(config.images)
+    paths = []
+    if config.images is not None:
+        paths = sorted(one for one in config.images.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
+        if len(paths) < 2:
+            raise ConfigError(
+                f"{config.images} holds {len(paths)} images: figures over pairs need two or more"
+            )
     known = {"decoder": decoder_facts([decoder])[0], "inputs": sources_of("images", paths)}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         chairs = None
@@ -85,14 +91,10 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
             images = torch.cat([fit(read_image(path, channels), encoder.size) for path in paths])
         rows = decoder_rows(decoder, encoder, images, chairs)
         first = encoder(images[:1])
-        times = {
-            f"ms_{name}": milliseconds(decoder, first, n) for name, n in (("one", 1), (f"of_{BATCH}", BATCH))
-        }
-        ceiling = {
-            f"{key}_of_originals": value
-            for key, value in rows["originals"].items()
-            if key.endswith("median_deg")
-        }
+        sizes = {"ms_one": 1, f"ms_of_{BATCH}": BATCH}
+        times = {name: milliseconds(decoder, first, count) for name, count in sizes.items()}
+        degrees = [key for key in rows["originals"] if key.endswith("median_deg")]
+        ceiling = {f"{key}_of_originals": rows["originals"][key] for key in degrees}
         figures = {**rows[DECODED], **ceiling, **times}
         page = _report(decoder, rows, times, _sheet(decoder, encoder, images[:ON_SHEET]))
         outcome = publish(run, config, page, {**known, "figures": figures, "rows": rows}, _table(rows).text())
@@ -103,14 +105,6 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
         command = f"netinvert decoder evaluate {path.name} {how}"
         add_test_figures(path, read_decoder(path), command, figures)
     return outcome
-
-
-def _test_images(folder: Path) -> list[Path]:
-    """Raises ConfigError for fewer than two."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if len(paths) < 2:
-        raise ConfigError(f"{folder} holds {len(paths)} images: figures over pairs need two or more")
-    return paths
 
 
 @torch.no_grad()
@@ -256,13 +250,7 @@ def _pose_blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor
         for key, values in members.items()
     ]
     median = Column("median error", "°", digits=1, key="median_geodesic_deg")
-    columns: list[Column | str] = [
-        "group",
-        "which",
-        "views",
-        median,
-        Column("within 30°", percent=True, key="acc_30"),
-    ]
+    within = Column("within 30°", percent=True, key="acc_30")
     order = error.argsort()
     chosen = order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
     true, read = (angles_from_rotation(each)[0] for each in (views.rotation, predicted))
@@ -276,7 +264,7 @@ def _pose_blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor
         report.Prose(floor, quiet=True),
         _pose_table(figures),
         report.Heading("By elevation and kind of chair"),
-        replace(report.Table.of(groups, columns), name="groups"),
+        replace(report.Table.of(groups, ["group", "which", "views", median, within]), name="groups"),
         report.Heading("From the best read to the worst"),
         replace(sheet, size=128, name="sheet"),
     ]

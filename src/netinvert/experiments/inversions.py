@@ -135,17 +135,19 @@ def invert_all(
 
     Raises Interrupted.
     """
-    parts = [_batches(one, config.batch) for one in wanted]
+    size = config.batch
+    parts = [
+        [
+            replace(one, rows=one.rows[k : k + size], seeds=one.seeds[k : k + size])
+            for k in range(0, len(one.rows), size)
+        ]
+        for one in wanted
+    ]
     keys = [batch for some in parts for batch in some]
     work = InversionWork(config, tuple(targets))
     shown = progress if len(keys) == len(parts) else "batches"
     cells = iter(run_cells(run, work, keys, workers_of(config), progress=shown))
     return [_joined([next(cells) for _ in some]) for some in parts]
-
-
-def _batches(wanted: Wanted, size: int) -> list[Wanted]:
-    starts = range(0, len(wanted.rows), size)
-    return [replace(wanted, rows=wanted.rows[k : k + size], seeds=wanted.seeds[k : k + size]) for k in starts]
 
 
 def _joined(cells: Sequence[Cell]) -> Reconstructions:
@@ -200,26 +202,20 @@ def _measure(
     measured: dict[str, list[float | None]] = {name: [] for name in MEASURES}
     at = list(rows)
     originals = None if targets.originals is None else targets.originals[at]
-    for figures in evaluate_result(result, encoder, originals, _moved(targets.reference, encoder)):
+    reference = targets.reference
+    if reference is not None:
+        reference = replace(reference, codes=reference.codes.to(encoder.device))
+    for figures in evaluate_result(result, encoder, originals, reference):
         for name, value in figures.errors.items():
             measured[name].append(value)
         measured["ssim"].append(figures.ssim)
         measured["psnr"].append(figures.psnr)
         for name, pose in (("pose", figures.pose), ("held_out_pose", figures.held_out_pose)):
             measured[name].append(None if pose is None else pose.rotation_difference)
-    return measured | _natural(result.image, targets, at)
-
-
-def _moved(reference: Reference | None, encoder: Encoder) -> Reference | None:
-    return None if reference is None else replace(reference, codes=reference.codes.to(encoder.device))
-
-
-def _natural(images: Tensor, targets: Targets, rows: list[int]) -> dict[str, list[float | None]]:
-    if targets.histograms is None:
-        return {}
-    wanted = {name: one[rows] for name, one in targets.histograms.items()}
-    found = histograms_of(images)
-    return {name: list(histogram_intersection(one, wanted[name]).tolist()) for name, one in found.items()}
+    if targets.histograms is not None:
+        for name, one in histograms_of(result.image).items():
+            measured[name] = list(histogram_intersection(one, targets.histograms[name][at]).tolist())
+    return measured
 
 
 def histograms_of(images: Tensor) -> dict[str, Tensor]:

@@ -105,11 +105,11 @@ class LayerProblem:
     def images(self, method: str, piece: Piece | None = None) -> Tensor:
         """What a method makes of the codes, (N, 3, H, W)."""
         originals = self.chairs.images
-        if method in BASELINES:
-            mean = originals.mean(0, keepdim=True).expand_as(originals)
-            return {ORIGINAL: originals, MEAN: mean, OTHER: originals.roll(1, 0)}[method]
-        if method == AUTOENCODER:
-            assert self.autoencoder is not None
+        mean = originals.mean(0, keepdim=True).expand_as(originals)
+        known = {ORIGINAL: originals, MEAN: mean, OTHER: originals.roll(1, 0)}
+        if method in known:
+            return known[method]
+        if method == AUTOENCODER and self.autoencoder is not None:
             return self.autoencoder[1](self.autoencoder[0](originals))
         if method == DECODE:
             return self.decoder(self.codes)
