@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
-from netinvert.io.files import FileError, load_tensors, save_tensors
 from netinvert.io.seeds import draw
 
-FORMAT, VERSION = "netinvert-code-statistics", "1"
 LEVELS = 257
 """Of the quantiles that stand for a histogram."""
 KEPT = 2048
@@ -122,21 +119,6 @@ class CodeStatistics:
         normal = torch.stack([mean + row @ (flat - mean) for row in weights])
         return self._by_rank(torch.special.ndtr(normal).view(count, *self.code_shape))
 
-    def save(self, path: str | Path) -> None:
-        """Write them as safetensors. Raises OutputError."""
-        tensors = {name: getattr(self, name) for name in _FIELDS}
-        tensors |= {name: tensors[name].half() for name in ("scores", "directions")}
-        save_tensors(path, tensors, {"format": FORMAT, "version": VERSION})
-
-    @classmethod
-    def load(cls, path: str | Path) -> CodeStatistics:
-        """Read what ``save`` wrote. Raises FileError."""
-        tensors, metadata = load_tensors(path)
-        found = (metadata.get("format"), metadata.get("version"))
-        if found != (FORMAT, VERSION) or set(tensors) != set(_FIELDS):
-            raise FileError(f"{path} holds no statistics of codes, or of another version: make them again")
-        return cls(**{name: value.float() for name, value in tensors.items()})
-
     def _by_rank(self, rank: Tensor) -> Tensor:
         """The numbers (N, *code_shape) at these shares, in [0, 1], of the features' histograms."""
         at = rank.transpose(0, 1).flatten(1).double() * (LEVELS - 1)
@@ -155,9 +137,6 @@ class CodeStatistics:
         shape = (1, -1, *[1] * (codes.ndim - 2))
         low, high = (self.quantiles[end].to(codes.device).view(shape) for end in (0, -1))
         return torch.maximum(torch.minimum(codes, high), low)
-
-
-_FIELDS = tuple(field.name for field in fields(CodeStatistics))
 
 
 def _some(codes: Tensor) -> Tensor:
