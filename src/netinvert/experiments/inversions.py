@@ -202,10 +202,7 @@ def _measure(
     measured: dict[str, list[float | None]] = {name: [] for name in MEASURES}
     at = list(rows)
     originals = None if targets.originals is None else targets.originals[at]
-    reference = targets.reference
-    if reference is not None:
-        reference = replace(reference, codes=reference.codes.to(encoder.device))
-    for figures in evaluate_result(result, encoder, originals, reference):
+    for figures in evaluate_result(result, encoder, originals, _moved(targets.reference, encoder)):
         for name, value in figures.errors.items():
             measured[name].append(value)
         measured["ssim"].append(figures.ssim)
@@ -216,6 +213,10 @@ def _measure(
         for name, one in histograms_of(result.image).items():
             measured[name] = list(histogram_intersection(one, targets.histograms[name][at]).tolist())
     return measured
+
+
+def _moved(reference: Reference | None, encoder: Encoder) -> Reference | None:
+    return None if reference is None else replace(reference, codes=reference.codes.to(encoder.device))
 
 
 def histograms_of(images: Tensor) -> dict[str, Tensor]:
