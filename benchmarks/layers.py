@@ -15,10 +15,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from netinvert.cli.options import reader
 from PIL import Image
 
 import netinvert as ni
+from netinvert.cli.app import reader
 from netinvert.experiments.commands import perform
 from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.runs import made_by
