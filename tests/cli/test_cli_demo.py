@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from netinvert.cli import app
-from netinvert.experiments import demo, demo_cells, demo_report
+from netinvert.experiments import demo, demo_cells
 from netinvert.experiments.commands import COMMANDS, perform
 from netinvert.experiments.configs.studies import Demo
+from netinvert.experiments.demo import poses_sentence
 from netinvert.experiments.demo_cells import DemoCode, DemoWork
-from netinvert.experiments.demo_report import poses_sentence
 from netinvert.io.assets import unseen_chairs
 from netinvert.io.files import read_json
 from netinvert.models.encoder import Encoder
@@ -145,7 +145,7 @@ def test_sentences_on_poses():
 
 
 def test_the_commands_for_the_readers_own_image_are_commands():
-    for line in demo_report.NEXT:
+    for line in demo.NEXT:
         name = shlex.split(line)[1]
         if name in COMMANDS:
             assert app.parse(shlex.split(line)[1:]) is not None

@@ -8,32 +8,33 @@ import torch
 from netinvert import Network, Preprocessing
 from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError
-from netinvert.experiments.attributes.changes import chroma, contrasted, hue_rotated, moved, painted, resized
-from netinvert.experiments.attributes.measure import (
-    AttributeReader,
-    checked_decoders,
-    mean_code_distance,
-    score_attribute,
-)
-from netinvert.experiments.attributes.measures import (
+from netinvert.experiments.attribute_measures import (
     MEASURES,
+    AttributeReader,
     agreement,
     background_colour,
     centroid,
+    checked_decoders,
     found_alpha,
     log_size,
-    object_chroma,
-    object_lightness,
+    mean_code_distance,
+    score_attribute,
     shuffled,
 )
-from netinvert.experiments.attributes.report import AttributeFindings, attributes_report, probe_table
-from netinvert.experiments.attributes.series import (
+from netinvert.experiments.attribute_series import (
     ATTRIBUTES,
     SETTINGS,
     SIZE,
     attribute_series,
+    chroma,
+    contrasted,
+    hue_rotated,
+    moved,
+    painted,
     render_chairs,
+    resized,
 )
+from netinvert.experiments.attributes import AttributeFindings, attributes_report, probe_table
 from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
@@ -75,11 +76,13 @@ def test_hues_come_back_after_a_whole_turn_and_turn_by_what_is_asked():
 @pytest.mark.parametrize("hue", [0.0, 77.0, 215.0])
 def test_painted_objects_have_the_hue_and_lightness_they_were_given(hue):
     rgba = painted(things(), torch.full((3,), 0.35), torch.full((3,), hue))
-    found = object_chroma(rgba[:, :3], rgba[:, 3:])
+    found = MEASURES["hue"](rgba[:, :3], rgba[:, 3:])
     angle = torch.rad2deg(torch.atan2(found[:, 1], found[:, 0])) % 360
     assert torch.allclose(angle, torch.full((3,), hue), atol=0.01)
     assert torch.allclose(found.norm(dim=1), torch.full((3,), 0.35 * 0.6), atol=1e-4)
-    assert torch.allclose(object_lightness(rgba[:, :3], rgba[:, 3:]), torch.full((3, 1), 0.35), atol=1e-4)
+    assert torch.allclose(
+        MEASURES["lightness"](rgba[:, :3], rgba[:, 3:]), torch.full((3, 1), 0.35), atol=1e-4
+    )
     grey = painted(things(), torch.full((3,), 0.35))
     assert chroma(grey[:, :3].movedim(1, -1)).abs().max() < 1e-6
 

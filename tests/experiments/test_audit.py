@@ -12,9 +12,8 @@ from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.retrieval import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
-from netinvert.experiments.audit import DECODED, OPTIMISED, audit, shown_of
-from netinvert.experiments.audit_inputs import Audited
-from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, told, verdict
+from netinvert.experiments.audit import DECODED, OPTIMISED, Audited, audit
+from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, shown_of, told, verdict
 from netinvert.experiments.configs.studies import Audit
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir

@@ -12,8 +12,7 @@ import tiny
 from netinvert import ConfigError, Encoder, Network, Preprocessing
 from netinvert.experiments import deepvis as deepvis_search
 from netinvert.experiments.configs.studies import Deepvis
-from netinvert.experiments.deepvis import RANGES, candidates, drawn, roughness, unit_directions
-from netinvert.experiments.deepvis_report import run_deepvis
+from netinvert.experiments.deepvis import RANGES, candidates, drawn, roughness, run_deepvis, unit_directions
 from netinvert.inversion.optimizers import ProgressRate
 from netinvert.inversion.presets.yosinski15 import DEEPVIS
 from netinvert.io.files import read_json

@@ -8,7 +8,7 @@ import torch
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, TotalVariation, recipe
 from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, spread, ssim
 from netinvert.evaluation.naturalness import naturalness
-from netinvert.experiments import inversions, layers_report
+from netinvert.experiments import inversions, layers
 from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import (
@@ -18,9 +18,11 @@ from netinvert.experiments.layers import (
     default_recipe,
     has_classes,
     ijcv16_recipe,
+    layers_page,
+    layers_sheet,
+    run_layers,
     values_of,
 )
-from netinvert.experiments.layers_report import layers_page, layers_sheet, run_layers
 from netinvert.inversion.codes import code_error
 from netinvert.inversion.presets.mahendran15 import CVPR15_LAMBDA_TV
 from netinvert.io.files import read_json
@@ -38,11 +40,11 @@ def asked(out: Path = Path("out"), **options: object) -> StudyLayers:
 def made(patched: pytest.MonkeyPatch, config: StudyLayers, network: Network = CLASSES) -> LayerTable:
     """The table of a run on a network that is no file."""
     found = []
-    real = layers_report.layers_page
-    patched.setattr(layers_report, "layers_page", lambda table: (found.append(table), real(table))[1])
-    for place in (inversions, layers_report):
+    real = layers.layers_page
+    patched.setattr(layers, "layers_page", lambda table: (found.append(table), real(table))[1])
+    for place in (inversions, layers):
         patched.setattr(place, "open_network", lambda config, device: network)
-    patched.setattr(layers_report, "study_images", lambda config, network: (NAMES, IMAGES, ()))
+    patched.setattr(layers, "study_images", lambda config, network: (NAMES, IMAGES, ()))
     run_layers(config, lambda text: None)
     return found[0]
 
@@ -107,7 +109,7 @@ def test_every_figure_is_that_of_its_image(whole):
     encoder = Encoder(CLASSES, "4")
     targets = encoder(IMAGES)
     twice = [0, 0, 1, 1, 2, 2]
-    for cell in found.row("4"):
+    for cell in found.rows["4"]:
         assert cell.found.images.shape == (6, *IMAGES.shape[1:])
         codes = encoder(cell.found.images)
         assert cell.found.measured["ijcv16"] == pytest.approx(code_error(codes, targets[twice]).tolist())
@@ -198,7 +200,7 @@ def test_tables_and_record(whole):
     for title in ("Same first class", "Naturalness", "Spread", "`cvpr16`", "netinvert study layers"):
         assert title in text
     assert "Pose" not in text
-    cells = found.row("4")
+    cells = found.rows["4"]
     means = [[statistics.mean(cell.found.measured["ijcv16"][k : k + 2]) for k in (0, 2, 4)] for cell in cells]
     shown = [f"{100 * statistics.mean(m):.1f} ± {100 * statistics.stdev(m):.1f}" for m in means]
     best = min(range(2), key=lambda k: statistics.mean(means[k]))  # the third has no regulariser

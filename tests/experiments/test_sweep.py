@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import netinvert.experiments.sweep as module
 from netinvert import ConfigError, Encoder, Network
-from netinvert.evaluation.evaluate import baselines, shipped_reference
+from netinvert.evaluation.evaluate import shipped_reference
 from netinvert.evaluation.naturalness import gradient_naturalness, gradient_statistics, histogram_intersection
 from netinvert.experiments import inversions
 from netinvert.experiments.configs.studies import Sweep
@@ -24,7 +24,7 @@ from netinvert.experiments.sweep import (
     recommended_for_all,
     settings_of,
 )
-from netinvert.experiments.sweep_report import SweepPage, tradeoff
+from netinvert.experiments.sweep_report import sweep_page, tradeoff
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
@@ -282,10 +282,7 @@ def test_codes_without_originals_are_held_against_photographs(tmp_path):
 
 def page(trials, targets) -> str:
     encoders = [cut(one.layer) for one in targets]
-    floors = [baselines(one.codes, cut(one.layer), one.originals) for one in targets]
-    return (
-        SweepPage(GRID, encoders, targets, trials, ("a", "b"), ("some <prior>: no",), floors).report().html()
-    )
+    return sweep_page(GRID, encoders, targets, trials, ("a", "b"), ("some <prior>: no",)).html()
 
 
 def test_the_page_shows_everything(swept):

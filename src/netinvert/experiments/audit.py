@@ -2,38 +2,176 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from netinvert.errors import NetworkError
-from netinvert.evaluation.evaluate import Baseline, baselines, shipped_reference
+from netinvert.errors import CodeError, ConfigError, NetinvertError, NetworkError
+from netinvert.evaluation.attributes import Attribute, read_attributes
+from netinvert.evaluation.evaluate import Baseline, baselines, encode_images, shipped_reference
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.probes import Question, Reading, probe, question_of
 from netinvert.evaluation.retrieval import METRICS, Retrieval, duplicates, retrieve
-from netinvert.experiments.audit_inputs import Audited
 from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Audit
-from netinvert.experiments.inversions import (
-    PresetChoice,
-    Wanted,
-    invert_all,
+from netinvert.experiments.inputs import (
+    Source,
+    image_paths,
+    is_code_file,
+    on_device,
+    open_network,
+    read_inputs,
+    sources_of,
+    unique_stems,
 )
+from netinvert.experiments.inversions import PresetChoice, Targets, Wanted, invert_all
 from netinvert.inversion.codes import code_error
-from netinvert.io.images import fit
+from netinvert.inversion.objectives import Match
+from netinvert.io.images import fit, read_image
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder
+from netinvert.models.decoder_files import SHIPPED, load_decoder
 from netinvert.models.encoder import Encoder
+from netinvert.models.registry import load_network
 
 STORED, ORIGINAL = "stored codes", "originals"
 OPTIMISED, DECODED = "optimised", "decoded"
 CHUNK = 16
 PIXELS = 32
 """Side of the images that are compared pixel by pixel: layout and colour, not detail."""
+
+
+# -- what is audited -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Audited:
+    """What is audited: ``codes`` (N, ...) of the encoder, with a name each, and what is known of them:
+    the originals (N, C, *size), a ``judge`` (an encoder that took no part), attributes, the attribute whose
+    equal values keep codes together in a fold. Raises CodeError, ConfigError for what cannot be audited."""
+
+    encoder: Encoder
+    codes: Tensor
+    names: tuple[str, ...]
+    originals: Tensor | None = None
+    judge: Encoder | None = None
+    attributes: tuple[Attribute, ...] = ()
+    groups: Attribute | None = None
+
+    def __post_init__(self) -> None:
+        codes = self.encoder.check_code(self.codes)
+        if len(codes) < 2:
+            raise CodeError(
+                "an audit compares codes with one another and needs two at least; for one code, use "
+                "netinvert invert"
+            )
+        if len(duplicates(codes)[1]) < 2:
+            raise CodeError(f"all {len(codes)} codes are equal, so none can be told from another")
+        Match(codes)  # refuses codes that cannot be matched
+        if len(self.names) != len(codes):
+            raise ConfigError(f"{len(self.names)} names for {len(codes)} codes: give one each")
+        if self.groups is not None and None in self.groups.values:
+            raise ConfigError(f"the groups '{self.groups.name}' are unknown for some codes: fill them in")
+        if self.judge is None:
+            return
+        if self.originals is None:
+            raise ConfigError("a judge reads the originals too: give --images, or leave out --judge-network")
+        if self.judge.weights_sha256() == self.encoder.weights_sha256():
+            raise ConfigError("a judge that is the audited network is no judge: choose another network")
+        if self.judge.preprocessing.channels != self.encoder.preprocessing.channels:
+            raise ConfigError(
+                f"{self.judge.network.name} takes images of {self.judge.preprocessing.channels} channels, "
+                f"the audited network of {self.encoder.preprocessing.channels}: choose another judge"
+            )
+
+    @property
+    def targets(self) -> Targets:
+        """Its codes, to be inverted."""
+        originals = None if self.originals is None else self.originals.cpu()
+        return Targets(self.encoder.layer, self.encoder.check_code(self.codes).cpu(), originals)
+
+
+def read_audited(config: Audit, tell: Tell) -> tuple[Audited, list[Source]]:
+    """What the options name, checked, and its files. Raises NetinvertError."""
+    if not is_code_file(config.codes):
+        raise CodeError(
+            f"{config.codes} is no file of codes (.npy, .safetensors, .pt): make one with netinvert encode"
+        )
+    encoder = Encoder(open_network(config, config.device), config.layer)
+    inputs = read_inputs(str(config.codes), encoder)
+    if inputs.remark is not None:
+        tell(inputs.remark)
+    sources = list(sources_of("codes", [config.codes]))
+    names, originals, judge = inputs.stems, None, None
+    if config.images is not None:
+        paths = image_paths(config.images)
+        names, originals = _originals(paths, encoder, inputs.codes, inputs.stems)
+        sources += sources_of("images", paths)
+        own = encoder.network.held_out_pose_estimator
+        if config.judge_network is not None and config.judge_layer is not None:
+            judge = Encoder(on_device(load_network(config.judge_network), config.device), config.judge_layer)
+        elif own is not None:  # before its output, which is of few numbers
+            judge = Encoder(other := load_network(own), other.layers[-2]).to(encoder.device)
+    attributes: list[Attribute] = []
+    if config.attributes is not None:
+        attributes = read_attributes(config.attributes, names)
+        sources += sources_of("attributes", [config.attributes])
+    groups = next((one for one in attributes if one.name == config.groups), None)
+    if config.groups is not None and groups is None:
+        known = ", ".join(one.name for one in attributes)
+        raise ConfigError(f"--groups: there is no column '{config.groups}'; there are {known}")
+    return Audited(encoder, inputs.codes, names, originals, judge, tuple(attributes), groups), sources
+
+
+def _originals(
+    paths: Sequence[Path], encoder: Encoder, stored: Tensor, names: tuple[str, ...]
+) -> tuple[tuple[str, ...], Tensor]:
+    """Names and images (N, C, *size) in the order of the codes: by name if the codes have the images' names,
+    else in the order of the files' names.
+
+    Raises ImageError; ConfigError if there are more or fewer images than codes, or most are of other codes.
+    """
+    stems, count = unique_stems(paths), len(names)
+    if len(paths) != count:
+        raise ConfigError(f"--images has {len(paths)} images for {count} codes: give one a code")
+    if set(stems) == set(names):
+        paths, stems = [paths[stems.index(stem)] for stem in names], names
+    channels = encoder.preprocessing.channels
+    images = [encoder.fit(read_image(path, channels).to(encoder.device, encoder.dtype)) for path in paths]
+    group, _ = duplicates(stored)
+    nearest = torch.cdist(encode_images(encoder, images).flatten(1), stored.flatten(1)).argmin(1)
+    wrong = (group[nearest] != group).nonzero().flatten().tolist()
+    if len(wrong) > count / 10:
+        raise ConfigError(
+            f"{len(wrong)} of {count} images, {stems[wrong[0]]} for one, have codes that are nearer to "
+            "another code than to their own: name the files so that their order is the codes', check "
+            "network and layer, or leave out --images"
+        )
+    return tuple(stems), torch.cat(images)
+
+
+def audit_decoder(config: Audit, encoder: Encoder, tell: Tell) -> Decoder | None:
+    """As told; else a shipped one of this very layer and these weights."""
+    shipped = [name for name in SHIPPED if name.startswith(f"{encoder.network.name}-")]
+    for name in shipped if config.decoder is None else [config.decoder]:
+        try:
+            decoder = load_decoder(name)
+            decoder.check_encoder(encoder)
+        except NetinvertError:
+            if config.decoder is not None:
+                raise
+            continue
+        if config.decoder is None:
+            tell(f"the decoder {name} fits and is used")
+        return decoder.to(encoder.device)
+    return None
+
+
+# -- what is found -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +195,11 @@ class AuditReader:
     name: str
     what: str
     independent: bool
+
+    @property
+    def label(self) -> str:
+        """Of a table."""
+        return self.name + ("" if self.independent else " (itself)")
 
 
 @dataclass(frozen=True)
@@ -107,7 +250,7 @@ class AuditFindings:
         return {
             "codes": len(self.subject.codes),
             "reconstructed": self.names,
-            "equal_codes": {"groups": self.groups_of_equal[0], "codes": self.groups_of_equal[1]},
+            "equal_codes": dict(zip(("groups", "codes"), self.groups_of_equal, strict=True)),
             "reconstructions": [
                 {
                     "method": one.method,
@@ -142,76 +285,73 @@ def audit(
 
     Raises NetworkError (nothing could be made), Interrupted.
     """
-    rows = _sampled(len(subject.codes), config)
-    questions, notes = _questions(subject, rows, config)
-    made: list[Reconstructed] = []
+    encoder, count = subject.encoder, len(subject.codes)
+    chosen = list(range(count))
+    if count > config.sample:
+        source = torch.Generator().manual_seed(config.seed)
+        chosen = sorted(torch.randperm(count, generator=source)[: config.sample].tolist())
+    rows = tuple(chosen)
+    groups = None if subject.groups is None else subject.groups.of(rows)
+    asked = [question_of(one.of(rows), groups, config.shuffles, config.seed) for one in subject.attributes]
+    questions = [one for one in asked if isinstance(one, Question)]
+    notes = [f"Not probed: {one}" for one in asked if isinstance(one, str)]
+    if not asked:
+        notes.append("No attributes were given, so nothing was probed")
     choice = PresetChoice(config.preset, steps=config.steps)
-    how = choice.recipe(subject.encoder)
-    wanted = Wanted(subject.encoder.layer, choice, rows, tuple(config.seed + row for row in rows))
+    how = choice.recipe(encoder)
+    wanted = Wanted(encoder.layer, choice, rows, tuple(config.seed + row for row in rows))
     (found,) = invert_all(folder, config, [subject.targets], [wanted], "codes")
+    codes = encoder.check_code(subject.codes)
+    made: list[Reconstructed] = []
     if found.images is not None:
         what = f"optimisation, preset {config.preset}, {how.steps} steps"
-        images = found.images.to(subject.encoder.device).clamp(0, 1)
-        made.append(_reconstructed(subject, rows, (OPTIMISED, what), images, found.cpu_seconds))
+        images = found.images.to(encoder.device).clamp(0, 1)
+        made.append(_reconstructed(subject, chosen, (OPTIMISED, what), images, found.cpu_seconds))
     elif decoder is None:
         raise NetworkError(found.failure or "the optimisation failed")
     else:  # no gradient; a decoder may do without
         notes.append(f"nothing could be optimised: {found.failure}")
     if decoder is not None:
         began = time.process_time()
-        images = _in_chunks(decoder, subject.encoder.check_code(subject.codes)[list(rows)])
+        images = _in_chunks(decoder, codes[chosen])
         seconds = time.process_time() - began
-        made.append(_reconstructed(subject, rows, (DECODED, f"decoder {decoder.name}"), images, seconds))
+        made.append(_reconstructed(subject, chosen, (DECODED, f"decoder {decoder.name}"), images, seconds))
     tell("comparing and probing")
     identifications: list[Identification] = []
     probes: list[ProbeRow] = []
     for reader, read, gallery in _readers(subject):
         seen = {one.method: _in_chunks(read, one.images) for one in made}
-        own = torch.tensor(rows, device=gallery.device)
+        places = torch.tensor(rows, device=gallery.device)
         identifications += [
-            Identification(method, reader, retrieve(codes, gallery, own, metric))
-            for method, codes in seen.items()
+            Identification(method, reader, retrieve(some, gallery, places, metric))
+            for method, some in seen.items()
             for metric in METRICS
         ]
-        probes += _probes(questions, reader, gallery[own], seen)
+        # Of the true codes (the ceiling); of each method's, by probes of the same kind and of the true.
+        own, truth = ORIGINAL if reader.independent else STORED, gallery[places]
+        for question in questions:
+            readings = [(own, own, probe(truth, question))]
+            for method, some in seen.items():
+                readings.append((method, method, probe(some, question)))
+                readings.append((own, method, probe(truth, question, some)))
+            what_is = (question.name, question.measure, len(question.rows), len(question.classes), reader)
+            probes += [ProbeRow(*what_is, *reading, question.remark) for reading in readings]
     sizes = duplicates(subject.codes)[1]
     equal = (int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
-    low = baselines(subject.codes, subject.encoder, subject.originals, shipped_reference(subject.encoder))
+    low = baselines(subject.codes, encoder, subject.originals, shipped_reference(encoder))
     return AuditFindings(
         subject, rows, equal, tuple(made), tuple(identifications), tuple(probes), tuple(notes), low
     )
 
 
-def _sampled(count: int, config: Audit) -> tuple[int, ...]:
-    if count <= config.sample:
-        return tuple(range(count))
-    source = torch.Generator().manual_seed(config.seed)
-    return tuple(sorted(torch.randperm(count, generator=source)[: config.sample].tolist()))
-
-
-def _questions(subject: Audited, rows: Sequence[int], config: Audit) -> tuple[list[Question], list[str]]:
-    groups = None if subject.groups is None else subject.groups.of(rows)
-    asked = [
-        question_of(attribute.of(rows), groups, config.shuffles, config.seed)
-        for attribute in subject.attributes
-    ]
-    if not asked:
-        return [], ["No attributes were given, so nothing was probed"]
-    return [one for one in asked if isinstance(one, Question)], [
-        f"Not probed: {one}" for one in asked if isinstance(one, str)
-    ]
-
-
 def _reconstructed(
-    subject: Audited, rows: Sequence[int], method: tuple[str, str], images: Tensor, seconds: float
+    subject: Audited, chosen: list[int], method: tuple[str, str], images: Tensor, seconds: float
 ) -> Reconstructed:
-    encoder, chosen = subject.encoder, list(rows)
-    target = encoder.check_code(subject.codes)[chosen]
-    again = _in_chunks(_as_read(encoder), images)
+    target = subject.encoder.check_code(subject.codes)[chosen]
+    again = _in_chunks(_as_read(subject.encoder), images)
     error = None
     if subject.originals is not None:
-        size = (images.shape[-2], images.shape[-1])
-        originals = fit(subject.originals, size).to(images)
+        originals = fit(subject.originals, (images.shape[-2], images.shape[-1])).to(images)
         if not bool((originals == originals[0]).all()):
             error = error_cvpr16(images, originals[chosen], originals)
     return Reconstructed(*method, images, code_error(again, target), error, seconds)
@@ -219,17 +359,15 @@ def _reconstructed(
 
 def _readers(subject: Audited) -> list[tuple[AuditReader, Callable[[Tensor], Tensor], Tensor]]:
     """Each reader, how it reads images, and its codes (N, ...) of all originals."""
-    encoder = subject.encoder
+    encoder, judge = subject.encoder, subject.judge
     same = AuditReader(_title(encoder), "the audited network itself: its codes are what was matched", False)
     readers = [(same, _as_read(encoder), encoder.check_code(subject.codes))]
-    if subject.originals is None:
-        return readers
-    if subject.judge is not None:
-        judge = _as_read(subject.judge)
-        other = AuditReader(_title(subject.judge), "another network, which took no part", True)
-        readers.append((other, judge, _in_chunks(judge, subject.originals)))
-    pixels = AuditReader("pixels", f"the images themselves at {PIXELS} × {PIXELS}, no network", True)
-    readers.append((pixels, _small, _small(subject.originals)))
+    if judge is not None and subject.originals is not None:
+        other = AuditReader(_title(judge), "another network, which took no part", True)
+        readers.append((other, _as_read(judge), _in_chunks(_as_read(judge), subject.originals)))
+    if subject.originals is not None:
+        pixels = AuditReader("pixels", f"the images themselves at {PIXELS} × {PIXELS}, no network", True)
+        readers.append((pixels, _small, _small(subject.originals)))
     return readers
 
 
@@ -248,26 +386,3 @@ def _small(images: Tensor) -> Tensor:
 @torch.no_grad()
 def _in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     return torch.cat([function(part) for part in torch.split(batch, CHUNK)])
-
-
-def _probes(
-    questions: Sequence[Question], reader: AuditReader, truth: Tensor, seen: Mapping[str, Tensor]
-) -> list[ProbeRow]:
-    """Of the true codes (the ceiling); of each method's, by probes of the same kind and of the true."""
-    own = ORIGINAL if reader.independent else STORED
-    rows = []
-    for question in questions:
-        readings = [(own, own, probe(truth, question))]
-        for method, codes in seen.items():
-            readings.append((method, method, probe(codes, question)))
-            readings.append((own, method, probe(truth, question, codes)))
-        asked = (question.name, question.measure, len(question.rows), len(question.classes), reader)
-        rows += [ProbeRow(*asked, *reading, question.remark) for reading in readings]
-    return rows
-
-
-def shown_of(count: int, most: int) -> list[int]:
-    """Evenly spaced positions, ``most`` at most: a choice that looks at no result."""
-    if count <= most:
-        return list(range(count))
-    return [math.floor(index * count / most) for index in range(most)]

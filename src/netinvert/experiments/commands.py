@@ -69,14 +69,14 @@ Understand | sweep | studies:Sweep | sweep_report:run_sweep
     --canvases fourier pixels --out out/sweep
 Look | look | studies:Look | look:run_look
     photo.jpg --network mobilenet-v2 --out out/look
-Understand | audit | studies:Audit | audit_run:run_audit
+Understand | audit | studies:Audit | audit_report:run_audit
     codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network efficientnet-lite0
     --judge-layer pool --attributes people.csv --out out/audit
-Understand | deepvis | studies:Deepvis | deepvis_report:run_deepvis
+Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
-Understand | study layers | studies:StudyLayers | layers_report:run_layers
+Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
-Understand | study attributes | studies:StudyAttributes | attributes.study:study_attributes
+Understand | study attributes | studies:StudyAttributes | attributes:study_attributes
     --network posenet --decoders posenet-fc6 --chairs 50 --out out/attributes
 Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods

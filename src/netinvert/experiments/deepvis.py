@@ -6,28 +6,39 @@ the random settings stand the paper's four sets, and these with longer steps.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
+from netinvert.errors import MissingExtraError
+from netinvert.evaluation import report
 from netinvert.evaluation.naturalness import gradient_histogram, histogram_intersection
+from netinvert.evaluation.report import by, code, counted, listed, number
+from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Deepvis
 from netinvert.experiments.inputs import open_network
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts, workers_of
 from netinvert.inversion.codes import one_layer
 from netinvert.inversion.constraints import stretched
 from netinvert.inversion.history import StepInfo
 from netinvert.inversion.maximise import prepare_maximising
 from netinvert.inversion.objectives import Activate
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.optimizers import ProgressRate
+from netinvert.inversion.optimizers import ConstantRate, ProgressRate
 from netinvert.inversion.presets.yosinski15 import DEEPVIS, DeepVis, Regularisers, deepvis
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
+from netinvert.io.images import write_png
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
 from netinvert.io.seeds import generators
+from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
+from netinvert.models.zoo.mobilenets import class_names
 
 HIGHEST_RATE = 1e8
 RANGES: dict[str, tuple[float, ...]] = {
@@ -41,6 +52,23 @@ RANGES: dict[str, tuple[float, ...]] = {
 """Ours; the paper names none. Each regulariser is in half of the draws. ``decay``, ``blur`` and ``desired``
 (the progress that a step is to make) are drawn evenly by their logarithm, percentiles evenly."""
 FIGURES = ("activation", "naturalness", "roughness", "spread", "best_step")
+SHOWN = 128
+"""The longer side of an image on the page."""
+TOP = 8
+REGULARISERS = {
+    "decay": ("decay", "decay {0.decay:g}"),
+    "blur": ("blur", "blur {0.blur:g} every {0.blur_every}"),
+    "small norm": ("small_norm", "small norm {0.small_norm:g} %"),
+    "small contribution": ("small_contribution", "contribution {0.small_contribution:g} %"),
+}
+"""By the names of filters: the field, and how a setting says it."""
+ABOUT_FIGURES = (
+    "Activation: as the network gives it, the mean over the images. Naturalness: the intersection of the "
+    "histogram of gradient directions with that of photographs (1: the same; white noise, which has all "
+    "directions, comes near). Roughness: 1 less the correlation of neighbouring pixels (white noise: 1). "
+    "Spread: the standard deviation around the mean, in 0..255, before the stretching. None of them replaces "
+    "looking."
+)
 
 
 @dataclass(frozen=True)
@@ -89,34 +117,31 @@ def candidates(config: Deepvis) -> list[Candidate]:
         steps = config.published_steps
         found = [replace(one, settings=replace(one.settings, steps=steps)) for one in found]
     source = generators([config.seed])[0]
-    for number in range(1, config.draws + 1):
+    for place in range(1, config.draws + 1):
         numbers = torch.rand(10, generator=source, dtype=torch.float64).tolist()
-        found.append(Candidate(f"draw-{number:04d}", drawn(numbers, config.steps)))
+        found.append(Candidate(f"draw-{place:04d}", drawn(numbers, config.steps)))
     return found
 
 
 def drawn(numbers: Sequence[float], steps: int) -> DeepVis:
     """A setting from ten numbers in [0, 1): four say which regularisers there are, others how."""
     decays, blurs, norms, contributions, decay, blur, every, norm, contribution, desired = numbers
+
+    def between(name: str, share: float) -> float:
+        low, high = RANGES[name]
+        if name.startswith("small"):
+            return round(low + share * (high - low), 1)
+        return float(f"{low * (high / low) ** share:.3g}")
+
     often = RANGES["blur_every"]
     regularisers = Regularisers(
-        decay=_log_between("decay", decay) if decays < 0.5 else 0.0,
-        blur=_log_between("blur", blur) if blurs < 0.5 else 0.0,
+        decay=between("decay", decay) if decays < 0.5 else 0.0,
+        blur=between("blur", blur) if blurs < 0.5 else 0.0,
         blur_every=int(often[int(every * len(often))]) if blurs < 0.5 else 0,
-        small_norm=_between("small_norm", norm) if norms < 0.5 else 0.0,
-        small_contribution=_between("small_contribution", contribution) if contributions < 0.5 else 0.0,
+        small_norm=between("small_norm", norm) if norms < 0.5 else 0.0,
+        small_contribution=between("small_contribution", contribution) if contributions < 0.5 else 0.0,
     )
-    return DeepVis(steps, ProgressRate(_log_between("desired", desired), HIGHEST_RATE), regularisers)
-
-
-def _between(name: str, share: float) -> float:
-    low, high = RANGES[name]
-    return round(low + share * (high - low), 1)
-
-
-def _log_between(name: str, share: float) -> float:
-    low, high = RANGES[name]
-    return float(f"{low * (high / low) ** share:.3g}")
+    return DeepVis(steps, ProgressRate(between("desired", desired), HIGHEST_RATE), regularisers)
 
 
 # -- trying --------------------------------------------------------------------------------------------
@@ -138,7 +163,10 @@ class DeepvisWork:
         """Loads the network."""
         encoder = deepvis_encoder(self.config)
         direction = unit_directions(encoder, self.config.channel)
-        photographed = _photographs_histogram(encoder)
+        photographed = None  # the mean histogram (1, bins) of the package's photographs, of colour images
+        if encoder.preprocessing.channels == 3:
+            images = photographs(encoder.size)[1].to(encoder.device)
+            photographed = gradient_histogram(images).mean(0, keepdim=True)
 
         def make(candidate: Candidate, piece: Piece) -> Cell:
             return Cell(_tried(encoder, candidate, direction, self.config.seed, photographed, piece))
@@ -192,21 +220,7 @@ def unit_directions(encoder: Encoder, channels: Sequence[int]) -> Tensor:
     return torch.cat([one(encoder, index) for index in channels])
 
 
-def _photographs_histogram(encoder: Encoder) -> Tensor | None:
-    """The mean histogram of the package's photographs, (1, bins); None for other than colour images."""
-    if encoder.preprocessing.channels != 3:
-        return None
-    images = photographs(encoder.size)[1].to(encoder.device)
-    return gradient_histogram(images).mean(0, keepdim=True)
-
-
-def tried_image(tried: Tried, channel: int) -> str:
-    """Where the image of a channel is written."""
-    return f"images/{tried.candidate.name}-{channel}.png"
-
-
-def tried_facts(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
-    """Every figure of a setting, for the manifest."""
+def _facts(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
     candidate = tried.candidate
     return {
         "name": candidate.name,
@@ -216,9 +230,108 @@ def tried_facts(tried: Tried, channels: Sequence[int]) -> dict[str, object]:
         "channels": [
             {
                 "channel": index,
-                "image": tried_image(tried, index),
+                "image": f"images/{candidate.name}-{index}.png",
                 **{name: getattr(tried, name)[k].item() for name in FIGURES},
             }
             for k, index in enumerate(channels)
         ],
     }
+
+
+# -- the page ------------------------------------------------------------------------------------------
+
+
+def deepvis_page(config: Deepvis, encoder: Encoder, found: Sequence[Tried]) -> report.Report:
+    """The published sets, the best by each measure, all draws."""
+    published = [tried for tried in found if tried.candidate.published]
+    draws = [tried for tried in found if not tried.candidate.published]
+    names = [_label(encoder, index) for index in config.channel]
+    order = " (in this order, from left to right)" * (len(names) > 1)
+    lead = (
+        f"Images of {code(encoder.network.name)}, layer {code(encoder.layer)}, that raise {listed(names)}"
+        f"{order}, {by(encoder.size)} pixels: {counted(len(draws), 'random setting')} of the four "
+        f"regularisers of Yosinski et al. 2015, {counted(config.steps, 'step')} each, and the paper's own "
+        "four sets. All images are stretched around the mean, as the authors' code saves them; single ones, "
+        "at their full size, are in `images/`, all figures in `manifest.json`."
+    )
+    activated, natural = (sorted(draws, key=lambda tried: -tried.mean(name)) for name in FIGURES[:2])
+    smooth = sorted(draws, key=lambda tried: tried.mean("roughness"))
+    both = sorted(draws, key=lambda tried: activated.index(tried) + smooth.index(tried))
+    low = {name: f"{values[0]:g} to {values[-1]:g}" for name, values in RANGES.items()}
+    ranges = (
+        f"Each regulariser is in half of the draws: decay {low['decay']} and blur {low['blur']} pixels, even "
+        f"in their logarithm, the blur every {', '.join(f'{value:g}' for value in RANGES['blur_every'])} "
+        f"steps; small norm {low['small_norm']} and small contribution {low['small_contribution']} per cent. "
+        f"Steps are as long as to make progress {low['desired']} (even in its logarithm) if the activation "
+        "were linear."
+    )
+    of_draws: list[report.Part] = []
+    if draws:
+        of_draws += ["## Highest activation", _grid(activated[:TOP])]
+        of_draws += ["## Most natural by the directions of gradients", _grid(natural[:TOP])]
+        smallest = report.Prose("The smallest sum of the two ranks.", quiet=True)
+        of_draws += ["## Smooth, and a high activation", smallest, _grid(both[:TOP])]
+        of_draws += ["## All draws", _grid(draws, sortable=True), report.Prose(ranges, quiet=True)]
+    figures = report.Prose(ABOUT_FIGURES, quiet=True)
+    title = f"{counted(len(draws), 'draw')} of four regularisers"
+    return report.Report.of(title, lead, figures, "## The published sets", _grid(published), of_draws)
+
+
+def _label(encoder: Encoder, index: int) -> str:
+    """What the channel is, with its name where it is an ImageNet class."""
+    if encoder.network.name == "efficientnet-lite0" and encoder.code_shape == (1000,):
+        with contextlib.suppress(MissingExtraError):
+            return f"{class_names()[index]} ({index})"
+    return f"channel {index}"
+
+
+def _grid(found: Sequence[Tried], sortable: bool = False) -> report.ImageGrid:
+    """A tile a setting: the images of all channels side by side, the setting, and its figures."""
+    tiles = []
+    for tried in found:
+        settings = tried.candidate.settings
+        theta, how = settings.regularisers, settings.optimizer
+        rate = f"progress {how.desired:g}" if isinstance(how, ProgressRate) else repr(how)
+        rate = f"rate {how.rate:g}" if isinstance(how, ConstantRate) else rate
+        values = {name: tried.mean(name) for name in ("activation", "naturalness", "roughness", "spread")}
+        own = {name: getattr(theta, field) for name, (field, _) in REGULARISERS.items()}
+        parts = [text.format(theta) for name, (_, text) in REGULARISERS.items() if own[name]]
+        lines = (
+            f"{rate}, {settings.steps} steps",
+            ", ".join(parts) or "no regulariser",
+            f"activation {number(values['activation'], 1)}, natural {number(values['naturalness'], 2)}",
+            f"rough {number(values['roughness'], 2)}, spread {number(values['spread'], 1)}",
+        )
+        tiles.append(report.Tile(tried.images / 255, lines, tried.candidate.name, values={**values, **own}))
+    width = len(found[0].images) * SHOWN
+    return report.ImageGrid(
+        report.ImageGrid.flow(tiles).rows,
+        size=min(width, 3 * SHOWN),
+        quality=85,
+        longest=2 * width,
+        sort=("activation", "naturalness", "-roughness", "spread") if sortable else (),
+        filters=tuple(REGULARISERS) if sortable else (),
+    )
+
+
+def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
+    """Try everything, and leave the page. Raises NetinvertError before any long work."""
+    encoder = deepvis_encoder(config)
+    unit_directions(encoder, config.channel)  # refuses channels that are not there
+    wanted = candidates(config)
+    with RunDir(config.out, run_facts(config, network_facts(encoder)), config.overwrite) as folder:
+        cells = run_cells(folder, DeepvisWork(config), wanted, workers_of(config), progress="settings")
+        found = [Tried(one, **cell.tensors) for one, cell in zip(wanted, cells, strict=True)]
+        for tried in found:
+            for index, image in zip(config.channel, tried.images, strict=True):
+                write_png(image / 255, folder.path(f"images/{tried.candidate.name}-{index}.png"))
+        entries = {
+            **network_facts(encoder),
+            "code_shape": encoder.code_shape,
+            "image_size": encoder.size,
+            "ranges": RANGES,
+            "results": [_facts(tried, config.channel) for tried in found],
+        }
+        draws = len(wanted) - sum(one.published for one in wanted)
+        text = f"{draws} draws and {len(wanted) - draws} published settings"
+        return publish(folder, config, deepvis_page(config, encoder, found), entries, text, PAGE)

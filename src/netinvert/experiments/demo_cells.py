@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -66,6 +67,20 @@ class Inverted:
     image: Tensor
     decoded: Tensor | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Of each image."""
+        found: list[dict[str, Any]] = self.facts["metrics"]
+        return found
+
+    def mean(self, name: str) -> float:
+        """Over the images, of their ``ssim`` or code ``error``."""
+        return float(
+            statistics.mean(
+                each["errors"]["ijcv16"] if name == "error" else each[name] for each in self.metrics
+            )
+        )
 
 
 @dataclass(frozen=True)

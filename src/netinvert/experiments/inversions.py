@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import NetworkError
-from netinvert.evaluation.evaluate import Reference, evaluate_result
+from netinvert.evaluation.evaluate import Baseline, Reference, baselines, evaluate_result
 from netinvert.evaluation.naturalness import gradient_histogram, gradient_statistics, histogram_intersection
+from netinvert.evaluation.report import number
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.invert import Measure, optimised, result_of
 from netinvert.experiments.runs import workers_of
@@ -96,6 +97,11 @@ class Targets:
             encoder.layer, codes.cpu(), None if originals is None else originals.cpu(), histograms, reference
         )
 
+    def floors(self, encoder: Encoder) -> list[Baseline]:
+        """What images that nobody inverted score."""
+        reference = _moved(self.reference, encoder)
+        return baselines(self.codes.to(encoder.device), encoder, self.originals, reference)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -122,6 +128,12 @@ class Reconstructions:
         """Of one of MEASURES; None if a value is unknown."""
         found = mean_and_deviation(self.measured.get(name, ()))
         return None if found is None else found[0]
+
+    def lines(self, k: int, *names: str) -> list[str]:
+        """Of the image ``k`` what is known of these measures, in words."""
+        words = {"ijcv16": ("code error", 3), "ssim": ("SSIM", 2)}
+        every = [(*words.get(name, (name, 2)), self.measured[name][k]) for name in names]
+        return [f"{word} {number(value, digits)}" for word, digits, value in every if value is not None]
 
     def facts(self) -> dict[str, object]:
         """Everything but the images."""

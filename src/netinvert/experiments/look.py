@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import CodeError, NetworkError
-from netinvert.evaluation.evaluate import Baseline, baselines, shipped_reference
-from netinvert.evaluation.report import (
-    Block,
-    Code,
-    Column,
-    GridRow,
-    Heading,
-    ImageGrid,
-    Prose,
-    Report,
-    Table,
-    Tile,
-    Value,
-    by,
-    code,
-    counted,
-    listed,
-    number,
-)
+from netinvert.evaluation import report
+from netinvert.evaluation.evaluate import Reference, shipped_reference
+from netinvert.evaluation.report import Column, by, code, counted, listed, number
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.images import Invert
-from netinvert.experiments.configs.studies import Look
+from netinvert.experiments.configs.studies import Look, StudyLayers
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import (
     PresetChoice,
+    RecipeChoice,
     Reconstructions,
     Targets,
     Wanted,
     invert_all,
 )
-from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
+from netinvert.experiments.runs import PAGE, file_part, invert_command, network_facts, publish, run_facts
 from netinvert.inversion.objectives import Match
 from netinvert.io.images import fit, read_image, write_png
 from netinvert.io.manifest import Outcome
@@ -52,18 +36,24 @@ from netinvert.models.layers import LayerInfo, list_layers
 from netinvert.models.network import Network
 from netinvert.models.suggested import suggested_layers
 
-
-@dataclass(frozen=True, eq=False)
-class LayerView:
-    """What was found at a layer: its code, its images, what images that nobody inverted score."""
-
-    info: LayerInfo
-    found: Reconstructions
-    floors: Sequence[Baseline]
-
-    def facts(self) -> dict[str, object]:
-        """All figures."""
-        return {**vars(self.info), "floors": [asdict(one) for one in self.floors], **self.found.facts()}
+COLUMNS = (
+    Column("layer"),
+    Column("code", show=by),
+    Column("numbers", show=lambda count: f"{count:,}", align="right"),
+    Column("stride", "pixels"),
+    Column("receptive field", "pixels"),
+    Column("code error", digits=3, about="‖Φ − Φ₀‖ / ‖Φ₀‖ (Mahendran & Vedaldi 2016); 0 is a match"),
+    Column(
+        "floor", digits=3, about="the least code error of images that nobody inverted: a grey one, or others"
+    ),
+    Column("SSIM", digits=2, about="likeness to the original; 1 is the same"),
+    Column("grey SSIM", digits=2, about="that of a grey image: the floor of SSIM"),
+    Column("CPU seconds", digits=1),
+)
+SHORT = ("layer", "code", "code error", "floor", "SSIM", "grey SSIM")
+"""The columns that fit a terminal."""
+Row = Mapping[str, Any]
+"""The figures of a layer, by column."""
 
 
 def run_look(config: Look, tell: Tell) -> Outcome:
@@ -71,61 +61,88 @@ def run_look(config: Look, tell: Tell) -> Outcome:
     if is_code_file(config.images):
         raise CodeError(f"{config.images} is a file of codes, of one layer: netinvert invert takes it")
     network = open_network(config, config.device)
-    infos = {info.name: info for info in list_layers(network)}
+    known = {info.name: info for info in list_layers(network)}
     paths = image_paths(config.images)
-    names = unique_stems(paths)
-    form = network.preprocessing
+    names, form = unique_stems(paths), network.preprocessing
     images = torch.cat([fit(read_image(path, form.channels), form.size) for path in paths])
     choice = PresetChoice(config.preset, config.prior, None, config.steps)
-    encoders, targets = [], []
-    for encoder in encoders_of(network, config.layers, tell):
-        codes = codes_of(encoder, images, config.batch)
-        Match(codes)  # refuses codes that cannot be matched
-        choice.recipe(encoder)
-        encoders.append(encoder)
-        targets.append(Targets.of(encoder, codes, images.to(encoder.dtype), shipped_reference(encoder)))
+    encoders, targets = layer_targets(network, config, images, [choice], tell)
     rows = tuple(range(len(images)))
     wanted = [Wanted(one.layer, choice, rows, (config.seed,) * len(rows)) for one in encoders]
-    with RunDir(
-        config.out, run_facts(config, {**network_facts(encoders[0]), "targets": targets}), config.overwrite
-    ) as folder:
-        found = invert_all(folder, config, targets, wanted, "layers")
-        views = [
-            LayerView(infos.get(encoder.layer) or _info(encoder), one, _floors(encoder, target))
-            for encoder, one, target in zip(encoders, found, targets, strict=True)
-        ]
-        page = look_page(config, network, views, names, images)
-        for name, image in zip(names, images, strict=True):
-            write_png(image, folder.path(f"images/original-{name}.png"))
-        for view in views:
-            for name, image in zip(
-                names, () if view.found.images is None else view.found.images, strict=False
-            ):
-                layer = re.sub(r"[^\w.=+-]", "_", view.info.name)
-                write_png(image, folder.path(f"images/{name}-{layer}.png"))
-        entries = {
-            **network_facts(encoders[0]),
-            "names": names,
-            "inputs": sources_of("images", paths),
-            "layers": [view.facts() for view in views],
+    facts = run_facts(config, {**network_facts(encoders[0]), "targets": targets})
+    with RunDir(config.out, facts, config.overwrite) as folder:
+        found = {
+            encoder.layer: one
+            for encoder, one in zip(
+                encoders, invert_all(folder, config, targets, wanted, "layers"), strict=True
+            )
         }
-        return publish(folder, config, page, entries, layer_table(views, short=True).text(), PAGE)
+        figures, entries = [], []
+        for encoder, target in zip(encoders, targets, strict=True):
+            # What is not in the list, such as the input, has neither a stride nor a receptive field.
+            unlisted = LayerInfo(encoder.layer, "", encoder.code_shape, None, None)
+            info, one = known.get(encoder.layer, unlisted), found[encoder.layer]
+            floors = target.floors(encoder)
+            entries.append({**vars(info), "floors": [asdict(low) for low in floors], **one.facts()})
+            figures.append(
+                {
+                    "layer": info.name,
+                    "code": info.code_shape,
+                    "numbers": prod(info.code_shape),
+                    "stride": info.stride,
+                    "receptive field": info.receptive_field,
+                    "code error": one.mean("ijcv16"),
+                    "floor": min(low.code_error for low in floors),
+                    "SSIM": one.mean("ssim"),
+                    "grey SSIM": floors[0].ssim,
+                    "CPU seconds": one.cpu_seconds,
+                }
+            )
+        shown = {f"original-{name}": image for name, image in zip(names, images, strict=True)}
+        for layer, one in found.items():
+            ends = [f"{name}-{file_part(layer)}" for name in names]
+            shown |= {} if one.images is None else dict(zip(ends, one.images, strict=True))
+        for name, image in shown.items():
+            write_png(image, folder.path(f"images/{name}.png"))
+        more = {"names": names, "inputs": sources_of("images", paths), "layers": entries}
+        page = look_page(config, network.name, figures, found, dict(zip(names, images, strict=True)))
+        text = report.Table.of(figures, [column for column in COLUMNS if column.name in SHORT]).text()
+        return publish(folder, config, page, {**network_facts(encoders[0]), **more}, text, PAGE)
 
 
-def encoders_of(network: Network, named: Sequence[str], tell: Tell) -> list[Encoder]:
-    """Of the layers that the user has named, else of those that are worth inverting; of these, what cannot be
-    inverted is left out. Raises LayerError, NetworkError."""
-    found = []
-    for layer in named or suggested_layers(network, list_layers(network)):
+def layer_targets(
+    network: Network,
+    config: Look | StudyLayers,
+    images: Tensor,
+    choices: Sequence[RecipeChoice],
+    tell: Tell,
+    reference_of: Callable[[Encoder, Tensor], Reference | None] = lambda encoder, codes: shipped_reference(
+        encoder
+    ),
+) -> tuple[list[Encoder], list[Targets]]:
+    """Encoders of the layers that the user has named, else of those that are worth inverting, and the codes
+    of images at them; what cannot be inverted is left out unless named.
+
+    Raises LayerError, NetworkError, CodeError, ConfigError for what cannot be inverted by all the choices.
+    """
+    encoders, targets = [], []
+    for layer in config.layers or suggested_layers(network, list_layers(network)):
         try:
-            found.append(Encoder(network, layer))
+            encoder = Encoder(network, layer)
         except NetworkError as error:
-            if named:
+            if config.layers:
                 raise
             tell(f"left out: {error}")
-    if not found:
+            continue
+        codes = codes_of(encoder, images, config.batch)
+        Match(codes)  # refuses codes that cannot be matched
+        for choice in choices:
+            choice.recipe(encoder)
+        encoders.append(encoder)
+        targets.append(Targets.of(encoder, codes, images, reference_of(encoder, codes)))
+    if not encoders:
         raise NetworkError(f"{network.name} has no layer that can be inverted; see netinvert layers")
-    return found
+    return encoders, targets
 
 
 @torch.no_grad()
@@ -134,131 +151,73 @@ def codes_of(encoder: Encoder, images: Tensor, batch: int) -> Tensor:
     return torch.cat([encoder(part) for part in torch.split(images.to(encoder.device, encoder.dtype), batch)])
 
 
-def _floors(encoder: Encoder, targets: Targets) -> list[Baseline]:
-    codes, originals = targets.codes.to(encoder.device), targets.originals
-    return baselines(codes, encoder, originals, shipped_reference(encoder))
-
-
-def _info(encoder: Encoder) -> LayerInfo:
-    """Of what is not in the list, such as the input."""
-    return LayerInfo(encoder.layer, "", encoder.code_shape, None, None)
-
-
 # -- the page ------------------------------------------------------------------------------------------
 
 
 def look_page(
-    config: Look, network: Network, views: Sequence[LayerView], names: Sequence[str], images: Tensor
-) -> Report:
-    """The page: for each image all layers, then the figures."""
-    known = [view for view in views if view.found.images is not None]
-    size = prod(images.shape[1:])
+    config: Look,
+    network: str,
+    rows: Sequence[Row],
+    found: Mapping[str, Reconstructions],
+    images: Mapping[str, Tensor],
+) -> report.Report:
+    """The page: for each image all layers, then the figures. ``found`` is by layer, ``images`` by name."""
+    known = [row for row in rows if found[row["layer"]].images is not None]
     lead = (
-        f"Each layer of {code(network.name)} makes a code of {listed([code(name) for name in names])}. Here "
-        f"is an image for {counted(len(views), 'layer')}, found from the code alone (preset {config.preset}) "
+        f"Each layer of {code(network)} makes a code of {listed([code(name) for name in images])}. Here is "
+        f"an image for {counted(len(rows), 'layer')}, found from the code alone (preset {config.preset}) "
         "so that the network gives it the same code: what differs from the original, that layer does not "
         "keep, or the optimisation did not find."
     )
-    blocks: list[Block] = [Heading("Layer by layer"), _grid(known, names, images, size)] if known else []
-    blocks += [Heading("All figures"), *(Prose(text) for text in _sentences(known)), layer_table(views)]
-    blocks += [
-        Prose(f"At {code(view.info.name)}: {view.found.failure}.") for view in views if view.found.failure
-    ]
+    grid = []
+    for k, (name, image) in enumerate(images.items()):
+        tiles = [report.Tile(image, (f"{by(image.shape)} = {image.numel():,} numbers",), "original")]
+        for row in known:
+            one, shape = found[row["layer"]], row["code"]
+            size = f"{by(shape)} = " * (len(shape) > 1) + f"{row['numbers']:,} numbers"
+            made = None if one.images is None else one.images[k]
+            tiles.append(report.Tile(made, (size, *one.lines(k, "ijcv16", "ssim")), row["layer"]))
+        grid.append(report.GridRow(name, tiles))
+    failed = [f"At {code(layer)}: {one.failure}." for layer, one in found.items() if one.failure]
+    following: list[report.Part] = []
     if known:
-        blocks += [Heading("Next"), Prose("One layer with more steps, its figures and its losses:")]
-        blocks.append(Code(_command(config, known[len(known) // 2].info.name)))
-    return Report(f"What {network.name} keeps, layer by layer", blocks, lead)
+        layer = known[len(known) // 2]["layer"]
+        more = invert_command(
+            config, input=config.images, layer=layer, out=Path("out/one"), prior=config.prior
+        )
+        following = ["## Next", "One layer with more steps, its figures and its losses:", report.Code(more)]
+    return report.Report.of(
+        f"What {network} keeps, layer by layer",
+        lead,
+        ["## Layer by layer", report.ImageGrid(grid)] if known else None,
+        ["## All figures", _sentence(known)],
+        report.Table.of(rows, COLUMNS, name="layers", sortable=len(rows) > 2),
+        *failed,
+        following,
+    )
 
 
-def _grid(views: Sequence[LayerView], names: Sequence[str], images: Tensor, size: int) -> ImageGrid:
-    rows = []
-    for k, name in enumerate(names):
-        tiles = [Tile(images[k], (f"{by(images.shape[1:])} = {size:,} numbers",), "original")]
-        for view in views:
-            assert view.found.images is not None
-            shape = view.info.code_shape
-            measured = view.found.measured
-            lines = (
-                f"{by(shape)} = {prod(shape):,} numbers" if len(shape) > 1 else f"{prod(shape):,} numbers",
-                f"code error {number(measured['ijcv16'][k], 3)}",
-                f"SSIM {number(measured['ssim'][k], 2)}",
-            )
-            tiles.append(Tile(view.found.images[k], lines, view.info.name))
-        rows.append(GridRow(name, tiles))
-    return ImageGrid(rows)
-
-
-def _sentences(views: Sequence[LayerView]) -> list[str]:
+def _sentence(rows: Sequence[Row]) -> str | None:
     """What the figures say of all layers together."""
-    likeness = {view.info.name: value for view in views if (value := view.found.mean("ssim")) is not None}
+    likeness = {row["layer"]: row["SSIM"] for row in rows if row["SSIM"] is not None}
     if len(likeness) < 2:
-        return []
+        return None
     best, worst = (pick(likeness, key=likeness.__getitem__) for pick in (max, min))
     text = (
         f"The image of {code(best)} is most like the original (SSIM {number(likeness[best], 2)}), that of "
         f"{code(worst)} least ({number(likeness[worst], 2)})."
     )
-    low = {view.info.name: (_floor(view), view.floors[0].ssim) for view in views}
-    errors = {view.info.name: view.found.mean("ijcv16") for view in views}
-    unmatched = [code(name) for name, error in errors.items() if _at_least(error, low[name][0])]
+    unmatched = [code(row["layer"]) for row in rows if _at_least(row["code error"], row["floor"])]
     if unmatched:
         text += (
             f" At {listed(unmatched)} the code error is no smaller than that of an image that has nothing "
             "to do with the code: there nothing was found; try more steps or another preset."
         )
-    unlike = [code(name) for name, value in likeness.items() if _at_least(low[name][1], value)]
+    unlike = [code(row["layer"]) for row in rows if _at_least(row["grey SSIM"], row["SSIM"])]
     if unlike:
         text += f" At {listed(unlike)} SSIM is no greater than a grey image's: there it says nothing."
-    return [text]
-
-
-def _floor(view: LayerView) -> float:
-    """The least code error of images that nobody inverted."""
-    return min(one.code_error for one in view.floors)
+    return text
 
 
 def _at_least(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and one >= other
-
-
-def layer_table(views: Sequence[LayerView], short: bool = False) -> Table:
-    """A row a layer; ``short`` fits a terminal."""
-    columns: list[Column | str] = [
-        "layer",
-        Column("code", show=by),
-        Column("numbers", show=lambda count: f"{count:,}", align="right"),
-        Column("stride", "pixels"),
-        Column("receptive field", "pixels"),
-        Column("code error", digits=3, about="‖Φ − Φ₀‖ / ‖Φ₀‖ (Mahendran & Vedaldi 2016); 0 is a match"),
-        Column(
-            "floor",
-            digits=3,
-            about="the least code error of images that nobody inverted: a grey one, or others",
-        ),
-        Column("SSIM", digits=2, about="likeness to the original; 1 is the same"),
-        Column("grey SSIM", digits=2, about="that of a grey image: the floor of SSIM"),
-        Column("CPU seconds", digits=1),
-    ]
-    rows: list[Sequence[Value]] = []
-    for view in views:
-        info, found = view.info, view.found
-        shape: object = info.code_shape
-        extent = (prod(info.code_shape), info.stride, info.receptive_field)
-        figures = (
-            found.mean("ijcv16"),
-            _floor(view),
-            found.mean("ssim"),
-            view.floors[0].ssim,
-            found.cpu_seconds,
-        )
-        rows.append((info.name, shape, *extent, *figures))  # type: ignore[arg-type]
-    if short:
-        keep = [0, 1, 5, 6, 7, 8]
-        return Table([columns[k] for k in keep], [[row[k] for k in keep] for row in rows])
-    return Table(columns, rows, name="layers", sortable=len(rows) > 2)
-
-
-def _command(config: Look, layer: str) -> str:
-    same = ("network", "weights", "size", "mean", "std", "order", "scale", "prior", "seed")
-    options = {name: getattr(config, name) for name in same}
-    return Invert(input=config.images, layer=layer, out=Path("out/one"), **options).command_line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,12 @@ import torch
 
 from netinvert.evaluation.report import Report
 from netinvert.evaluation.report.report import Kind
+from netinvert.experiments.configs.images import Invert
 from netinvert.experiments.inputs import Source
 from netinvert.io.config import Config
 from netinvert.io.files import read_json, write_atomic
 from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
-from netinvert.io.pieces import Device, Processes
+from netinvert.io.pieces import Device, OnNetwork, Processes
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers
 from netinvert.models.decoder import Decoder
@@ -71,6 +73,17 @@ def workers_of(config: Processes) -> Workers:
     """Who makes the cells."""
     on_gpu = isinstance(config, Device) and config.device.startswith("cuda")
     return Workers(config.workers, config.ray, config.threads, gpus=1.0 if on_gpu else 0.0)
+
+
+def invert_command(config: OnNetwork, **options: Any) -> str:  # noqa: ANN401
+    """What inverts a code of the same network by ``netinvert invert``."""
+    same = ("network", "weights", "size", "mean", "std", "order", "scale", "seed")
+    return Invert(**{name: getattr(config, name) for name in same}, **options).command_line()
+
+
+def file_part(text: str) -> str:
+    """A name, such as a layer's, as a part of a file's name."""
+    return re.sub(r"[^\w.=+-]", "_", text)
 
 
 def threads_of(config: Config) -> int:

@@ -1,28 +1,26 @@
-"""A sweep: priors and canvases by name, weights from a grid or at random, held against one another."""
+"""A sweep: priors and canvases by name, weights from a grid or at random, held against one another.
+
+Its page has trade-off curves, the Pareto front, the recommended setting and all images.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from netinvert.errors import ConfigError, NetinvertError
-from netinvert.experiments.configs.images import Invert
+from netinvert.evaluation.report import (
+    number,
+)
 from netinvert.experiments.configs.studies import Sweep
 from netinvert.experiments.inputs import Inputs
-from netinvert.experiments.inversions import (
-    PresetChoice,
-    Reconstructions,
-)
+from netinvert.experiments.inversions import PresetChoice, Reconstructions
 from netinvert.inversion.objectives import Match
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.prior_spec import PRIORS
-from netinvert.io.images import write_png
-from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
 
 NONE = "none"
@@ -74,47 +72,45 @@ def settings_of(config: Sweep, encoder: Encoder, left_out: dict[str, None] | Non
     A prior that this network cannot have raises NetinvertError if the user named it, else goes to
     ``left_out``.
     """
-    own: dict[str, float | None] = {}
+    tried: dict[str, tuple[float, ...]] = {}  # the weights of each prior
     for prior in dict.fromkeys(config.priors or (*PRIORS, NONE)):
         try:
-            own[prior] = _own_weight(config.preset, prior, encoder)
+            own = recipe(config.preset, encoder, prior).priors  # refuses unknown ones
         except NetinvertError as error:
             if config.priors or left_out is None:
                 raise
             left_out[f"{prior} at {encoder.layer}: {error}"] = None
+            continue
+        varies = prior != NONE and "=" not in prior.partition("+")[0]
+        given = tuple(sorted(set(config.prior_weights)))
+        tried[prior] = (given or tuple(factor * own[0][0] for factor in FACTORS)) if varies else ()
     canvases: list[str | None] = [*dict.fromkeys(config.canvases)] or [None]
-    if config.random is not None:
-        return _random(config, own, canvases)
-    found = []
-    for canvas, (prior, weight) in itertools.product(canvases, own.items()):
-        weights = (None,) if weight is None else _weights(config, weight)
-        found += [Setting(prior, one, canvas) for one in weights]
+    if config.random is None:
+        pairs = itertools.product(canvases, tried.items())
+        return [Setting(prior, one, canvas) for canvas, (prior, some) in pairs for one in some or (None,)]
+    source, found = random.Random(config.seed), []
+    for _ in range(config.random):
+        # The same numbers for every layer, whatever the weights are there.
+        prior, canvas, place = source.choice(list(tried)), source.choice(canvases), source.random()
+        low, high = (limit(tried[prior], default=1.0) for limit in (min, max))
+        found.append(Setting(prior, low * (high / low) ** place if tried[prior] else None, canvas))
     return found
 
 
-def _own_weight(preset: str, prior: str, encoder: Encoder) -> float | None:
-    """The weight that the preset gives to the (first) prior; None if there is none to vary."""
-    how = recipe(preset, encoder, prior)  # refuses unknown ones
-    if prior == NONE or "=" in prior.partition("+")[0]:
-        return None
-    return how.priors[0][0]
-
-
-def _weights(config: Sweep, own: float) -> tuple[float, ...]:
-    return tuple(sorted(set(config.prior_weights))) or tuple(factor * own for factor in FACTORS)
-
-
-def _random(config: Sweep, own: dict[str, float | None], canvases: Sequence[str | None]) -> list[Setting]:
-    source = random.Random(config.seed)
-    found = []
-    for _ in range(config.random or 0):
-        # The same numbers for every layer, whatever the weights are there.
-        prior, canvas, place = source.choice(list(own)), source.choice(canvases), source.random()
-        weight = own[prior]
-        if weight is not None:
-            low, high = (limit(_weights(config, weight)) for limit in (min, max))
-            weight = low * (high / low) ** place
-        found.append(Setting(prior, weight, canvas))
+def planned_settings(
+    config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]
+) -> list[Setting]:
+    """The settings to try at a layer, checked. Raises NetinvertError."""
+    Match(inputs.codes)  # refuses codes that cannot be matched
+    if config.measure == "ssim" and inputs.originals is None:
+        raise ConfigError(
+            "--measure ssim compares with originals, and a file of codes has none; use gradients"
+        )
+    found = settings_of(config, encoder, left_out)
+    for setting in found:
+        setting.choice(config).recipe(encoder)  # refuses what cannot go together
+    if not found:
+        raise ConfigError(f"nothing is left to try: {'; '.join(left_out)}")
     return found
 
 
@@ -147,37 +143,39 @@ class Trial:
             -math.inf if self.naturalness is None else self.naturalness,
         )
 
+    @property
+    def words(self) -> str:
+        """Its figures in a sentence."""
+        likeness = self.found.mean("ssim")
+        text = f"code error {number(self.error, 3)}, naturalness {number(self.naturalness, 3)}"
+        return text if likeness is None else f"{text}, SSIM {likeness:.3f}"
+
     def facts(self) -> dict[str, object]:
         """Every figure."""
         setting = {"prior": self.setting.text, "canvas": self.setting.canvas, "weight": self.setting.weight}
-        own = {
-            "error": self.error,
-            "natural": self.naturalness,
-            "on_front": self.on_front,
-            "score": self.score,
-        }
-        return {"layer": self.layer, **setting, **own, **self.found.facts()}
+        own = {"error": self.error, "natural": self.naturalness}
+        front = {"on_front": self.on_front, "score": self.score}
+        return {"layer": self.layer, **setting, **own, **front, **self.found.facts()}
+
+
+def trial_of(layer: str, setting: Setting, found: Reconstructions, measure: str) -> Trial:
+    """A setting with what was found of it."""
+    return Trial(layer, setting, found, found.mean("ijcv16"), found.mean(measure))
 
 
 def marked(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of one layer with their scores, and the Pareto front marked."""
-    known = [one for one in trials if one.known]
+    """The trials of one layer with their scores, and the Pareto front marked: those that no other beats, by
+    being at least as good in both and better in one."""
+    points = [one.point for one in trials if one.known]
 
     def mark(one: Trial) -> Trial:
         if not one.known:
             return one
         error, natural = one.point
-        score = max(natural, LEAST) / (error + ERROR_FLOOR)
-        return replace(one, on_front=not any(_beats(other, one) for other in known), score=score)
+        beaten = any(x <= error and y >= natural and (x, y) != (error, natural) for x, y in points)
+        return replace(one, on_front=not beaten, score=max(natural, LEAST) / (error + ERROR_FLOOR))
 
     return [mark(one) for one in trials]
-
-
-def _beats(one: Trial, other: Trial) -> bool:
-    """At least as good in both, and better in one."""
-    (error, natural), (other_error, other_natural) = one.point, other.point
-    no_worse = error <= other_error and natural >= other_natural
-    return no_worse and (error < other_error or natural > other_natural)
 
 
 def recommended(trials: Sequence[Trial]) -> Trial | None:
@@ -205,64 +203,12 @@ def recommended_for_all(trials: Sequence[Trial]) -> tuple[Setting, float] | None
 
 def by_layer(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
     """In the order of the layers."""
-    return {
-        name: [one for one in trials if one.layer == name] for name in dict.fromkeys(t.layer for t in trials)
-    }
+    layers = dict.fromkeys(one.layer for one in trials)
+    return {name: [one for one in trials if one.layer == name] for name in layers}
 
 
-# -- the sweep -----------------------------------------------------------------------------------------
-
-
-def planned_settings(
-    config: Sweep, encoder: Encoder, inputs: Inputs, left_out: dict[str, None]
-) -> list[Setting]:
-    """The settings to try at a layer, checked. Raises NetinvertError."""
-    Match(inputs.codes)  # refuses codes that cannot be matched
-    if config.measure == "ssim" and inputs.originals is None:
-        raise ConfigError(
-            "--measure ssim compares with originals, and a file of codes has none; use gradients"
-        )
-    found = settings_of(config, encoder, left_out)
-    for setting in found:
-        setting.choice(config).recipe(encoder)  # refuses what cannot go together
-    if not found:
-        raise ConfigError(f"nothing is left to try: {'; '.join(left_out)}")
-    return found
-
-
-def trial_of(layer: str, setting: Setting, found: Reconstructions, measure: str) -> Trial:
-    """A setting with what was found of it."""
-    return Trial(layer, setting, found, found.mean("ijcv16"), found.mean(measure))
-
-
-def command_of(config: Sweep, one: Trial) -> str:
-    """What inverts the same codes by this setting."""
-    same = ("input", "network", "weights", "size", "mean", "std", "order", "scale", "preset", "steps", "seed")
-    return Invert(
-        **{name: getattr(config, name) for name in same},
-        layer=one.layer,
-        prior=one.setting.text,
-        canvas=one.setting.canvas,
-        out=Path("out/best"),
-    ).command_line()
-
-
-def save_trial_images(folder: RunDir, trials: Sequence[Trial], inputs: Inputs) -> list[list[str]]:
-    """Write every image; gives the files of each trial."""
-    for stem, image in zip(inputs.stems, () if inputs.originals is None else inputs.originals, strict=False):
-        write_png(image, folder.path(f"images/original-{stem}.png"))
-    files: list[list[str]] = []
-    for number, one in enumerate(trials, 1):
-        files.append([])
-        start = trial_file(f"{number:03d}", one.layer, one.setting.text, one.setting.canvas)
-        for stem, image in zip(
-            inputs.stems, () if one.found.images is None else one.found.images, strict=False
-        ):
-            files[-1].append(f"images/{start}-{stem}.png")
-            write_png(image, folder.path(files[-1][-1]))
-    return files
-
-
-def trial_file(*parts: str | None) -> str:
-    """A file name of these parts."""
-    return "-".join(re.sub(r"[^\w.=+-]", "_", part) for part in parts if part)
+def by_curve(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """By prior and canvas, each in the order of its weights."""
+    names = dict.fromkeys(one.setting.curve for one in trials)
+    by_weight = sorted(trials, key=lambda one: one.setting.weight or 0.0)
+    return {name: [one for one in by_weight if one.setting.curve == name] for name in names}

@@ -3,7 +3,7 @@
 from netinvert.evaluation.report.blocks import Block, Code, Details, Heading, Points, Prose
 from netinvert.evaluation.report.grid import GridRow, ImageGrid, Tile
 from netinvert.evaluation.report.plot import Panel, Plot, Series, loss_plot
-from netinvert.evaluation.report.report import Report
+from netinvert.evaluation.report.report import Part, Report
 from netinvert.evaluation.report.table import Column, Estimate, Table, Value
 from netinvert.evaluation.report.words import by, code, counted, listed, number, percent
 
@@ -17,6 +17,7 @@ __all__ = [
     "Heading",
     "ImageGrid",
     "Panel",
+    "Part",
     "Plot",
     "Points",
     "Prose",

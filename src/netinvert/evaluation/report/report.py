@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.report.blocks import Block, Code, Details, Heading, Points, Prose, walk
@@ -19,6 +19,7 @@ from netinvert.evaluation.report.words import in_markdown, paragraphs
 from netinvert.io.files import plain_json, write_atomic
 
 Kind = Literal["html", "md", "json", "csv", "png"]
+Part: TypeAlias = "Block | str | Sequence[Part] | None"
 _HTML: tuple[Kind, ...] = ("html",)
 
 
@@ -44,6 +45,15 @@ class Report:
     blocks: Sequence[Block]
     lead: str = ""
     command: str = ""
+
+    @classmethod
+    def of(cls, title: str, lead: str, *parts: Part) -> Report:
+        """From blocks and texts: "## …" is a heading, other texts are prose; None is left out.
+
+        >>> Report.of("Two", "", "## First", None, ["Words.", Points(["a"])])
+        Report('Two': Heading, Prose, Points)
+        """
+        return cls(title, [*_blocks(parts)], lead)
 
     def html(self) -> str:
         """A page: one file, which needs neither other files nor scripts."""
@@ -121,6 +131,17 @@ class Report:
             used.add(name.casefold())
             found.append((name, block))
         return found
+
+
+def _blocks(parts: Sequence[Part]) -> Iterator[Block]:
+    for part in parts:
+        if isinstance(part, str):
+            head = re.fullmatch("(##+) (.*)", part)
+            yield Heading(head[2], len(head[1])) if head else Prose(part)
+        elif isinstance(part, Sequence):
+            yield from _blocks(part)
+        elif part is not None:
+            yield part
 
 
 def _markdown(block: Block, names: dict[int, str]) -> list[str]:  # noqa: PLR0911  (one a kind of block)

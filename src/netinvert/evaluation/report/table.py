@@ -117,14 +117,23 @@ class Table:
             raise ConfigError("two columns of a table have the same name: give one of them another key")
 
     @classmethod
-    def of(cls, records: Iterable[object], columns: Sequence[Column | str], title: str = "") -> Table:
-        """From mappings or objects, such as dataclasses; what a record lacks is not known."""
+    def of(
+        cls,
+        records: Iterable[object],
+        columns: Sequence[Column | str],
+        title: str = "",
+        **more: Any,  # noqa: ANN401
+    ) -> Table:
+        """From mappings or objects, such as dataclasses; what a record lacks is not known.
+
+        ``more`` are further fields.
+        """
         keys = [_key(column) for column in columns]
         rows = [
             [one.get(key) if isinstance(one, Mapping) else getattr(one, key, None) for key in keys]
             for one in records
         ]
-        return cls(columns, rows, title)
+        return cls(columns, rows, title, **more)
 
     @property
     def heads(self) -> tuple[Column, ...]:

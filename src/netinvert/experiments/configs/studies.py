@@ -280,7 +280,7 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
             also=("attribute",),
             metavar="NAME",
             default="all",
-            choices="netinvert.experiments.attributes.series:ATTRIBUTES",
+            choices="netinvert.experiments.attribute_series:ATTRIBUTES",
         ),
     ] = ()
     chairs: Annotated[

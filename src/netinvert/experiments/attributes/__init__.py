@@ -1,1 +1,0 @@
-"""Which attributes of an image codes keep."""
