@@ -18,9 +18,9 @@ from pathlib import Path
 from PIL import Image
 
 import netinvert as ni
-from netinvert.cli.options import reader
+from netinvert.cli.app import reader
 from netinvert.experiments.commands import perform
-from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.runs import made_by
 from netinvert.io.files import read_json, write_atomic, write_json
 from netinvert.io.rundir import FinishedError

@@ -35,7 +35,7 @@ from netinvert.experiments.attribute_series import (
     resized,
 )
 from netinvert.experiments.attributes import AttributeFindings, attributes_report, probe_table
-from netinvert.experiments.configs.study_attributes import StudyAttributes
+from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 

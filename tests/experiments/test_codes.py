@@ -10,16 +10,23 @@ from hypothesis import strategies as st
 from netinvert import Encoder, load_network
 from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError, NetworkError
-from netinvert.experiments.codes import perturb as perturb_codes
-from netinvert.experiments.codes import study
-from netinvert.experiments.codes.interpolate import INTERPOLATE, MIXED, STEPS, pairs, path_figures
-from netinvert.experiments.codes.iterate import ITERATE
-from netinvert.experiments.codes.perturb import EDITS, ORIGINAL, OTHER, PERTURB
-from netinvert.experiments.codes.random import RANDOM
+from netinvert.experiments.codes import experiments, study
+from netinvert.experiments.codes.experiments import (
+    EDITS,
+    INTERPOLATE,
+    ITERATE,
+    MIXED,
+    ORIGINAL,
+    OTHER,
+    PERTURB,
+    RANDOM,
+    STEPS,
+    pairs,
+    path_figures,
+)
 from netinvert.experiments.codes.study import EXPERIMENTS
-from netinvert.experiments.codes.subject import CodeSubject, azimuth_sureness
-from netinvert.experiments.configs import study_codes
-from netinvert.experiments.held_out_chairs import FreshChairs
+from netinvert.experiments.configs import studies
+from netinvert.experiments.held_out_chairs import CodeSubject, FreshChairs, azimuth_sureness
 from netinvert.io.files import read_json
 from netinvert.io.images import read_image
 from netinvert.models.decoder import DecoderFile, save_decoder
@@ -64,8 +71,8 @@ ASKED = {"decoders": ("x",), "out": Path("out"), "seed": 0}
 
 def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
     few = ("as it is", "half left out", "noise ¼ σ", "noise ½ σ", OTHER)
-    monkeypatch.setattr(perturb_codes, "EDITS", {name: EDITS[name] for name in few})
-    found = PERTURB.measure(subject, study_codes.StudyPerturb(**ASKED))
+    monkeypatch.setattr(experiments, "EDITS", {name: EDITS[name] for name in few})
+    found = PERTURB.measure(subject, studies.StudyPerturb(**ASKED))
     rows = {row["code"]: row for row in found.rows}
     assert list(rows) == [ORIGINAL, *few]
     assert set(rows["as it is"]) == set(PERTURB.columns)
@@ -74,7 +81,7 @@ def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
         assert rows["noise ½ σ"][name] > rows["noise ¼ σ"][name] > 0
     assert rows["as it is"]["ratio"] == 1
     assert rows["as it is"]["turned"] == pytest.approx(0, abs=1e-3)
-    again = PERTURB.measure(subject, study_codes.StudyPerturb(**ASKED | {"seed": 1}))
+    again = PERTURB.measure(subject, studies.StudyPerturb(**ASKED | {"seed": 1}))
     other = {row["code"]: row for row in again.rows}
     assert other["as it is"] == rows["as it is"]
     assert other["half left out"] != rows["half left out"]
@@ -85,7 +92,7 @@ def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
 
 
 def test_the_first_round_is_the_decoded_image(subject):
-    found = ITERATE.measure(subject, study_codes.StudyIterate(**ASKED, rounds=3))
+    found = ITERATE.measure(subject, studies.StudyIterate(**ASKED, rounds=3))
     original, first, second, third = found.rows
     assert [row["round"] for row in found.rows] == [0, 1, 2, 3]
     assert original["image error"] == original["on the chair"] == original["code error"] == 0
@@ -102,7 +109,7 @@ def test_the_first_round_is_the_decoded_image(subject):
 
 
 def test_random_codes_against_the_chairs_own(subject):
-    found = RANDOM.measure(subject, study_codes.StudyRandom(**ASKED))
+    found = RANDOM.measure(subject, studies.StudyRandom(**ASKED))
     own, *drawn = found.rows
     assert own["codes"] == "of chairs"
     assert own["norm"] == 1
@@ -114,7 +121,7 @@ def test_random_codes_against_the_chairs_own(subject):
 
 
 def test_paths_between_codes(subject):
-    found = INTERPOLATE.measure(subject, study_codes.StudyInterpolate(**ASKED))
+    found = INTERPOLATE.measure(subject, studies.StudyInterpolate(**ASKED))
     for path in ("straight", "on the sphere", MIXED):
         rows = [row for row in found.rows if row["path"] == path]
         assert sum(row["pairs"] for row in rows) == 4  # one of five has no front

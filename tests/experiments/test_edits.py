@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError
-from netinvert.experiments.codes.edits import between, binarised, dropped, noisy, top_only, without_top
+from netinvert.experiments.codes.statistics import between, binarised, dropped, noisy, top_only, without_top
 
 shapes = st.sampled_from([(6,), (40,), (3, 4, 5)])
 seeds = st.integers(0, 2**31)

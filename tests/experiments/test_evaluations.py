@@ -9,8 +9,8 @@ from PIL import Image
 import netinvert as ni
 from netinvert.cli.app import main
 from netinvert.errors import ConfigError
-from netinvert.experiments.configs.evaluations import DecoderEvaluate, PoseEvaluate
-from netinvert.experiments.evaluate_decoder import decoder_rows
+from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
+from netinvert.experiments.evaluations import decoder_rows
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.io.files import read_json
 from netinvert.models.decoder import DecoderFile, decoder_file, save_decoder

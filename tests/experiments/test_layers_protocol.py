@@ -8,7 +8,7 @@ import torch
 from netinvert import CodeError, ConfigError, Encoder, LayerError, Network, TotalVariation, recipe
 from netinvert.evaluation.metrics import error_cvpr15, error_cvpr16, naturalness, spread, ssim
 from netinvert.experiments import inversions, layers
-from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.inversions import mean_and_deviation
 from netinvert.experiments.layers import (
     PROTOCOLS,

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import netinvert
-from netinvert.cli.options import reader
+from netinvert.cli.app import reader
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Config, Option, fields_of
@@ -261,7 +261,7 @@ def test_public_names_are_there_and_lazy():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = netinvert.nothing
     code = (
-        "import sys, netinvert, netinvert.experiments.configs.invert; "
+        "import sys, netinvert, netinvert.experiments.configs.images; "
         "heavy = {'torch', 'numpy', 'matplotlib', 'cyclopts'} & set(sys.modules); assert not heavy, heavy; "
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -25,7 +25,7 @@ from netinvert.evaluation.probes import (
     retrieve,
 )
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.inputs import (
     Source,
     image_paths,

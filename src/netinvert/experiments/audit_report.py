@@ -22,7 +22,7 @@ from netinvert.experiments.audit import (
     read_audited,
 )
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.audit import Audit
+from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.runs import decoder_facts, made_by, network_facts, publish, run_facts
 from netinvert.io.files import save_tensors, write_json
 from netinvert.io.images import write_png

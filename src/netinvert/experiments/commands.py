@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from netinvert.errors import ConfigError
-from netinvert.io.config import Config, imported
-from netinvert.io.manifest import Outcome
+from netinvert.errors import ConfigError, NetinvertError, NetworkError
+from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
+from netinvert.io.files import read_json, sha256_of, write_json
+from netinvert.io.manifest import MANIFEST, Outcome, compare
+from netinvert.io.pieces import OfNetwork
 
+if TYPE_CHECKING:
+    from netinvert.experiments.configs.images import Rerun
+
+C = TypeVar("C", bound=Config)
 Tell = Callable[[str], None]
 SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
 """The headings of commands in the help, in the order in which a newcomer wants them."""
@@ -38,177 +48,76 @@ class Command:
         return cls
 
 
-_CONFIGS = "netinvert.experiments.configs"
-COMMANDS: dict[str, Command] = {
-    "demo": Command(
-        f"{_CONFIGS}.demo:Demo",
-        "netinvert.experiments.demo:run_demo",
-        "Look",
-        "netinvert demo --out out/demo",
-    ),
-    "networks": Command(
-        f"{_CONFIGS}.listings:Networks",
-        "netinvert.experiments.listings:list_all_networks",
-        "Look",
-        "netinvert networks",
-    ),
-    "layers": Command(
-        f"{_CONFIGS}.listings:Layers",
-        "netinvert.experiments.listings:list_layers_of",
-        "Look",
-        "netinvert layers mobilenet-v2",
-    ),
-    "invert": Command(
-        f"{_CONFIGS}.invert:Invert",
-        "netinvert.experiments.invert:run_invert",
-        "Invert",
-        "netinvert invert photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/photo",
-    ),
-    "decode": Command(
-        f"{_CONFIGS}.decode:Decode",
-        "netinvert.experiments.decode:run_decode",
-        "Decode",
-        "netinvert decode chairs/ --decoder posenet-fc7 --out out/decoded",
-    ),
-    "encode": Command(
-        f"{_CONFIGS}.encode:Encode",
-        "netinvert.experiments.encode:run_encode",
-        "Decode",
-        "netinvert encode photos/ --network mobilenet-v2 --layer blocks.9 --out codes.safetensors",
-    ),
-    "maximise": Command(
-        f"{_CONFIGS}.maximise:Maximise",
-        "netinvert.experiments.maximise:run_maximise",
-        "Invert",
-        "netinvert maximise --network efficientnet-lite0 --layer logits --class flamingo --out out/flamingo",
-    ),
-    "caricature": Command(
-        f"{_CONFIGS}.maximise:CaricatureConfig",
-        "netinvert.experiments.maximise:run_maximise",
-        "Invert",
-        "netinvert caricature photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/caricature",
-    ),
-    "sweep": Command(
-        f"{_CONFIGS}.sweep:Sweep",
-        "netinvert.experiments.sweep_report:run_sweep",
-        "Understand",
-        "netinvert sweep photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none "
-        "--prior-weights 0.03 0.3 3 --canvases fourier pixels --out out/sweep",
-    ),
-    "look": Command(
-        f"{_CONFIGS}.look:Look",
-        "netinvert.experiments.look:run_look",
-        "Look",
-        "netinvert look photo.jpg --network mobilenet-v2 --out out/look",
-    ),
-    "audit": Command(
-        f"{_CONFIGS}.audit:Audit",
-        "netinvert.experiments.audit_report:run_audit",
-        "Understand",
-        "netinvert audit codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network "
-        "efficientnet-lite0 --judge-layer pool --attributes people.csv --out out/audit",
-    ),
-    "deepvis": Command(
-        f"{_CONFIGS}.deepvis:Deepvis",
-        "netinvert.experiments.deepvis:run_deepvis",
-        "Understand",
-        "netinvert deepvis --network efficientnet-lite0 --layer logits --channel 130 --draws 100 "
-        "--out out/deepvis",
-    ),
-    "study layers": Command(
-        f"{_CONFIGS}.study_layers:StudyLayers",
-        "netinvert.experiments.layers:run_layers",
-        "Understand",
-        "netinvert study layers --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers",
-    ),
-    "study attributes": Command(
-        f"{_CONFIGS}.study_attributes:StudyAttributes",
-        "netinvert.experiments.attributes:study_attributes",
-        "Understand",
-        "netinvert study attributes --network posenet --decoders posenet-fc6 --chairs 50 "
-        "--out out/attributes",
-    ),
-    "study methods": Command(
-        f"{_CONFIGS}.study_methods:StudyMethods",
-        "netinvert.experiments.methods:study_methods",
-        "Understand",
-        "netinvert study methods --decoders posenet-fc6 --chairs 8 --out out/methods",
-    ),
-    "study perturb": Command(
-        f"{_CONFIGS}.study_codes:StudyPerturb",
-        "netinvert.experiments.codes.study:study_codes",
-        "Understand",
-        "netinvert study perturb --decoders posenet-fc6 posenet-pose --chairs 20 --out out/perturb",
-    ),
-    "study interpolate": Command(
-        f"{_CONFIGS}.study_codes:StudyInterpolate",
-        "netinvert.experiments.codes.study:study_codes",
-        "Understand",
-        "netinvert study interpolate --decoders posenet-fc6 posenet-pose --chairs 20 --out out/interpolate",
-    ),
-    "study random": Command(
-        f"{_CONFIGS}.study_codes:StudyRandom",
-        "netinvert.experiments.codes.study:study_codes",
-        "Understand",
-        "netinvert study random --decoders posenet-fc6 posenet-pose --chairs 20 --out out/random",
-    ),
-    "study iterate": Command(
-        f"{_CONFIGS}.study_codes:StudyIterate",
-        "netinvert.experiments.codes.study:study_codes",
-        "Understand",
-        "netinvert study iterate --decoders posenet-fc6 posenet-pose --chairs 20 --out out/iterate",
-    ),
-    "decoder evaluate": Command(
-        f"{_CONFIGS}.evaluations:DecoderEvaluate",
-        "netinvert.experiments.evaluate_decoder:evaluate_decoder",
-        "Train",
-        "netinvert decoder evaluate posenet-fc6 --chairs 50 --out out/posenet-fc6",
-    ),
-    "pose evaluate": Command(
-        f"{_CONFIGS}.evaluations:PoseEvaluate",
-        "netinvert.experiments.evaluate_pose:evaluate_pose",
-        "Train",
-        "netinvert pose evaluate --network posenet --chairs 20 --out out/posenet",
-    ),
-    "pose train": Command(
-        f"{_CONFIGS}.train:PoseTrain",
-        "netinvert.experiments.train:train_pose_network",
-        "Train",
-        "netinvert pose train --data data --network posenet --out out/posenet",
-    ),
-    "decoder train": Command(
-        f"{_CONFIGS}.train:DecoderTrain",
-        "netinvert.experiments.train:train_a_decoder",
-        "Train",
-        "netinvert decoder train --network mobilenet-v2 --layer pool --data photos --pixels 64 "
-        "--out out/decoder",
-    ),
-    "scenes render": Command(
-        f"{_CONFIGS}.scenes:ScenesRender",
-        "netinvert.experiments.scenes:render_scenes",
-        "Data",
-        "netinvert scenes render --objects chairs --count 100 --views 20 --out data",
-    ),
-    "scenes show": Command(
-        f"{_CONFIGS}.scenes:ScenesShow",
-        "netinvert.experiments.scenes:show_scenes",
-        "Data",
-        "netinvert scenes show data --out out/scenes",
-    ),
-    "rerun": Command(
-        f"{_CONFIGS}.rerun:Rerun",
-        "netinvert.experiments.rerun:run_rerun",
-        "Repeat",
-        "netinvert rerun out/photo --out out/again",
-    ),
-}
+_TABLE = """
+Look | demo | studies:Demo | demo:run_demo
+    --out out/demo
+Look | networks | images:Networks | listings:list_all_networks
+Look | layers | images:Layers | listings:list_layers_of
+    mobilenet-v2
+Invert | invert | images:Invert | invert:run_invert
+    photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/photo
+Decode | decode | images:Decode | decode:run_decode
+    chairs/ --decoder posenet-fc7 --out out/decoded
+Decode | encode | images:Encode | decode:run_encode
+    photos/ --network mobilenet-v2 --layer blocks.9 --out codes.safetensors
+Invert | maximise | images:Maximise | maximise:run_maximise
+    --network efficientnet-lite0 --layer logits --class flamingo --out out/flamingo
+Invert | caricature | images:CaricatureConfig | maximise:run_maximise
+    photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/caricature
+Understand | sweep | studies:Sweep | sweep_report:run_sweep
+    photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none --prior-weights 0.03 0.3 3
+    --canvases fourier pixels --out out/sweep
+Look | look | studies:Look | look:run_look
+    photo.jpg --network mobilenet-v2 --out out/look
+Understand | audit | studies:Audit | audit_report:run_audit
+    codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network efficientnet-lite0
+    --judge-layer pool --attributes people.csv --out out/audit
+Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
+    --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
+Understand | study layers | studies:StudyLayers | layers:run_layers
+    --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
+Understand | study attributes | studies:StudyAttributes | attributes:study_attributes
+    --network posenet --decoders posenet-fc6 --chairs 50 --out out/attributes
+Understand | study methods | studies:StudyMethods | methods:study_methods
+    --decoders posenet-fc6 --chairs 8 --out out/methods
+Understand | study perturb | studies:StudyPerturb | codes.study:study_codes
+    --decoders posenet-fc6 posenet-pose --chairs 20 --out out/perturb
+Understand | study interpolate | studies:StudyInterpolate | codes.study:study_codes
+    --decoders posenet-fc6 posenet-pose --chairs 20 --out out/interpolate
+Understand | study random | studies:StudyRandom | codes.study:study_codes
+    --decoders posenet-fc6 posenet-pose --chairs 20 --out out/random
+Understand | study iterate | studies:StudyIterate | codes.study:study_codes
+    --decoders posenet-fc6 posenet-pose --chairs 20 --out out/iterate
+Train | decoder evaluate | training:DecoderEvaluate | evaluations:evaluate_decoder
+    posenet-fc6 --chairs 50 --out out/posenet-fc6
+Train | pose evaluate | training:PoseEvaluate | evaluations:evaluate_pose
+    --network posenet --chairs 20 --out out/posenet
+Train | pose train | training:PoseTrain | train:train_pose_network
+    --data data --network posenet --out out/posenet
+Train | decoder train | training:DecoderTrain | train:train_a_decoder
+    --network mobilenet-v2 --layer pool --data photos --pixels 64 --out out/decoder
+Data | scenes render | training:ScenesRender | scenes:render_scenes
+    --objects chairs --count 100 --views 20 --out data
+Data | scenes show | training:ScenesShow | scenes:show_scenes
+    data --out out/scenes
+Repeat | rerun | images:Rerun | commands:run_rerun
+    out/photo --out out/again
+"""
 
 
-def config_class(name: object) -> type[Config]:
-    """The config of a command by its name. Raises ConfigError."""
-    if not isinstance(name, str) or name not in COMMANDS:
-        raise ConfigError(f"there is no command '{name}'; 'netinvert --help' lists them")
-    return COMMANDS[name].load()
+def _commands() -> dict[str, Command]:
+    """A row of the table is the section, the name, the config among ``configs`` and the function among the
+    experiments; below it, what an example says behind the name."""
+    found = {}
+    for row in re.split(r"\n(?=\S)", _TABLE.strip()):
+        head, *example = row.splitlines()
+        section, name, config, run = head.split(" | ")
+        places = (f"netinvert.experiments.configs.{config}", f"netinvert.experiments.{run}")
+        found[name] = Command(*places, section, " ".join((PROGRAM, name, *map(str.strip, example))))
+    return found
+
+
+COMMANDS = _commands()
 
 
 def perform(config: Config, tell: Tell = lambda text: None) -> Outcome:
@@ -219,3 +128,92 @@ def perform(config: Config, tell: Tell = lambda text: None) -> Outcome:
     with torch_threads(getattr(config, "threads", None)):
         outcome: Outcome = run(config, tell)
     return outcome
+
+
+# -- repeating a run from its manifest, and comparing all of its files --------------------------------------
+
+
+def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
+    """Run it again into ``asked.out``. Raises NetinvertError before any long work."""
+    file = asked.manifest / MANIFEST if asked.manifest.is_dir() else asked.manifest
+    first = read_json(file)
+    if not isinstance(first, dict) or not isinstance(first.get("files"), dict) or not first["files"]:
+        raise ConfigError(
+            f"{file} is not the manifest of a run: it lists no files; give the manifest.json of one"
+        )
+    config = _repeated(first, asked)
+    if not asked.trust and (code := _code_named_in(config)):
+        raise ConfigError(f"the manifest wants to run the code {code}; add --trust if you know it")
+    config = _with_inputs(config, first, file.parent, tell)
+    _check_weights(config, first)
+    done = perform(config, tell)
+    found = compare(first, done.facts)
+    facts = {**done.facts, "rerun": {**dataclasses.asdict(found), "sentence": found.sentence}}
+    if done.folder is not None:
+        write_json(done.folder / MANIFEST, facts)
+    return Outcome(facts, "\n".join(filter(None, (done.text, found.sentence))), done.folder)
+
+
+def _repeated(first: Mapping[str, Any], asked: Rerun) -> Config:
+    """The first config with another place, and as many threads as then: the order of sums depends on them."""
+    facts = first.get("command")
+    if not isinstance(facts, Mapping) or facts.get(COMMAND) == asked.command:
+        raise ConfigError("the manifest says no command, so it cannot be repeated; run the command itself")
+    name = facts.get(COMMAND)
+    if not isinstance(name, str) or name not in COMMANDS:
+        raise ConfigError(f"there is no command '{name}'; 'netinvert --help' lists them")
+    cls = COMMANDS[name].load()
+    names = {field.name for field in fields_of(cls)}
+    changes = {"out": str(asked.out), "overwrite": asked.overwrite}
+    if facts.get("threads") is None and isinstance(first.get("threads"), int):
+        changes["threads"] = first["threads"]
+    return cls.from_facts({**facts, **{name: value for name, value in changes.items() if name in names}})
+
+
+def _code_named_in(config: Config) -> str | None:
+    values = (
+        value for field in fields_of(type(config)) for value in field.values(getattr(config, field.name))
+    )
+    return next((value for value in values if isinstance(value, str) and value.startswith("module:")), None)
+
+
+def _with_inputs(config: C, first: Mapping[str, Any], folder: Path, tell: Tell) -> C:
+    """With what the run kept in place of inputs that are gone or have changed. Raises ConfigError."""
+    sources = first.get("inputs") or []
+    if not isinstance(sources, list) or not all(isinstance(one, dict) for one in sources):
+        raise ConfigError("the manifest's list of inputs is damaged; run the command itself")
+    fields = {field.name: field for field in fields_of(type(config))}
+    stand_ins: dict[str, Any] = {}
+    for source in sources:
+        field = fields.get(str(source.get("option")))
+        if _unchanged(source) or (field is not None and field.name in stand_ins):
+            continue
+        kept = None if field is None or not field.option.kept else folder / field.option.kept
+        if field is None or kept is None or not kept.is_file():
+            raise ConfigError(
+                f"{source.get('name')} is gone or has changed since the first run; bring it back"
+            )
+        tell(f"{source.get('name')} is gone or has changed; going by {kept.name}, which the run kept")
+        stand_ins[field.name] = field.convert(str(kept))
+    return dataclasses.replace(config, **stand_ins)
+
+
+def _unchanged(source: Mapping[str, Any]) -> bool:
+    try:
+        return sha256_of(str(source.get("name"))) == source.get("sha256")
+    except NetinvertError:
+        return False
+
+
+def _check_weights(config: Config, first: Mapping[str, Any]) -> None:
+    wanted = first.get("weights_sha256")
+    if wanted is None or not isinstance(config, OfNetwork):
+        return
+    from netinvert.experiments.inputs import open_network
+    from netinvert.models.network import weights_sha256
+
+    if weights_sha256(open_network(config).module) != wanted:
+        raise NetworkError(
+            f"the weights of {config.network} are not those of the first run, so it cannot be repeated; "
+            f"bring the old weights back, or run the command itself: {config.command_line()}"
+        )

@@ -1,22 +1,33 @@
-"""``netinvert decode``: images from a trained decoder."""
+"""``netinvert decode``: images from a trained decoder; ``netinvert encode``: a file of codes."""
 
 from __future__ import annotations
 
+import io
 import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from netinvert.errors import CodeError
+from netinvert.errors import CodeError, ImageError, OutputError
 from netinvert.evaluation.evaluate import Record, Sample, evaluate_result, shipped_reference
-from netinvert.evaluation.save_results import RERUN, save_run
+from netinvert.evaluation.report import by, counted
+from netinvert.evaluation.save_results import RERUN, labels, save_run
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.decode import Decode
-from netinvert.experiments.inputs import on_device, preprocessing_of, read_inputs, sources_of
-from netinvert.experiments.runs import made_by, run_facts
+from netinvert.experiments.configs.images import Decode, Encode
+from netinvert.experiments.inputs import (
+    is_code_file,
+    on_device,
+    open_network,
+    preprocessing_of,
+    read_inputs,
+    sources_of,
+)
+from netinvert.experiments.runs import images_known, made_by, run_facts
 from netinvert.inversion.result import Result
+from netinvert.io.files import save_tensors, write_atomic
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
@@ -43,12 +54,7 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
     sources, sha256 = inputs.sources, weights_sha256(decoder.module)
     if Path(config.decoder).is_file():
         sources += sources_of("decoder", [Path(config.decoder)])
-    known = {
-        "inputs": [(source["option"], source["sha256"]) for source in sources],
-        "names": inputs.stems,
-        "weights": encoder.weights_sha256(),
-        "decoder": sha256,
-    }
+    known = {**images_known(encoder, sources, inputs.stems), "decoder": sha256}
     knows = knowledge_of(decoder)
     if knows:
         tell(knows)
@@ -71,6 +77,8 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
         )
         originals = None if inputs.originals is None else fit(inputs.originals, decoder.size)
         reference = shipped_reference(encoder)
+        invert = ["netinvert", "invert", config.input, "--network", decoder.network, "--layer", decoder.layer]
+        closer = shlex.join([*invert, "--decoder", config.decoder, "--out", "out/closer"])
         record = Record(
             result,
             tuple(Sample(stem, stem, None) for stem in inputs.stems),
@@ -78,7 +86,10 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
             encoder,
             originals,
             reference,
-            steps_to_take=_steps_to_take(config, decoder),
+            steps_to_take=(
+                ("Images that match the codes more closely, optimised from these:", closer),
+                RERUN,
+            ),
             command=made_by(config),
             notes=(knows,) if knows else (),
             what="decoded image",
@@ -92,24 +103,41 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
         return save_run(folder, manifest(config, entries), record)
 
 
-def _steps_to_take(config: Decode, decoder: Decoder) -> tuple[tuple[str, str], ...]:
-    words = ["netinvert", "invert", config.input, "--network", decoder.network, "--layer", decoder.layer]
-    closer = shlex.join([*words, "--decoder", config.decoder, "--out", "out/closer"])
-    return (
-        ("Images that match the codes more closely, optimised from these:", closer),
-        RERUN,
-    )
-
-
 def knowledge_of(decoder: Decoder) -> str:
     """What it was trained on, in a sentence; nothing if that is not known."""
     data = decoder.facts.get("data")
     plan = data.get("plan") if isinstance(data, Mapping) else None
-    if (
-        not isinstance(data, Mapping)
-        or not isinstance(plan, Mapping)
-        or not isinstance(plan.get("objects"), str)
-    ):
+    objects = plan.get("objects") if isinstance(plan, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(objects, str):
         return ""
-    what = f"{data.get('samples', 'many')} renders of {plan['objects']}"
+    what = f"{data.get('samples', 'many')} renders of {objects}"
     return f"{decoder.name} was trained on {what} and knows nothing else: other images come out as such"
+
+
+def run_encode(config: Encode, tell: Tell) -> Outcome:
+    """Encode the images and write their codes. Raises NetinvertError."""
+    path = config.out
+    if path.exists() and not config.overwrite:
+        raise OutputError(f"{path} exists; choose another file or --overwrite")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {path}: its folder does not exist: create it first")
+    if is_code_file(config.input):
+        raise ImageError(f"{config.input} holds a code already; give an image, a folder or a glob of images")
+    encoder = Encoder(open_network(config, config.device), config.layer)
+    inputs = read_inputs(config.input, encoder)
+    if path.suffix.lower() == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, inputs.codes.cpu().numpy())
+        write_atomic(path, buffer.getvalue())
+    else:
+        save_tensors(path, {"code": inputs.codes}, labels(encoder, inputs.stems))
+    shape = list(inputs.codes.shape)
+    tell(f"{counted(shape[0], 'code')} of {by(shape[1:])}")
+    facts = {
+        "file": str(path),
+        "network": encoder.network.name,
+        "layer": encoder.layer,
+        "shape": shape,
+        "names": list(inputs.stems),
+    }
+    return Outcome(facts, str(path))

@@ -17,11 +17,10 @@ from netinvert.errors import MissingExtraError
 from netinvert.evaluation import report
 from netinvert.evaluation.metrics import gradient_histogram, histogram_intersection
 from netinvert.evaluation.report import by, code, counted, listed, number
-from netinvert.experiments.batches import workers_of
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.deepvis import Deepvis
+from netinvert.experiments.configs.studies import Deepvis
 from netinvert.experiments.inputs import open_network
-from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts
+from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts, workers_of
 from netinvert.inversion.invert import prepare_maximising
 from netinvert.inversion.objectives import Activate, one_layer
 from netinvert.inversion.optimize import Run

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number
-from netinvert.experiments.batches import workers_of
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.demo import Demo
+from netinvert.experiments.configs.studies import Demo
 from netinvert.experiments.demo_cells import (
     CHAIR,
     CHAIR_NETWORK,
@@ -32,7 +31,7 @@ from netinvert.experiments.demo_cells import (
     demo_originals,
     pose_errors,
 )
-from netinvert.experiments.runs import publish, run_facts
+from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.io.assets import chair
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome

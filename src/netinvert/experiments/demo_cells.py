@@ -18,7 +18,7 @@ from netinvert.evaluation.evaluate import (
     read_poses,
     shipped_reference,
 )
-from netinvert.experiments.batches import Measure, optimised
+from netinvert.experiments.invert import Measure, optimised
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
 from netinvert.inversion.presets.by_name import recipe

@@ -1,21 +1,30 @@
-"""Chairs that no shipped network or decoder has seen, with all that is known of them, to test on."""
+"""Chairs that no shipped network or decoder has seen, with all that is known of them, and what experiments
+measure on them: a decoder, its encoder, and a pose estimator that took no part."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from netinvert.errors import NetworkError
+from netinvert.errors import ConfigError, NetworkError
 from netinvert.evaluation.evaluate import read_poses
+from netinvert.evaluation.metrics import error_cvpr16
+from netinvert.experiments.codes.statistics import CodeStatistics
+from netinvert.io.images import fit
+from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
+from netinvert.models.zoo.pose import Bins
 from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.poses import PoseReading
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import STUDIO
+from netinvert.training.decoder.train import in_chunks
 
 SEED = 404
 """Of the dataset plan; the shipped networks and decoders were trained on 0 and 2."""
@@ -83,3 +92,148 @@ def before_colour(rgba: Tensor, colour: Tensor) -> Tensor:
     """RGBA pictures (N, 4, H, W) before one colour (3,) or one each (N, 3), all in [0, 1]."""
     behind = colour.reshape(-1, 3, 1, 1)
     return behind + rgba[:, 3:] * (rgba[:, :3] - behind)
+
+
+@dataclass(frozen=True, eq=False)
+class CodeSubject:
+    """A decoder, and N chairs (N, 3, *decoder.size) as ``originals``, their ``codes``, and what it makes of
+    these: ``decoded``. ``bank`` (B, ...) are codes of other images, ``statistics`` theirs. ``estimator``
+    reads the poses. Raises ConfigError for fewer than two chairs, CodeError for another decoder's encoder."""
+
+    decoder: Decoder
+    encoder: Encoder
+    estimator: Encoder
+    chairs: FreshChairs
+    bank: Tensor
+    statistics: CodeStatistics = field(init=False)
+    originals: Tensor = field(init=False)
+    codes: Tensor = field(init=False)
+    decoded: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.decoder.check_encoder(self.encoder)
+        if len(self.chairs.images) < 2:
+            raise ConfigError("errors over pairs of images need two chairs or more")
+        codes = self.encode(self.chairs.images)
+        found = {
+            "statistics": CodeStatistics.of(self.bank),
+            "originals": fit(self.chairs.images, self.decoder.size),
+            "codes": codes,
+            "decoded": self.decode(codes),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.decoder.name} ({self.decoder.layer})"
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images (N, 3, *size) of codes."""
+        return in_chunks(self.decoder, codes)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes of images."""
+        return in_chunks(self.encoder, images)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """The chairs' true masks (N, 1, *size)."""
+        return fit(self.chairs.masks, self.decoder.size)
+
+    @torch.no_grad()
+    def overlap(self, codes: Tensor) -> float | None:
+        """Mean intersection over union of the masks that the decoder makes of the chairs' changed codes with
+        their true masks; None for a decoder that makes none."""
+        if not self.decoder.has_mask:
+            return None
+        return mask_overlap(in_chunks(self.decoder.mask, codes), self.masks)
+
+    def image_errors(self, images: Tensor, others: Tensor) -> Tensor:
+        """Distances (N,) over the mean distance of two originals (Dosovitskiy & Brox 2016)."""
+        return error_cvpr16(images, others, self.originals)
+
+    def code_errors(self, codes: Tensor, others: Tensor) -> Tensor:
+        """Distances (N,) over the mean distance of the codes of two originals."""
+        return error_cvpr16(codes, others, self.codes)
+
+    def chair_errors(self, images: Tensor) -> Tensor:
+        """Distances (N,) from the originals in the pixels of each chair alone, over the mean distance of the
+        other originals there: a code that leaves the background open is not blamed for that."""
+        here = list(zip(self.originals, self.masks, strict=True))
+        away = torch.stack([((self.originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
+        mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
+        found = [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
+        return torch.stack(found) / mean.clamp_min(1e-9)
+
+    def figures(self, images: Tensor, codes: Tensor) -> dict[str, float]:
+        """Means over what was made of the chairs, whose own ``codes`` are these, and medians of its poses."""
+        return {
+            "image error": self.image_errors(images, self.originals).mean().item(),
+            "on the chair": self.chair_errors(images).mean().item(),
+            "moved": self.image_errors(images, self.decoded).mean().item(),
+            "code error": self.code_errors(codes, self.codes).mean().item(),
+            **self.pose_figures(images),
+        }
+
+    @property
+    def code_distance(self) -> Tensor:
+        """The mean distance of the codes of two originals."""
+        return torch.pdist(self.codes.double().flatten(1)).mean()
+
+    def spread(self, images: Tensor) -> float:
+        """The mean distance of two of the images, over that of two originals."""
+        made, real = (torch.pdist(batch.double().flatten(1)).mean() for batch in (images, self.originals))
+        return (made / real).item()
+
+    def poses(self, images: Tensor) -> PoseReading:
+        """As the held-out pose estimator reads them."""
+        reading = read_poses(self.estimator, images)
+        if reading is None:
+            raise NetworkError(f"{self.estimator.network.name} reads no poses: choose a pose network")
+        return reading
+
+    def pose_figures(self, images: Tensor) -> dict[str, float]:
+        """``pose``: the median angle in degrees between each chair's true pose and that which is read from
+        the image; ``within 30°``, their share; ``turned``: the median angle between the poses read from it
+        and from what is decoded of the chair's own code. For symmetric chairs the least angles."""
+        found, symmetry = self.poses(images).rotation, self.chairs.symmetry
+        error = symmetric_geodesic_degrees(found, self.chairs.rotation, symmetry)
+        return {
+            "pose": error.median().item(),
+            "within 30°": (error < 30).float().mean().item(),
+            "turned": symmetric_geodesic_degrees(found, self._decoded_rotation, symmetry).median().item(),
+        }
+
+    @cached_property
+    def _decoded_rotation(self) -> Tensor:
+        return self.poses(self.decoded).rotation
+
+    def sureness(self, images: Tensor) -> Tensor:
+        """How sure the pose estimator is of the azimuth, (N,) in [0, 1]: see ``azimuth_sureness``."""
+        with torch.no_grad():
+            return azimuth_sureness(in_chunks(self.estimator, images))
+
+
+def azimuth_sureness(outputs: Tensor) -> Tensor:
+    """The probability (N,) of the most likely bin of azimuth and its two neighbours, from the outputs
+    (N, 50) of a network with the head ``Bins``; a sure network gives three of 24 bins nearly all.
+
+    Raises NetworkError for other outputs.
+    """
+    if outputs.shape[1:] != (Bins.outputs,):
+        raise NetworkError(f"only a network with bins of azimuth says how sure it is, not {outputs.shape}")
+    probability = torch.softmax(outputs[:, : Bins.count], 1)
+    best = probability.argmax(1, keepdim=True)
+    around = (best + torch.arange(-1, 2)) % Bins.count
+    return probability.gather(1, around).sum(1)
+
+
+def mask_overlap(found: Tensor, truth: Tensor) -> float:
+    """Mean intersection over union of masks (N, 1, H, W), each cut at one half."""
+    one, other = found > 0.5, truth > 0.5
+    both, either = (masks.flatten(1).sum(1) for masks in (one & other, one | other))
+    return (both / either.clamp_min(1)).mean().item()

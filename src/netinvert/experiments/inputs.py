@@ -94,23 +94,17 @@ def image_paths(text: str | Path) -> list[Path]:
     """The image files that an image, a folder or a glob stands for. Raises ImageError."""
     path = Path(text)
     if path.is_dir():
-        found = [entry for entry in path.iterdir() if _is_image(entry)]
-        if not found:
-            raise ImageError(
-                f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"
-            )
-        return sorted(found)
-    if not path.exists() and glob.has_magic(str(text)):
+        found = [one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.name[0] != "."]
+        wrong = f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"
+    elif not path.exists() and glob.has_magic(str(text)):
         found = [Path(name) for name in glob.glob(str(text), recursive=True)]  # noqa: PTH207  (absolute ones too)
-        found = [entry for entry in found if entry.is_file()]
-        if not found:
-            raise ImageError(f"no file matches {text}: check the pattern, and quote it for the shell")
-        return sorted(found)
-    return [path]  # read_image says what is wrong with it
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+        wrong = f"no file matches {text}: check the pattern, and quote it for the shell"
+    else:
+        return [path]  # read_image says what is wrong with it
+    found = sorted(one for one in found if one.is_file())
+    if not found:
+        raise ImageError(wrong)
+    return found
 
 
 def sources_of(option: str, paths: Sequence[Path]) -> tuple[Source, ...]:
@@ -120,12 +114,12 @@ def sources_of(option: str, paths: Sequence[Path]) -> tuple[Source, ...]:
 
 def read_start(path: Path, encoder: Encoder) -> Tensor:
     """The image (1, C, H, W) to start from; a run's own file of tensors holds its own. Raises ImageError."""
-    if path.suffix.lower() == ".safetensors":
-        tensors = load_tensors(path)[0]
-        if "start" not in tensors:
-            raise ImageError(f"{path} holds no image to start from: name an image")
-        return tensors["start"].to(encoder.device, encoder.dtype)
-    return encoder.fit(read_image(path, encoder.preprocessing.channels).to(encoder.device, encoder.dtype))
+    if path.suffix.lower() != ".safetensors":
+        return encoder.fit(read_image(path, encoder.preprocessing.channels).to(encoder.device, encoder.dtype))
+    tensors = load_tensors(path)[0]
+    if "start" not in tensors:
+        raise ImageError(f"{path} holds no image to start from: name an image")
+    return tensors["start"].to(encoder.device, encoder.dtype)
 
 
 def read_reference(folder: Path | None, encoder: Encoder) -> tuple[Reference | None, tuple[Source, ...]]:
@@ -139,18 +133,21 @@ def read_reference(folder: Path | None, encoder: Encoder) -> tuple[Reference | N
 def _read_codes(path: Path, encoder: Encoder, restarts: int) -> Inputs:
     codes = encoder.check_code(read_code(path).to(encoder.device))
     tensors, facts = _labelled(path)
-    named = facts.get("names")
+    named, names = facts.get("names"), names_of(path.stem, len(codes))
     if isinstance(named, list) and len(named) == len(codes) and all(isinstance(one, str) for one in named):
         names = [Path(name).name or "code" for name in named]
-    else:
-        names = names_of(path.stem, len(codes))
     originals = tensors.get("original")
-    if originals is not None and originals.ndim == 4 and len(originals) == len(codes):
-        originals = encoder.fit(originals.to(encoder.device, encoder.dtype))
-    else:
-        originals = None
+    fits = originals is not None and originals.ndim == 4 and len(originals) == len(codes)
+    originals = (
+        encoder.fit(originals.to(encoder.device, encoder.dtype)) if originals is not None and fits else None
+    )
     stems = unique_stems([path.with_name(f"{name}.code") for name in names], restarts)
-    return Inputs(codes, stems, originals, sources_of("input", [path]), _remark(path, facts, encoder))
+    remark = None  # layers of one network may have codes of the same shape
+    if facts.get("layer", encoder.layer) != encoder.layer:
+        remark = f"{path} says that it holds codes of layer {facts['layer']}, not {encoder.layer}"
+    elif facts.get("weights_sha256") not in (None, encoder.weights_sha256()):
+        remark = f"{path} says that its codes are of a network with other weights"
+    return Inputs(codes, stems, originals, sources_of("input", [path]), remark)
 
 
 def names_of(stem: str, count: int) -> list[str]:
@@ -170,16 +167,6 @@ def _labelled(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     return tensors, facts if isinstance(facts, dict) else {}
 
 
-def _remark(path: Path, facts: dict[str, object], encoder: Encoder) -> str | None:
-    """Layers of one network may have codes of the same shape."""
-    layer, weights = facts.get("layer", encoder.layer), facts.get("weights_sha256")
-    if layer != encoder.layer:
-        return f"{path} says that it holds codes of layer {layer}, not {encoder.layer}"
-    if weights is not None and weights != encoder.weights_sha256():
-        return f"{path} says that its codes are of a network with other weights"
-    return None
-
-
 # -- names of files ------------------------------------------------------------------------------------
 
 
@@ -189,17 +176,24 @@ def unique_stems(paths: Sequence[Path], restarts: int = 1) -> tuple[str, ...]:
     The file's own name; with its folder's name before it where two files share it, or else a number
     behind. Names differ by more than case, for file systems that do not see it.
     """
-    plain = [_clean(path.stem) for path in paths]
+
+    def clean(stem: str) -> str:
+        """Neither hidden nor too long."""
+        return stem.lstrip(".")[:60] or "image"
+
+    def files_of(stem: str) -> set[str]:
+        names = [f"original-{stem}", *(restart_name(stem, k) for k in range(restarts))]
+        return {name.casefold() for name in names}
+
+    plain = [clean(path.stem) for path in paths]
     counts = Counter(stem.casefold() for stem in plain)
-    used = {"loss", "contact-sheet"}
-    stems = []
+    used, stems = {"loss", "contact-sheet"}, list[str]()
     for path, stem in zip(paths, plain, strict=True):
-        folder = _clean(path.absolute().parent.name)
-        base = f"{folder}-{stem}" if counts[stem.casefold()] > 1 else stem
+        base = f"{clean(path.absolute().parent.name)}-{stem}" if counts[stem.casefold()] > 1 else stem
         number = 1
-        while used & (wanted := _files_of(name := base if number == 1 else f"{base}~{number}", restarts)):
+        while used & files_of(name := base if number == 1 else f"{base}~{number}"):
             number += 1
-        used |= wanted
+        used |= files_of(name)
         stems.append(name)
     return tuple(stems)
 
@@ -207,12 +201,3 @@ def unique_stems(paths: Sequence[Path], restarts: int = 1) -> tuple[str, ...]:
 def restart_name(stem: str, restart: int) -> str:
     """The file name of a restart, counted from 0."""
     return stem if restart == 0 else f"{stem}-{restart + 1}"
-
-
-def _files_of(stem: str, restarts: int) -> set[str]:
-    return {restart_name(stem, k).casefold() for k in range(restarts)} | {f"original-{stem}".casefold()}
-
-
-def _clean(stem: str) -> str:
-    """Neither hidden nor too long."""
-    return stem.lstrip(".")[:60] or "image"

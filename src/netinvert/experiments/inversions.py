@@ -16,8 +16,9 @@ from netinvert.errors import NetworkError
 from netinvert.evaluation.evaluate import Baseline, Reference, baselines, evaluate_result
 from netinvert.evaluation.metrics import gradient_histogram, gradient_statistics, histogram_intersection
 from netinvert.evaluation.report import number
-from netinvert.experiments.batches import Measure, optimised, result_of, workers_of
 from netinvert.experiments.inputs import open_network
+from netinvert.experiments.invert import Measure, optimised, result_of
+from netinvert.experiments.runs import workers_of
 from netinvert.inversion.canvases import with_canvas
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
@@ -145,17 +146,19 @@ def invert_all(
 
     Raises Interrupted.
     """
-    parts = [_batches(one, config.batch) for one in wanted]
+    size = config.batch
+    parts = [
+        [
+            replace(one, rows=one.rows[k : k + size], seeds=one.seeds[k : k + size])
+            for k in range(0, len(one.rows), size)
+        ]
+        for one in wanted
+    ]
     keys = [batch for some in parts for batch in some]
     work = InversionWork(config, tuple(targets))
     shown = progress if len(keys) == len(parts) else "batches"
     cells = iter(run_cells(run, work, keys, workers_of(config), progress=shown))
     return [_joined([next(cells) for _ in some]) for some in parts]
-
-
-def _batches(wanted: Wanted, size: int) -> list[Wanted]:
-    starts = range(0, len(wanted.rows), size)
-    return [replace(wanted, rows=wanted.rows[k : k + size], seeds=wanted.seeds[k : k + size]) for k in starts]
 
 
 def _joined(cells: Sequence[Cell]) -> Reconstructions:
@@ -217,19 +220,14 @@ def _measure(
         measured["psnr"].append(figures.psnr)
         for name, pose in (("pose", figures.pose), ("held_out_pose", figures.held_out_pose)):
             measured[name].append(None if pose is None else pose.rotation_difference)
-    return measured | _natural(result.image, targets, at)
+    if targets.histograms is not None:
+        for name, one in histograms_of(result.image).items():
+            measured[name] = list(histogram_intersection(one, targets.histograms[name][at]).tolist())
+    return measured
 
 
 def _moved(reference: Reference | None, encoder: Encoder) -> Reference | None:
     return None if reference is None else replace(reference, codes=reference.codes.to(encoder.device))
-
-
-def _natural(images: Tensor, targets: Targets, rows: list[int]) -> dict[str, list[float | None]]:
-    if targets.histograms is None:
-        return {}
-    wanted = {name: one[rows] for name, one in targets.histograms.items()}
-    found = histograms_of(images)
-    return {name: list(histogram_intersection(one, wanted[name]).tolist()) for name, one in found.items()}
 
 
 def histograms_of(images: Tensor) -> dict[str, Tensor]:

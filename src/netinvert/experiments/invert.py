@@ -1,24 +1,26 @@
-"""``netinvert invert``: images with given codes, in batches; each batch is a cell."""
+"""``netinvert invert``, and what all commands share that optimise images; each batch of images is a cell."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from netinvert.evaluation.evaluate import Record, Sample, evaluate_result
+from netinvert.evaluation.evaluate import Record, Reference, Sample, evaluate_result
 from netinvert.evaluation.metrics import spread
 from netinvert.evaluation.save_results import RERUN, save_run
-from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.invert import DECODER, Invert
+from netinvert.experiments.configs.images import DECODER, CaricatureConfig, Invert, Maximise
 from netinvert.experiments.inputs import (
+    Source,
     open_network,
     read_inputs,
     read_reference,
@@ -26,13 +28,14 @@ from netinvert.experiments.inputs import (
     restart_name,
     sources_of,
 )
-from netinvert.experiments.runs import made_by, run_facts
+from netinvert.experiments.runs import images_known, made_by, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
 from netinvert.inversion.invert import Inversion, prepare, prepare_diverse
 from netinvert.inversion.objectives import Match, code_error
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
-from netinvert.inversion.schedule import describe_recipe
+from netinvert.inversion.result import Result, StepInfo
+from netinvert.inversion.schedule import Recipe, describe_recipe
 from netinvert.inversion.units import parse_mask
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome, manifest
@@ -42,60 +45,200 @@ from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import weights_sha256
 
+SECONDS_BETWEEN_MEASURES = 2.0
+"""A measure costs a pass through the network."""
+
+# -- images that are optimised together ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The key of a cell: the number of its first image (or goal) among all of the run, and a seed for each
+    image."""
+
+    first: int
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What is told of images (N, C, H, W) while they are made, (N,), as it is of the results."""
+
+    name: str
+    of: Callable[[Tensor], Tensor]
+
+
+class ImageJob(Protocol):
+    """How the batches of a command's images are made, and what is found of them."""
+
+    encoder: Encoder
+    recipe: Recipe
+
+    def prepare(self, batch: Batch) -> tuple[Inversion, Measure]:
+        """A batch's optimisation, and what is told of it."""
+        ...
+
+    def judged(self, record: Record, folder: RunDir) -> tuple[Record, Mapping[str, object]]:
+        """What was made, with all that is to be said of it, and more entries for the manifest."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ImageWork:
+    """Makes batches. Other processes ``make`` a job of their own."""
+
+    make: Callable[[], ImageJob]
+    job: ImageJob | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "job": None}
+
+    def open(self) -> Callable[[Batch, Piece], Cell]:
+        """Called once in each process."""
+        job = self.job or self.make()
+
+        def make(batch: Batch, piece: Piece) -> Cell:
+            ready, told = job.prepare(batch)
+            return optimised(ready, batch.seeds, piece, told)
+
+        return make
+
+
+def optimised(ready: Inversion, seeds: tuple[int, ...], piece: Piece, told: Measure) -> Cell:
+    """A batch's images. Raises KeyboardInterrupt when it was stopped, with its state in the checkpoint."""
+    last, text = -SECONDS_BETWEEN_MEASURES, ""
+
+    def callback(info: StepInfo) -> None:
+        """Tell the progress: of the images that would be kept now."""
+        nonlocal last, text
+        if time.monotonic() - last >= SECONDS_BETWEEN_MEASURES or info.step == info.steps:
+            with torch.no_grad():
+                text = f"{told.name} {told.of(info.best_image).nanmean().item():.3f}"
+            last = time.monotonic()
+        piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}: {text}")
+
+    result = ready.run(Run(seed=seeds, callback=callback, checkpoint=piece.checkpoint))
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return Cell(*result.to_tensors())
+
+
+def result_of(cells: Iterable[Cell], device: torch.device) -> Result:
+    """One result of all batches."""
+    return Result.join([Result.from_tensors(cell.tensors, cell.facts, device) for cell in cells])
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is to be made: ``restarts`` images of each of ``names``, in ``batches``, which ``progress`` names;
+    ``originals`` (of each name, C, H, W) if known, the ``start`` (1, C, H, W) if not noise, and what else the
+    results depend on: ``known``."""
+
+    names: Sequence[str]
+    batches: Sequence[Batch]
+    progress: str
+    sources: tuple[Source, ...]
+    restarts: int = 1
+    originals: Tensor | None = None
+    reference: Reference | None = None
+    start: Tensor | None = None
+    known: Mapping[str, object] = field(default_factory=dict)
+
+
+def run_images(
+    config: Invert | Maximise | CaricatureConfig, work: ImageWork, asked: Asked, tell: Tell
+) -> Outcome:
+    """Make, judge and save them. Raises NetinvertError for what cannot be done before any long work."""
+    job, batches, restarts = work.job or work.make(), asked.batches, asked.restarts
+    encoder, first = job.encoder, job.prepare(batches[0])[0]
+    canvas = first.canvas(Run(seed=batches[0].seeds))  # refuses what cannot be done
+    known = {**images_known(encoder, asked.sources, asked.names), **asked.known}
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
+        if folder.resumes:
+            tell("resuming the run that was stopped")
+        cells = run_cells(folder, work, batches, workers_of(config), progress=asked.progress)
+        result = result_of(cells, encoder.device)
+        originals = None if asked.originals is None else asked.originals.repeat_interleave(restarts, 0)
+        record = Record(
+            result,
+            tuple(
+                Sample(restart_name(name, k), name, config.seed + k)
+                for name in asked.names
+                for k in range(restarts)
+            ),
+            evaluate_result(result, encoder, originals, asked.reference),
+            encoder,
+            originals,
+            asked.reference,
+            {} if asked.start is None else {"start": asked.start},
+            command=made_by(config),
+        )
+        record, found = job.judged(record, folder)
+        entries = {
+            "preset": config.preset,
+            "prior": job.recipe.prior,
+            "recipe": describe_recipe(first.recipe, canvas),
+            "inputs": asked.sources,
+            "threads": torch.get_num_threads(),
+            "device": str(encoder.device),
+            **found,
+        }
+        return save_run(folder, manifest(config, entries), record)
+
+
+# -- invert --------------------------------------------------------------------------------------------
+
 
 class Inverter:
-    """How the options invert codes."""
+    """How the options invert codes (N, ...), one an image; ``start`` (1, C, H, W)."""
 
-    def __init__(self, config: Invert, encoder: Encoder) -> None:
-        """Raises NetinvertError for options that do not go with the encoder."""
-        self.config, self.encoder = config, encoder
-        self.decoder = None if config.decoder is None else load_decoder(config.decoder).to(encoder.device)
-        how = recipe(config.preset, encoder, config.prior)
+    def __init__(self, config: Invert, codes: Tensor, start: Tensor | None, encoder: Encoder | None) -> None:
+        """Raises NetinvertError for options that do not go with the encoder, opened if it is None."""
+        self.config, self.codes, self.start = config, codes, start
+        self.encoder = encoder or Encoder(open_network(config, config.device), config.layer)
+        self.decoder = (
+            None if config.decoder is None else load_decoder(config.decoder).to(self.encoder.device)
+        )
+        how = recipe(config.preset, self.encoder, config.prior)
         if config.mask is not None:
-            how = dataclasses.replace(how, mask=parse_mask(encoder, config.mask))
+            how = dataclasses.replace(how, mask=parse_mask(self.encoder, config.mask))
         if config.canvas not in (None, DECODER):
             how = with_canvas(how, config.canvas)
         if config.data_weight is not None:
             how = dataclasses.replace(how, data_weight=config.data_weight)
         self.recipe = how if config.steps is None else how.with_steps(config.steps)
 
-    def prepare(self, codes: Tensor, start: Tensor | None) -> Inversion:
-        """The inversion of codes (N, ...), ``restarts`` neighbours of each; ``start`` (1, C, H, W)."""
-        config, encoder = self.config, self.encoder
+    def prepare(self, batch: Batch) -> tuple[Inversion, Measure]:
+        """``restarts`` neighbouring images of each code."""
+        config, encoder, how, start = self.config, self.encoder, self.recipe, self.start
+        codes = self.codes[batch.first : batch.first + len(batch.seeds)].to(encoder.device)
+        told = Measure("code error", lambda image: code_error(encoder(image), codes))
         if config.diverse is not None:
             apart = config.restarts, config.diverse
-            return prepare_diverse(encoder, codes[:: config.restarts], self.recipe, apart)
-        if self.decoder is not None and config.canvas != DECODER:
-            start = decoded_start(self.decoder, encoder, codes)
-        how = self.recipe
+            return prepare_diverse(encoder, codes[:: config.restarts], how, apart), told
         if self.decoder is not None and config.canvas == DECODER:  # which begins at the codes
             how = on_decoder(how, self.decoder, encoder, codes)
-        return prepare(encoder, codes, how, start)
+        elif self.decoder is not None:
+            start = decoded_start(self.decoder, encoder, codes)
+        return prepare(encoder, codes, how, start), told
 
+    @property
+    def decoder_sha256(self) -> str | None:
+        """Of the weights."""
+        return None if self.decoder is None else weights_sha256(self.decoder.module)
 
-@dataclass(frozen=True, eq=False)
-class InvertWork:
-    """Codes (N, ...), one an image. Other processes make an ``inverter`` of their own."""
-
-    config: Invert
-    codes: Tensor
-    start: Tensor | None
-    inverter: Inverter | None = field(default=None, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "inverter": None}
-
-    def open(self) -> Callable[[Batch, Piece], Cell]:
-        """Called once in each process."""
-        config = self.config
-        how = self.inverter or Inverter(config, Encoder(open_network(config, config.device), config.layer))
-
-        def make(batch: Batch, piece: Piece) -> Cell:
-            codes = self.codes[batch.part].to(how.encoder.device)
-            told = Measure("code error", lambda image: code_error(how.encoder(image), codes))
-            return optimised(how.prepare(codes, self.start), batch.seeds, piece, told)
-
-        return make
+    def judged(self, record: Record, folder: RunDir) -> tuple[Record, Mapping[str, object]]:
+        """With the next steps, and how far restarts spread."""
+        config, steps = self.config, []
+        if config.restarts == 1:
+            more = dataclasses.replace(config, restarts=4, out=Path("out/restarts"), overwrite=False)
+            steps.append(("What the code leaves open, by images from other noise:", more.command_line()))
+        steps.append(("Other layers of the network:", shlex.join(["netinvert", "layers", config.network])))
+        found: dict[str, object] = {"decoder_sha256": self.decoder_sha256, "resumed": folder.resumes}
+        if config.restarts > 1:
+            images = record.result.image
+            found["spread"] = spread(images.view(-1, config.restarts, *images.shape[1:]))
+        return dataclasses.replace(record, steps_to_take=(*steps, RERUN)), found
 
 
 def run_invert(config: Invert, tell: Tell) -> Outcome:
@@ -104,78 +247,26 @@ def run_invert(config: Invert, tell: Tell) -> Outcome:
     inputs = read_inputs(config.input, encoder, config.restarts)
     start = None if config.start is None else read_start(config.start, encoder)
     reference, sources = read_reference(config.reference, encoder)
-    inverter = Inverter(config, encoder)
-    Match(inputs.codes, inverter.recipe.mask)  # refuses codes that cannot be matched
-    codes = inputs.codes.repeat_interleave(config.restarts, 0)
-    batches = _batches(config, len(inputs.stems))
-    first = inverter.prepare(codes[batches[0].part], start)
-    canvas = first.canvas(Run(seed=batches[0].seeds))  # refuses the rest
-    sources = (*inputs.sources, *sources)
-    if config.start is not None:
-        sources += sources_of("start", [config.start])
-    decoder = inverter.decoder
-    known = {
-        "inputs": [(source["option"], source["sha256"]) for source in sources],
-        "names": inputs.stems,
-        "weights": encoder.weights_sha256(),
-        "decoder": None if decoder is None else weights_sha256(decoder.module),
-    }
-    if inputs.remark is not None:
-        tell(f"note: {inputs.remark}")
-    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
-        resumed = folder.resumes
-        if resumed:
-            tell("resuming the run that was stopped")
-        work = InvertWork(config, codes.cpu(), start, inverter)
-        cells = run_cells(folder, work, batches, workers_of(config), progress="batches")
-        result = result_of(cells, encoder.device)
-        originals = inputs.originals
-        if originals is not None:
-            originals = originals.repeat_interleave(config.restarts, 0)
-        record = Record(
-            result,
-            tuple(
-                Sample(restart_name(stem, k), stem, config.seed + k)
-                for stem in inputs.stems
-                for k in range(config.restarts)
-            ),
-            evaluate_result(result, encoder, originals, reference),
-            encoder,
-            originals,
-            reference,
-            {} if start is None else {"start": start},
-            steps_to_take=_steps_to_take(config),
-            command=made_by(config),
-        )
-        entries: dict[str, object] = {
-            "preset": config.preset,
-            "prior": inverter.recipe.prior,
-            "recipe": describe_recipe(first.recipe, canvas),
-            "inputs": sources,
-            "decoder_sha256": known["decoder"],
-            "threads": torch.get_num_threads(),
-            "device": str(encoder.device),
-            "resumed": resumed,
-        }
-        if config.restarts > 1:
-            shape = result.image.shape[1:]
-            entries["spread"] = spread(result.image.view(-1, config.restarts, *shape))
-        return save_run(folder, manifest(config, entries), record)
-
-
-def _steps_to_take(config: Invert) -> tuple[tuple[str, str], ...]:
-    found = []
-    if config.restarts == 1:
-        more = dataclasses.replace(config, restarts=4, out=Path("out/restarts"), overwrite=False)
-        found.append(("What the code leaves open, by images from other noise:", more.command_line()))
-    layers = shlex.join(["netinvert", "layers", config.network])
-    found.append(("Other layers of the network:", layers))
-    return (*found, RERUN)
-
-
-def _batches(config: Invert, count: int) -> list[Batch]:
-    """``batch`` images each; those that are to differ stay together."""
+    sources = (*inputs.sources, *sources, *sources_of("start", [config.start] if config.start else []))
+    codes = inputs.codes.repeat_interleave(config.restarts, 0).cpu()
+    job = Inverter(config, codes, start, encoder)
+    Match(inputs.codes, job.recipe.mask)  # refuses codes that cannot be matched
+    # ``batch`` images each; those that are to differ stay together
     group = 1 if config.diverse is None else config.restarts
     size = max(config.batch // group, 1) * group
-    seeds = tuple(range(config.seed, config.seed + config.restarts)) * count
-    return [Batch(k, seeds[k : k + size]) for k in range(0, len(seeds), size)]
+    seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(inputs.stems)
+    batches = [Batch(k, seeds[k : k + size]) for k in range(0, len(seeds), size)]
+    if inputs.remark is not None:
+        tell(f"note: {inputs.remark}")
+    asked = Asked(
+        inputs.stems,
+        batches,
+        "batches",
+        sources,
+        config.restarts,
+        inputs.originals,
+        reference,
+        start,
+        known={"decoder": job.decoder_sha256},
+    )
+    return run_images(config, ImageWork(partial(Inverter, config, codes, start, None), job), asked, tell)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from netinvert.evaluation.report import Column, Table, by
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.listings import Layers, Networks
+from netinvert.experiments.configs.images import Layers, Networks
 from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.manifest import Outcome
 from netinvert.models.layers import architecture, list_layers, suggested_layers
@@ -23,29 +23,15 @@ LONG = 20
 def list_layers_of(config: Layers, tell: Tell) -> Outcome:
     """A network's layers. Raises NetworkError, MissingExtraError."""
     form = preprocessing_of(config)
-    if config.weights is None:
-        network = architecture(config.network, form)
-    else:
-        network = load_network(config.network, config.weights, form)
+    asked = config.network, config.weights
+    network = architecture(asked[0], form) if asked[1] is None else load_network(*asked, form)
     found = list_layers(network)
     suggested = suggested_layers(network, found)
-    columns: list[Column | str] = [
-        "name",
-        "type",
-        Column("code", align="right"),
-        Column("stride", align="right"),
-        Column("field", align="right"),
-        Column("", key="suggested"),
-    ]
+    right = [Column(name, align="right") for name in ("code", "stride", "field")]
+    columns: list[Column | str] = ["name", "type", *right, Column("", key="suggested")]
+    mark = dict.fromkeys(suggested, "*")
     rows = [
-        (
-            one.name,
-            one.type,
-            by(one.code_shape),
-            one.stride,
-            one.receptive_field,
-            "*" * (one.name in suggested),
-        )
+        (one.name, one.type, by(one.code_shape), one.stride, one.receptive_field, mark.get(one.name, ""))
         for one in found
     ]
     table = Table(columns, rows)
@@ -67,8 +53,7 @@ def list_layers_of(config: Layers, tell: Tell) -> Outcome:
 def list_all_networks(config: Networks, tell: Tell) -> Outcome:
     """All networks and families."""
     cards = list_networks()
-    known = [card for card in cards if ":" not in card.name]
-    families = [card for card in cards if ":" in card.name]
+    known, families = ([card for card in cards if (":" in card.name) == some] for some in (False, True))
     parts = [
         _described(
             known,
@@ -101,9 +86,7 @@ def fitted(table: Table, width: int = WIDTH) -> str:
 
 
 def _described(
-    cards: Sequence[NetworkCard],
-    heads: Sequence[str],
-    more: Callable[[NetworkCard], tuple[str | None, ...]],
+    cards: Sequence[NetworkCard], heads: Sequence[str], more: Callable[[NetworkCard], tuple[str | None, ...]]
 ) -> str:
     """A row a card, what it is on several lines if need be."""
     rows: list[tuple[str | None, ...]] = []

@@ -16,8 +16,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import Reference, shipped_reference
 from netinvert.evaluation.report import Column, by, code, counted, listed, number
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.look import Look
-from netinvert.experiments.configs.study_layers import StudyLayers
+from netinvert.experiments.configs.studies import Look, StudyLayers
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import (
     PresetChoice,

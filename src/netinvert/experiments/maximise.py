@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
-from netinvert.evaluation.evaluate import Attained, Record, Sample, encode_images, evaluate_result, grey_image
-from netinvert.evaluation.save_results import RERUN, save_run
-from netinvert.experiments.batches import Batch, Measure, optimised, result_of, workers_of
+from netinvert.evaluation.evaluate import Attained, Record, encode_images, grey_image
+from netinvert.evaluation.save_results import RERUN
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.maximise import CaricatureConfig, Maximise
+from netinvert.experiments.configs.images import CaricatureConfig, Maximise
 from netinvert.experiments.inputs import (
     Source,
     is_code_file,
@@ -25,30 +24,34 @@ from netinvert.experiments.inputs import (
     open_network,
     read_inputs,
     read_start,
-    restart_name,
     sources_of,
     unique_stems,
 )
-from netinvert.experiments.runs import made_by, run_facts
+from netinvert.experiments.invert import Asked, Batch, ImageWork, Measure, run_images
 from netinvert.inversion.invert import Inversion, prepare_maximising
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, one_layer, term_name
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import maximising_recipe
 from netinvert.inversion.presets.yosinski15 import stretched
-from netinvert.inversion.schedule import Recipe, describe_recipe
+from netinvert.inversion.schedule import Recipe
 from netinvert.inversion.units import class_index, parse_objective
 from netinvert.io.assets import photographs
-from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import read_code
 from netinvert.io.images import write_png
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome
 from netinvert.io.pieces import Unit
 from netinvert.io.rundir import RunDir
-from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.mobile import class_names
 
-Asked = Maximise | CaricatureConfig
+Asking = Maximise | CaricatureConfig
+ABOUT = {
+    Activate: "as the network gives it (of a channel, the mean over its positions), beside that of a grey "
+    "image and the largest of netinvert's photographs",
+    Caricature: "the part of the code in the direction of the original's, which itself has 1, less what is "
+    "new",
+    PoseTowards: "how far the network's output is from saying the pose: 0 says it exactly",
+}
+"""What is attained of objectives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,54 +110,53 @@ def _directions(encoder: Encoder, path: Path) -> list[Goal]:
 # -- how it is done ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Maximiser:
     """Goals, and how an encoder reaches them; ``start`` (1, C, H, W) for all, unless they have their own."""
 
-    config: Asked
+    config: Asking
     encoder: Encoder
     recipe: Recipe
     goals: Sequence[Goal]
+    sources: tuple[Source, ...]
     start: Tensor | None = None
 
-    def prepare(self, goal: Goal, count: int) -> Inversion:
-        """The optimisation of a goal's images."""
-        start = self.start
+    def prepare(self, batch: Batch) -> tuple[Inversion, Measure]:
+        """The images of a goal."""
+        goal, start = self.goals[batch.first], self.start
         if isinstance(self.config, CaricatureConfig) and not self.config.from_noise:
             start = goal.original
-        return prepare_maximising(self.encoder, goal.objective, self.recipe, start, count)
+        told = Measure(term_name(goal.objective), lambda image: self.attained(goal, self.encoder(image)))
+        return prepare_maximising(self.encoder, goal.objective, self.recipe, start, len(batch.seeds)), told
 
     def attained(self, goal: Goal, code: Tensor) -> Tensor:
         """How much of a goal there is in codes (N, ...), (N,): as the network gives it."""
         value = goal.objective(code, code)  # these objectives look at the code alone
         return value if isinstance(goal.objective, PoseTowards) else -value
 
-
-@dataclass(frozen=True, eq=False)
-class MaximiseWork:
-    """Other processes make a ``maximiser`` of their own."""
-
-    config: Asked
-    maximiser: Maximiser | None = field(default=None, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "maximiser": None}
-
-    def open(self) -> Callable[[Batch, Piece], Cell]:
-        """Called once in each process."""
-        how = self.maximiser or opened(self.config)[0]
-        name = term_name(how.goals[0].objective)
-
-        def make(batch: Batch, piece: Piece) -> Cell:
-            goal = how.goals[batch.first]
-            told = Measure(name, lambda image: how.attained(goal, how.encoder(image)))
-            return optimised(how.prepare(goal, len(batch.seeds)), batch.seeds, piece, told)
-
-        return make
+    def judged(self, record: Record, folder: RunDir) -> tuple[Record, Mapping[str, object]]:
+        """With what was attained, the next steps, and images that can be seen."""
+        other = "maco" if self.config.preset == "default" else "default"
+        changed = dataclasses.replace(
+            self.config, preset=other, prior=None, steps=None, out=Path(f"out/{other}"), overwrite=False
+        )
+        count = len(record.samples) // len(self.goals)
+        record = dataclasses.replace(
+            record,
+            attained=_attained(self, torch.split(one_layer(record.result.code, "an activation"), count)),
+            steps_to_take=((f"Another method, the preset {other}:", changed.command_line()), RERUN),
+            what="image" if record.originals is None else "caricature",
+        )
+        if self.recipe.unnormalised:  # ends where its steps end: often in images that differ little from grey
+            images = stretched(record.result.image, self.encoder.centre)
+            for sample, image in zip(record.samples, images, strict=True):
+                write_png(image, folder.path(f"{sample.name}-stretched.png"))
+            record = record.showing(images, "the images are shown stretched to the whole range of pixels")
+        return record, {}
 
 
-def opened(config: Asked) -> tuple[Maximiser, tuple[Source, ...]]:
-    """What the options name, read and checked, and the files that were read. Raises NetinvertError."""
+def maximiser(config: Asking) -> Maximiser:
+    """With what the options name, read and checked. Raises NetinvertError."""
     encoder = Encoder(open_network(config, config.device), config.layer)
     how = maximising_recipe(config.preset, encoder, config.prior)
     how = how if config.steps is None else how.with_steps(config.steps)
@@ -165,69 +167,30 @@ def opened(config: Asked) -> tuple[Maximiser, tuple[Source, ...]]:
         assert inputs.originals is not None
         rows = zip(inputs.stems, torch.split(inputs.codes, 1), torch.split(inputs.originals, 1), strict=True)
         goals = [Goal(stem, Caricature(code, config.power), image) for stem, code, image in rows]
-        return Maximiser(config, encoder, how, goals), inputs.sources
+        return Maximiser(config, encoder, how, goals, inputs.sources)
     start = None if config.start is None else read_start(config.start, encoder)
     goals = goals_of(config, encoder)
     named = {"direction": config.direction, "start": config.start}
     sources = tuple(one for option, path in named.items() if path for one in sources_of(option, [path]))
-    return Maximiser(config, encoder, how, goals, start), sources
+    return Maximiser(config, encoder, how, goals, sources, start)
 
 
-def run_maximise(config: Asked, tell: Tell) -> Outcome:
+def run_maximise(config: Asking, tell: Tell) -> Outcome:
     """Do it. Raises NetinvertError before any long work."""
-    how, sources = opened(config)
-    encoder = how.encoder
+    job = maximiser(config)
     restarts = config.restarts if isinstance(config, Maximise) else 1
     seeds = tuple(range(config.seed, config.seed + restarts))
-    canvas = how.prepare(how.goals[0], restarts).canvas(Run(seed=seeds))  # refuses what cannot be done
-    known = {
-        "inputs": [(source["option"], source["sha256"]) for source in sources],
-        "names": [goal.name for goal in how.goals],
-        "weights": encoder.weights_sha256(),
-    }
-    with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
-        if folder.resumes:
-            tell("resuming the run that was stopped")
-        batches = [Batch(k, seeds) for k in range(len(how.goals))]
-        cells = run_cells(folder, MaximiseWork(config, how), batches, workers_of(config), progress="goals")
-        result = result_of(cells, encoder.device)
-        originals = [
-            goal.original.expand(restarts, -1, -1, -1) for goal in how.goals if goal.original is not None
-        ]
-        shown = torch.cat(originals) if originals else None
-        samples = tuple(
-            Sample(restart_name(goal.name, k), goal.name, seed)
-            for goal in how.goals
-            for k, seed in enumerate(seeds)
-        )
-        record = Record(
-            result,
-            samples,
-            evaluate_result(result, encoder, shown),
-            encoder,
-            shown,
-            tensors={} if how.start is None else {"start": how.start},
-            attained=_attained(how, torch.split(one_layer(result.code, "an activation"), restarts)),
-            command=made_by(config),
-            steps_to_take=_steps_to_take(config),
-            what="image" if shown is None else "caricature",
-        )
-        if (
-            how.recipe.unnormalised
-        ):  # their steps end where they end: often in images that differ little from grey
-            images = stretched(result.image, encoder.centre)
-            for sample, image in zip(samples, images, strict=True):
-                write_png(image, folder.path(f"{sample.name}-stretched.png"))
-            record = record.showing(images, "the images are shown stretched to the whole range of pixels")
-        entries = {
-            "preset": config.preset,
-            "prior": how.recipe.prior,
-            "recipe": describe_recipe(how.recipe, canvas),
-            "inputs": sources,
-            "threads": torch.get_num_threads(),
-            "device": str(encoder.device),
-        }
-        return save_run(folder, manifest(config, entries), record)
+    originals = [goal.original for goal in job.goals if goal.original is not None]
+    asked = Asked(
+        [goal.name for goal in job.goals],
+        [Batch(k, seeds) for k in range(len(job.goals))],
+        "goals",
+        job.sources,
+        restarts,
+        torch.cat(originals) if originals else None,
+        start=job.start,
+    )
+    return run_images(config, ImageWork(partial(maximiser, config), job), asked, tell)
 
 
 def _attained(how: Maximiser, codes: Sequence[Tensor]) -> Attained:
@@ -242,33 +205,7 @@ def _attained(how: Maximiser, codes: Sequence[Tensor]) -> Attained:
         images = photographs(encoder.size, encoder.preprocessing.channels)[1]
         seen = encode_images(encoder, torch.split(images, 1))
         floors["best photograph"] = [how.attained(goal, seen).max().item() for goal in how.goals]
-    names = {Activate: ABOUT_ACTIVATION, Caricature: ABOUT_CARICATURE, PoseTowards: ABOUT_POSE}
-    repeats = [len(each) for each in values]
-    spread = {
-        name: [value for value, count in zip(row, repeats, strict=True) for _ in range(count)]
-        for name, row in floors.items()
-    }
-    about = next(text for kind, text in names.items() if isinstance(objective, kind))
+    spread = {name: [value for value in row for _ in codes[0]] for name, row in floors.items()}
+    about = next(text for kind, text in ABOUT.items() if isinstance(objective, kind))
     flat = [value for row in values for value in row]
     return Attained(term_name(objective), about, flat, spread, more=not isinstance(objective, PoseTowards))
-
-
-def _steps_to_take(config: Asked) -> tuple[tuple[str, str], ...]:
-    other = "maco" if config.preset == "default" else "default"
-    changed = dataclasses.replace(
-        config, preset=other, prior=None, steps=None, out=Path(f"out/{other}"), overwrite=False
-    )
-    return (
-        (f"Another method, the preset {other}:", changed.command_line()),
-        RERUN,
-    )
-
-
-ABOUT_ACTIVATION = (
-    "as the network gives it (of a channel, the mean over its positions), beside that of a grey image and "
-    "the largest of netinvert's photographs"
-)
-ABOUT_CARICATURE = (
-    "the part of the code in the direction of the original's, which itself has 1, less what is new"
-)
-ABOUT_POSE = "how far the network's output is from saying the pose: 0 says it exactly"

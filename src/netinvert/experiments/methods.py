@@ -20,9 +20,9 @@ from netinvert.evaluation.evaluate import held_out_estimator
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.study_methods import POSENET, StudyMethods
+from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
-from netinvert.experiments.runs import decoder_facts, publish, run_facts
+from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
@@ -32,7 +32,7 @@ from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.io.workers import Workers, run_cells
+from netinvert.io.workers import run_cells
 from netinvert.models.decoder import Decoder, load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.train import image_figures, in_chunks
@@ -104,11 +104,11 @@ class LayerProblem:
     def images(self, method: str, piece: Piece | None = None) -> Tensor:
         """What a method makes of the codes, (N, 3, H, W)."""
         originals = self.chairs.images
-        if method in BASELINES:
-            mean = originals.mean(0, keepdim=True).expand_as(originals)
-            return {ORIGINAL: originals, MEAN: mean, OTHER: originals.roll(1, 0)}[method]
-        if method == AUTOENCODER:
-            assert self.autoencoder is not None
+        mean = originals.mean(0, keepdim=True).expand_as(originals)
+        known = {ORIGINAL: originals, MEAN: mean, OTHER: originals.roll(1, 0)}
+        if method in known:
+            return known[method]
+        if method == AUTOENCODER and self.autoencoder is not None:
             return self.autoencoder[1](self.autoencoder[0](originals))
         if method == DECODE:
             return self.decoder(self.codes)
@@ -212,8 +212,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         "autoencoders": decoder_facts(load_autoencoder(path)[1] for path in config.autoencoders),
     }
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        workers = Workers(config.workers, config.ray, config.threads)
-        cells = run_cells(run, MethodWork(config, side), keys, workers, "methods")
+        cells = run_cells(run, MethodWork(config, side), keys, workers_of(config), "methods")
         figures = [MethodFigures(**cell.facts["figures"]) for cell in cells]
         seconds = [cell.facts["seconds"] for cell in cells]
         images: dict[str, dict[str, Tensor]] = {}

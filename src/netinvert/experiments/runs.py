@@ -11,12 +11,14 @@ import torch
 
 from netinvert.evaluation.report import Report
 from netinvert.evaluation.report.report import Kind
-from netinvert.experiments.configs.invert import Invert
+from netinvert.experiments.configs.images import Invert
+from netinvert.experiments.inputs import Source
 from netinvert.io.config import Config
 from netinvert.io.files import read_json, write_atomic
 from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
-from netinvert.io.pieces import OnNetwork, Processes
+from netinvert.io.pieces import Device, OnNetwork, Processes
 from netinvert.io.rundir import RunDir
+from netinvert.io.workers import Workers
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import weights_sha256
@@ -51,6 +53,12 @@ def run_facts(config: Config, known: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def images_known(encoder: Encoder, sources: Iterable[Source], names: Iterable[str]) -> dict[str, Any]:
+    """What the images of a run depend on beside the options: for ``run_facts``."""
+    inputs = [(source["option"], source["sha256"]) for source in sources]
+    return {"inputs": inputs, "names": list(names), "weights": encoder.weights_sha256()}
+
+
 def network_facts(encoder: Encoder) -> dict[str, str]:
     """Which network it is, for the manifest and for ``run_facts``."""
     return {"network": encoder.network.name, "weights_sha256": encoder.weights_sha256()}
@@ -59,6 +67,12 @@ def network_facts(encoder: Encoder) -> dict[str, str]:
 def made_by(config: Config) -> str:
     """The command as pages show it: a rerun elsewhere gives the same page."""
     return config.command_line(without=ELSEWHERE)
+
+
+def workers_of(config: Processes) -> Workers:
+    """Who makes the cells."""
+    on_gpu = isinstance(config, Device) and config.device.startswith("cuda")
+    return Workers(config.workers, config.ray, config.threads, gpus=1.0 if on_gpu else 0.0)
 
 
 def invert_command(config: OnNetwork, **options: Any) -> str:  # noqa: ANN401

@@ -9,25 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from netinvert.evaluation.report import (
-    GridRow,
-    Heading,
-    ImageGrid,
-    Prose,
-    Report,
-    Table,
-    Tile,
-    code,
-    counted,
-)
+from netinvert.evaluation.report import GridRow, Heading, ImageGrid, Prose, Report, Table, Tile, code, counted
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.scenes import ScenesRender, ScenesShow
+from netinvert.experiments.configs.training import ScenesRender, ScenesShow
 from netinvert.experiments.inputs import Source, sources_of
-from netinvert.experiments.runs import publish, run_facts
+from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.io.files import write_atomic
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
-from netinvert.io.workers import Workers
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import SPLITS, DatasetConfig
@@ -39,18 +28,8 @@ from netinvert.scenes.shading import STUDIO
 
 Pixels = NDArray[np.uint8]
 PAPER = (232, 232, 234)
-PART_COLOURS = np.array(
-    [
-        (232, 232, 234),
-        (230, 159, 0),
-        (86, 180, 233),
-        (0, 158, 115),
-        (213, 94, 0),
-        (204, 121, 167),
-        (0, 114, 178),
-    ],
-    np.uint8,
-)
+_COLOURS = "e8e8ea e69f00 56b4e9 009e73 d55e00 cc79a7 0072b2"
+PART_COLOURS = np.array([tuple(bytes.fromhex(colour)) for colour in _COLOURS.split()], np.uint8)
 """Nothing, then parts in order, again from the second after the last (Okabe & Ito)."""
 SHOWN = 6
 """Objects, and views of each, on a dataset's own page."""
@@ -76,8 +55,7 @@ def render_scenes(config: ScenesRender, tell: Tell) -> Outcome:
 
     samples = plan.identities * plan.views
     tell(f"{samples} images, about {estimated_bytes(plan, samples) / 1e6:.0f} MB")
-    workers = Workers(config.workers, config.ray, config.threads)
-    facts = render_dataset(plan, config.out, workers, "shards", finish)
+    facts = render_dataset(plan, config.out, workers_of(config), "shards", finish)
     text = f"{facts['samples']} samples in {config.out}, SHA-256 {facts['sha256'][:16]}…"
     return Outcome(facts, text, config.out)
 

@@ -10,7 +10,7 @@ import torch
 
 from netinvert.evaluation.report import Block, Code, Column, Heading, ImageGrid, Prose, Report, Table, Tile
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.train import DecoderTrain, PoseTrain, Training
+from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
 from netinvert.io.files import read_json, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
@@ -19,7 +19,7 @@ from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
 from netinvert.training.card import export
-from netinvert.training.config import TrainingConfig, TrainingRun, is_main_process
+from netinvert.training.config import TrainingRun, is_main_process
 from netinvert.training.decoder.cache import cached
 from netinvert.training.decoder.images import described, open_source
 from netinvert.training.decoder.losses import LossChoice, comparisons
@@ -27,15 +27,16 @@ from netinvert.training.decoder.model import DecoderConfig
 from netinvert.training.decoder.train import figures_of, held_out_images, train_decoder
 from netinvert.training.pose.train import PoseConfig, final_figures, train_pose
 
-P = TypeVar("P", bound=TrainingConfig)
+T = TypeVar("T")
 SHOWN = 8
 """Held-out images on a decoder's page."""
 
 
 def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
     """Train a pose network. Raises what the training does."""
-    plan = _plan(PoseConfig, config)
-    run = _run(config, tell, skip_damaged=config.skip_damaged)
+    plan = _made(PoseConfig, config)
+    damaged = "skip" if config.skip_damaged else "refuse"
+    run = _made(TrainingRun, config, folder=config.out, damaged=damaged, tell=tell)
     tell(f"{plan.steps:,} steps of {plan.batch} views: {plan.samples:,} samples")
     try:
         model = train_pose(plan, config.data, run)
@@ -52,17 +53,16 @@ def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
 
 def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     """Train a decoder. Raises what the training does."""
-    plan = _plan(DecoderConfig, config, size=config.pixels)
+    plan = _made(DecoderConfig, config, size=config.pixels)
     encoder = Encoder(open_network(config), config.layer)
-    comparisons(
-        LossChoice.parse(config.loss), encoder
-    )  # what is missing for the loss is told before the work
+    comparisons(LossChoice.parse(config.loss), encoder)  # tells what is missing for the loss
     size = None if config.pixels is None else (config.pixels, config.pixels)
     source = open_source(config.data, size, encoder, config.seed)
     try:
         if config.cache is not None:
             source = cached(source, encoder, config.cache, config.out / "cache", tell)
-        model = train_decoder(plan, encoder, source, _run(config, tell))
+        run = _made(TrainingRun, config, folder=config.out, tell=tell)
+        model = train_decoder(plan, encoder, source, run)
     except KeyboardInterrupt:
         raise _stopped(config) from None
     if not is_main_process():
@@ -80,24 +80,10 @@ def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     return _finish(config, config.name, model.file(facts), (text, again), blocks)
 
 
-def _plan(cls: type[P], config: Training, **more: Any) -> P:  # noqa: ANN401
-    """The plan of the training: its settings have the same names as the options, but for ``more``."""
-    asked = {one.name: getattr(config, one.name) for one in fields(cls) if hasattr(config, one.name)}
-    return cls(**{**asked, **more})
-
-
-def _run(config: Training, tell: Tell, skip_damaged: bool = False) -> TrainingRun:
-    return TrainingRun(
-        config.out,
-        config.every,
-        device=config.device,
-        devices=config.devices,
-        nodes=config.nodes,
-        threads=config.threads,
-        workers=config.workers,
-        damaged="skip" if skip_damaged else "refuse",
-        tell=tell,
-    )
+def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
+    """A training's plan or run: its settings have the same names as the options, but for ``more``."""
+    names = (one.name for one in fields(cls) if hasattr(config, one.name))  # type: ignore[arg-type]
+    return cls(**{**{name: getattr(config, name) for name in names}, **more})
 
 
 def _stopped(config: Training) -> Interrupted:

@@ -36,7 +36,7 @@ INPUT = Option(
 )
 IMAGES = Option("The originals: a folder of images, or a quoted glob.", metavar="DIR")
 DECODERS = Option("Decoders by name or file, one or more.", short="D", also=("decoder",), metavar="NAME|FILE")
-CHAIRS = Option("How many chairs, other than those of any training.", metavar="N", min=1)
+CHAIRS = Option("How many held-out chairs.", metavar="N", min=1)
 RESTARTS = Option("Images of each, with seeds SEED, SEED + 1, …", short="r", min=1)
 PRESET = Option("The recipe.", short="p", metavar="NAME")
 PRIOR = Option(

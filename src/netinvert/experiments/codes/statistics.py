@@ -1,20 +1,19 @@
 """What the codes of pictures look like, number by number and together: to draw new ones, and to bring edited
-ones back to where a decoder has learned (Dosovitskiy & Brox 2016 draw from the histograms of the units)."""
+ones back to where a decoder has learned (Dosovitskiy & Brox 2016 draw from the histograms of the units); and
+changes to codes, to see what of them a decoder uses (their section 5)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import CodeError, ConfigError
-from netinvert.io.files import FileError, load_tensors, save_tensors
 from netinvert.io.running import draw
 
-FORMAT, VERSION = "netinvert-code-statistics", "1"
 LEVELS = 257
 """Of the quantiles that stand for a histogram."""
 KEPT = 2048
@@ -87,7 +86,8 @@ class CodeStatistics:
         was seen, which changes every code: numbers that go together for pictures then do so again.
         Raises CodeError for codes of another shape.
         """
-        codes = self._check(codes)
+        if tuple(codes.shape[1:]) != self.code_shape:
+            raise CodeError(f"these statistics are of codes {self.code_shape}, got {tuple(codes.shape)}")
         clamped = self._clamped(self._on_directions(codes) if principal else codes)
         found = _strength(clamped)
         low, high = self.strength.to(codes.device)
@@ -119,21 +119,6 @@ class CodeStatistics:
         normal = torch.stack([mean + row @ (flat - mean) for row in weights])
         return self._by_rank(torch.special.ndtr(normal).view(count, *self.code_shape))
 
-    def save(self, path: str | Path) -> None:
-        """Write them as safetensors. Raises OutputError."""
-        tensors = {name: getattr(self, name) for name in _FIELDS}
-        tensors |= {name: tensors[name].half() for name in ("scores", "directions")}
-        save_tensors(path, tensors, {"format": FORMAT, "version": VERSION})
-
-    @classmethod
-    def load(cls, path: str | Path) -> CodeStatistics:
-        """Read what ``save`` wrote. Raises FileError."""
-        tensors, metadata = load_tensors(path)
-        found = (metadata.get("format"), metadata.get("version"))
-        if found != (FORMAT, VERSION) or set(tensors) != set(_FIELDS):
-            raise FileError(f"{path} holds no statistics of codes, or of another version: make them again")
-        return cls(**{name: value.float() for name, value in tensors.items()})
-
     def _by_rank(self, rank: Tensor) -> Tensor:
         """The numbers (N, *code_shape) at these shares, in [0, 1], of the features' histograms."""
         at = rank.transpose(0, 1).flatten(1).double() * (LEVELS - 1)
@@ -152,14 +137,6 @@ class CodeStatistics:
         shape = (1, -1, *[1] * (codes.ndim - 2))
         low, high = (self.quantiles[end].to(codes.device).view(shape) for end in (0, -1))
         return torch.maximum(torch.minimum(codes, high), low)
-
-    def _check(self, codes: Tensor) -> Tensor:
-        if tuple(codes.shape[1:]) != self.code_shape:
-            raise CodeError(f"these statistics are of codes {self.code_shape}, got {tuple(codes.shape)}")
-        return codes
-
-
-_FIELDS = ("mean", "std", "quantiles", "strength", "scores", "centre", "directions", "reach")
 
 
 def _some(codes: Tensor) -> Tensor:
@@ -209,3 +186,87 @@ def _normal_scores(codes: Tensor, ordered: Tensor) -> Tensor:
     deviation = centred.square().mean(1, keepdim=True).sqrt()
     spread = torch.where(deviation > 1e-9, centred / deviation.clamp_min(1e-9), torch.zeros_like(centred))
     return spread.float().view(codes.shape[1], len(some), *codes.shape[2:]).transpose(0, 1).contiguous()
+
+
+# -- changes: every code by itself; what is random comes from one seed a code --------------------------------
+
+
+def binarised(codes: Tensor) -> Tensor:
+    """The signs alone: every number that is not 0 gets one size, which keeps the code's norm."""
+    return rescaled(codes.sign(), codes)
+
+
+def dropped(codes: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
+    """A random ``share`` of each code's numbers set to 0, the others scaled to keep the code's norm."""
+    if not 0 <= share < 1:
+        raise ConfigError(f"the share of a code to leave out is in [0, 1), not {share}")
+    _check_seeds(codes, seeds)
+    count = codes[0].numel()
+    gone = round(share * count)
+    order = draw(seeds, lambda source: torch.randperm(count, generator=source))
+    kept = (order >= gone).view(codes.shape).to(codes)
+    return rescaled(codes * kept, codes)
+
+
+def top_only(codes: Tensor, count: int) -> Tensor:
+    """The ``count`` numbers farthest from 0 of each code; the others are 0."""
+    return codes * _top(codes, count)
+
+
+def without_top(codes: Tensor, count: int) -> Tensor:
+    """All but the ``count`` numbers farthest from 0 of each code, which become 0."""
+    return codes * (1 - _top(codes, count))
+
+
+def noisy(codes: Tensor, std: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
+    """With normal noise: ``share`` of the deviation ``std`` (F,) of each unit or channel."""
+    if share < 0:
+        raise ConfigError(f"the share of noise is not negative, got {share}")
+    _check_seeds(codes, seeds)
+    noise = draw(seeds, lambda source: torch.randn(codes.shape[1:], generator=source)).to(codes)
+    return codes + share * std.to(codes).view(1, -1, *[1] * (codes.ndim - 2)) * noise
+
+
+def between(first: Tensor, second: Tensor, share: Tensor, spherical: bool = False) -> Tensor:
+    """Codes on the way from ``first`` to ``second`` (N, ...), at the ``share`` (K,): (N, K, ...).
+
+    Straight, or ``spherical``: on the great circle between their directions, the norm changing evenly
+    (Shoemake 1985). Where a code is 0, or the two point the same way, both are the same; between opposite
+    codes there is no one great circle, and the way is straight.
+    """
+    if first.shape != second.shape:
+        raise ConfigError(f"a way leads between codes of one shape, got {first.shape} and {second.shape}")
+    one, other = (codes.flatten(1)[:, None] for codes in (first, second))
+    t = share.to(first).view(1, -1, 1)
+    path = (1 - t) * one + t * other
+    if spherical:
+        lengths = [codes.norm(dim=-1, keepdim=True) for codes in (one, other)]
+        a, b = (codes / length.clamp_min(1e-30) for codes, length in zip((one, other), lengths, strict=True))
+        # atan2 of half chords: arccos of the scalar product loses half the digits near 0 and 180 degrees
+        angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
+        sine = angle.sin()
+        direction = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / sine.clamp_min(1e-30)
+        curved = ((1 - t) * lengths[0] + t * lengths[1]) * direction
+        path = torch.where((sine > 1e-4) & (lengths[0] > 0) & (lengths[1] > 0), curved, path)
+    return path.view(len(first), len(share), *first.shape[1:])
+
+
+def rescaled(codes: Tensor, like: Tensor) -> Tensor:
+    """Codes with the norms of others; codes of zeros stay so."""
+    norms, wanted = (one.flatten(1).norm(dim=1) for one in (codes, like))
+    ratio = torch.where(norms > 0, wanted / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
+    return codes * ratio.view(-1, *[1] * (codes.ndim - 1))
+
+
+def _top(codes: Tensor, count: int) -> Tensor:
+    """1 at the ``count`` numbers of each code that are farthest from 0, the first of equal ones; else 0."""
+    flat = codes.flatten(1)
+    if not 1 <= count <= flat.shape[1]:
+        raise ConfigError(f"the largest 1 to {flat.shape[1]} numbers of a code, not {count}")
+    order = flat.abs().sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return torch.zeros_like(flat).scatter(1, order, 1.0).view(codes.shape)
+
+
+def _check_seeds(codes: Tensor, seeds: Sequence[int]) -> None:
+    if len(seeds) != len(codes):
+        raise ConfigError(f"one seed a code: got {len(seeds)} for {len(codes)}")

@@ -12,16 +12,22 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import report
-from netinvert.experiments.codes import interpolate, iterate, perturb, random
-from netinvert.experiments.codes.subject import CodeExperiment, CodeSubject, FigureRow
+from netinvert.experiments.codes.experiments import (
+    INTERPOLATE,
+    ITERATE,
+    PERTURB,
+    RANDOM,
+    CodeExperiment,
+    FigureRow,
+)
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.study_codes import CodeStudy
-from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
-from netinvert.experiments.runs import decoder_facts, publish, run_facts
+from netinvert.experiments.configs.studies import CodeStudy
+from netinvert.experiments.held_out_chairs import CodeSubject, FreshChairs, fresh_chairs
+from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Kept, Piece
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.io.workers import Workers, run_cells
+from netinvert.io.workers import run_cells
 from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
@@ -30,10 +36,10 @@ from netinvert.training.decoder.images import SceneImages, described
 from netinvert.training.decoder.train import in_chunks
 
 EXPERIMENTS: Mapping[str, CodeExperiment] = {
-    "study perturb": perturb.PERTURB,
-    "study interpolate": interpolate.INTERPOLATE,
-    "study random": random.RANDOM,
-    "study iterate": iterate.ITERATE,
+    "study perturb": PERTURB,
+    "study interpolate": INTERPOLATE,
+    "study random": RANDOM,
+    "study iterate": ITERATE,
 }
 """By command."""
 ABOUT = {
@@ -114,8 +120,7 @@ def study_codes(config: CodeStudy, tell: Tell) -> Outcome:
         shard_paths(data, "train")
     known = {"decoders": decoder_facts(decoders), "data": None if data is None else described(str(data))}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        workers = Workers(config.workers, config.ray, config.threads)
-        cells = run_cells(run, CodeWork(config), names, workers, "decoders")
+        cells = run_cells(run, CodeWork(config), names, workers_of(config), "decoders")
         tables = [
             _table(experiment, cell.facts["rows"], last=number == len(cells))
             for number, cell in enumerate(cells, 1)

@@ -1,4 +1,4 @@
-"""The images that decoders are trained on: a batch a step, by (seed, step) alone, and some that are held out."""
+"""The images that decoders are trained on: a batch a step, by (seed, step) alone; and held-out ones."""
 
 from __future__ import annotations
 

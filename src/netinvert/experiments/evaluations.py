@@ -1,10 +1,11 @@
-"""``netinvert decoder evaluate``: how good a decoder is on images that it never saw."""
+"""``netinvert decoder evaluate`` and ``netinvert pose evaluate``: how good they are on chairs never seen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +15,9 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, number
-from netinvert.experiments.codes.subject import mask_overlap
 from netinvert.experiments.commands import Tell
-from netinvert.experiments.configs.evaluations import DecoderEvaluate
-from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
+from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
+from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
 from netinvert.experiments.inputs import sources_of
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
@@ -25,12 +25,25 @@ from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
+from netinvert.models.network import weights_sha256
 from netinvert.models.registry import load_network
+from netinvert.models.zoo.pose import read_pose_network
+from netinvert.scenes.cameras import angles_from_rotation, symmetric_geodesic_degrees
 from netinvert.training.card import add_test_figures
 from netinvert.training.decoder.train import image_figures, in_chunks, milliseconds
+from netinvert.training.pose.evaluation import (
+    TRAINED_SEEDS,
+    TestViews,
+    evaluation_plan,
+    fresh_views,
+    full_evaluation,
+    read_rotations,
+)
 
 BATCH = 64
 ON_SHEET = 12
+SHOWN = 48
+"""Views in the report, from the best read to the worst."""
 DECODED, MEAN = "decoded", "mean image"
 FIGURES = {
     "image_error": ("image error", "over the mean distance of two originals"),
@@ -59,7 +72,13 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     decoder = load_decoder(config.decoder)
     encoder = Encoder(load_network(decoder.network, config.weights), decoder.layer)
     decoder.check_encoder(encoder)
-    paths = [] if config.images is None else _test_images(config.images)
+    paths = []
+    if config.images is not None:
+        paths = sorted(one for one in config.images.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
+        if len(paths) < 2:
+            raise ConfigError(
+                f"{config.images} holds {len(paths)} images: figures over pairs need two or more"
+            )
     known = {"decoder": decoder_facts([decoder])[0], "inputs": sources_of("images", paths)}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         chairs = None
@@ -71,14 +90,10 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
             images = torch.cat([fit(read_image(path, channels), encoder.size) for path in paths])
         rows = decoder_rows(decoder, encoder, images, chairs)
         first = encoder(images[:1])
-        times = {
-            f"ms_{name}": milliseconds(decoder, first, n) for name, n in (("one", 1), (f"of_{BATCH}", BATCH))
-        }
-        ceiling = {
-            f"{key}_of_originals": value
-            for key, value in rows["originals"].items()
-            if key.endswith("median_deg")
-        }
+        sizes = {"ms_one": 1, f"ms_of_{BATCH}": BATCH}
+        times = {name: milliseconds(decoder, first, count) for name, count in sizes.items()}
+        degrees = [key for key in rows["originals"] if key.endswith("median_deg")]
+        ceiling = {f"{key}_of_originals": rows["originals"][key] for key in degrees}
         figures = {**rows[DECODED], **ceiling, **times}
         page = _report(decoder, rows, times, _sheet(decoder, encoder, images[:ON_SHEET]))
         outcome = publish(run, config, page, {**known, "figures": figures, "rows": rows}, _table(rows).text())
@@ -89,14 +104,6 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
         command = f"netinvert decoder evaluate {path.name} {how}"
         add_test_figures(path, read_decoder(path), command, figures)
     return outcome
-
-
-def _test_images(folder: Path) -> list[Path]:
-    """Raises ConfigError for fewer than two."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if len(paths) < 2:
-        raise ConfigError(f"{folder} holds {len(paths)} images: figures over pairs need two or more")
-    return paths
 
 
 @torch.no_grad()
@@ -179,3 +186,84 @@ def _sheet(decoder: Decoder, encoder: Encoder, images: Tensor) -> report.ImageGr
         columns["mask"] = decoder.mask(codes).expand(-1, 3, -1, -1)
     rows = {f"image {k + 1}": [column[k] for column in columns.values()] for k in range(len(images))}
     return replace(report.ImageGrid.of(rows, list(columns), decoder.name), size=128, name="sheet")
+
+
+# -- pose networks ---------------------------------------------------------------------------------------
+
+
+def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
+    """Render, read, compare; leave table, images and report in ``config.out``.
+
+    Raises:
+        NetworkError: no such network.
+        ConfigError: it reads no poses.
+        MissingExtraError: without the extra scenes, or mitsuba for path tracing.
+    """
+    network = load_network(config.network, config.weights)
+    plan = evaluation_plan(network, config.chairs, config.views, config.seed)
+    trained = config.seed in TRAINED_SEEDS and config.network.startswith("posenet")
+    warning = f"posenet and posenet-judge have seen chairs of the seeds {TRAINED_SEEDS}: this is no fair test"
+    if trained:
+        tell(warning)
+    known = {"weights_sha256": weights_sha256(network.module), "plan": plan.to_json()}
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+        views = fresh_views(plan, config.path_traced)
+        figures = full_evaluation(network, views, config.weights)
+        lead = (
+            f"{code(config.network)} read {report.counted(figures['views'], 'view')} of "
+            f"{report.counted(figures['identities'], 'chair')} of seed {config.seed}"
+            f"{', path traced by Mitsuba' * config.path_traced}: the median geodesic error is "
+            f"{number(figures['median_geodesic_deg'], 1)}°, {report.percent(figures['acc_30'])} are "
+            f"within 30°.{f' But {warning}.' * trained}"
+        )
+        page = report.Report(
+            f"How well {network.name} reads poses",
+            _pose_blocks(figures, views, read_rotations(network, views.images)),
+            lead,
+        )
+        outcome = publish(run, config, page, {**known, "figures": figures}, _pose_table(figures).text())
+    if config.card and config.weights is not None:
+        how = (
+            f"--network {config.network} --chairs {config.chairs} --views {config.views} --seed {config.seed}"
+        )
+        how += " --path-traced" * config.path_traced
+        path = Path(config.weights)
+        add_test_figures(path, read_pose_network(path), f"netinvert pose evaluate {how}", figures)
+    return outcome
+
+
+def _pose_table(figures: Mapping[str, Any]) -> report.Table:
+    rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
+    return report.Table(["figure", Column("value")], rows, name="figures")
+
+
+def _pose_blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor) -> list[report.Block]:
+    error, others = (
+        symmetric_geodesic_degrees(read, views.rotation, views.symmetry)
+        for read in (predicted, predicted.roll(1, 0))
+    )
+    floor = f"Readings of other views are {number(others.median().item(), 1)}° off in the median."
+    groups = [
+        {"group": group, "which": key, **values}
+        for group, members in figures["groups"].items()
+        for key, values in members.items()
+    ]
+    median = Column("median error", "°", digits=1, key="median_geodesic_deg")
+    within = Column("within 30°", percent=True, key="acc_30")
+    order = error.argsort()
+    chosen = order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
+    true, read = (angles_from_rotation(each)[0] for each in (views.rotation, predicted))
+    tiles = [
+        report.Tile(views.images[k], (f"{true[k]:.0f}° read {read[k]:.0f}°", f"error {error[k]:.0f}°"))
+        for k in chosen.tolist()
+    ]
+    sheet = report.ImageGrid.flow(tiles, across=8, title="azimuth, azimuth read, and geodesic error")
+    return [
+        report.Heading("Figures"),
+        report.Prose(floor, quiet=True),
+        _pose_table(figures),
+        report.Heading("By elevation and kind of chair"),
+        replace(report.Table.of(groups, ["group", "which", "views", median, within]), name="groups"),
+        report.Heading("From the best read to the worst"),
+        replace(sheet, size=128, name="sheet"),
+    ]

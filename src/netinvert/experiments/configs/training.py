@@ -1,0 +1,223 @@
+"""What the trainings, evaluations and renders are asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from netinvert.errors import ConfigError
+from netinvert.io import pieces
+from netinvert.io.config import Option
+from netinvert.io.pieces import Json, OfLayer, Output, Processes, Seed, Threads
+from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, DatasetConfig
+
+AUTO = "auto"
+SAMPLES = Option("How many images to train on.", min=2)
+RATE = Option("The peak learning rate of AdamW.", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Json, Threads):
+    """What all trainings are asked."""
+
+    out: Annotated[Path, replace(pieces.OUT, help="The folder for checkpoints, logs and weights.")]
+    batch: Annotated[int, Option("Images a batch.", short="b", min=2)] = 64
+    seed: Annotated[int, replace(pieces.SEED, help="Weights, batches and backgrounds follow from it.")] = 0
+    every: Annotated[
+        int, Option("Steps between checkpoints, if ten minutes are not less.", min=1, identity=False)
+    ] = 1000
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "auto"
+    devices: Annotated[int, Option("Devices of each machine.", min=1)] = 1
+    nodes: Annotated[int, Option("Machines.", min=1)] = 1
+    workers: Annotated[
+        int | None,
+        Option(
+            "Processes that make batches.",
+            short="j",
+            min=0,
+            default="some for a GPU, none for a CPU",
+            identity=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseTrain(Training):
+    """Train a pose network. The same command again takes up a training that was stopped.
+
+    While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
+    """
+
+    command: ClassVar[str] = "pose train"
+
+    data: Annotated[Path, Option("A dataset of 'netinvert scenes render'.", metavar="DIR")]
+    network: Annotated[
+        str, Option("The topology.", short="n", metavar="NAME", choices=("posenet", "posenet-judge"))
+    ] = "posenet"
+    head: Annotated[str, Option("How rotations are told.", choices=("6d", "bins"), metavar="6d|bins")] = "6d"
+    samples: Annotated[int, SAMPLES] = 1_500_000
+    rate: Annotated[float, RATE] = 2e-3
+    batch: Annotated[int, Option("Images a batch, a multiple of 4.", short="b", min=4)] = 64
+    skip_damaged: Annotated[bool, Option("Go on without damaged shards; they are named.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderTrain(Training, OfLayer):
+    """Train a decoder from codes to images. The same command again takes up a training that was stopped.
+
+    While the learning rate is constant (the first 70 %), --samples may be changed when taking it up.
+    """
+
+    command: ClassVar[str] = "decoder train"
+
+    data: Annotated[
+        str,
+        Option(
+            "A dataset of 'netinvert scenes render', a folder of images, or the word photographs.",
+            metavar="DIR|photographs",
+        ),
+    ]
+    name: Annotated[str, Option("The name of the decoder's file.", metavar="NAME")] = "decoder"
+    loss: Annotated[
+        str,
+        Option(
+            "A weighted sum of pixel, feature:LAYER, feature:NETWORK/LAYER, adversarial and lpips, such as "
+            "pixel=1+feature:relu3=0.05; deepsim:LAYER has the weights of that paper.",
+            check="netinvert.training.decoder.losses:LossChoice.parse",
+        ),
+    ] = "pixel=1"
+    pixels: Annotated[int | None, Option("Side of the images.", min=8, default="the data's own")] = None
+    widths: Annotated[
+        str,
+        Option("small, or paper: as Dosovitskiy & Brox.", choices=("small", "paper"), metavar="small|paper"),
+    ] = "small"
+    upsampling: Annotated[
+        str,
+        Option(
+            "nearest (then a convolution: no checkerboards) or transposed (the paper's).",
+            choices=("nearest", "transposed"),
+            metavar="NAME",
+        ),
+    ] = "nearest"
+    autoencoder: Annotated[bool, Option("Train the encoder along, as a baseline.")] = False
+    start: Annotated[str | None, Option("A decoder whose weights to begin with.", metavar="NAME|FILE")] = None
+    cache: Annotated[
+        int | None, Option("Encode so many images once, beforehand, and train on those.", min=1)
+    ] = None
+    samples: Annotated[int, SAMPLES] = 500_000
+    rate: Annotated[float, RATE] = 1e-3
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.cache is not None and self.autoencoder:
+            raise ConfigError("an autoencoder's codes change as it learns: leave out --cache")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderEvaluate(Seed, Output, Threads):
+    """Decode the codes of images that a decoder never saw, and compare."""
+
+    command: ClassVar[str] = "decoder evaluate"
+
+    decoder: Annotated[str, Option("A decoder's name or file.", positional=True, metavar="DECODER")]
+    weights: Annotated[str | None, pieces.WEIGHTS] = None
+    images: Annotated[
+        Path | None, Option("A folder of test images.", metavar="DIR", default="rendered chairs")
+    ] = None
+    chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 200
+    seed: Annotated[
+        int, replace(pieces.SEED, help="Which chairs; the shipped decoders were trained on those of 0.")
+    ] = 404
+    card: Annotated[
+        bool, Option("Also write the figures into the decoder's file and its card.", identity=False)
+    ] = False
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.card and not self.decoder.endswith(".safetensors"):
+            raise ConfigError("--card writes into the decoder's file: give that, not a name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseEvaluate(Seed, Output, Threads):
+    """Render held-out chairs and compare the poses that a network reads with the cameras'."""
+
+    command: ClassVar[str] = "pose evaluate"
+
+    network: Annotated[str, replace(pieces.NETWORK, help="A network that reads poses.")] = "posenet"
+    weights: Annotated[str | None, pieces.WEIGHTS] = None
+    chairs: Annotated[int, pieces.CHAIRS] = 200
+    views: Annotated[int, Option("Views of each.", min=1)] = 10
+    seed: Annotated[
+        int, replace(pieces.SEED, help="Which chairs; the shipped networks were trained on 0 and 2.")
+    ] = 1
+    path_traced: Annotated[bool, Option("Render with Mitsuba, another renderer than the training's.")] = False
+    card: Annotated[
+        bool, Option("Also write the figures into --weights and the card beside it.", identity=False)
+    ] = False
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.card and self.weights is None:
+            raise ConfigError("--card writes into the file of --weights: give that too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesRender(DatasetConfig, Json, Processes):
+    """Render a dataset of objects with known cameras, as WebDataset shards.
+
+    The same command again takes up one that was stopped, and mends one that was damaged.
+    """
+
+    command: ClassVar[str] = "scenes render"
+
+    out: Annotated[Path, pieces.OUT]
+    protocol: Annotated[
+        str,
+        Option(
+            "random views, or chairs62: 31 azimuths at elevations of 20 and 30 degrees; auto is chairs62 for "
+            "62 views.",
+            choices=(AUTO, *PROTOCOLS),
+            metavar="NAME",
+        ),
+    ] = AUTO
+    workers: Annotated[int, Option("Processes.", short="j", min=1, default="one a core", identity=False)] = (
+        os.cpu_count() or 1
+    )
+
+    def dataset(self) -> DatasetConfig:
+        """What is to be rendered."""
+        known = {field.name: getattr(self, field.name) for field in fields(DatasetConfig)}
+        if self.protocol == AUTO:
+            known["protocol"] = CHAIRS62 if self.views == 62 else PROTOCOLS[0]
+        return DatasetConfig(**known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesShow(Seed, Output):
+    """Show objects of a dataset, or freshly rendered ones: an object a row, a view a column."""
+
+    command: ClassVar[str] = "scenes show"
+
+    dataset: Annotated[
+        Path | None, Option("A dataset of 'netinvert scenes render'.", positional=True, metavar="DIR")
+    ] = None
+    objects: Annotated[
+        str, Option("Without a dataset, a category (chairs, cars, mugs, tables), a mesh file, or a folder.")
+    ] = "chairs"
+    count: Annotated[int, Option("How many objects.", min=1)] = 10
+    views: Annotated[int, Option("Views of each.", min=1)] = 6
+    pixels: Annotated[
+        int, Option("Pixels a side of what is rendered without a dataset.", min=8, max=4096)
+    ] = 128
+    seed: Annotated[int, replace(pieces.SEED, help="Of what is rendered without a dataset.")] = 0
+    split: Annotated[
+        str | None,
+        Option("Of a dataset.", choices=SPLITS, metavar="NAME", default="validation, if there is any"),
+    ] = None
+    parts: Annotated[bool, Option("Parts instead of colours.")] = False
