@@ -76,7 +76,13 @@ def power_cut(_found):
 
 
 @pytest.mark.parametrize(
-    ("loss", "autoencoder"), [(LOSSES[0], False), (LOSSES[1], False), (LOSSES[0], True)], ids=str
+    ("loss", "autoencoder"),
+    [
+        (LOSSES[0], False),
+        pytest.param(LOSSES[1], False, marks=pytest.mark.slow),
+        pytest.param(LOSSES[0], True, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(
     encoder, tmp_path, monkeypatch, loss, autoencoder
@@ -111,6 +117,7 @@ def test_the_rate_follows_the_plan(encoder, tmp_path, monkeypatch, loss):
     assert seen == wanted
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_others(encoder, tmp_path):
     first, again, other = (
         train_decoder(plan(LOSSES[1], seed=seed), encoder, Squares(), run_in(tmp_path / name))
