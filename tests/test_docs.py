@@ -12,7 +12,7 @@ from netinvert.cli.app import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-LONG = ("transformers.md", "decoders.md")  # of whose snippets some take seconds
+LONG = ("transformers.md", "decoders.md", "deepvis.md")  # of whose snippets some take seconds
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -572,8 +572,7 @@ def test_other_threads_can_run_it(target):
     "optimizer",
     [
         OPTIMIZERS["lbfgs"],
-        OPTIMIZERS["adam"],
-        *(pytest.param(OPTIMIZERS[name], marks=pytest.mark.slow) for name in ("momentum", "adagrad")),
+        *(pytest.param(OPTIMIZERS[name], marks=pytest.mark.slow) for name in ("adam", "momentum", "adagrad")),
     ],
     ids=type,
 )

@@ -102,7 +102,7 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(
     assert all(torch.equal(value, saved[1][name]) for name, value in saved[0].items())
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [LOSSES[0], pytest.param(LOSSES[1], marks=pytest.mark.slow)])
 def test_the_rate_follows_the_plan(encoder, tmp_path, monkeypatch, loss):
     what, seen, real = plan(loss), [], DecoderModel.learn
 
