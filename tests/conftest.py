@@ -1,3 +1,4 @@
+import io
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
@@ -5,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 
 # The first call of anything in torch is slow; time is measured in benchmarks, not here.
 # The same examples every time: what fails for one fails for all.
@@ -29,3 +31,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The device of ``--device``, with its index if it has one."""
     return torch.empty(0, device=request.config.getoption("--device")).device
+
+
+def blank_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (1, 1), 255).save(file, "PNG")
+    return file.getvalue()
+
+
+BLANK = {
+    "png": blank_png(),
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>',
+}
+
+
+@pytest.fixture
+def blank_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are made, but not drawn, which takes most of the time of a command with a small network.
+
+    Slow tests do draw them, and those marked ``drawn``.
+    """
+    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("drawn"):
+        return
+    from matplotlib.figure import Figure
+
+    def savefig(self: Figure, file: io.BytesIO, format: str, metadata: object) -> None:
+        file.write(BLANK[format])
+
+    monkeypatch.setattr(Figure, "savefig", savefig)

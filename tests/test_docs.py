@@ -12,6 +12,7 @@ from netinvert.cli.app import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONG = ("transformers.md", "decoders.md", "deepvis.md")  # of whose snippets some take seconds
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -45,7 +46,12 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=page.name)
+        for page in PAGES
+        if blocks(page, "python")
+    ],
 )
 def test_snippets_run(page, tmp_path, monkeypatch):
     """One after another, as a reader would; in a directory with an image ``photo.jpg``."""

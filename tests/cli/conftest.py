@@ -101,3 +101,8 @@ def cli(capsys) -> Callable[..., Said]:
         return Said(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def plots(blank_plots: None) -> None:
+    """Most tests do without them."""

@@ -258,7 +258,7 @@ def test_sigterm_stops_as_ctrl_c_does(tmp_path):
     ) as process:
         assert process.stdout.readline() == b"waiting\n"
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=180)
     assert process.returncode == 130
     assert said == b"netinvert: stopped; the same command resumes\n"
 

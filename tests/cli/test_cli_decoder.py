@@ -28,6 +28,7 @@ def picture(tmp_path):
     return tmp_path / "chair.png"
 
 
+@pytest.mark.slow
 def test_train_and_decode(cli, data, picture, tmp_path):
     out = tmp_path / "out"
     words = ["decoder", "train", *POSENET, "--data", data, "--out", out, "--name", "mine", *QUICK]
@@ -39,6 +40,7 @@ def test_train_and_decode(cli, data, picture, tmp_path):
     assert (tmp_path / "decoded" / "chair.png").exists()
 
 
+@pytest.mark.drawn
 def test_decode_codes_alone(cli, picture, tmp_path):
     code = tmp_path / "code.safetensors"
     assert cli("encode", picture, "--network", "posenet", "--layer", "relu7", "--out", code).exit_code == 0

@@ -29,11 +29,11 @@ def stopped(arguments, out, when, number):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*MAIN, "invert", *map(str, arguments), "--out", str(out)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not when() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     return process.returncode, said
 
 

@@ -57,6 +57,7 @@ def test_a_decoder(cli, data, tmp_path):
     assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 
+@pytest.mark.slow
 def test_begin_with_a_trained_one_and_train_the_encoder_along(cli, data, tmp_path):
     options = ["--start", "posenet-pose", "--autoencoder"]
     said = cli(*DECODER, "--data", data, "--out", tmp_path / "out", *options)
@@ -138,7 +139,7 @@ def test_sigterm_keeps_what_is_done_and_lines_come_in_a_pipe(data, tmp_path):
             if "left" in line:
                 break
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert (tmp_path / "out" / "checkpoint.safetensors").exists()

@@ -122,7 +122,16 @@ def test_chance_is_that_of_guessing_where_classes_cluster():
     assert abs(reading.chance - 1 / 11) < 0.02
 
 
-@pytest.mark.parametrize("kind", ["classes", "rare class", "numbers", "grouped numbers"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "classes",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("rare class", "numbers", "grouped numbers")
+        ),
+    ],
+)
 def test_p_is_fair_where_there_is_nothing_to_read(kind):
     noise = torch.Generator().manual_seed(9)
     low, chances = 0, []

@@ -477,6 +477,7 @@ def test_series_of_different_lengths_are_refused():
             Series("a", [1, 2], **wrong)
 
 
+@pytest.mark.slow
 def test_figures_do_not_depend_on_settings_and_leave_none(monkeypatch):
     plot = Plot([Panel([Series("a", [1, 2], [1, 2])])])
     plain_ = plot.for_page()

@@ -32,6 +32,7 @@ def result(encoder, images):
     return invert(encoder, encoder(images), preset=PRESETS["default"](encoder, None).with_steps(4))
 
 
+@pytest.mark.slow
 def test_save_needs_nothing_else(result, tmp_path):
     folder = save_result(result, tmp_path / "out")
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -30,3 +30,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return Said(code, found.out, found.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def plots(blank_plots: None) -> None:
+    """Most tests do without them."""

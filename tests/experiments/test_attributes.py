@@ -253,6 +253,7 @@ def measured(encoder, renders, names, decoder=None):
     return scores, {name: reader.of_originals(one, 0) for name, one in made.items()}
 
 
+@pytest.mark.slow
 def test_what_a_pooled_image_keeps(renders):
     names = ("hue", "background", "position", "arms")
     first, originals = measured(Encoder(tiny(), "1"), renders, names, blurred())

@@ -134,6 +134,7 @@ def test_the_directions_are_those_of_the_units():
     assert torch.equal(unit_directions(vector, (2, 0)), torch.eye(5, dtype=torch.float64)[[2, 0]])
 
 
+@pytest.mark.drawn
 def test_a_stopped_search_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     run_deepvis(small(tmp_path / "whole"), quiet)
     tried, made = deepvis_search._tried, []

@@ -166,6 +166,7 @@ def test_what_ends_in_classes():
 # -- stopping and going on -------------------------------------------------------------------------------
 
 
+@pytest.mark.drawn
 def test_a_stopped_run_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     table, folder = whole
     real, done = inversions.optimised, []

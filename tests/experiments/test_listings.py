@@ -76,6 +76,7 @@ def test_layers(capsys):
     assert starred == facts["suggested"]
 
 
+@pytest.mark.slow
 def test_many_layers_end_with_those_worth_inverting_under_their_heads(capsys):
     _, _, last = said(capsys, "layers", "objectron-chair").partition("worth inverting\n")
     assert last.split()[:5] == ["name", "type", "code", "stride", "field"]

@@ -568,7 +568,14 @@ def test_other_threads_can_run_it(target):
 # --- what the loop leaves behind ----------------------------------------------------------------------
 
 
-@every_optimizer
+@pytest.mark.parametrize(  # to count all objects there are takes a second
+    "optimizer",
+    [
+        OPTIMIZERS["lbfgs"],
+        *(pytest.param(OPTIMIZERS[name], marks=pytest.mark.slow) for name in ("adam", "momentum", "adagrad")),
+    ],
+    ids=type,
+)
 def test_memory_does_not_grow_with_steps(optimizer, target):
     def tensors():
         gc.collect()

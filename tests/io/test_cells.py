@@ -138,8 +138,10 @@ def test_what_cannot_be_kept_is_refused(run):
 # --- many -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2])
+TWO = pytest.param(2, marks=pytest.mark.slow)  # processes
+
+
+@pytest.mark.parametrize("count", [1, TWO])
 def test_cells_are_in_the_order_of_keys_and_made_once(run, count):
     keys = [5, 3, 9, 3, 1]
     found = run_cells(run, Draw(), keys, Workers(count))
@@ -161,8 +163,7 @@ def test_processes_make_the_same_bytes(tmp_path):
     assert kept == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, TWO])
 @pytest.mark.parametrize(
     ("work", "error", "says"),
     [
@@ -175,7 +176,7 @@ def test_errors_of_the_work_are_passed_on_at_once(run, count, work, error, says)
     began = time.monotonic()
     with pytest.raises(error, match=says):
         run_cells(run, work, [1, 3, 5, 7], Workers(count))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
     if count == 1 and work != Fails():
         assert Cells(run).find(1) is not None
 
@@ -286,7 +287,7 @@ def test_stopped_in_any_way_and_resumed_to_the_same_bytes(tmp_path, count, numbe
     process = started("draw", tmp_path / "out", count)
     wait_for(lambda: cells.is_dir() and len(list(cells.glob("*.safetensors"))) >= 3, process)
     process.send_signal(number)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=180)
     assert errors == ""
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -296,7 +297,7 @@ def test_stopped_in_any_way_and_resumed_to_the_same_bytes(tmp_path, count, numbe
     kept = content_of(cells)
     assert 3 <= len(kept) < 12
     assert not (tmp_path / "out").exists()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while alive_in_session(process.pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert not alive_in_session(process.pid)  # no worker is left behind
@@ -314,7 +315,7 @@ def test_a_piece_goes_on_from_its_checkpoint(tmp_path, count):
     wait_for(lambda: checkpoints.is_dir() and len(list(checkpoints.iterdir())) >= count, process)
     time.sleep(0.2)
     process.terminate()
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=180)
     assert (process.returncode, errors) == (130, "")
     assert said == "stopped; 0 of 4 pieces are done; the same command resumes\n"
     states = [int(path.read_text()) for path in checkpoints.iterdir()]

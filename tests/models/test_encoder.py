@@ -143,8 +143,16 @@ def test_tokens():
     ("name", "layers"),
     [
         ("resnet18", ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "layer1.0.relu:1", "layer2.0", "fc"]),
-        ("alexnet", ["features.0", "features.5", "features.8", "classifier.1", "classifier.6"]),
-        ("densenet121", ["features.conv0", "features.denseblock1.denselayer2.conv2", "features.norm5"]),
+        pytest.param(
+            "alexnet",
+            ["features.0", "features.5", "features.8", "classifier.1", "classifier.6"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "densenet121",
+            ["features.conv0", "features.denseblock1.denselayer2.conv2", "features.norm5"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_torchvision_networks(name, layers):

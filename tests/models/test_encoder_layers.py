@@ -172,6 +172,7 @@ def test_encoders_and_networks_say_what_they_are_in_a_line(several):
     assert repr(network) == "<Network posenet: PoseNet of images (3, 64, 64), 1,702,726 parameters>"
 
 
+@pytest.mark.slow
 def test_layers_of_a_name_need_no_weights(monkeypatch):
     pytest.importorskip("torchvision")
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", None)

@@ -120,6 +120,7 @@ def test_norms_are_modules_in_eval_mode():
     assert not any(norm.training for norm in norms)
 
 
+@pytest.mark.slow
 def test_packages_are_not_imported():
     """In a process of its own: other tests may have imported them."""
     code = (

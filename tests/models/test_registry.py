@@ -51,6 +51,7 @@ def test_unknown_names(name):
         load_network(name)
 
 
+@pytest.mark.slow
 def test_importing_the_catalogue_imports_no_optional_package():
     code = (
         "import sys, netinvert.models.registry; "

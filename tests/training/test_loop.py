@@ -310,10 +310,10 @@ def test_two_processes_see_other_batches_and_agree(tmp_path):
 def test_a_terminated_process_leaves_a_checkpoint(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", BEGINNING + SLOW, tmp_path / "killed"])
     began = time.monotonic()
-    while not (tmp_path / "killed" / LAST).exists() and time.monotonic() - began < 60:
+    while not (tmp_path / "killed" / LAST).exists() and time.monotonic() - began < 180:
         time.sleep(0.01)
     process.terminate()
-    assert process.wait(60) != 0
+    assert process.wait(180) != 0
     assert (tmp_path / "killed" / LAST).exists()
     model = trained(tmp_path / "killed", threads=1)
     assert 0 < len(model.seen) < CONFIG.steps

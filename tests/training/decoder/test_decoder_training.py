@@ -75,7 +75,13 @@ def power_cut(_found):
 
 
 @pytest.mark.parametrize(
-    ("loss", "autoencoder"), [(LOSSES[0], False), (LOSSES[1], False), (LOSSES[0], True)], ids=str
+    ("loss", "autoencoder"),
+    [
+        (LOSSES[0], False),
+        pytest.param(LOSSES[1], False, marks=pytest.mark.slow),
+        pytest.param(LOSSES[0], True, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(
     encoder, tmp_path, monkeypatch, loss, autoencoder
@@ -95,7 +101,7 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(
     assert all(torch.equal(value, saved[1][name]) for name, value in saved[0].items())
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [LOSSES[0], pytest.param(LOSSES[1], marks=pytest.mark.slow)])
 def test_the_rate_follows_the_plan(encoder, tmp_path, monkeypatch, loss):
     what, seen, real = plan(loss), [], DecoderModel.learn
 
@@ -110,6 +116,7 @@ def test_the_rate_follows_the_plan(encoder, tmp_path, monkeypatch, loss):
     assert seen == wanted
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_others(encoder, tmp_path):
     first, again, other = (
         train_decoder(plan(LOSSES[1], seed=seed), encoder, Squares(), run_in(tmp_path / name))

@@ -67,7 +67,7 @@ def test_a_plan_is_written_as_plain_values():
     assert plan.steps == 8
 
 
-@pytest.mark.parametrize("layer", ["5", "8"])
+@pytest.mark.parametrize("layer", [pytest.param("5", marks=pytest.mark.slow), "8"])
 def test_a_decoder_can_learn_a_batch_by_heart(layer):
     made, batch = model(True, layer, loss="pixel=1+feature:2=0.1"), image_batch()
     optimizer = torch.optim.AdamW(made.optimizers()[0].param_groups, lr=5e-4)

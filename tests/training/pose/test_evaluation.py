@@ -112,7 +112,7 @@ def test_networks_that_cannot_be_evaluated():
         evaluation_plan(wide, 2, 2, 1)
 
 
-@pytest.mark.parametrize("name", POSE_NETWORKS)
+@pytest.mark.parametrize("name", ["posenet", pytest.param("posenet-judge", marks=pytest.mark.slow)])
 def test_the_shipped_networks_read_poses_of_unseen_chairs(name):
     test = fresh_views(DatasetConfig(identities=30, views=2, size=64, seed=23))
     figures = full_evaluation(load_network(name), test)
@@ -122,7 +122,7 @@ def test_the_shipped_networks_read_poses_of_unseen_chairs(name):
     assert figures["relative_median_deg"] < 40
 
 
-@pytest.mark.parametrize("name", POSE_NETWORKS)
+@pytest.mark.parametrize("name", ["posenet", pytest.param("posenet-judge", marks=pytest.mark.slow)])
 def test_the_shipped_networks_say_where_they_come_from(name):
     facts = load_pose_file(name).facts
     folder = Path(netinvert.__file__).parent / "data" / "weights"

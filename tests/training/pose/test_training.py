@@ -67,7 +67,9 @@ def test_plans_that_cannot_be(bad):
         PoseConfig(**bad)
 
 
-@pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])
+@pytest.mark.parametrize(
+    ("network", "head"), [("posenet", "6d"), pytest.param("posenet-judge", "bins", marks=pytest.mark.slow)]
+)
 def test_a_network_can_learn_one_batch_by_heart(dataset, network, head):
     batch = PoseBatches(Views.of(load_arrays(dataset, "train")), 8, 0)(0)
     model = PoseModel(PoseConfig(network=network, head=head)).train()
@@ -168,7 +170,9 @@ def test_a_dataset_that_is_missing(tmp_path):
         train_pose(QUICK, tmp_path / "nothing", run_in(tmp_path / "out"))
 
 
-@pytest.mark.parametrize(("network", "head"), [("posenet", "6d"), ("posenet-judge", "bins")])
+@pytest.mark.parametrize(
+    ("network", "head"), [("posenet", "6d"), pytest.param("posenet-judge", "bins", marks=pytest.mark.slow)]
+)
 def test_what_is_exported_says_what_the_averaged_network_said(dataset, tmp_path, network, head):
     model = PoseModel(PoseConfig(network=network, head=head, seed=2)).eval()
     generator = torch.Generator().manual_seed(0)
