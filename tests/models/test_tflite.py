@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from netinvert.errors import MissingExtraError, NetworkError
+from netinvert.models.layers import list_layers
 from netinvert.models.registry import load_network
 
 pytest.importorskip("tflite")
@@ -48,6 +49,13 @@ def test_image_has_a_gradient_and_batches_are_single_images():
     alone = outputs(module, images[1:2])
     for key, value in alone.items():
         assert torch.allclose(together[key][1:2], value, atol=1e-5), key
+
+
+def test_layers_are_of_types_that_say_what_they_are():
+    # Suggested layers are found by "Pool" in the type, networks with classes by a last "Softmax".
+    kinds = {layer.type for layer in list_layers(load_network(f"tflite:{DATA / 'operators.tflite'}"))}
+    assert {"Pool", "Mean", "Reshape", "Concatenate", "Pad", "Softmax", "Slice", "ResizeBilinear"} <= kinds
+    assert "Plain" not in kinds
 
 
 def test_every_operator_is_a_layer_with_a_readable_name():

@@ -135,6 +135,12 @@ class Plain(nn.Module):
         return self.function(values, *self.options)
 
 
+def plain(name: str, function: Callable[..., Tensor], *options: Any, nhwc: bool = False) -> nn.Module:  # noqa: ANN401
+    """A Plain of a class of its own name: what layers are is told by their classes."""
+    made: Plain = type(name, (Plain,), {})(function, *options, nhwc=nhwc)
+    return made
+
+
 class Arithmetic(nn.Module):
     """Add, subtract or multiply two tensors, or one and a ``constant`` that stands ``first`` or second."""
 
@@ -242,7 +248,7 @@ def _arithmetic(operator: Operator) -> nn.Module:
 
 def _pool(operator: Operator) -> nn.Module:
     kernel, stride = operator.pair("FilterHeight", "FilterWidth"), operator.pair("StrideH", "StrideW")
-    return Plain(_pooled, operator.kind == "MAX_POOL_2D", kernel, stride, operator.same)
+    return plain("Pool", _pooled, operator.kind == "MAX_POOL_2D", kernel, stride, operator.same)
 
 
 def _pooled(
@@ -270,14 +276,14 @@ def _mean(operator: Operator) -> nn.Module:
     if 0 in axes:
         raise NetworkError("MEAN over the batch mixes images: not supported")
     keep = bool(operator.option("KeepDims"))
-    return Plain(lambda values: values[0].mean(dim=axes, keepdim=keep), nhwc=True)
+    return plain("Mean", lambda values: values[0].mean(dim=axes, keepdim=keep), nhwc=True)
 
 
 def _reshape(operator: Operator) -> nn.Module:
     before, after = operator.input_shape, operator.shape
     if not after or before[0] != after[0]:
         raise NetworkError(f"RESHAPE from {before} to {after} mixes images: not supported")
-    return Plain(lambda values: values[0].reshape(len(values[0]), *after[1:]), nhwc=True)
+    return plain("Reshape", lambda values: values[0].reshape(len(values[0]), *after[1:]), nhwc=True)
 
 
 def _concatenate(operator: Operator) -> nn.Module:
@@ -286,12 +292,12 @@ def _concatenate(operator: Operator) -> nn.Module:
     axis = int(operator.option("Axis")) % len(operator.shape)
     if axis == 0:
         raise NetworkError("CONCATENATION along the batch mixes images: not supported")
-    return Plain(torch.cat, axis, nhwc=True)
+    return plain("Concatenate", torch.cat, axis, nhwc=True)
 
 
 def _pad(operator: Operator) -> nn.Module:
     amounts = [int(number) for pair in reversed(list(operator.needed(1))) for number in pair]
-    return Plain(lambda values: F.pad(values[0], amounts), nhwc=True)
+    return plain("Pad", lambda values: F.pad(values[0], amounts), nhwc=True)
 
 
 def _slice(operator: Operator) -> nn.Module:
@@ -315,14 +321,17 @@ def _slice(operator: Operator) -> nn.Module:
         raise NetworkError("STRIDED_SLICE along the batch mixes images: not supported")
     if min(step) < 1:
         raise NetworkError("STRIDED_SLICE with a negative step: not supported")
-    return Plain(lambda values: values[0][tuple(parts)], nhwc=True)
+    return plain("Slice", lambda values: values[0][tuple(parts)], nhwc=True)
 
 
 def _resize(operator: Operator) -> nn.Module:
     size, aligned = operator.shape[1:3], bool(operator.option("AlignCorners"))
     if aligned or operator.option("HalfPixelCenters"):
-        return Plain(lambda values: F.interpolate(values[0], size, mode="bilinear", align_corners=aligned))
-    return Plain(lambda values: _stretched(_stretched(values[0], 2, size[0]), 3, size[1]))
+        return plain(
+            "ResizeBilinear",
+            lambda values: F.interpolate(values[0], size, mode="bilinear", align_corners=aligned),
+        )
+    return plain("ResizeBilinear", lambda values: _stretched(_stretched(values[0], 2, size[0]), 3, size[1]))
 
 
 def _stretched(features: Tensor, axis: int, size: int) -> Tensor:
@@ -352,8 +361,8 @@ BUILDERS: Mapping[str, Callable[[Operator], nn.Module]] = {
     "RESHAPE": _reshape,
     "CONCATENATION": _concatenate,
     "RESIZE_BILINEAR": _resize,
-    "SOFTMAX": lambda operator: Plain(
-        lambda values, beta: (values[0] * beta).softmax(dim=-1), operator.option("Beta"), nhwc=True
+    "SOFTMAX": lambda operator: plain(
+        "Softmax", lambda values, beta: (values[0] * beta).softmax(dim=-1), operator.option("Beta"), nhwc=True
     ),
     "STRIDED_SLICE": _slice,
 }
