@@ -1,0 +1,1 @@
+"""The runs of ``tools/same_bits.py``, in groups."""
