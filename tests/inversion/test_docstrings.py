@@ -10,7 +10,7 @@ import netinvert.evaluation
 import netinvert.inversion
 
 MODULES = [
-    "netinvert.io.registry",
+    "netinvert.io.config",
     *(
         found.name
         for room in (netinvert.inversion, netinvert.evaluation)
