@@ -120,6 +120,7 @@ def test_another_run_is_only_replaced_if_asked(cli, net, pictures, tmp_path):
     assert not (out / "a.png").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_half_written(cli, net, pictures, tmp_path, monkeypatch):
     real, calls = os.fsync, []
 

@@ -40,6 +40,7 @@ def test_train_and_decode(cli, data, picture, tmp_path):
     assert (tmp_path / "decoded" / "chair.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 def test_decode_codes_alone(cli, picture, tmp_path):
     code = tmp_path / "code.safetensors"
@@ -56,6 +57,7 @@ def test_decode_codes_alone(cli, picture, tmp_path):
     assert not (tmp_path / "refused").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("canvas", [[], ["--canvas", "decoder"]])
 def test_inversions_with_a_decoder_are_repeated_to_the_bit(cli, picture, tmp_path, canvas):
     options = ["--network", "posenet", "--layer", "relu7", "--decoder", "posenet-fc7", "--steps", 4, *canvas]

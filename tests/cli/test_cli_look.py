@@ -45,6 +45,7 @@ def test_layers_and_images_can_be_chosen(cli, pictures, nets, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 def test_a_stopped_look_resumes_and_is_repeated(cli, pictures, nets, tmp_path, monkeypatch):
     given = ("look", pictures, "--network", nets("good"), *QUICK, "--out", tmp_path / "out")

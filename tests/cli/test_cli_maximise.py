@@ -109,6 +109,7 @@ def test_neurons(cli, net, tmp_path, place):
     assert names_in(out) == {"neuron-1.png"}
 
 
+@pytest.mark.slow
 def test_classes_by_number_and_name(cli, head, nets, tmp_path):
     out = tmp_path / "out"
     assert cli("maximise", *head, "--class", 2, "--class", 0, *FEW, "-o", out).exit_code == 0
@@ -177,6 +178,7 @@ def test_priors_start_and_json(cli, net, pictures, tmp_path):
     assert (read_image(out / "channel-1.png") - start).abs().mean() < 0.15
 
 
+@pytest.mark.slow
 def test_the_recipe_in_the_manifest_is_whole(cli, net, tmp_path):
     cli("maximise", *net, "--channel", 1, *FEW, "-o", tmp_path / "out")
     first, last = manifest_in(tmp_path / "out")["recipe"]["stages"]
@@ -185,6 +187,7 @@ def test_the_recipe_in_the_manifest_is_whole(cli, net, tmp_path):
     assert first["resolution"] == last["resolution"] == 1.0
 
 
+@pytest.mark.slow
 def test_objectives_as_text_are_the_options(cli, net, tmp_path):
     texts = ["channel:1", "neuron:1@0,11", "neuron:1"]
     assert cli("maximise", *net, "--objective", *texts, *FEW, "-o", tmp_path / "texts").exit_code == 0

@@ -65,6 +65,7 @@ def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, number, code):
     assert json.loads((out / "manifest.json").read_text())["resumed"]
 
 
+@pytest.mark.slow
 def test_within_a_chunk(cli, net, pictures, tmp_path, monkeypatch):
     """The checkpoint of the chunk at work is taken up to the same bits."""
     arguments = [pictures, *net, "--steps", 30]

@@ -197,6 +197,7 @@ def test_browsers_can_sort_by_all_values():
     assert "data-v" not in Report("", [table])._repr_html_()
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_each_time():
     first, second = (everything().files(("html", "md", "json", "csv", "png")) for _ in range(2))
     assert first == second
@@ -205,6 +206,7 @@ def test_reports_are_the_same_each_time():
 # -- files ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_saving(tmp_path):
     report = everything()
     written = {}

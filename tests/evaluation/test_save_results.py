@@ -53,6 +53,7 @@ def test_save_needs_nothing_else(result, tmp_path):
     assert torch.equal(load_tensors(folder / "tensors.safetensors")[0]["image"], other.image)
 
 
+@pytest.mark.slow
 def test_results_of_several_layers_are_saved(tmp_path, images):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Tanh(), nn.Conv2d(4, 2, 3)).eval()

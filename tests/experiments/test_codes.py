@@ -69,6 +69,7 @@ def subject(request) -> CodeSubject:
 ASKED = {"decoders": ("x",), "out": Path("out"), "seed": 0}
 
 
+@pytest.mark.slow
 def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
     few = ("as it is", "half left out", "noise ¼ σ", "noise ½ σ", OTHER)
     monkeypatch.setattr(experiments, "EDITS", {name: EDITS[name] for name in few})

@@ -204,6 +204,7 @@ def test_any_truth_stops_a_run(answer):
     assert invert(cut, cut(images(1)), steps=6, callback=lambda info: np.bool_(False)).steps == 6
 
 
+@pytest.mark.slow
 def test_files_stand_for_images_and_codes(tmp_path):
     cut = encoder()
     x = (images(1) * 255).round() / 255

@@ -240,6 +240,7 @@ def test_bad_input(cut):
 # --- caricatures --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_caricature_says_more_of_the_same():
     cut = Encoder(seeded(body), "3", tiny.PLAIN)  # codes of at least zero
     x = blurred(2, tiny.SIZE)

@@ -77,6 +77,7 @@ def assert_same(found, expected):
     assert found.status == expected.status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("kind", ["pixels", "fourier"])
 def test_resumed_is_uninterrupted_to_the_bit(name, kind, tmp_path):
@@ -262,6 +263,7 @@ def coarse_to_fine(optimizer):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "momentum", "lbfgs"])
 @pytest.mark.parametrize("kind", ["pixels", "fourier"])
 def test_coarse_stages_are_taken_up_to_the_bit(name, kind, tmp_path):

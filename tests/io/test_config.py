@@ -89,6 +89,7 @@ def toy(**changes: object) -> Toy:
     return Toy(**given)
 
 
+@pytest.mark.slow
 @given(TOYS)
 def test_facts_as_json_give_the_config_back(config):
     assert Toy.from_facts(json.loads(json.dumps(config.to_facts()))) == config

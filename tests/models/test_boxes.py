@@ -66,6 +66,7 @@ angles = st.floats(0, 360, exclude_max=True)
 edge = st.floats(0.4, 2.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     azimuth=angles,

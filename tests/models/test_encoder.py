@@ -503,6 +503,7 @@ def test_torchscript_is_refused():
         Encoder(network, "0", PLAIN)
 
 
+@pytest.mark.slow
 def test_wrappers_are_taken_off():
     network = seeded(tiny.plain)
     expected = hooked(network, "5", images())

@@ -110,6 +110,7 @@ def test_fast_is_the_default_and_can_be_left():
     )
 
 
+@pytest.mark.slow
 def test_what_runs_behind_the_layer_is_not_kept():
     network = load_network("alexnet", "random")
     sizes = [

@@ -103,6 +103,7 @@ def test_bilinear_bins_share_by_angle():
     torch.testing.assert_close(binned, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_stage_can_be_inverted_from():
     layers = {info.name: info for info in list_layers(load_network("hog"))}
     assert set(HOG_LAYERS) < set(layers)

@@ -45,6 +45,7 @@ def build_stack(layers):
     return nn.Sequential(*parts)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(stacks())
 def test_stride_and_receptive_field_equal_the_formulas(layers):

@@ -207,6 +207,7 @@ def test_the_gradient_of_fused_attention(network):
         network.module.float()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "worst", "least"), [(0, 0.05, 30), (2, 0.05, 27)])
 def test_blocks_give_the_picture_back(network, block, worst, least):
     encoder = ni.Encoder(network, network.layers[block])
@@ -216,6 +217,7 @@ def test_blocks_give_the_picture_back(network, block, worst, least):
     assert psnr(result.image, x).item() > least
 
 
+@pytest.mark.slow
 def test_the_class_token_alone(network):
     encoder = ni.Encoder(network, network.layers[-1])
     x, other = picture(), picture().flip(-1)

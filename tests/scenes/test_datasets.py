@@ -369,6 +369,7 @@ def test_a_shard_cut_short_is_refused_without_a_manifest(small, tmp_path, share)
         list(read_shard(torn))
 
 
+@pytest.mark.slow
 @given(place=st.floats(0, 0.999))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_changed_byte_is_found_by_the_manifest(small, tmp_path_factory, place):

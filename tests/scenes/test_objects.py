@@ -59,6 +59,7 @@ def test_chairs_are_put_together_from_closed_pieces(seed):
         assert np.einsum("ij,ij->", one, np.cross(two, three)) > 0  # faces look outwards
 
 
+@pytest.mark.slow
 def test_chairs_know_their_parts():
     things = [make_chair(seed) for seed in range(40)]
     assert all(thing.parts == PARTS for thing in things)
@@ -102,6 +103,7 @@ def test_seeds_are_visibly_different_chairs():
     assert shared.max() < 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_objects_are_as_symmetric_as_they_say(category):
     seen = set()

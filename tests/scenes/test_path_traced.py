@@ -14,6 +14,7 @@ from netinvert.scenes.shading import STUDIO
 HARD = replace(STUDIO, softness=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("category", "seed"), [("chairs", 3), ("mugs", 1)])
 def test_both_renderers_show_the_same_image(category, seed):
     thing = make_object(category, seed)

@@ -143,6 +143,7 @@ def by_hand(what, encoder, source):
     return model
 
 
+@pytest.mark.slow
 def test_a_training_is_what_it_says(encoder, tmp_path):
     found = train_decoder(PLAN, encoder, Squares(), run_in(tmp_path))
     wanted = by_hand(PLAN, encoder, Squares())
@@ -153,6 +154,7 @@ def test_a_training_is_what_it_says(encoder, tmp_path):
     assert not any(torch.equal(before, after) for before, after in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autoencoder", [False, True])
 def test_the_encoder_comes_back_as_it_was(tmp_path, autoencoder):
     network = Network("tiny", seeded(plain, 0, torch.float32), PLAIN)

@@ -198,6 +198,7 @@ def test_the_discriminator_sees_images_and_codes(size):
     assert strides == [2 if min(size) < 128 else 4, *[stride for _, stride, _ in CONVOLUTIONS[1:]]]
 
 
+@pytest.mark.slow
 def test_a_discriminator_learns_to_tell_two_kinds_apart():
     critic = built(lambda: Discriminator(3, 5, (16, 16))).train()
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)

@@ -95,6 +95,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts_on_rolled_images():
     assert not any(value.requires_grad for value in parts.values())
 
 
+@pytest.mark.slow
 def test_rolls_change_with_step_and_seed_and_nothing_else():
     def seen(step, seed):
         made, shown = model(seed=seed), []
