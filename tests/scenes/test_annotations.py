@@ -146,6 +146,64 @@ def test_nerf_of_blender_and_of_nerfstudio(tmp_path):
     assert one.camera.intrinsics.tolist() == [[100, 0, 39], [0, 110, 31], [0, 0, 1]]
 
 
+def nerf_camera(tmp_path, frame=(), **content):
+    frames = [{"file_path": "a.png", "transform_matrix": np.eye(4).tolist(), **dict(frame)}]
+    (tmp_path / "transforms.json").write_text(json.dumps({"w": 400, "h": 300, **content, "frames": frames}))
+    (one,) = load_annotations(tmp_path / "transforms.json").found
+    return one.camera
+
+
+@pytest.mark.parametrize(
+    ("content", "frame", "expected"),
+    [
+        ({"camera_angle_x": 1.0, "camera_angle_y": 0.9}, {}, (200 / math.tan(0.5), 150 / math.tan(0.45))),
+        ({"camera_angle_x": 1.0}, {}, (200 / math.tan(0.5),) * 2),
+        ({"camera_angle_y": 0.9}, {}, (150 / math.tan(0.45),) * 2),
+        ({"x_fov": 90, "y_fov": 60}, {}, (200, 150 / math.tan(math.pi / 6))),
+        ({"fl_y": 310}, {}, (310, 310)),
+        ({"fl_x": 500, "camera_angle_x": 1.0, "camera_angle_y": 0.9}, {}, (500, 150 / math.tan(0.45))),
+        ({"fl_x": 500}, {"fl_x": 450}, (450, 450)),
+        ({"fl_x": 500, "fl_y": 510}, {"camera_angle_x": 1.0}, (200 / math.tan(0.5), 510)),
+        ({"camera_angle_x": 1.0}, {"w": 800}, (400 / math.tan(0.5),) * 2),
+        ({"fl_x": 500, "camera_model": "OPENCV", "k1": 0, "p2": 0.0, "is_fisheye": False}, {}, (500, 500)),
+        ({"fl_x": 500, "k1": 0.1}, {"k1": 0}, (500, 500)),
+    ],
+)
+def test_focal_lengths_of_nerf(tmp_path, content, frame, expected):
+    camera = nerf_camera(tmp_path, frame, **content)
+    assert np.allclose((camera.intrinsics[0, 0], camera.intrinsics[1, 1]), expected)
+    assert tuple(camera.intrinsics[:2, 2]) == (camera.size[0] / 2, camera.size[1] / 2)
+
+
+def test_the_world_of_nerf_is_the_files_own(tmp_path):
+    turned = [[0, 1, 0, 2], [1, 0, 0, 3], [0, 0, -1, 4]]
+    camera = nerf_camera(tmp_path, fl_x=500, applied_transform=turned, applied_scale=0.5)
+    assert np.array_equal(camera.position, np.zeros(3))
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+@pytest.mark.parametrize(
+    "lens",
+    [
+        {"is_fisheye": True},
+        {"camera_model": "OPENCV_FISHEYE", "k1": 0, "k2": 0},
+        {"camera_model": "EQUIRECTANGULAR"},
+        {"camera_model": "equirectangular"},
+        {"camera_model": "OMNIDIRECTIONALSTEREO_L"},
+        {"camera_model": "THIN_PRISM_FISHEYE"},
+        {"equirectangular": True},
+        {"latlong": True},
+        {"orthographic": True},
+        {"ftheta_p0": 0.3},
+        {"distortion_params": [0, 0, 0.1, 0, 0, 0]},
+        *({key: -0.01} for key in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "s1")),
+    ],
+)
+def test_lenses_that_are_no_pinhole_are_refused(tmp_path, lens, per_frame):
+    with pytest.raises(AnnotationError, match=next(iter(lens))):
+        nerf_camera(tmp_path, lens if per_frame else (), fl_x=150, **({} if per_frame else lens))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -214,9 +272,37 @@ def test_colmap(tmp_path):
     assert np.allclose(pixels, [[500 * (-0.3 + 1) / 3 + 321, 510 * -0.2 / 3 + 239]])
 
 
+FIRST, SECOND = "1 1 0 0 0 0 0 3 1 a.jpg", "2 1 0 0 0 1 0 3 1 0002"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{FIRST}\n\n{SECOND}\n\n",
+        f"# images\n\n\n{FIRST}\n1 2 -1\n{SECOND}\n1 2 -1 3 4 17\n",
+        f"  # images\n{FIRST}\n1 2 -1\n\n\n# more\n{SECOND}\n\n\n  \n",
+        f"{FIRST}\n{SECOND}",
+        f"{FIRST}\n{SECOND}\n1 2 -1",
+        f"\r\n{FIRST}\r\n1 2 -1\r\n{SECOND}\r\n",
+    ],
+)
+def test_colmap_with_blank_lines_and_images_without_points(tmp_path, text):
+    colmap_folder(tmp_path / "sparse", "\n" + COLMAP_CAMERAS + "\n\n", text)
+    found = load_annotations(tmp_path / "sparse").found
+    assert [one.image.name for one in found] == ["a.jpg", "0002"]
+    assert [one.camera.position.tolist() for one in found] == [[0, 0, -3], [-1, 0, -3]]
+
+
+def test_binary_colmap_is_refused_with_what_makes_text_of_it(tmp_path):
+    (tmp_path / "images.bin").write_bytes(bytes(8))
+    with pytest.raises(AnnotationError, match="model_converter"):
+        load_annotations(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"images": f"{FIRST}\n\n2 1 0 0 0 0 0 3 1\n"}, "QW"),
         ({"cameras": "1 FISHEYE 640 480 1 2 3\n"}, "PINHOLE"),
         ({"cameras": "1 PINHOLE 640 480 500 320 240\n"}, "4 parameters"),
         ({"cameras": "1 SIMPLE_RADIAL 640 480 500 320 240 0.1\n"}, "undistorter"),

@@ -4,6 +4,7 @@ model (Schönberger & Frahm 2016), NeRF's transforms.json, and Objectron's video
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,8 +51,7 @@ def read_colmap(path: Path) -> Annotations:
     world and scale. Raises AnnotationError: a missing or broken file, or a distorted lens."""
     lenses = dict(_lenses(path.with_name("cameras.txt")))
     found = []
-    # an image has two lines; the second, its points, may be empty
-    for number, text in list(_lines(path, keep_empty=True))[0::2]:
+    for number, text in _image_lines(path):
         fields = text.split(maxsplit=IMAGE_COLUMNS - 1)
         if len(fields) < IMAGE_COLUMNS:
             raise reject(path, f"line {number} should be IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
@@ -67,9 +67,31 @@ def read_colmap(path: Path) -> Annotations:
     return Annotations(tuple(found))
 
 
+def _image_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The first of the two lines of each image; the second, its points, is empty or triples of numbers, and
+    some programs leave it out."""
+    after_image = False
+    for number, text in _lines(path):
+        fields = text.split()
+        points = len(fields) % 3 == 0 and all(map(_is_number, fields))
+        if not (after_image and points) and fields:
+            yield number, text
+        after_image = bool(fields) and not (after_image and points)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _lenses(path: Path) -> Iterator[tuple[str, Lens]]:
     for number, text in _lines(path):
         fields = text.split()
+        if not fields:
+            continue
         if len(fields) < 5 or fields[1] not in MODELS:
             raise reject(
                 path,
@@ -91,13 +113,15 @@ def _lenses(path: Path) -> Iterator[tuple[str, Lens]]:
         yield fields[0], (camera.intrinsics, camera.size)
 
 
-def _lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, text in enumerate(text_of(path).splitlines(), 1):
-        if not text.startswith("#") and (keep_empty or text.strip()):
-            yield number, text
+        if not text.lstrip().startswith("#"):
+            yield number, text.strip()
 
 
-DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
+DISTORTIONS = re.compile(r"[kps]\d|distortion_params")
+LENSES = ("is_fisheye", "ftheta_p0", "latlong", "equirectangular", "orthographic")
+"""What says in a transforms.json of nerfstudio and instant-ngp, where it is not 0, that it is no pinhole."""
 ENDINGS = ("", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 """What file_path may leave out."""
 
@@ -105,8 +129,10 @@ ENDINGS = ("", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 def read_nerf(path: Path) -> Annotations:
     """The frames of a transforms.json, in the file's own world: z is up, no side is the front.
 
-    Its matrices map camera (x right, y up, z back) to world coordinates. The size comes from w and h, or from
-    the images. Raises AnnotationError: not such a file, a distorted lens, or neither sizes nor images."""
+    Its matrices map camera (x right, y up, z back) to world coordinates; ``applied_transform`` tells how that
+    world came from another, and is not undone. The size comes from w and h, or from the images. What a frame
+    says goes before what the file says. Raises AnnotationError: not such a file, a camera that is no pinhole,
+    or neither sizes nor images."""
     what = "is no transforms.json, which should hold a list of 'frames'"
     with reading(path, what, ValueError, KeyError, TypeError):
         content = json.loads(text_of(path))
@@ -122,30 +148,48 @@ def _frame(path: Path, content: Mapping[str, Any], frame: Any, index: int) -> An
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"transform_matrix is {matrix.shape}, not (4, 4)")
         settings = {**content, **frame}
-        bent = [key for key in DISTORTIONS if settings.get(key)]
-        if bent:
-            raise ValueError(f"the lens is distorted ({', '.join(bent)}): undistort the images first")
+        _check_pinhole(settings)
         choices = [path.parent / (str(frame["file_path"]) + ending) for ending in ENDINGS]
         image = next((each for each in choices if each.is_file()), choices[0])
         if "w" in settings and "h" in settings:
             size = int(settings["w"]), int(settings["h"])
         else:
             size = image_size(path, image, "no w and h in the file, and ")
-        camera = Camera(matrix[:3, :3].T, matrix[:3, 3], _intrinsics(settings, size), size)
+        camera = Camera(matrix[:3, :3].T, matrix[:3, 3], _intrinsics(content, frame, size), size)
         return Annotation(image, camera, identity=path.parent.name)
 
 
-def _intrinsics(settings: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    width, height = size
-    if "fl_x" in settings:
-        fx = float(settings["fl_x"])
-    elif "camera_angle_x" in settings:
-        fx = 0.5 * width / np.tan(0.5 * float(settings["camera_angle_x"]))
-    else:
+def _check_pinhole(settings: Mapping[str, Any]) -> None:
+    model = str(settings.get("camera_model") or "PINHOLE").upper()
+    wrong = [] if model in (*MODELS, "PERSPECTIVE") else [f"camera_model {model}"]
+    wrong += [
+        key
+        for key, value in settings.items()
+        if (key in LENSES or DISTORTIONS.fullmatch(key)) and np.any(np.asarray(value or 0))
+    ]
+    if wrong:
+        raise ValueError(
+            f"the lens is distorted or no pinhole ({', '.join(wrong)}): undistort the images first, for "
+            "instance with colmap image_undistorter"
+        )
+
+
+def _focal(settings: Mapping[str, Any], side: int, axis: str) -> float:
+    """In pixels along an axis; 0 if it is not told."""
+    degrees = float(settings.get(f"{axis}_fov") or 0)
+    angle = float(settings.get(f"camera_angle_{axis}") or np.radians(degrees))
+    return float(settings.get(f"fl_{axis}") or (0.5 * side / np.tan(0.5 * angle) if angle else 0))
+
+
+def _intrinsics(
+    content: Mapping[str, Any], frame: Mapping[str, Any], size: tuple[int, int]
+) -> np.ndarray[Any, Any]:
+    fx, fy = (_focal(frame, *of) or _focal(content, *of) for of in zip(size, "xy", strict=True))
+    if not (fx or fy):
         raise ValueError("neither camera_angle_x nor fl_x is given")
-    fy = float(settings.get("fl_y", fx))
-    cx, cy = float(settings.get("cx", width / 2)), float(settings.get("cy", height / 2))
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    settings = {**content, **frame}
+    cx, cy = (float(settings.get(name, side / 2)) for name, side in zip(("cx", "cy"), size, strict=True))
+    return np.array([[fx or fy, 0, cx], [0, fy or fx, cy], [0, 0, 1.0]])
 
 
 # the fields that are read, by their numbers in the dataset's published schema; all others are skipped
@@ -284,7 +328,8 @@ def format_of(path: Path) -> str:
     for name, each in FORMATS.items():
         if each.files(path):
             return name
-    raise reject(path, f"holds no annotations of a known format: {', '.join(FORMATS)}")
+    converter = "; colmap model_converter --output_type TXT makes text of COLMAP's binary files"
+    raise reject(path, f"holds no annotations of a known format: {', '.join(FORMATS)}{converter}")
 
 
 def load_annotations(path: str | Path, kind: str | None = None) -> Annotations:
