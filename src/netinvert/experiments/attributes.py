@@ -35,12 +35,12 @@ from netinvert.experiments.attribute_series import (
     render_chairs,
     resized,
 )
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.held_out_chairs import PAPER, before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Cells, Piece
+from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells

@@ -24,7 +24,6 @@ from netinvert.evaluation.probes import (
     question_of,
     retrieve,
 )
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.inputs import (
     Source,
@@ -38,6 +37,7 @@ from netinvert.experiments.inputs import (
 )
 from netinvert.experiments.inversions import PresetChoice, Targets, Wanted, invert_all
 from netinvert.inversion.objectives import Match, code_error
+from netinvert.io.files import Tell
 from netinvert.io.images import fit, read_image
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import SHIPPED, Decoder, load_decoder
@@ -108,13 +108,13 @@ def read_audited(config: Audit, tell: Tell) -> tuple[Audited, list[Source]]:
             f"{config.codes} is no file of codes (.npy, .safetensors, .pt): make one with netinvert encode"
         )
     encoder = Encoder(open_network(config, config.device), config.layer)
-    inputs = read_inputs(str(config.codes), encoder)
+    inputs = read_inputs(str(config.codes), encoder, tell=tell)
     if inputs.remark is not None:
         tell(inputs.remark)
     sources = list(sources_of("codes", [config.codes]))
     names, originals, judge = inputs.stems, None, None
     if config.images is not None:
-        paths = image_paths(config.images)
+        paths = image_paths(config.images, tell)
         names, originals = _originals(paths, encoder, inputs.codes, inputs.stems)
         sources += sources_of("images", paths)
         own = encoder.network.held_out_pose_estimator

@@ -21,10 +21,9 @@ from netinvert.experiments.audit import (
     audit_decoder,
     read_audited,
 )
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Audit
 from netinvert.experiments.runs import decoder_facts, made_by, network_facts, publish, run_facts
-from netinvert.io.files import save_tensors, write_json
+from netinvert.io.files import Tell, save_tensors, write_json
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir

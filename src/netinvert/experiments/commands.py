@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from netinvert.errors import ConfigError, NetinvertError, NetworkError
 from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
-from netinvert.io.files import read_json, sha256_of, write_json
+from netinvert.io.files import Tell, read_json, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, compare
 from netinvert.io.pieces import OfNetwork
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from netinvert.experiments.configs.images import Rerun
 
 C = TypeVar("C", bound=Config)
-Tell = Callable[[str], None]
 SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
 """The headings of commands in the help, in the order in which a newcomer wants them."""
 GROUPS = {

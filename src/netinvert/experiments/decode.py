@@ -15,7 +15,6 @@ from netinvert.errors import CodeError, ImageError, OutputError
 from netinvert.evaluation.evaluate import Record, Sample, evaluate_result, shipped_reference
 from netinvert.evaluation.report import by, counted
 from netinvert.evaluation.save_results import RERUN, labels, save_run
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.images import Decode, Encode
 from netinvert.experiments.inputs import (
     is_code_file,
@@ -27,7 +26,7 @@ from netinvert.experiments.inputs import (
 )
 from netinvert.experiments.runs import images_known, made_by, run_facts
 from netinvert.inversion.result import Result
-from netinvert.io.files import save_tensors, write_atomic
+from netinvert.io.files import Tell, save_tensors, write_atomic
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
@@ -48,7 +47,7 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
     encoder = Encoder(on_device(network, config.device), decoder.layer)
     decoder.check_encoder(encoder)
     decoder = decoder.to(encoder.device)
-    inputs = read_inputs(config.input, encoder)
+    inputs = read_inputs(config.input, encoder, tell=tell)
     if inputs.remark is not None:
         raise CodeError(f"{inputs.remark}: use a decoder that was trained for them")
     sources, sha256 = inputs.sources, weights_sha256(decoder.module)
@@ -124,7 +123,7 @@ def run_encode(config: Encode, tell: Tell) -> Outcome:
     if is_code_file(config.input):
         raise ImageError(f"{config.input} holds a code already; give an image, a folder or a glob of images")
     encoder = Encoder(open_network(config, config.device), config.layer)
-    inputs = read_inputs(config.input, encoder)
+    inputs = read_inputs(config.input, encoder, tell=tell)
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, inputs.codes.cpu().numpy())

@@ -17,7 +17,6 @@ from netinvert.errors import MissingExtraError
 from netinvert.evaluation import report
 from netinvert.evaluation.metrics import gradient_histogram, histogram_intersection
 from netinvert.evaluation.report import by, code, counted, listed, number
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Deepvis
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts, workers_of
@@ -37,6 +36,7 @@ from netinvert.inversion.result import StepInfo
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
+from netinvert.io.files import Tell
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Demo
 from netinvert.experiments.demo_cells import (
     CHAIR,
@@ -33,6 +32,7 @@ from netinvert.experiments.demo_cells import (
 )
 from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.io.assets import chair
+from netinvert.io.files import Tell
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir

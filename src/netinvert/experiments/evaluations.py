@@ -15,12 +15,12 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, number
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
 from netinvert.experiments.inputs import sources_of
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
-from netinvert.io.images import IMAGE_SUFFIXES, fit, read_image
+from netinvert.io.files import Tell
+from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder, load_decoder, read_decoder
@@ -74,7 +74,7 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     decoder.check_encoder(encoder)
     paths = []
     if config.images is not None:
-        paths = sorted(one for one in config.images.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
+        paths = image_files(config.images, tell=tell)
         if len(paths) < 2:
             raise ConfigError(
                 f"{config.images} holds {len(paths)} images: figures over pairs need two or more"

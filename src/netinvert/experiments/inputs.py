@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Reference, encode_images, reference_of, shipped_reference
 from netinvert.evaluation.save_results import LABELS
-from netinvert.io.files import load_tensors, read_code, sha256_of
-from netinvert.io.images import IMAGE_SUFFIXES, read_image
+from netinvert.io.files import Tell, load_tensors, read_code, sha256_of
+from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
 from netinvert.io.pieces import ImageFormat, OfNetwork
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network, Preprocessing
@@ -72,11 +73,11 @@ class Inputs:
     remark: str | None = None
 
 
-def read_inputs(text: str, encoder: Encoder, restarts: int = 1) -> Inputs:
+def read_inputs(text: str, encoder: Encoder, restarts: int = 1, tell: Tell = warnings.warn) -> Inputs:
     """Read and check what ``--INPUT`` stands for. Raises ImageError, CodeError."""
     if is_code_file(text):
         return _read_codes(Path(text), encoder, restarts)
-    paths = image_paths(text)
+    paths = image_paths(text, tell)
     channels = encoder.preprocessing.channels
     # Fitted at once: many photographs at their own size may not fit into memory.
     images = [encoder.fit(read_image(path, channels).to(encoder.device, encoder.dtype)) for path in paths]
@@ -90,11 +91,12 @@ def is_code_file(text: str | Path) -> bool:
     return path.suffix.lower() in CODES and not path.is_dir()
 
 
-def image_paths(text: str | Path) -> list[Path]:
-    """The image files that an image, a folder or a glob stands for. Raises ImageError."""
+def image_paths(text: str | Path, tell: Tell = warnings.warn) -> list[Path]:
+    """The image files that an image, a folder or a glob stands for; ``tell`` names what a folder holds in
+    formats that are not read. Raises ImageError."""
     path = Path(text)
     if path.is_dir():
-        found = [one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.name[0] != "."]
+        found = image_files(path, below=False, tell=tell)
         wrong = f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"
     elif not path.exists() and glob.has_magic(str(text)):
         found = [Path(name) for name in glob.glob(str(text), recursive=True)]  # noqa: PTH207  (absolute ones too)
@@ -122,11 +124,13 @@ def read_start(path: Path, encoder: Encoder) -> Tensor:
     return tensors["start"].to(encoder.device, encoder.dtype)
 
 
-def read_reference(folder: Path | None, encoder: Encoder) -> tuple[Reference | None, tuple[Source, ...]]:
+def read_reference(
+    folder: Path | None, encoder: Encoder, tell: Tell = warnings.warn
+) -> tuple[Reference | None, tuple[Source, ...]]:
     """The images that scale the papers' code errors: the user's, or those of netinvert."""
     if folder is None:
         return shipped_reference(encoder), ()
-    paths = image_paths(folder)
+    paths = image_paths(folder, tell)
     return reference_of(encoder, paths, str(folder)), sources_of("reference", paths)
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from netinvert.evaluation.evaluate import Record, Reference, Sample, evaluate_result
 from netinvert.evaluation.metrics import spread
 from netinvert.evaluation.save_results import RERUN, save_run
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.images import DECODER, CaricatureConfig, Invert, Maximise
 from netinvert.experiments.inputs import (
     Source,
@@ -38,6 +37,7 @@ from netinvert.inversion.result import Result, StepInfo
 from netinvert.inversion.schedule import Recipe, describe_recipe
 from netinvert.inversion.units import parse_mask
 from netinvert.io.cells import Cell, Piece
+from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
@@ -244,9 +244,9 @@ class Inverter:
 def run_invert(config: Invert, tell: Tell) -> Outcome:
     """Do it. Raises NetinvertError before any long work."""
     encoder = Encoder(open_network(config, config.device), config.layer)
-    inputs = read_inputs(config.input, encoder, config.restarts)
+    inputs = read_inputs(config.input, encoder, config.restarts, tell)
     start = None if config.start is None else read_start(config.start, encoder)
-    reference, sources = read_reference(config.reference, encoder)
+    reference, sources = read_reference(config.reference, encoder, tell)
     sources = (*inputs.sources, *sources, *sources_of("start", [config.start] if config.start else []))
     codes = inputs.codes.repeat_interleave(config.restarts, 0).cpu()
     job = Inverter(config, codes, start, encoder)

@@ -19,7 +19,6 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import Baseline, Reference, shipped_reference
 from netinvert.evaluation.metrics import spread
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import CHAIRS, StudyLayers
 from netinvert.experiments.inputs import Source, image_paths, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import Reconstructions, Wanted, invert_all, mean_and_deviation
@@ -30,7 +29,7 @@ from netinvert.inversion.presets.mahendran15 import CVPR15_DEPTHS, CVPR15_LAMBDA
 from netinvert.inversion.priors import TotalVariation
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.assets import photographs, unseen_chairs
-from netinvert.io.files import write_json
+from netinvert.io.files import Tell, write_json
 from netinvert.io.images import fit, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -164,7 +163,9 @@ def values_of(config: StudyLayers) -> tuple[float | None, ...]:
     return tuple(None if text == "none" else float(text) for text in config.values)
 
 
-def study_images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...], Tensor, tuple[Source, ...]]:
+def study_images(
+    config: StudyLayers, network: Network, tell: Tell
+) -> tuple[tuple[str, ...], Tensor, tuple[Source, ...]]:
     """Names, images (N, C, H, W) at the network's size, files."""
     size, channels = network.preprocessing.size, network.preprocessing.channels
     sources: tuple[Source, ...] = ()
@@ -175,7 +176,7 @@ def study_images(config: StudyLayers, network: Network) -> tuple[tuple[str, ...]
         images = fit(unseen_chairs().images, size)
         names = tuple(f"chair {k + 1}" for k in range(len(images)))
     else:
-        paths = image_paths(config.images)[: config.count]
+        paths = image_paths(config.images, tell)[: config.count]
         names, sources = unique_stems(paths), sources_of("images", paths)
         images = torch.cat([fit(read_image(path, channels), size) for path in paths])
     return names[: config.count], images[: config.count], sources
@@ -203,7 +204,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
     Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
     """
     network = open_network(config, config.device)
-    names, images, sources = study_images(config, network)
+    names, images, sources = study_images(config, network, tell)
     if config.show > len(names):
         raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")
     choices = [ProtocolChoice(config.protocol, value, config.steps) for value in values_of(config)]

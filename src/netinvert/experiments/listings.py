@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from netinvert.evaluation.report import Column, Table, by
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.images import Layers, Networks
 from netinvert.experiments.inputs import preprocessing_of
+from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.models.layers import architecture, list_layers, suggested_layers
 from netinvert.models.registry import NetworkCard, list_networks, load_network

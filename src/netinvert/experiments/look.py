@@ -15,7 +15,6 @@ from netinvert.errors import CodeError, NetworkError
 from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import Reference, shipped_reference
 from netinvert.evaluation.report import Column, by, code, counted, listed, number
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Look, StudyLayers
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import (
@@ -28,6 +27,7 @@ from netinvert.experiments.inversions import (
 )
 from netinvert.experiments.runs import PAGE, file_part, invert_command, network_facts, publish, run_facts
 from netinvert.inversion.objectives import Match
+from netinvert.io.files import Tell
 from netinvert.io.images import fit, read_image, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -61,7 +61,7 @@ def run_look(config: Look, tell: Tell) -> Outcome:
         raise CodeError(f"{config.images} is a file of codes, of one layer: netinvert invert takes it")
     network = open_network(config, config.device)
     known = {info.name: info for info in list_layers(network)}
-    paths = image_paths(config.images)
+    paths = image_paths(config.images, tell)
     names, form = unique_stems(paths), network.preprocessing
     images = torch.cat([fit(read_image(path, form.channels), form.size) for path in paths])
     choice = PresetChoice(config.preset, config.prior, None, config.steps)

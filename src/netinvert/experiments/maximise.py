@@ -15,7 +15,6 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Attained, Record, encode_images, grey_image
 from netinvert.evaluation.save_results import RERUN
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.images import CaricatureConfig, Maximise
 from netinvert.experiments.inputs import (
     Source,
@@ -35,7 +34,7 @@ from netinvert.inversion.presets.yosinski15 import stretched
 from netinvert.inversion.schedule import Recipe
 from netinvert.inversion.units import class_index, parse_objective
 from netinvert.io.assets import photographs
-from netinvert.io.files import read_code
+from netinvert.io.files import Tell, read_code
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.pieces import Unit
@@ -155,7 +154,7 @@ class Maximiser:
         return record, {}
 
 
-def maximiser(config: Asking) -> Maximiser:
+def maximiser(config: Asking, tell: Tell = lambda text: None) -> Maximiser:
     """With what the options name, read and checked. Raises NetinvertError."""
     encoder = Encoder(open_network(config, config.device), config.layer)
     how = maximising_recipe(config.preset, encoder, config.prior)
@@ -163,7 +162,7 @@ def maximiser(config: Asking) -> Maximiser:
     if isinstance(config, CaricatureConfig):
         if is_code_file(config.input):
             raise ImageError(f"{config.input} holds a code; a caricature is drawn of an image")
-        inputs = read_inputs(config.input, encoder)
+        inputs = read_inputs(config.input, encoder, tell=tell)
         assert inputs.originals is not None
         rows = zip(inputs.stems, torch.split(inputs.codes, 1), torch.split(inputs.originals, 1), strict=True)
         goals = [Goal(stem, Caricature(code, config.power), image) for stem, code, image in rows]
@@ -177,7 +176,7 @@ def maximiser(config: Asking) -> Maximiser:
 
 def run_maximise(config: Asking, tell: Tell) -> Outcome:
     """Do it. Raises NetinvertError before any long work."""
-    job = maximiser(config)
+    job = maximiser(config, tell)
     restarts = config.restarts if isinstance(config, Maximise) else 1
     seeds = tuple(range(config.seed, config.seed + restarts))
     originals = [goal.original for goal in job.goals if goal.original is not None]

@@ -19,7 +19,6 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import held_out_estimator
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, counted, number
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
@@ -30,6 +29,7 @@ from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Piece
+from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.evaluation.report import GridRow, Heading, ImageGrid, Prose, Report, Table, Tile, code, counted
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.training import ScenesRender, ScenesShow
 from netinvert.experiments.inputs import Source, sources_of
 from netinvert.experiments.runs import publish, run_facts, workers_of
-from netinvert.io.files import write_atomic
+from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.scenes.backgrounds import composite

@@ -10,7 +10,6 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import shipped_reference
 from netinvert.evaluation.report import Column, by, code, counted, listed, number
 from netinvert.evaluation.report.plot import COLOURS
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import Sweep
 from netinvert.experiments.inputs import open_network, read_inputs
 from netinvert.experiments.inversions import Targets, Wanted, invert_all
@@ -26,6 +25,7 @@ from netinvert.experiments.sweep import (
     recommended_for_all,
     trial_of,
 )
+from netinvert.io.files import Tell
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -239,7 +239,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
     """Try everything, and leave the page. Raises NetinvertError before any long work."""
     network = open_network(config, config.device)
     encoders = [Encoder(network, layer) for layer in config.layers]
-    inputs = [read_inputs(config.input, encoder) for encoder in encoders]
+    inputs = [read_inputs(config.input, encoder, tell=tell) for encoder in encoders]
     left_out: dict[str, None] = {}
     planned = [planned_settings(config, *pair, left_out) for pair in zip(encoders, inputs, strict=True)]
     for text in left_out:

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 import torch
 
 from netinvert.evaluation.report import Block, Code, Column, Heading, ImageGrid, Prose, Report, Table, Tile
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
-from netinvert.io.files import read_json, write_json
+from netinvert.io.files import Tell, read_json, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
 from netinvert.io.running import Interrupted
 from netinvert.models.decoder import DecoderFile

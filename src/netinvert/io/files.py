@@ -27,6 +27,8 @@ from netinvert.errors import CodeError, ConfigError, NetinvertError, OutputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+Tell = Callable[[str], None]
+"""Says a line to the user."""
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,64 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
-from netinvert.io.files import check_readable, write_atomic
+from netinvert.io.files import Tell, check_readable, write_atomic
 
 MAX_PIXELS = 100_000_000
 TOLERANCE = 1e-4  # how far float arithmetic may lead out of [0, 1]
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the luminance (ITU-R BT.601, as Pillow's "L")."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    *(".apng", ".avif", ".avifs", ".dib", ".j2k", ".jfif", ".jp2", ".jpe", ".jpx", ".mpo", ".pnm", ".tga"),
+)
 """Of the files in a folder that are taken for images, in lower case."""
+_UNREAD = (
+    *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".svg", ".eps", ".ico", ".exr", ".hdr", ".pfm"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+)
+"""Those of images that are not read, in lower case."""
+_PHOTOMETRIC = 262  # the tag of TIFF files that tells whether 0 is white
+_MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
+"""Pillow's names, by those in colour profiles."""
+_SAME = 2  # of 255: rounding in the tables of colour profiles
 
 _Floats = npt.NDArray[np.float32]
 ImageLike = Tensor | npt.NDArray[Any] | Image.Image | str | Path
 """What `as_images` takes."""
 
 
+def image_files(folder: str | Path, below: bool = True, tell: Tell = warnings.warn) -> list[Path]:
+    """The image files in a folder, and in the folders ``below`` it, in the order of their paths.
+
+    Hidden files and those that are no images are left out; images of a format that is not read are counted
+    and named by ``tell``. Raises ImageError where there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ImageError(f"{root} is not a folder: name a folder of images")
+    shown = [
+        path
+        for path in sorted(root.rglob("*") if below else root.iterdir())
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
+    unread = [path.relative_to(root).as_posix() for path in shown if path.suffix.lower() in _UNREAD]
+    if unread:
+        named = ", ".join(unread[:5]) + ", …" * (len(unread) > 5)
+        tell(f"passed over in {root}: {len(unread)} of a format that is not read ({named}); convert to PNG")
+    return [path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
 def read_image(path: str | Path, channels: int = 3) -> Tensor:
     """Read an image file at its own size, upright, as (1, `channels`, H, W) float32 in [0, 1].
 
     `channels` is 3 (RGB) or 1 (luminance). Transparency is laid on white, an animation gives its first
-    frame. 16-bit greyscale keeps its precision; of 16-bit colour Pillow gives the upper 8 bits.
+    frame. 16-bit greyscale keeps its precision; of 16-bit colour Pillow gives the upper 8 bits. Colours are
+    sRGB: those of a file with another colour profile are converted.
     Raises ImageError.
     """
     if channels not in (1, 3):
@@ -49,7 +84,7 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         with Image.open(file) as image:
             _check_header(image, file)
             image.load()
-            pixels = _floats(_upright(image), file)
+            pixels = _floats(image, file)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -74,7 +109,7 @@ def as_images(images: ImageLike, channels: int | None = None) -> Tensor:
     if isinstance(images, str | Path):
         return read_image(images, 3 if channels is None else channels)
     if isinstance(images, Image.Image):
-        return _as_tensor(_floats(_upright(images), Path("the image")), channels)
+        return _as_tensor(_floats(images, Path("the image")), channels)
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
         if images.ndim not in (2, 3, 4) or images.size == 0 or (images.ndim > 2 and images.shape[-1] > 4):
             raise ImageError(
@@ -120,8 +155,39 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An 8-bit image of this colour profile, in sRGB; as it is if there is none or it cannot be used."""
+    if not profile and image.mode != "LAB":
+        return image
+    try:
+        lab = ImageCms.createProfile("LAB")
+        source = ImageCms.ImageCmsProfile(lab if image.mode == "LAB" else io.BytesIO(profile or b""))
+        mode = _MODES[source.profile.xcolor_space]
+        # littleCMS's short cut for grey is up to 10 of 255 off in the dark.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
+    except (ImageCms.PyCMSError, ImportError, KeyError, OSError, TypeError, ValueError):
+        return image
+    # Grey images may have a profile of colours: theirs are its neutral ones.
+    if mode != image.mode and (image.mode, mode) != ("L", "RGB"):
+        return image
+    if mode in ("L", "RGB"):  # sRGB itself would come out with its values rounded anew
+        levels = np.arange(0, 256, 15, dtype=np.uint8)
+        grid = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 18, 3)
+        lattice = Image.fromarray(grid).convert(mode)
+        change = np.array(transform.apply(lattice), int) - np.array(lattice.convert("RGB"), int)
+        if np.abs(change).max() <= _SAME:
+            return image
+    found = transform.apply(image.convert(mode))
+    return found.convert("L") if image.mode == "L" else found
+
+
 def _floats(image: Image.Image, file: Path) -> _Floats:
     """Return (H, W, 1 or 3) in [0, 1]."""
+    # Pillow itself inverts such TIFF files up to 8 bits.
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    image = _upright(image)
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):  # Pillow's own conversion to 8 bits clips everything above 255 to white
         whole = np.array(image).astype(np.int64)
         if whole.min() < 0 or whole.max() > 65535:
@@ -132,18 +198,26 @@ def _floats(image: Image.Image, file: Path) -> _Floats:
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             whole[whole == transparent] = 65535
-        return (whole / 65535).astype(np.float32)[:, :, None]
+        share = (65535 - whole if white_is_zero else whole) / 65535
+        curve = _in_srgb(Image.fromarray(np.arange(256, dtype=np.uint8)[None]), profile)
+        if profile:
+            share = np.interp(share, np.linspace(0, 1, 256), np.array(curve)[0] / 255)
+        return share.astype(np.float32)[:, :, None]
     if image.mode == "F":
         values = np.array(image, dtype=np.float32)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise ImageError(f"{file} holds floats outside [0, 1] or NaN: scale them to [0, 1] first")
-        return values[:, :, None]
+        return (np.float32(1) - values if white_is_zero else values)[:, :, None]
     if image.mode in {"LA", "RGBA", "PA", "RGBa"} or "transparency" in image.info:
-        rgba = np.array(image.convert("RGBA"), dtype=np.float32) / np.float32(255)
-        alpha = rgba[:, :, 3:]
-        on_white: _Floats = rgba[:, :, :3] * alpha + (1 - alpha)
+        rgba = image.convert("RGBA")
+        alpha = np.array(rgba.getchannel("A"), dtype=np.float32)[:, :, None] / np.float32(255)
+        shown = _in_srgb(rgba.convert("L" if image.mode in {"L", "LA"} else "RGB"), profile).convert("RGB")
+        on_white: _Floats = np.array(shown, dtype=np.float32) / np.float32(255) * alpha + (1 - alpha)
         return on_white
     grey = image.mode in {"1", "L"}
+    if image.mode not in {"L", "CMYK", "LAB"}:
+        image = image.convert("L" if grey else "RGB")
+    image = _in_srgb(image, profile)
     eight = np.array(image.convert("L" if grey else "RGB"), dtype=np.float32) / np.float32(255)
     return eight[:, :, None] if grey else eight
 

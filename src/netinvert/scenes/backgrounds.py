@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.errors import ConfigError
-from netinvert.io.images import IMAGE_SUFFIXES, read_image
+from netinvert.io.images import image_files, read_image
 
 Pixels = NDArray[np.uint8]
 Grid = NDArray[np.float64]
@@ -36,8 +36,7 @@ def random_background(
 def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
     """The images of a folder, in the order of their names. Raises ConfigError: no such folder, or no image in
     it."""
-    root = Path(folder)
-    paths = sorted(path for path in root.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = image_files(folder, below=False) if Path(folder).is_dir() else []
     if not paths:
         raise ConfigError(
             f"no background {str(folder)!r}: give none, mixed, {', '.join(KINDS)}, or a folder of images"

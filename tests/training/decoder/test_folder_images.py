@@ -4,11 +4,10 @@ import torch
 from PIL import Image
 
 from netinvert.errors import ConfigError, ImageError
-from netinvert.io.images import fit, read_image
+from netinvert.io.images import fit, image_files, read_image
 from netinvert.training.decoder import images as module
 from netinvert.training.decoder.images import (
     FolderImages,
-    image_files,
     random_crops,
     read_for,
     shipped_photographs,

@@ -20,11 +20,11 @@ from netinvert.experiments.codes.experiments import (
     CodeExperiment,
     FigureRow,
 )
-from netinvert.experiments.commands import Tell
 from netinvert.experiments.configs.studies import CodeStudy
 from netinvert.experiments.held_out_chairs import CodeSubject, FreshChairs, fresh_chairs
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Kept, Piece
+from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells

@@ -11,15 +11,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.io.assets import DATA
 from netinvert.io.files import read_json
-from netinvert.io.images import IMAGE_SUFFIXES, LUMA, fit, read_image
+from netinvert.io.images import IMAGE_SUFFIXES, LUMA, as_images, fit, image_files, read_image
 from netinvert.io.running import generator_at
 from netinvert.models.encoder import Encoder
 from netinvert.scenes.dataset_reader import (
@@ -365,26 +364,10 @@ def read_for(path: Path, channels: int, size: tuple[int, int]) -> Tensor:
             if image.format == "JPEG" and image.mode in ("L", "RGB") and scale <= 0.5:
                 wide, tall = (math.ceil(scale * side) for side in image.size)
                 image.draft(image.mode, (wide, tall))
-                pixels = np.array(ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L"))
-                pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
-                return torch.from_numpy(np.ascontiguousarray(pixels))[None].float().div_(255)
+                return as_images(image, channels)
     except Exception as error:  # Pillow raises nearly anything on damaged files
         raise ImageError(f"{path} cannot be read ({error}): get it again") from error
     return read_image(path, channels)
-
-
-def image_files(folder: str | Path) -> list[Path]:
-    """The image files in a folder and the folders below it, but for hidden ones, in the order of their paths.
-
-    Raises ImageError where there is no such folder.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise ImageError(f"{root} is not a folder: name a folder of images")
-    found = [path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-    return sorted(
-        path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
 
 
 def _too_small(height: int, width: int) -> str:
