@@ -93,3 +93,28 @@ def test_show_nothing(cli, tmp_path):
     said = cli("scenes", "show", tmp_path / "gone", "--out", tmp_path / "out")
     assert said.exit_code == 2
     assert "netinvert scenes render" in said.stderr
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_dataset_of_one_object_is_shown(cli, tmp_path, seed):
+    options = ["--count", 1, "--views", 2, "--pixels", 16, "--workers", 1, "--seed", seed]
+    assert cli("scenes", "render", *options, "--out", tmp_path / "data").exit_code == 0
+    said = cli("scenes", "show", tmp_path / "data", "--out", tmp_path / "shown")
+    assert said.exit_code == 0, said.stderr
+    assert "1 object" in said.stdout
+
+
+def test_what_points_up_is_told_and_can_be_said(cli, tmp_path):
+    (tmp_path / "tall.obj").write_text("v 0 0 0\nv 1 0 0\nv 1 3 0\nv 0 3 1\nf 1 2 3 4\n")
+    mesh = ["--objects", tmp_path / "tall.obj"]
+    options = [*mesh, "--count", 1, "--views", 1, "--pixels", 16, "--workers", 1]
+    masks = []
+    for up, told in (("auto", True), ("y", False), ("z", False)):
+        said = cli("scenes", "render", *options, "--up", up, "--out", tmp_path / up)
+        assert said.exit_code == 0, said.stderr
+        assert ("y in .obj files; --up says otherwise" in said.stderr) is told
+        masks.append(load_arrays(tmp_path / up, "train").mask)
+    assert np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], masks[2])
+    said = cli("scenes", "show", *mesh, "--views", 1, "--out", tmp_path / "shown")
+    assert "y in .obj files" in said.stderr

@@ -50,7 +50,7 @@ def test_every_format_gives_the_same_object(tmp_path, suffix):
         turned.export(tmp_path / "wedge.glb")
     else:
         mesh.export(tmp_path / f"wedge.{suffix}")
-    thing = read_object(tmp_path / f"wedge.{suffix}")
+    thing = read_object(tmp_path / f"wedge.{suffix}", MeshOptions(up=None if suffix == "glb" else "z"))
     extent = np.ptp(thing.vertices, axis=0)
     assert np.allclose(extent, np.array([2, 1, 3]) / np.sqrt(14), atol=1e-5)
     assert (thing.parameters["watertight"], thing.parameters["dropped_faces"]) == (True, 0)
@@ -71,7 +71,9 @@ def test_textures_and_colours(tmp_path):
     Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
     (tmp_path / "card.mtl").write_text("newmtl red\nmap_Kd red.png\n")
     (tmp_path / "card.obj").write_text(CARD)
-    image = Renderer(read_object(tmp_path / "card.obj")).render(Camera.orbit(0, 0, size=16), EVEN)
+    image = Renderer(read_object(tmp_path / "card.obj", MeshOptions("z"))).render(
+        Camera.orbit(0, 0, size=16), EVEN
+    )
     red, green, blue, alpha = image.rgba[8, 8]
     assert alpha == 255
     assert red > 100 > 20 > max(green, blue)

@@ -52,6 +52,8 @@ def render_scenes(config: ScenesRender, tell: Tell) -> Outcome:
         report.save(lambda name, data: write_atomic(run.path(name), data))
         return manifest(config, {})
 
+    if guess := object_source(plan.objects, plan.up).guess:
+        tell(guess)
     samples = plan.identities * plan.views
     tell(f"{samples} images, about {estimated_bytes(plan, samples) / 1e6:.0f} MB")
     facts = render_dataset(plan, config.out, workers_of(config), "shards", finish)
@@ -65,12 +67,15 @@ def show_scenes(config: ScenesShow, tell: Tell) -> Outcome:
     if config.dataset is None:
         plan = DatasetConfig(
             objects=config.objects,
+            up=config.up,
             identities=config.count,
             views=config.views,
             size=config.pixels,
             seed=config.seed,
         )
         rows, title = fresh_rows(plan, config.parts), config.objects
+        if guess := object_source(config.objects, config.up).guess:
+            tell(guess)
     else:
         paths = shard_paths(config.dataset, config.split)
         inputs = sources_of("dataset", paths[: config.count])  # a shard has an object at least
@@ -115,7 +120,7 @@ def fresh_rows(plan: DatasetConfig, parts: bool = False) -> Iterator[GridRow]:
 
     Raises ConfigError, MeshError, MissingExtraError.
     """
-    source = object_source(plan.objects)
+    source = object_source(plan.objects, plan.up)
     for identity in range(min(plan.identities, source.count or plan.identities)):
         thing = source.make(plan.object_seed(identity), identity)
         renderer, tiles = Renderer(thing), []

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -280,26 +281,38 @@ def make_object(category: str, seed: int) -> Object3D:
 
 @dataclass(frozen=True)
 class ObjectSource:
-    """Where a dataset's objects come from: a ``category``, without end, or the mesh files ``paths``."""
+    """Where a dataset's objects come from: a ``category``, without end, or the mesh files ``paths``, with the
+    axis that points ``up`` in them, "auto" by their formats."""
 
     category: str
     paths: tuple[Path, ...] = ()
+    up: str = "auto"
 
     @property
     def count(self) -> int | None:
         """How many objects there are; None without end."""
         return len(self.paths) or None
 
+    @property
+    def guess(self) -> str | None:
+        """What is guessed of mesh files, for the user."""
+        from netinvert.scenes.mesh_files import guessed_up
+
+        guesses = {path.suffix.lower(): guessed_up(path) for path in self.paths} if self.up == "auto" else {}
+        found = [f"{axis} in {suffix} files" for suffix, axis in sorted(guesses.items()) if axis]
+        return f"taken to point up: {', '.join(found)}; --up says otherwise" if found else None
+
     def make(self, seed: int, place: int) -> Object3D:
         """The object of a seed; or the mesh at a place in the dataset, after the last the first again."""
         if not self.paths:
             return make_object(self.category, seed)
-        from netinvert.scenes.mesh_files import read_object
+        from netinvert.scenes.mesh_files import MeshOptions, read_object
 
-        return read_object(self.paths[place % len(self.paths)])
+        up: Any = None if self.up == "auto" else self.up
+        return read_object(self.paths[place % len(self.paths)], MeshOptions(up))
 
 
-def object_source(objects: str) -> ObjectSource:
+def object_source(objects: str, up: str = "auto") -> ObjectSource:
     """The objects of a category, of a mesh file, or of the meshes in a folder in the order of their names.
     Raises ConfigError: neither a category nor a path; MeshError: a folder without meshes."""
     if objects in CATEGORIES:
@@ -311,4 +324,4 @@ def object_source(objects: str) -> ObjectSource:
         )
     from netinvert.scenes.mesh_files import list_objects
 
-    return ObjectSource("mesh", tuple(list_objects(path)) if path.is_dir() else (path,))
+    return ObjectSource("mesh", tuple(list_objects(path)) if path.is_dir() else (path,), up)

@@ -24,6 +24,11 @@ PROTOCOLS = ("random", CHAIRS62)
 LIGHTS = ("random", "studio")
 SPLITS = ("train", "validation", "test")
 IDENTITIES_A_SEED = 1_000_000
+UP = Option(
+    "The axis that points up in mesh files; auto is y for glTF, .obj and .stl, z for .ply and .off.",
+    choices=("auto", "x", "y", "z"),
+    metavar="auto|x|y|z",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,7 @@ class DatasetConfig(Config):
     objects: Annotated[
         str, Option("A category (chairs, cars, mugs, tables), a mesh file, or a folder of them.")
     ] = "chairs"
+    up: Annotated[str, UP] = "auto"
     identities: Annotated[
         int, Option("How many objects.", name="count", also=("identities",), min=1, max=IDENTITIES_A_SEED)
     ] = 100

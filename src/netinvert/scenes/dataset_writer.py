@@ -53,7 +53,7 @@ def render_dataset(
     such objects or background; told before any work; OutputError: the directory holds something else, is
     being written, or the disk is full; WorkerError: a worker was killed again and again over the same
     shard."""
-    source = object_source(plan.objects)
+    source = object_source(plan.objects, plan.up)
     Renderer(source.make(plan.object_seed(0), 0))
     _photographs(plan.background)
     began = time.perf_counter()
@@ -111,7 +111,7 @@ def _identity_files(
     plan: DatasetConfig, identity: int, photographs: Sequence[NDArray[np.uint8]]
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an identity's files, view after view."""
-    thing = object_source(plan.objects).make(plan.object_seed(identity), identity)
+    thing = object_source(plan.objects, plan.up).make(plan.object_seed(identity), identity)
     renderer = Renderer(thing)
     for view in range(plan.views):
         rng = plan.generator(identity, view)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
-from netinvert.scenes.objects import Array, Material, MeshError, Object3D, srgb_to_linear
+from netinvert.scenes.mesh_surfaces import Gltf, Surface, surface_of
+from netinvert.scenes.objects import Material, MeshError, Object3D, Value
+from netinvert.scenes.polygons import has_vertex_colours, read_off, triangulated_obj, with_ply_polygons
 
 CREASE = 40.0
 """Degrees between neighbouring faces up to which an edge is shaded as round."""
@@ -59,95 +61,13 @@ def corner_normals(mesh: Any, spots: NDArray[np.int64]) -> NDArray[np.float64]: 
     return normals.reshape(-1, 3, 3)
 
 
-TEXTURE = 512
-"""The greatest side of a texture in pixels; images of objects are small."""
-GREY = (0.4, 0.4, 0.4)
-MOST_COLOURS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """``materials``, which of them each face wears ``material`` (F,), texture coordinates ``uv`` (F, 3, 2),
-    and how many textures were ``missing`` their coordinates."""
-
-    materials: list[Material]
-    material: NDArray[np.int64]
-    uv: NDArray[np.float64]
-    missing: int = 0
-
-
-def surface_of(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: ANN401  (trimesh is not typed)
-    """The surface of a trimesh mesh; grey where the file says nothing. Raises MeshError: a texture's
-    coordinates are missing and that is to be refused."""
-    count = len(mesh.faces)
-    zeros = np.zeros((count, 3, 2))
-    visual = mesh.visual
-    if visual.kind == "texture":
-        return _textured(mesh, file, refuse_missing)
-    if visual.kind in ("face", "vertex"):
-        colours = (
-            visual.face_colors if visual.kind == "face" else visual.vertex_colors[mesh.faces].mean(axis=1)
-        )
-        shades, index = _palette(np.asarray(colours)[:, :3])
-        materials = [Material("coloured", tuple(srgb_to_linear(shade / 255).tolist())) for shade in shades]
-        return Surface(materials, index, zeros)
-    return Surface([Material("plain", GREY)], np.zeros(count, np.int64), zeros)
-
-
-def _textured(mesh: Any, file: Path, refuse_missing: bool) -> Surface:  # noqa: ANN401
-    material = mesh.visual.material
-    count = len(mesh.faces)
-    uv = mesh.visual.uv
-    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    factor = getattr(material, "baseColorFactor", None)
-    if factor is None:
-        factor = getattr(material, "diffuse", None)
-    colour = GREY if factor is None else tuple(srgb_to_linear(_bytes(factor)[:3] / 255).tolist())
-    kind = str(getattr(material, "name", None) or "material")
-    if image is None or uv is None:
-        missing = int(image is not None)
-        if missing and refuse_missing:
-            raise MeshError(f"{file} has a texture but no texture coordinates: export it with them")
-        return Surface([Material(kind, colour)], np.zeros(count, np.int64), np.zeros((count, 3, 2)), missing)
-    texture = _texture(image)
-    white = (1.0, 1.0, 1.0)
-    tint = colour if getattr(material, "baseColorFactor", None) is not None else white
-    # Images count rows from above, texture coordinates from below.
-    coordinates = np.asarray(uv)[mesh.faces] * (1, -1) + (0, 1)
-    finite = np.nan_to_num(coordinates)
-    return Surface([Material(kind, tint, texture)], np.zeros(count, np.int64), finite)
-
-
-def _bytes(colour: Any) -> NDArray[np.float64]:  # noqa: ANN401
-    """A colour as 0 to 255, whether the file has floats or bytes."""
-    values = np.asarray(colour)
-    return values * 255.0 if values.dtype.kind == "f" and values.max() <= 1 else values.astype(float)
-
-
-def _texture(image: Image.Image) -> Array:
-    image = image.convert("RGB")
-    if max(image.size) > TEXTURE:
-        scale = TEXTURE / max(image.size)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BOX)
-    return np.asarray(srgb_to_linear(np.asarray(image) / 255), np.float32)
-
-
-def _palette(colours: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """At most MOST_COLOURS shades and the nearest of them for each face; exact where there are no more."""
-    shades, index = np.unique(colours.astype(np.uint8), axis=0, return_inverse=True)
-    step = 8
-    while len(shades) > MOST_COLOURS:
-        shades, index = np.unique(
-            (colours // step * step + step // 2).astype(np.uint8), axis=0, return_inverse=True
-        )
-        step *= 2
-    return shades, index.ravel().astype(np.int64)
-
-
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off")
-Y_UP = (".glb", ".gltf")
+GLTF = (".glb", ".gltf")
 """Formats whose definition has y up and the front towards +z (glTF 2.0, section 3.4)."""
+Y_UP = (*GLTF, ".obj", ".stl")
+"""Formats that are taken to have y up; of all but glTF that is a guess."""
+AXES = {"x": ((2, -1), (1, 1), (0, 1)), "y": ((0, 1), (2, -1), (1, 1)), "z": ((0, 1), (1, 1), (2, 1))}
+"""By the axis that points up: of which of the file's axes x, y and z are, and their signs."""
 MOST_FACES = 2_000_000
 
 
@@ -155,13 +75,20 @@ MOST_FACES = 2_000_000
 class MeshOptions:
     """How a mesh file is read.
 
-    ``up`` is the file's axis that points up: "z" (front -y, as everywhere here) or "y" (front +z); None goes
-    by the format. ``limit`` is the greatest number of faces. ``missing_textures`` are replaced by the
-    material's colour ("replace", noted in the parameters) or refused ("refuse")."""
+    ``up`` is the file's axis that points up: "z" (front -y, as everywhere here), "y" (front +z) or "x" (front
+    -y); None goes by the format, see `guessed_up`. ``limit`` is the greatest number of faces.
+    ``missing_textures`` are replaced by the material's colour ("replace", noted in the parameters) or refused
+    ("refuse")."""
 
-    up: Literal["y", "z"] | None = None
+    up: Literal["x", "y", "z"] | None = None
     limit: int = MOST_FACES
     missing_textures: Literal["replace", "refuse"] = "replace"
+
+
+def guessed_up(path: str | Path) -> str | None:
+    """The axis that is taken to point up in a mesh file; None where its format says it."""
+    suffix = Path(path).suffix.lower()
+    return None if suffix in GLTF else "y" if suffix in Y_UP else "z"
 
 
 def list_objects(folder: str | Path) -> list[Path]:
@@ -177,14 +104,13 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
     """The object in a mesh file; each of its geometries is a part.
 
     ``parameters`` tells how many faces it has, how many had no area and were dropped, whether it is
-    watertight (other meshes render too, but show their inside), and whether a texture was missing. Raises
+    watertight (other meshes render too, but show their inside), which axis pointed up, how many textures were
+    missing, and by name what else the file has that is not read. Raises
     MissingExtraError: trimesh is not installed; MeshError: no mesh, an empty or damaged one, NaN, or too many
     faces."""
     options = options or MeshOptions()
     file = Path(path)
-    geometries, missing = _load(file)
-    if missing and options.missing_textures == "refuse":
-        raise MeshError(f"{file}: {', '.join(missing)} cannot be read: put it beside the mesh")
+    geometries, missing, unread, surface = _load(file)
     total = sum(len(mesh.faces) for _, mesh in geometries)
     if total == 0:
         raise MeshError(f"{file} has no faces: give a mesh of triangles, not points or lines")
@@ -193,11 +119,32 @@ def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3
             f"{file} has {total:,} faces, more than {options.limit:,}: simplify it (trimesh: "
             "simplify_quadric_decimation) or give a higher limit"
         )
-    return _assembled(file, geometries, options, len(missing))
+    surfaces = [surface(mesh) for _, mesh in geometries]
+    missing |= {name for each in surfaces for name in each.missing}
+    if missing and options.missing_textures == "refuse":
+        raise MeshError(
+            f"{file}: {', '.join(sorted(missing))} cannot be read: put textures beside the mesh, and export "
+            "it with their coordinates"
+        )
+    thing = _assembled(file, geometries, surfaces, options.up or guessed_up(file) or "y")
+    found: dict[str, Value] = {
+        "missing_textures": len(missing),
+        "unread": ", ".join(sorted(unread)) or "none",
+    }
+    return replace(thing, parameters={**thing.parameters, **found})
 
 
-def _load(file: Path) -> tuple[list[tuple[str, Any]], list[str]]:
-    """The file's meshes with their names, and the names of the files beside it that cannot be read."""
+class Loaded(NamedTuple):
+    """The meshes of a file with their names, the names of the files beside it that cannot be read, what else
+    is not read, and what tells the surface of a mesh."""
+
+    meshes: list[tuple[str, Any]]
+    missing: set[str]
+    unread: set[str]
+    surface: Callable[[Any], Surface]
+
+
+def _load(file: Path) -> Loaded:
     try:
         import trimesh
     except ImportError as error:
@@ -208,7 +155,7 @@ def _load(file: Path) -> tuple[list[tuple[str, Any]], list[str]]:
         raise MeshError(f"{file} is no mesh that is known here: give one of {', '.join(SUFFIXES)}")
     if file.stat().st_size == 0:
         raise MeshError(f"{file} is empty: export it again")
-    missing: list[str] = []
+    missing = set[str]()
 
     class Files(trimesh.resolvers.FilePathResolver):
         """trimesh passes over files that it cannot read; this remembers them."""
@@ -219,14 +166,15 @@ def _load(file: Path) -> tuple[list[tuple[str, Any]], list[str]]:
                 if Path(name).suffix.lower() in Image.registered_extensions():
                     Image.open(io.BytesIO(content)).verify()
             except Exception:
-                missing.append(name)
+                missing.add(name)
                 raise
             return content
 
     with _silence():
         try:
-            scene = trimesh.load_scene(file, resolver=Files(str(file)), process=False)
-            geometries = _placed(scene, trimesh.Trimesh)
+            geometries, unread, surface = _read(file, Files(str(file)))
+        except MeshError as error:
+            raise MeshError(f"{file}: {error}") from error
         except Exception as error:  # trimesh's readers raise whatever their parsers do
             raise MeshError(
                 f"{file} cannot be read ({error or type(error).__name__}): export it again"
@@ -236,7 +184,32 @@ def _load(file: Path) -> tuple[list[tuple[str, Any]], list[str]]:
             raise MeshError(f"{file}: {name} has NaN or infinite vertices: repair it and export it again")
         if len(mesh.faces) and (mesh.faces.max() >= len(mesh.vertices) or mesh.faces.min() < 0):
             raise MeshError(f"{file}: {name} has faces of vertices that it has not: export it again")
-    return geometries, missing
+    return Loaded(geometries, missing, unread, surface)
+
+
+def _read(file: Path, resolver: Any) -> tuple[list[tuple[str, Any]], set[str], Callable[[Any], Surface]]:  # noqa: ANN401
+    """The meshes, what is not read, and what tells a mesh's surface."""
+    import trimesh
+
+    content, suffix, coloured = file.read_bytes(), file.suffix.lower(), False
+    unread, surface = set[str](), surface_of
+    if suffix == ".off":
+        return [(file.name, read_off(content.decode("utf-8", "replace")))], unread, surface
+    if suffix == ".obj":
+        text, coloured = triangulated_obj(content.decode("utf-8", "surrogateescape"))
+        content = text.encode("utf-8", "surrogateescape")
+    elif suffix in GLTF:
+        gltf = Gltf(content)
+        content, unread, surface = gltf.content, gltf.unread, gltf.surface_of
+    scene = trimesh.load_scene(io.BytesIO(content), suffix[1:], resolver, process=False)
+    if suffix == ".ply":
+        for name, mesh in scene.geometry.items():
+            coloured |= has_vertex_colours(mesh)
+            scene.geometry[name] = with_ply_polygons(mesh)
+    geometries = _placed(scene, trimesh.Trimesh)
+    if coloured and any(mesh.visual.kind == "texture" for _, mesh in geometries):
+        unread.add("vertex colours beside a material")
+    return geometries, unread, surface
 
 
 def _placed(scene: Any, kind: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  (trimesh is not typed)
@@ -252,20 +225,18 @@ def _placed(scene: Any, kind: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  (t
     return result
 
 
-def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptions, missing: int) -> Object3D:
+def _assembled(file: Path, geometries: list[tuple[str, Any]], surfaces: list[Surface], up: str) -> Object3D:
     columns: dict[str, list[NDArray[Any]]] = {n: [] for n in ("corners", "normals", "uv", "part", "material")}
     names: list[str] = []
     materials: list[Material] = []
     dropped, watertight = 0, True
-    for name, mesh in geometries:
+    for (name, mesh), surface in zip(geometries, surfaces, strict=True):
         solid = mesh.area_faces > SMALLEST * max(mesh.scale, SMALLEST) ** 2
         dropped += int((~solid).sum())
         if not solid.any():
             continue
         spots = spots_of(mesh)
         watertight &= is_closed(spots)
-        surface = surface_of(mesh, file, options.missing_textures == "refuse")
-        missing += surface.missing
         columns["corners"].append(mesh.vertices[mesh.faces[solid]])
         columns["normals"].append(corner_normals(mesh, spots)[solid])
         columns["uv"].append(surface.uv[solid])
@@ -278,8 +249,8 @@ def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptio
     if len(materials) > 255:
         raise MeshError(f"{file} has {len(materials)} materials, more than 255: join some of them")
     corners, normals = (np.concatenate(columns[name]) for name in ("corners", "normals"))
-    if (options.up or ("y" if file.suffix.lower() in Y_UP else "z")) == "y":
-        corners, normals = (values[..., [0, 2, 1]] * (1, -1, 1) for values in (corners, normals))
+    axes, signs = zip(*AXES[up], strict=True)
+    corners, normals = (values[..., axes] * signs for values in (corners, normals))
     if np.ptp(corners.reshape(-1, 3), axis=0).max() == 0:
         raise MeshError(f"{file} is a single point: give a mesh with an extent")
     vertices, inverse = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
@@ -299,7 +270,7 @@ def _assembled(file: Path, geometries: list[tuple[str, Any]], options: MeshOptio
             "faces": len(corners),
             "dropped_faces": dropped,
             "watertight": watertight,
-            "missing_textures": missing,
+            "up": up,
         },
     ).normalised()
 

@@ -11,7 +11,7 @@ from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
 from netinvert.io.pieces import Json, OfLayer, Output, Processes, Seed, Threads
-from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, DatasetConfig
+from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, UP, DatasetConfig
 
 AUTO = "auto"
 SAMPLES = Option("How many images to train on.", min=2)
@@ -210,6 +210,7 @@ class ScenesShow(Seed, Output):
     objects: Annotated[
         str, Option("Without a dataset, a category (chairs, cars, mugs, tables), a mesh file, or a folder.")
     ] = "chairs"
+    up: Annotated[str, UP] = "auto"
     count: Annotated[int, Option("How many objects.", min=1)] = 10
     views: Annotated[int, Option("Views of each.", min=1)] = 6
     pixels: Annotated[
