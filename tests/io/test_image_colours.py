@@ -161,25 +161,26 @@ def test_values_stay_without_a_profile_that_changes_them(tmp_path, profile):
     assert np.array_equal(hwc(read_image(tmp_path / "a.png")), pixels.astype(np.float32) / np.float32(255))
 
 
-def tiff(path, values: np.ndarray, bits: int, kind: int = 1) -> None:
+def tiff(path, values: np.ndarray, bits: int, kind: int = 1, order: str = "<") -> None:
     """A grey TIFF by hand, whose 0 is white."""
-    data = (np.packbits(values.astype(bool), axis=1) if bits == 1 else values).tobytes()
+    stored = np.packbits(values.astype(bool), axis=1) if bits == 1 else values
+    data = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
     entries = [(256, values.shape[1]), (257, values.shape[0]), (258, bits), (259, 1), (262, 0), (273, 8)]
     entries += [(277, 1), (278, values.shape[0]), (279, len(data)), (339, kind)]
-    table = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, one) for tag, one in entries)
-    offset = 8 + len(data)
-    path.write_bytes(
-        b"II*\0" + struct.pack("<I", offset) + data + struct.pack("<H", len(entries)) + table + bytes(4)
-    )
+    table = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, one) for tag, one in entries)
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    count = struct.pack(f"{order}H", len(entries))
+    path.write_bytes(head + struct.pack(f"{order}I", 8 + len(data)) + data + count + table + bytes(4))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(("bits", "kind"), [(1, 1), (8, 1), (16, 1), (32, 3)])
-def test_zero_is_white_where_the_file_says_so(tmp_path, bits, kind):
+def test_zero_is_white_where_the_file_says_so(tmp_path, bits, kind, order):
     grey = np.linspace(0, 1, 64).reshape(8, 8)
     values = grey.astype(np.float32)
     if kind == 1:
         values = (grey * (2**bits - 1)).round().astype(np.uint16 if bits == 16 else np.uint8)
-    tiff(tmp_path / "a.tif", values, bits, kind)
+    tiff(tmp_path / "a.tif", values, bits, kind, order)
     expected = 1 - values / (1.0 if kind == 3 else 2**bits - 1)
     assert np.allclose(hwc(read_image(tmp_path / "a.tif", 1))[..., 0], expected, atol=1e-6)
 

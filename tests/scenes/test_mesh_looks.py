@@ -146,15 +146,25 @@ def test_polygons_of_files(tmp_path, suffix, name):
     assert thing.parameters["dropped_faces"] == 0
 
 
-def test_polygons_of_binary_ply(tmp_path):
-    points = in_space(SHAPES["an L"])
-    head = "ply\nformat binary_little_endian 1.0\nelement vertex 6\nproperty float x\nproperty float y\n"
-    head += "property float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n"
-    body = points.astype("<f4").tobytes() + struct.pack("<B6i", 6, *range(6))
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_polygons_of_binary_ply(tmp_path, order, mixed):
+    points, sign = in_space([*SHAPES["an L"], (5, 5), (6, 5), (5, 6)]), "<" if order == "little" else ">"
+    head = f"ply\nformat binary_{order}_endian 1.0\nelement vertex 9\nproperty float x\nproperty float y\n"
+    head += f"property float z\nelement face {1 + mixed}\nproperty list uchar int vertex_indices\n"
+    head += "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
+    body = points.astype(f"{sign}f4").tobytes() + struct.pack(f"{sign}B6i3B", 6, *range(6), 255, 0, 0)
+    body += struct.pack(f"{sign}B3i3B", 3, 6, 7, 8, 0, 0, 255) if mixed else b""
     (tmp_path / "a.ply").write_bytes(head.encode() + body)
     thing = read_object(tmp_path / "a.ply")
-    scale = np.linalg.norm(np.ptp(points, axis=0))
-    assert np.isclose(areas(thing.vertices[thing.faces].astype(float)).sum() * scale**2, 3, rtol=1e-4)
+    scale = np.linalg.norm(np.ptp(points[: 9 if mixed else 6], axis=0))
+    share = areas(thing.vertices[thing.faces].astype(float)) * scale**2
+    red = np.array([thing.materials[k].colour == (1, 0, 0) for k in thing.material])
+    assert np.isclose(share[red].sum(), 3, rtol=1e-4)
+    assert np.isclose(share[~red].sum(), 0.5 * mixed, rtol=1e-4)
+    (tmp_path / "cut.ply").write_bytes(head.encode() + body[:-5])
+    with pytest.raises(MeshError, match="export it again"):
+        read_object(tmp_path / "cut.ply")
 
 
 def test_colours_stay_with_their_polygons(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
@@ -37,6 +37,8 @@ _UNREAD = (
 )
 """Those of images that are not read, in lower case."""
 _PHOTOMETRIC = 262  # the tag of TIFF files that tells whether 0 is white
+# 16-bit files whose 0 is white: Pillow knows those of the other byte order.
+TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 _MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
 """Pillow's names, by those in colour profiles."""
 _SAME = 2  # of 255: rounding in the tables of colour profiles

@@ -18,7 +18,13 @@ from PIL import Image
 from netinvert.errors import MissingExtraError
 from netinvert.scenes.mesh_surfaces import Gltf, Surface, surface_of
 from netinvert.scenes.objects import Material, MeshError, Object3D, Value
-from netinvert.scenes.polygons import has_vertex_colours, read_off, triangulated_obj, with_ply_polygons
+from netinvert.scenes.polygons import (
+    has_vertex_colours,
+    ply_text,
+    read_off,
+    triangulated_obj,
+    with_ply_polygons,
+)
 
 CREASE = 40.0
 """Degrees between neighbouring faces up to which an edge is shaded as round."""
@@ -201,7 +207,12 @@ def _read(file: Path, resolver: Any) -> tuple[list[tuple[str, Any]], set[str], C
     elif suffix in GLTF:
         gltf = Gltf(content)
         content, unread, surface = gltf.content, gltf.unread, gltf.surface_of
-    scene = trimesh.load_scene(io.BytesIO(content), suffix[1:], resolver, process=False)
+    try:
+        scene = trimesh.load_scene(io.BytesIO(content), suffix[1:], resolver, process=False)
+    except ValueError:
+        if suffix != ".ply" or b"format binary" not in content[:1000]:
+            raise
+        scene = trimesh.load_scene(io.BytesIO(ply_text(content)), "ply", resolver, process=False)
     if suffix == ".ply":
         for name, mesh in scene.geometry.items():
             coloured |= has_vertex_colours(mesh)

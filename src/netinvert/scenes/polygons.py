@@ -4,6 +4,7 @@ ones."""
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -139,6 +140,40 @@ def from_polygons(vertices: NDArray[Any], polygons: Sequence[Polygon], looks: Ma
         "face_colors": None if looks.get("face_colors") is None else looks["face_colors"][owner],
     }
     return meshes.Trimesh(vertices, faces, **colours, process=False)
+
+
+_OLD = "char uchar short ushort int uint float double"
+_NEW = "int8 uint8 int16 uint16 int32 uint32 float32 float64"
+_CODES = {name: code for names in (_OLD, _NEW) for name, code in zip(names.split(), "bBhHiIfd", strict=True)}
+"""Of the types of numbers in PLY files, for struct."""
+
+
+def ply_text(content: bytes) -> bytes:
+    """A binary PLY file as text: trimesh reads only binary files whose polygons all have as many corners."""
+    end = content.index(b"\n", content.index(b"end_header")) + 1
+    header, place, rows = content[:end].decode("ascii").splitlines(), end, list[str]()
+    order = ">" if "big" in header[1] else "<"
+    elements: list[tuple[int, list[list[str]]]] = []
+    for words in map(str.split, header):
+        if words[:1] == ["element"]:
+            elements.append((int(words[2]), []))
+        elif words[:1] == ["property"]:
+            elements[-1][1].append(words[1:-1])
+
+    def read(kind: str, count: int = 1) -> tuple[Any, ...]:
+        nonlocal place
+        form = f"{order}{count}{_CODES[kind]}"
+        place += struct.calcsize(form)
+        return struct.unpack_from(form, content, place - struct.calcsize(form))
+
+    for count, properties in elements:
+        for _ in range(count):
+            row: list[Any] = []
+            for kind in properties:
+                row += read(kind[0]) if len(kind) == 1 else (size := read(kind[1])) + read(kind[2], size[0])
+            rows.append(" ".join(map(repr, row)))
+    header[1] = "format ascii 1.0"
+    return "\n".join([*header, *rows, ""]).encode()
 
 
 def has_vertex_colours(mesh: Any) -> bool:  # noqa: ANN401
