@@ -95,9 +95,8 @@ def test_show_nothing(cli, tmp_path):
     assert "netinvert scenes render" in said.stderr
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_dataset_of_one_object_is_shown(cli, tmp_path, seed):
-    options = ["--count", 1, "--views", 2, "--pixels", 16, "--workers", 1, "--seed", seed]
+def test_a_dataset_of_one_object_is_shown(cli, tmp_path):
+    options = ["--count", 1, "--views", 2, "--pixels", 16, "--workers", 1]
     assert cli("scenes", "render", *options, "--out", tmp_path / "data").exit_code == 0
     said = cli("scenes", "show", tmp_path / "data", "--out", tmp_path / "shown")
     assert said.exit_code == 0, said.stderr
@@ -109,12 +108,11 @@ def test_what_points_up_is_told_and_can_be_said(cli, tmp_path):
     mesh = ["--objects", tmp_path / "tall.obj"]
     options = [*mesh, "--count", 1, "--views", 1, "--pixels", 16, "--workers", 1]
     masks = []
-    for up, told in (("auto", True), ("y", False), ("z", False)):
+    for up, told in (("auto", True), ("z", False)):
         said = cli("scenes", "render", *options, "--up", up, "--out", tmp_path / up)
         assert said.exit_code == 0, said.stderr
         assert ("y in .obj files; --up says otherwise" in said.stderr) is told
         masks.append(load_arrays(tmp_path / up, "train").mask)
-    assert np.array_equal(masks[0], masks[1])
-    assert not np.array_equal(masks[0], masks[2])
+    assert not np.array_equal(*masks)
     said = cli("scenes", "show", *mesh, "--views", 1, "--out", tmp_path / "shown")
     assert "y in .obj files" in said.stderr
