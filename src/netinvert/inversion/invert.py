@@ -138,6 +138,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     prior: Terms | None = None,
     canvas: str | Canvas | MakeCanvas | Decoder | None = None,
     objective: Terms = MATCH,
+    data_weight: float | None = None,
     steps: int | None = None,
     start: ImageLike | Decoder | None = None,
     stop: EarlyStopping | None = None,
@@ -155,6 +156,8 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
       (weight, either), or a list of these; in place of the preset's own.
     - ``canvas``: a name in CANVASES, a Canvas, what makes one, or a Decoder, whose input is optimised then.
     - ``objective``: what is made small, as ``prior``; ``"match"`` is the match with the code.
+    - ``data_weight``: of the squared code error against the priors, in place of the preset's own (C of
+      ``ijcv16``: 1, 20, 100 or 300 in the paper).
     - ``steps``: evaluations of network and gradient, shared among the preset's stages.
     - ``start``: images (N or 1, C, H, W), a file, or a Decoder, whose images of the codes they are then.
     - ``stop``, ``callback`` (sees a StepInfo, stops by True), ``checkpoint`` (a file to go on from), ``seed``
@@ -173,6 +176,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     target = read_codes(encoder, code)
     how = own_recipe(preset, prior) if isinstance(preset, Recipe) else recipe(preset, encoder, prior)
     how = adapted(how, None if isinstance(canvas, Decoder) else canvas, steps)
+    how = how if data_weight is None else replace(how, data_weight=data_weight)
     if isinstance(canvas, Decoder):
         how = on_decoder(how, canvas, encoder, one_layer(target, "a decoder"))
     if isinstance(start, Decoder):

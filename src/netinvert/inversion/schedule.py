@@ -316,6 +316,10 @@ class Recipe:
     mask: Code | None = None
     unnormalised: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 < self.data_weight < float("inf"):
+            raise ConfigError(f"the weight of the data term is a number above 0, got {self.data_weight}")
+
     @property
     def steps(self) -> int:
         """Evaluations of network and gradient at most."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from netinvert.errors import LayerError, NetworkError
+from netinvert.models.strides import Strides
 
 INPUT, OUTPUT = "input", "output"
 _GRAMMAR = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<call>\d+))?(?:\[(?P<item>[^\[\]]+)\])?")
@@ -204,7 +205,9 @@ Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 
 @dataclass(frozen=True)
 class Trace:
-    """The cut as a dry run found it: ``stride`` in pixels, ``depth`` as a share of the leaf modules.
+    """The cut as a dry run found it: ``stride`` and ``receptive_field`` in pixels, by :class:`Strides`, and
+    ``depth`` as a share of the layers: of the leaf modules but for those that pass on what they are given
+    (dropout, flattening, a pooling to the size that is there).
 
     ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
     not before."""
@@ -213,6 +216,7 @@ class Trace:
     stride: int
     depth: float
     behind: frozenset[str] = frozenset()
+    receptive_field: int = 1
 
 
 @contextlib.contextmanager
@@ -273,13 +277,8 @@ def followers(
     return found
 
 
-def is_map(output: Tensor, image: Tensor) -> bool:
-    """Whether an output has the image's rows and columns: a tensor (N, heads, tokens, numbers) of a
-    transformer, say, shrinks one of them only."""
-    if output.ndim != 4 or output.shape[0] != image.shape[0] or min(output.shape[-2:]) < 2:
-        return False
-    down, right = (image.shape[side] / output.shape[side] for side in (-2, -1))
-    return max(down, right) <= 1.5 * min(down, right)
+_IDLE = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
+_ADAPTIVE = (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
 
 
 @torch.no_grad()
@@ -288,17 +287,21 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     target = layer.module_of(module)
     if target is None:
         return Trace(layer, 1, 0.0)
-    strides = [1]
+    strides = Strides(x)
     order: list[tuple[str, nn.Module]] = []  # of the leaf modules' calls
-    at_call: list[tuple[int, int]] = []  # of each call of the target: leaves run so far, stride so far
+    layers = 0  # of these, what changes its input
+    # Of each call of the target: leaves and layers run so far, stride and receptive field.
+    at_call: list[tuple[int, int, tuple[int, int]]] = []
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        nonlocal layers
+        strides.see(part, first, output)
         if not any(True for _ in part.children()):
             order.append((name, part))
-            if isinstance(output, Tensor) and is_map(output, x):
-                strides.append(max(1, round(x.shape[-2] / output.shape[-2])))
+            same = isinstance(part, _ADAPTIVE) and first is not None and output.shape == first.shape
+            layers += not (same or isinstance(part, _IDLE))
         if part is target:
-            at_call.append((len(order), strides[-1]))
+            at_call.append((len(order), layers, strides.now))
 
     failure: Exception | None = None
     with observed(module, observe):
@@ -322,10 +325,10 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
         raise LayerError(
             f"layer '{layer.name}' runs {calls} times, so the last call is '{layer.name}:{calls - 1}'"
         )
-    ran, stride = at_call[call]
+    ran, passed, (stride, field) = at_call[call]
     before = {part for _, part in order[:ran]}
     behind = frozenset(name for name, part in order[ran:] if part not in before)
-    return Trace(replace(layer, call=call), stride, ran / len(order), behind)
+    return Trace(replace(layer, call=call), stride, passed / max(layers, 1), behind, field)
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:

@@ -82,7 +82,7 @@ class Encoder(Generic[C, S]):
             ) from error
         probe = self.network_input(self._probe(1))
         traces = [trace(frozen, name, probe) for name in names]
-        self.trace: Trace = max(traces, key=lambda one: one.depth)
+        self.trace: Trace = max(traces, key=lambda one: (one.depth, -len(one.behind)))
         cut = LayerCut(frozen, *(one.layer for one in traces))
         self._cut, self._plain_cut = shortened(cut, self.trace.behind, probe, fast)
         self._shapes = self._validate()

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.cut import INPUT, OUTPUT, is_map, observed, tensors_of
+from netinvert.models.cut import INPUT, OUTPUT, observed, tensors_of
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import load_network
+from netinvert.models.strides import Strides, is_map
 
 MOST_SHIFTS = 32
 """The largest stride whose receptive field is found exactly."""
@@ -72,22 +73,25 @@ def list_layers(
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
         nonlocal grid
+        strides.see(part, first, output)
         outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
         for key, tensor in outputs.items():
             full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
             space = tensor if is_map(tensor, marked) else _of_tokens(tensor, grid)
             if space is not None:
                 grid = (space.shape[-2], space.shape[-1])
-            extent = (None, None) if space is None else _extent(space, height)
+            extent = (None, None) if space is None else _extent(space, height, *strides.now)
             seen.append(LayerInfo(full, type(part).__name__, tuple(tensor.shape[1:]), *extent))
 
-    # A row of NaN reaches just those units that depend on it.
+    # A row of NaN, in the middle or outermost, reaches just those units that depend on it.
     shifts = min(MOST_SHIFTS, height)
     top = (height - shifts) // 2
     images = torch.rand(1, encoder.preprocessing.channels, *size, dtype=encoder.dtype, device=encoder.device)
-    marked = images.repeat(shifts, 1, 1, 1)
-    for index in range(shifts):
-        marked[index, :, top + index, :] = torch.nan
+    rows = [*range(top, top + shifts), 0, height - 1]
+    marked = images.repeat(len(rows), 1, 1, 1)
+    for index, row in enumerate(rows):
+        marked[index, :, row, :] = torch.nan
+    strides = Strides(marked)
     with observed(module, observe):
         try:
             module(encoder.network_input(marked))
@@ -115,12 +119,13 @@ def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:
     return patches.transpose(1, 2).reshape(code.shape[0], code.shape[2], *grid)
 
 
-def _extent(code: Tensor, height: int) -> tuple[int | None, int | None]:
-    """Stride and receptive field of a feature map (shifts, C, h, w) marked row by row."""
-    stride = max(1, round(height / code.shape[-2]))
-    reached = torch.isnan(code).any(dim=1).any(dim=2)  # (shifts, h)
-    if bool(reached.all()):
-        return stride, height
+def _extent(code: Tensor, height: int, stride: int, field: int) -> tuple[int | None, int | None]:
+    """Stride and receptive field of a feature map (shifts + 2, C, h, w) marked row by row; what the windows
+    say of them counts where the marks do not tell."""
+    reached = torch.isnan(code).any(dim=1).any(dim=2)
+    reached, ends = reached[:-2], reached[-2:]  # (shifts, h), (2, h)
+    if bool(reached.all()):  # a few large fields that overlap in the middle, or the whole image
+        return stride, height if bool(ends.all(0).any()) else min(field, height)
     units = [row.nonzero().flatten().tolist() for row in reached]
     if all(units):  # without padding, the map shrinks by more than the stride; how the marks move is exact
         stride = _period([unit[-1] for unit in units]) or _period([unit[0] for unit in units]) or stride

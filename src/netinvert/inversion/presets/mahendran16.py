@@ -25,7 +25,7 @@ IJCV16_BOUND = 2 * IJCV16_SIGMA
 IJCV16_ALPHA = 6.0
 IJCV16_RATE = 0.05 * IJCV16_SIGMA**2 / IJCV16_ALPHA
 IJCV16_C = 100.0
-"""From 1 (most natural) over 20 and 100 to 300 (most accurate)."""
+"""From 1 (most natural, their code's default) over 20 and 100 to 300 (most accurate): ``data_weight``."""
 
 
 def ijcv16_lambdas(alpha: float = IJCV16_ALPHA, beta: float = 2.0) -> tuple[float, float]:
@@ -34,7 +34,10 @@ def ijcv16_lambdas(alpha: float = IJCV16_ALPHA, beta: float = 2.0) -> tuple[floa
 
 
 def ijcv16(encoder: Encoder, prior: Terms | None = None) -> Recipe:
-    """Mahendran & Vedaldi 2016: pixels in a ball, jitter of a quarter stride, their AdaGrad, two stages."""
+    """Mahendran & Vedaldi 2016: pixels in a ball, jitter of a quarter stride, their AdaGrad, two stages.
+
+    The best image of the second stage is returned; theirs is the last.
+    """
     pixels = encoder.size[0] * encoder.size[1]
     alpha = AlphaNorm(encoder.centre, IJCV16_ALPHA)
     ball = (Ball(encoder.centre, IJCV16_BOUND * PIXEL),)
@@ -87,6 +90,7 @@ def ijcv16_maximising(encoder: Encoder, prior: Terms | None = None) -> Recipe:
 
 
 def _receptive_field(encoder: Encoder) -> int:
-    """In pixels; the image's side for codes without space."""
-    fields = {info.name: info.receptive_field for info in list_layers(encoder.network)}
-    return fields.get(encoder.layer) or min(encoder.size)
+    """In pixels, by the layers' windows; theirs do not end at the image's border. A fully connected layer is
+    a window over the whole map. By what reaches the code where that is more, as through attention."""
+    measured = {info.name: info.receptive_field for info in list_layers(encoder.network)}
+    return max(measured.get(encoder.layer) or 1, encoder.trace.receptive_field)
