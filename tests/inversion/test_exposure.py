@@ -49,9 +49,9 @@ def test_the_codes_of_a_cnn_know_contrast():
 
 def test_cvpr15_shallow_constants():
     # experiment_shallow_quantitative.m: 0.004 * [1, .1, .01, .001] * 200 steps each, TVbeta 2, lambdaTV 1,
-    # lambdaL2 8e-10; the energies are halved and over sigma², here of 224 * 224 of 227 * 227 * 3 numbers
+    # lambdaL2 8e-10; the energies are halved and over sigma², whatever the size
     how = recipe("cvpr15-shallow", Encoder(load_network("hog"), "cells"))
-    sigma2 = 27098.1157**2 * 224**2 / (227**2 * 3)
+    sigma2 = 27098.1157**2
     assert [stage.steps for stage in how.stages] == [200] * 4
     for stage, drop in zip(how.stages, (1, 0.1, 0.01, 0.001), strict=True):
         assert isinstance(stage.optimizer, Momentum)

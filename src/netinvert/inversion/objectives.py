@@ -115,7 +115,9 @@ def parts_of(given: Terms) -> list[tuple[float | None, str | Term]]:
 
 @dataclass(frozen=True)
 class Energy:
-    """A sum of (weight, term). Samples never share a value, so none influences another's gradient."""
+    """A sum of (weight, term). Samples share no value, so none influences another's gradient, unless a term
+    is about several of them (:class:`PairwiseDiversity`).
+    """
 
     terms: tuple[tuple[float, Term], ...]
 
