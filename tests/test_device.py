@@ -23,7 +23,7 @@ from netinvert.evaluation.probes import METRICS, retrieve
 from netinvert.inversion import transforms as a
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.invert import diversify
-from netinvert.inversion.lbfgs import WarmUp
+from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.objectives import Caricature, PairwiseDiversity, PoseTowards
 from netinvert.inversion.presets import yosinski15 as c
 from netinvert.inversion.presets.yosinski15 import ConstantRate, Progress01Rate, ProgressRate

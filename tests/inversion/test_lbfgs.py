@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netinvert import LBFGS
-from netinvert.inversion.lbfgs import (
+from netinvert.inversion.lbfgs_parts import (
     CURVATURE,
     MOST_TRIALS,
     SUFFICIENT_DECREASE,

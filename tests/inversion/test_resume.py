@@ -28,7 +28,7 @@ from netinvert import (
     optimize,
 )
 from netinvert.inversion.canvases import DeepPrior
-from netinvert.inversion.lbfgs import WarmUp
+from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
 from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
 from netinvert.inversion.transforms import Box

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from netinvert.inversion.canvas import Canvas, Fourier
 from netinvert.inversion.canvases import paper_canvas, phase_canvas
-from netinvert.inversion.lbfgs import LBFGS, WarmUp
+from netinvert.inversion.lbfgs import LBFGS
+from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.objectives import AnyEncoder, Term, Terms, paired, shapes_of
 from netinvert.inversion.presets.mahendran15 import cvpr15, cvpr15_shallow
 from netinvert.inversion.presets.mahendran16 import (
