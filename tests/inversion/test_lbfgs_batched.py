@@ -46,14 +46,33 @@ def starts(dtype=torch.float64, count=4):
 
 @pytest.mark.parametrize("how", [LBFGS(), LBFGS(history=3), WARM], ids=["plain", "short", "warm"])
 @pytest.mark.parametrize("function", [rosenbrock, quadratic, walled, kinked])
-def test_the_same_steps(function, how):
-    ones, others = starts(), starts()
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_same_steps(function, how, count):
+    ones, others = starts(count=count), starts(count=count)
     one, other = LBFGSUpdater(how, ones), BatchedLBFGSUpdater(how, others)
     for _ in range(25):  # later, rounding has grown
         losses, going = tell(one, ones, function)
         found, goes = tell(other, others, function)
         torch.testing.assert_close(found, losses, rtol=1e-5, atol=1e-9, equal_nan=True)
         assert torch.equal(goes, going)
+
+
+def test_long_vectors():
+    """Which are kept in chunks, the last of them in part."""
+    source = torch.Generator().manual_seed(3)
+    ones, others = (
+        [nn.Parameter(torch.randn(2, 2500, generator=source.manual_seed(3), dtype=torch.float64))]
+        for _ in range(2)
+    )
+    one, other = LBFGSUpdater(WARM, ones), BatchedLBFGSUpdater(WARM, others)
+    for step in range(16):
+        losses, _ = tell(one, ones, quadratic)
+        found, _ = tell(other, others, quadratic)
+        torch.testing.assert_close(found, losses, rtol=1e-6, atol=0)
+        if step == 9:
+            state = {name: value.clone() for name, value in one.state().items()}
+            assert all(value.shape == state[name].shape for name, value in other.state().items())
+            other.restore(state)
 
 
 @pytest.mark.parametrize("function", [rosenbrock, quadratic])

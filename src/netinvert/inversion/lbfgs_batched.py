@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from netinvert.inversion.lbfgs_parts import LBFGSSettings, Point, Search
 from netinvert.inversion.schedule import Adam, flat_state, parted
 
+CHUNK = 1024
+"""Vectors (N, D) are kept as (N, chunks, CHUNK), with zeros behind: sums over all of D at once, by which few
+and small products are made, would leave most of a GPU idle."""
 Numbers = npt.NDArray[np.float64]
 
 
@@ -53,28 +56,35 @@ class BatchedLBFGSUpdater:
 
     def __init__(self, settings: LBFGSSettings, parameters: Sequence[nn.Parameter]) -> None:
         self._settings, self._parameters = settings, parameters
-        self._x = torch.cat([parameter.detach().flatten(1) for parameter in parameters], 1)
+        self._numbers = sum(parameter[0].numel() for parameter in parameters)
+        self._x = self._chunks(parameters)
         count, kept = len(self._x), settings.history
         # Steps, changes of the gradient, the newest change, the direction, the gradient; and one to spare.
         self._change, self._along, self._here, self._spare = range(2 * kept, 2 * kept + 4)
-        self._basis = self._x.new_zeros((count, 2 * kept + 4, self._x.shape[1]))
+        self._basis = self._x.new_zeros((count, self._x.shape[1], 2 * kept + 4, CHUNK))
         self._gradient = torch.zeros_like(self._x)  # at x
         warm = settings.warm_up is not None
         self._moments = [torch.zeros_like(self._x) for _ in range(2 if warm else 0)]
         self._made = 0  # steps of the warm-up
         self._samples = [_Scalars([0.0] * kept, warming=warm) for _ in range(count)]
 
+    def _chunks(self, tensors: Sequence[Tensor]) -> Tensor:
+        flat = torch.cat([tensor.detach().flatten(1) for tensor in tensors], 1)
+        return nn.functional.pad(flat, (0, -flat.shape[1] % CHUNK)).view(len(flat), -1, CHUNK)
+
     @torch.no_grad()
     def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
         """Tell each sample its loss and gradient, and move to the points they want to try next."""
-        flat = torch.cat([gradient.flatten(1) for gradient in gradients], 1)
-        known = flat.isfinite().all(1)
+        flat = self._chunks(gradients)
+        known = flat.isfinite().flatten(1).all(1)
         basis = self._basis
-        basis[:, self._here] = flat = torch.where(known[:, None], flat, 0.0)  # 0 times NaN would be NaN
-        basis[:, self._change] = flat - self._gradient
-        rows = basis[:, : self._spare].double()
+        flat = torch.where(known[:, None, None], flat, 0.0)  # 0 times NaN would be NaN
+        basis[:, :, self._here] = flat
+        basis[:, :, self._change] = changed = flat - self._gradient
+        rows = basis[:, :, : self._spare].double()
         told = torch.where(known, losses, torch.nan).double()
-        products = torch.cat([torch.bmm(rows, rows.mT).flatten(1), told[:, None]], 1).cpu().numpy()
+        inner = torch.matmul(rows, rows.mT).sum(1)
+        products = torch.cat([inner.flatten(1), told[:, None]], 1).cpu().numpy()
         size = self._spare
         plans = [
             self._plan(one, row[:-1].reshape(size, size), float(row[-1]))
@@ -88,24 +98,25 @@ class BatchedLBFGSUpdater:
             ]
         )
         on_device = torch.from_numpy(numbers).to(flat.device)
-        trial, moved, step, change, take, warm, going = on_device[:, size:].to(flat.dtype).T[:, :, None]
-        direction = torch.bmm(on_device[:, None, :size], rows)[:, 0].to(flat.dtype)
+        columns = on_device[:, size:].T[:, :, None, None]
+        trial, moved, step, change, take, warm, going = columns.to(flat.dtype)
+        direction = torch.matmul(on_device[:, None, None, :size], rows)[:, :, 0].to(flat.dtype)
         if any(p.warm for p in plans):
             self._warm(flat, warm > 0)
-        along = moved * basis[:, self._along]
+        along = moved * basis[:, :, self._along]
         self._x += along
         every = torch.arange(len(flat), device=flat.device)
-        basis[every, step[:, 0].long()] = along
-        basis[every, change[:, 0].long()] = basis[:, self._change]
+        basis[every, :, step.flatten().long()] = along
+        basis[every, :, change.flatten().long()] = changed
         self._gradient = torch.where(take > 0, flat, self._gradient)
-        basis[:, self._along] = direction
+        basis[:, :, self._along] = direction
+        point = (self._x + trial * direction).flatten(1)
         start = 0
         for parameter in self._parameters:
             end = start + parameter[0].numel()
-            point = self._x[:, start:end] + trial * direction[:, start:end]
-            parameter.copy_(point.view_as(parameter))
+            parameter.copy_(point[:, start:end].view_as(parameter))
             start = end
-        goes: Tensor = going[:, 0] > 0
+        goes: Tensor = going.flatten() > 0
         return goes
 
     def _rows(self, slot: int) -> tuple[int, int]:
@@ -171,8 +182,7 @@ class BatchedLBFGSUpdater:
         if slope == 0 or not math.isfinite(slope) or not math.isfinite(loss):
             one.going = False
             return plan
-        numbers = self._x.shape[1]
-        plan.trial = self._settings.first_step * numbers**0.5 / (-slope) ** 0.5 if first else 1.0
+        plan.trial = self._settings.first_step * self._numbers**0.5 / (-slope) ** 0.5 if first else 1.0
         plan.direction = direction
         one.search = Search(Point(0.0, loss, slope), plan.trial)
         return plan
@@ -203,41 +213,45 @@ class BatchedLBFGSUpdater:
         return flat_state({str(row): self._state(row) for row in range(len(self._samples))})
 
     def _state(self, row: int) -> dict[str, Tensor]:
-        one, history, basis = self._samples[row], self._settings.history, self._basis[row]
+        one, history, rows = self._samples[row], self._settings.history, self._flat(self._basis[row])
         numbers = [one.going, one.pairs, one.search is not None, one.scale]
         state = {
             "numbers": torch.tensor(numbers, dtype=torch.float64),
-            "x": self._x[row].clone(),
-            "direction": basis[self._along].clone(),
-            "steps": basis[:history].clone(),
-            "changes": basis[history : 2 * history].clone(),
+            "x": self._flat(self._x[row]),
+            "direction": rows[self._along],
+            "steps": rows[:history],
+            "changes": rows[history : 2 * history],
             "curvatures": torch.tensor(one.curvatures, dtype=torch.float64),
-            "gradient": self._gradient[row].clone(),
+            "gradient": self._flat(self._gradient[row]),
         }
         if one.search is not None:
             state["search"] = one.search.state()
         if one.warming:
-            mean, square = (moment[row].clone() for moment in self._moments)
-            numbers = [self._made, one.first]
-            warming = {"numbers": torch.tensor(numbers, dtype=torch.float64), "mean": mean, "square": square}
-            state |= flat_state({"warming": warming})
-        return state
+            mean, square = (self._flat(moment[row]) for moment in self._moments)
+            told = torch.tensor([self._made, one.first], dtype=torch.float64)
+            state |= flat_state({"warming": {"numbers": told, "mean": mean, "square": square}})
+        return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+
+    def _flat(self, chunks: Tensor) -> Tensor:
+        """(chunks, ..., CHUNK) as (..., D)."""
+        return chunks.movedim(0, -2).flatten(-2)[..., : self._numbers]
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state`."""
-        history = self._settings.history
         for row, found in parted(state).items():
-            one, basis = self._samples[int(row)], self._basis[int(row)]
+            one, at = self._samples[int(row)], int(row)
             going, pairs, _, one.scale = found["numbers"].tolist()
             one.going, one.pairs, one.curvatures = bool(going), int(pairs), found["curvatures"].tolist()
             one.search = Search.restored(found["search"]) if "search" in found else None
-            self._x[int(row)], self._gradient[int(row)] = found["x"], found["gradient"]
-            basis[:history], basis[history : 2 * history] = found["steps"], found["changes"]
-            basis[self._along] = found["direction"]
+            self._x[at] = self._chunks([found["x"][None]])[0]
+            self._gradient[at] = self._chunks([found["gradient"][None]])[0]
+            rows = torch.cat([found["steps"], found["changes"]])
+            self._basis[at, :, : len(rows)] = self._chunks([rows]).movedim(0, 1)
+            self._basis[at, :, self._along] = self._chunks([found["direction"][None]])[0]
             warming = parted(found)["warming"]
             one.warming = bool(warming)
             if warming:
                 made, one.first = warming["numbers"].tolist()
                 self._made = int(made)
                 for moment, name in zip(self._moments, ("mean", "square"), strict=True):
-                    moment[int(row)] = warming[name]
+                    moment[at] = self._chunks([warming[name][None]])[0]
