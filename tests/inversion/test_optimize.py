@@ -27,6 +27,7 @@ from netinvert import (
     TotalVariation,
     optimize,
 )
+from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
 from netinvert.inversion.transforms import Ball, Box
 from tiny import encoder, images, seeded
@@ -306,6 +307,27 @@ class Cliff(nn.Module):
     def forward(self, x):
         over = self.measure(x, (1, 2, 3), keepdim=True) > self.height
         return torch.where(over, torch.nan, self.body(x))
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [Stage(30, LBFGS(warm_up=WarmUp(0.1, until=0.0, steps=25)))],
+        [Stage(25, Adam(0.1)), Stage(5, LBFGS())],
+    ],
+    ids=["warm-up", "stage"],
+)
+def test_a_sample_that_turns_nan_under_adam_before_l_bfgs(stages):
+    cut, free = (Encoder(seeded(lambda h=h: Cliff(h)), "output", tiny.PLAIN) for h in (0.6, 9.0))
+    start = torch.full((2, 3, 16, 16), 0.5, dtype=torch.float64)
+    code = torch.cat([cut(0.6 * images(1)), free(torch.full_like(start[:1], 0.95))]).detach()
+    result = optimize(Pixels(start, (0.5,) * 3), energy_of(cut, code), cut, stages)
+    assert result.status[0] != "diverged (NaN)"
+    assert result.status[1] == "diverged (NaN)"
+    assert result.image.isfinite().all()
+    losses = result.losses.sum(1)[:, 1]
+    assert losses[int(result.best_step[1])] == losses[losses.isfinite()].min()
+    assert 0 < losses.isfinite().sum() < 25
 
 
 @pytest.mark.parametrize("name", ["adam", "momentum", "adagrad"])

@@ -25,6 +25,7 @@ from netinvert import (
     Recipe,
     Run,
     Stage,
+    invert,
     optimize,
     prepare,
     recipe,
@@ -398,6 +399,13 @@ def test_a_prior_by_name_keeps_the_paper_s_own_weight():
 def test_unknown_names(preset, prior, message):
     with pytest.raises(ConfigError, match=message):
         recipe(preset, encoder_of(), prior)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
+def test_data_weights_that_make_no_sense(weight):
+    cut = encoder_of()
+    with pytest.raises(ConfigError, match="a number above 0, got"):
+        invert(cut, cut(images(1, (24, 20))), preset="ijcv16", data_weight=weight)
 
 
 def test_the_default_is_l_bfgs_on_a_fourier_canvas():
