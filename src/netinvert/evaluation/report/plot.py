@@ -115,12 +115,14 @@ class Plot:
         """The same bytes each time: off screen and with matplotlib's own settings."""
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
         columns = 1 if narrow else min(self.columns, max(1, len(self.panels)))
         shape = -(-len(self.panels) // columns), columns
         ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
         metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+        canvas, dpi = (FigureCanvasAgg, 120) if kind == "png" else (FigureCanvasSVG, 72)
         buffer = io.BytesIO()
         # SVG names its parts by random numbers unless they are salted.
         with mpl.rc_context({**ours, "svg.hashsalt": "netinvert"}), warnings.catch_warnings():
@@ -128,8 +130,15 @@ class Plot:
                 "ignore", "Glyph .* missing from", UserWarning
             )  # of names in other scripts
             made = Figure(figsize=self._size(shape, narrow), dpi=120, layout="constrained")
-            FigureCanvasAgg(made)
+            canvas(made)
             self._fill(made, shape, narrow)
+            # ``savefig`` would draw all of it twice, the first time only to lay it out.
+            layout = made.get_layout_engine()
+            assert layout is not None
+            made.dpi = dpi
+            layout.execute(made)
+            made.dpi = 120
+            made.set_layout_engine(None)
             made.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
 
