@@ -91,3 +91,5 @@ def test_a_network_that_reads_no_poses(tmp_path, capsys):
     command = ("pose", "read", ni.sample("chair"), "--network", "hog", "--out", tmp_path / "out")
     assert call(*command) == 2
     assert "hog reads no poses: choose a pose network, such as posenet" in capsys.readouterr().err
+    assert call("pose", "read", "nothing.jpg", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err == "netinvert: nothing.jpg does not exist: check the path\n"

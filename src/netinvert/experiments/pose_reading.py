@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from netinvert.errors import ImageError
 from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.report import Column, counted, listed, number
@@ -19,7 +20,7 @@ from netinvert.experiments.configs.training import PoseRead
 from netinvert.experiments.held_out_chairs import azimuth_sureness
 from netinvert.experiments.inputs import image_paths, open_network, sources_of, unique_stems
 from netinvert.experiments.runs import publish, run_facts
-from netinvert.io.files import Tell
+from netinvert.io.files import Tell, check_readable
 from netinvert.io.images import as_images, fit, read_image, to_pil, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -118,7 +119,7 @@ def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
         ConfigError: the network reads no poses.
         NetworkError, MissingExtraError: it cannot be loaded.
     """
-    paths = image_paths(config.input)
+    paths = [check_readable(path, ImageError) for path in image_paths(config.input)]
     network = open_network(config, config.device)
     check_reads_poses(network)
     encoder = Encoder(network, network.layers[-1] if network.layers else "output")
