@@ -119,7 +119,7 @@ def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
         ConfigError: the network reads no poses.
         NetworkError, MissingExtraError: it cannot be loaded.
     """
-    paths = [check_readable(path, ImageError) for path in image_paths(config.input)]
+    paths = [check_readable(path, ImageError) for path in image_paths(config.input, tell)]
     network = open_network(config, config.device)
     check_reads_poses(network)
     encoder = Encoder(network, network.layers[-1] if network.layers else "output")
