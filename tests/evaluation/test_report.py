@@ -493,3 +493,33 @@ def test_figures_do_not_depend_on_settings_and_leave_none(monkeypatch):
         "loss_plot(torch.rand(3, 1, 1), ['code']).png(); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_options_are_not_broken_after_their_hyphens():
+    page = Report("x", [Code("netinvert invert a.jpg --out out/a"), Prose("Say `--prior tv-huber`.")]).html()
+    assert "invert a.jpg <span>--out</span> out/a" in page
+    assert "<code><span>--prior</span> <span>tv-huber</span></code>" in page
+
+
+@pytest.mark.parametrize(("count", "three"), [(2, False), (3, True), (4, False), (6, True)])
+def test_a_phone_has_three_small_images_side_by_side(count, three):
+    grid = ImageGrid.of({"row": [torch.zeros(3, 8, 8)] * count}, [f"column {k}" for k in range(count)])
+    assert (" three" in Report("x", [grid]).html().split("<main", 1)[1]) == three
+
+
+def test_a_single_point_is_drawn_though_no_line_joins_it():
+    def drawn(marker):
+        return Plot([Panel([Series("mean image", ["relu6"], [0.5], line=":", marker=marker)])]).png()
+
+    assert drawn("") == drawn("o")
+
+
+def test_a_plot_is_drawn_once(monkeypatch):
+    from matplotlib.figure import Figure
+
+    draws, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, *more: draws.append(1) or draw(self, *more))
+    plot = Plot([Panel([Series("a", [1, 2], [1.0, 2.0])])])
+    plot.png()
+    plot.for_page(narrow=True)
+    assert len(draws) == 2

@@ -12,6 +12,7 @@ from netinvert.errors import ConfigError
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.evaluations import decoder_rows
 from netinvert.experiments.held_out_chairs import fresh_chairs
+from netinvert.experiments.runs import figures_table
 from netinvert.io.files import read_json
 from netinvert.models.decoder import DecoderFile, decoder_file, save_decoder
 from netinvert.models.zoo.pose import load_pose_file, save_pose_network
@@ -133,3 +134,14 @@ def test_bad_input(tmp_path, capsys):
     with pytest.raises(ConfigError, match="give that too"):
         PoseEvaluate(card=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_figures_are_told_in_words():
+    table = figures_table({"median_geodesic_deg": 5.25, "acc_30": 1.0, "dead_code_units": 31.0})
+    assert [line.split("  ")[0] for line in table.text().splitlines()[1:]] == [
+        "median geodesic (°)",
+        "within 30°",
+        "dead code units",
+    ]
+    assert table.text().split()[-1] == "31"
+    assert "median_geodesic_deg" in table.csv()

@@ -88,10 +88,12 @@ def _losses(record: Record) -> list[report.Block]:
     steps = range(1, len(losses) + 1)
     rows = zip(record.samples, torch.unbind(-losses[:, 0].double().cpu(), 1), strict=True)
     shown = [report.Series(sample.name, steps, row.tolist()) for sample, row in list(rows)[:MOST_CURVES]]
-    large = report.Plot(
-        [report.Panel(shown, x_label="step", y_label=f"weighted {attained.name}")], name="objective"
+    panel = report.Panel(shown, x_label="step", y_label=f"weighted {attained.name}")
+    note = (
+        "By step it is weighted, and of the image as shifted or changed then; in the table, of the last one."
     )
-    return [large, report.loss_plot(losses[:, 1:], terms[1:])] if len(terms) > 1 else [large]
+    large: list[report.Block] = [report.Prose(note, quiet=True), report.Plot([panel], name="objective")]
+    return [*large, report.loss_plot(losses[:, 1:], terms[1:])] if len(terms) > 1 else large
 
 
 def _title(record: Record) -> str:

@@ -24,7 +24,7 @@ SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
 GROUPS = {
     "study": ("Understand", "Experiments on what codes keep."),
     "decoder": ("Train", "Train decoders from codes to images, and evaluate them."),
-    "pose": ("Train", "Train networks that read 3-D pose, and evaluate them."),
+    "pose": ("Train", "Read 3-D pose from images; train networks that do, and evaluate them."),
     "scenes": ("Data", "Render objects with known cameras, and look at them."),
 }
 """Commands of two words, by the first: the section, and a line of help."""
@@ -87,6 +87,8 @@ Understand | study random | studies:StudyRandom | codes.study:study_codes
     --decoders posenet-fc6 posenet-pose --chairs 20 --out out/random
 Understand | study iterate | studies:StudyIterate | codes.study:study_codes
     --decoders posenet-fc6 posenet-pose --chairs 20 --out out/iterate
+Look | pose read | training:PoseRead | pose_reading:read_poses_of
+    photo.jpg --network posenet --out out/pose
 Train | decoder evaluate | training:DecoderEvaluate | evaluations:evaluate_decoder
     posenet-fc6 --chairs 50 --out out/posenet-fc6
 Train | pose evaluate | training:PoseEvaluate | evaluations:evaluate_pose

@@ -109,8 +109,9 @@ def knowledge_of(decoder: Decoder) -> str:
     objects = plan.get("objects") if isinstance(plan, Mapping) else None
     if not isinstance(data, Mapping) or not isinstance(objects, str):
         return ""
-    what = f"{data.get('samples', 'many')} renders of {objects}"
-    return f"{decoder.name} was trained on {what} and knows nothing else: other images come out as such"
+    count = data.get("samples")
+    what = f"{f'{count:,}' if isinstance(count, int) else 'many'} renders of {objects}"
+    return f"decoder {decoder.name} was trained on {what} and knows nothing else: other images come out so"
 
 
 def run_encode(config: Encode, tell: Tell) -> Outcome:

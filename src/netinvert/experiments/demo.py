@@ -193,7 +193,7 @@ def _unseen(found: Sequence[Inverted], originals: Tensor) -> report.Part:
         f"{code(encoder.network.held_out_pose_estimator or '')}, of another architecture and trained on "
         "other chairs, reads the pose of every image too. What both read from the originals is in the first "
         "row.",
-        poses_sentence(ceiling, by_layer),
+        [poses_sentence(ceiling, by_layer), _decoded_sentence(found)],
         replace(image_grid, size=160, name="unseen-chairs"),
         _likeness_sentence(found),
         report.Table(UNSEEN_COLUMNS, rows, "Figures", baselines={len(found)}, name="unseen-chairs-table"),
@@ -230,6 +230,17 @@ def poses_sentence(ceiling: Errors, by_layer: Mapping[str, Errors]) -> str:
     parts += [f"It reads fewer at {listed(lost)}."] if lost else []
     parts += [f"{FOOLED}{listed(fooled)}."] if fooled else []
     return " ".join(parts)
+
+
+def _decoded_sentence(found: Sequence[Inverted]) -> str:
+    """What the held-out reader reads from what decoders make of the same codes."""
+    rows = {
+        one.code.layer: one.facts["decoded_pose_errors"]["held_out"]
+        for one in found
+        if one.decoded is not None
+    }
+    counts = [f"{sum(error < RIGHT for error in errors)} at {code(layer)}" for layer, errors in rows.items()]
+    return f"From what the decoders make of the same codes it reads {listed(counts)}." if counts else ""
 
 
 # -- one chair and three priors, and a photograph ------------------------------------------------------

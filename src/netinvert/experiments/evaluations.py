@@ -18,7 +18,7 @@ from netinvert.evaluation.report import Column, code, number
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
 from netinvert.experiments.inputs import sources_of
-from netinvert.experiments.runs import decoder_facts, publish, run_facts
+from netinvert.experiments.runs import decoder_facts, figures_table, publish, run_facts
 from netinvert.io.files import Tell
 from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
@@ -46,16 +46,18 @@ SHOWN = 48
 """Views in the report, from the best read to the worst."""
 DECODED, MEAN = "decoded", "mean image"
 FIGURES = {
-    "image_error": ("image error", "over the mean distance of two originals"),
-    "mse": ("MSE", ""),
-    "psnr": ("PSNR", "in dB"),
-    "ssim": ("SSIM", ""),
-    "code_error": ("code error", "over the mean distance of two originals' codes"),
-    "mask_iou": ("mask", "overlap (intersection over union) with the true mask"),
-    "own_median_deg": ("own pose", "median error in degrees, as the network itself reads it"),
-    "own_within_30_deg": ("own within 30°", "share of such errors"),
-    "judge_median_deg": ("held-out pose", "the same, as the held-out pose estimator reads it"),
-    "judge_within_30_deg": ("held-out within 30°", ""),
+    "image_error": Column("image error", digits=3, about="over the mean distance of two originals"),
+    "mse": Column("MSE", digits=3),
+    "psnr": Column("PSNR", "dB", digits=1),
+    "ssim": Column("SSIM", digits=3),
+    "code_error": Column("code error", digits=3, about="over the mean distance of two originals' codes"),
+    "mask_iou": Column("mask", digits=3, about="overlap (intersection over union) with the true mask"),
+    "own_median_deg": Column("own pose", "°", digits=1, about="median error, as the network itself reads it"),
+    "own_within_30_deg": Column("own within 30°", percent=True, about="share of such errors"),
+    "judge_median_deg": Column(
+        "held-out pose", "°", digits=1, about="median error, as the held-out pose estimator reads it"
+    ),
+    "judge_within_30_deg": Column("held-out within 30°", percent=True),
 }
 """Columns of the table."""
 FigureRows = Mapping[str, Mapping[str, float]]
@@ -169,10 +171,7 @@ def _report(
 
 def _table(rows: FigureRows) -> report.Table:
     columns = [Column("images")]
-    for key, (name, about) in FIGURES.items():
-        if key in rows[DECODED]:
-            share = key.endswith("within_30_deg")
-            columns.append(Column(name, digits=None if share else 3, percent=share, about=about, key=key))
+    columns += [replace(one, key=key) for key, one in FIGURES.items() if key in rows[DECODED]]
     records = [{"images": name, **row} for name, row in rows.items()]
     return replace(report.Table.of(records, columns), baselines=range(1, len(rows)), name="figures")
 
@@ -233,8 +232,7 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
 
 
 def _pose_table(figures: Mapping[str, Any]) -> report.Table:
-    rows = [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
-    return report.Table(["figure", Column("value")], rows, name="figures")
+    return figures_table({name: value for name, value in figures.items() if isinstance(value, int | float)})
 
 
 def _pose_blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor) -> list[report.Block]:

@@ -285,7 +285,8 @@ def _times(figures: Sequence[MethodFigures], seconds: Sequence[float]) -> list[s
     each: dict[str, list[str]] = {}
     for one, time_of in zip(figures, seconds, strict=True):
         if one.method not in BASELINES:
-            each.setdefault(one.layer, []).append(f"{one.method} {number(1000 * time_of, 1)} ms")
+            took = f"{number(time_of, 1)} s" if time_of >= 1 else f"{number(1000 * time_of, 1)} ms"
+            each.setdefault(one.layer, []).append(f"{took} by “{one.method}”")
     return [f"{code(layer)}, an image: {', '.join(times)}." for layer, times in each.items()]
 
 

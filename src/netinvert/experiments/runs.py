@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from netinvert.evaluation.report import Report
+from netinvert.evaluation.report import Column, Report, Table
 from netinvert.evaluation.report.report import Kind
 from netinvert.experiments.configs.images import Invert
 from netinvert.experiments.inputs import Source
@@ -62,6 +62,17 @@ def images_known(encoder: Encoder, sources: Iterable[Source], names: Iterable[st
 def network_facts(encoder: Encoder) -> dict[str, str]:
     """Which network it is, for the manifest and for ``run_facts``."""
     return {"network": encoder.network.name, "weights_sha256": encoder.weights_sha256()}
+
+
+def figures_table(figures: Mapping[str, float]) -> Table:
+    """Figures by their names in manifests, as "median_geodesic_deg", told in words."""
+
+    def words(name: str) -> str:
+        name = re.sub(r"acc_(\d+)", r"within \1°", name)
+        return re.sub("_deg$", " (°)", name).replace("_", " ")
+
+    whole = {name: int(value) if name.endswith("units") else value for name, value in figures.items()}
+    return Table([Column("figure", show=words), "value"], list(whole.items()), name="figures")
 
 
 def made_by(config: Config) -> str:

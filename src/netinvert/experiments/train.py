@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from netinvert.evaluation.report import Block, Code, Column, Heading, ImageGrid, Prose, Report, Table, Tile
+from netinvert.evaluation.report import Block, Code, Heading, ImageGrid, Prose, Report, Tile
 from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
+from netinvert.experiments.runs import figures_table
 from netinvert.io.files import Tell, read_json, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
 from netinvert.io.running import Interrupted
@@ -47,7 +48,8 @@ def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
     facts = _facts(config, described(str(config.data)), model.seconds, figures)
     text = f"median error {figures['median_geodesic_deg']:.1f}° on the validation split"
     evaluate = f"netinvert pose evaluate --network {config.network} --weights {config.out / config.network}"
-    return _finish(config, config.network, model.file(facts), (text, f"{evaluate}.safetensors"), [])
+    evaluate += ".safetensors --out out/evaluation"
+    return _finish(config, config.network, model.file(facts), (text, evaluate), [])
 
 
 def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
@@ -108,7 +110,7 @@ def _finish(
     """Write the weights, the card, the page and the manifest; ``words`` say how good it is and what next."""
     path = export(config.out / name, content)
     facts, (said, following) = content.facts, words
-    figures = Table(["figure", Column("value", digits=4)], list(facts["figures"].items()), name="figures")
+    figures = figures_table(facts["figures"])
     report = Report(
         f"Training of {name}",
         [Prose(f"{said[0].upper()}{said[1:]}."), figures, *blocks, Heading("Next"), Code(following)],

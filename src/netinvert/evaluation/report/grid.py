@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.report.table import plain, printable
+from netinvert.evaluation.report.table import Estimate, plain, printable
 from netinvert.io.images import as_images, to_pil
 
 CELL = 224  # the longer side of an image as it is shown, in pixels
@@ -159,6 +162,18 @@ def shown_size(size: tuple[int, int], longer: int = CELL) -> tuple[int, int]:
     if scale > 1:
         scale = math.floor(scale)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def sorted_by(row: Sequence[object]) -> str:
+    """What a row of a table, or a tile, is sorted by, as JSON."""
+    found: list[str | float | None] = []
+    for cell in row:
+        value = cell.value if isinstance(cell, Estimate) else cell
+        if isinstance(value, Real):  # JSON has neither NaN nor infinity
+            most = sys.float_info.max
+            value = None if math.isnan(value) else min(max(float(value), -most), most)
+        found.append(value if value is None or isinstance(value, float) else str(value))
+    return json.dumps(found)
 
 
 # -- one picture ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,12 +116,14 @@ class Plot:
         """The same bytes each time: off screen and with matplotlib's own settings."""
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
         columns = 1 if narrow else min(self.columns, max(1, len(self.panels)))
         shape = -(-len(self.panels) // columns), columns
         ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
         metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+        canvas, dpi = (FigureCanvasAgg, 120) if kind == "png" else (FigureCanvasSVG, 72)
         buffer = io.BytesIO()
         # SVG names its parts by random numbers unless they are salted.
         with mpl.rc_context({**ours, "svg.hashsalt": "netinvert"}), warnings.catch_warnings():
@@ -128,8 +131,15 @@ class Plot:
                 "ignore", "Glyph .* missing from", UserWarning
             )  # of names in other scripts
             made = Figure(figsize=self._size(shape, narrow), dpi=120, layout="constrained")
-            FigureCanvasAgg(made)
+            canvas(made)
             self._fill(made, shape, narrow)
+            # ``savefig`` would draw all of it twice, the first time only to lay it out.
+            layout = made.get_layout_engine()
+            assert layout is not None
+            made.dpi = dpi
+            layout.execute(made)
+            made.dpi = 120
+            made.set_layout_engine(None)
             made.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
 
@@ -178,7 +188,8 @@ def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bo
         if one.thin:
             axes.plot(x, y, one.line, color=colour, linewidth=0.6, alpha=0.3)
             continue
-        marks: dict[str, Any] = {"marker": one.marker or None, "markersize": one.size, "alpha": one.alpha}
+        alone = "o" if len(one.x) == 1 else None  # no line joins a single point
+        marks: dict[str, Any] = {"marker": one.marker or alone, "markersize": one.size, "alpha": one.alpha}
         marks["markerfacecolor"] = "none" if one.hollow else colour
         (drawn,) = axes.plot(x, y, color=colour, lw=one.width, ls=one.line or "none", **marks)
         for label, *at in zip(one.labels, x, y, strict=False):
@@ -211,7 +222,7 @@ def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bo
             axes.xaxis.set_minor_formatter("")
     axes.margins(x=panel.x_margin)
     axes.set_xlabel(_text(panel.x_label, 50 if narrow else 90))
-    axes.set_ylabel(_text(panel.y_label, 50 if narrow else 70))
+    axes.set_ylabel(textwrap.fill(_text(panel.y_label, 70), 28 if narrow else 45))
     axes.set_title(_text(panel.title, 45 if narrow else 80), fontsize=11, loc="left")
     axes.set_ylim(*panel.y_range) if panel.y_range != (None, None) else None
     if categories:

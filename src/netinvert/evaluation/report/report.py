@@ -7,12 +7,10 @@ import hashlib
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,9 +18,16 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.report.grid import ImageGrid, Tile, encoded_image, missing, shown_size
+from netinvert.evaluation.report.grid import ImageGrid, Tile, encoded_image, missing, shown_size, sorted_by
 from netinvert.evaluation.report.plot import Plot
-from netinvert.evaluation.report.table import Column, Estimate, Table, in_markdown, paragraphs, pieces, plain
+from netinvert.evaluation.report.table import (
+    Table,
+    in_markdown,
+    paragraphs,
+    pieces,
+    plain,
+    width_of,
+)
 from netinvert.io.files import plain_json, write_atomic
 
 
@@ -78,6 +83,7 @@ def walk(blocks: Sequence[Block]) -> Iterator[Block]:
 # In pixels.
 _STEP = 80  # tables and grids of images are laid out anew on windows narrower than a multiple of this
 _STRIP = 128  # the height at which several images side by side are shown
+_SMALL = 130  # of images that are shown no wider a phone has three side by side
 _BIG = 1000  # longer images are opened at their own size, others as large as the window
 
 View = dict[str, Any]
@@ -101,7 +107,7 @@ def _template() -> Template:
     text = (files("netinvert.evaluation.report") / "report.html.j2").read_text("utf-8")
     options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(undefined=StrictUndefined, **options)
-    environment.filters.update(inline=inline, paragraphs=paragraphs, plain=plain)
+    environment.filters.update(inline=inline, paragraphs=paragraphs, plain=plain, whole_words=_whole_words)
     return environment.from_string(text)
 
 
@@ -115,8 +121,15 @@ def inline(text: str) -> Markup:
     found = Markup("")
     for kind, words, url in pieces(text):
         link = Markup('<a href="{}">{}</a>').format(url, words)
-        found += link if kind == "link" else Markup(forms[kind]).format(words)
+        shown = _whole_words(words) if kind == "code" else words
+        found += link if kind == "link" else Markup(forms[kind]).format(shown)
     return found
+
+
+def _whole_words(text: str) -> Markup:
+    """Options such as --out are not broken after their hyphens."""
+    parts = re.split(r"(\s+)", text)
+    return Markup("").join(Markup("<span>{}</span>").format(one) if "-" in one else one for one in parts)
 
 
 def _breakable(text: str) -> Markup:
@@ -172,10 +185,10 @@ class _Views:
                 (escape(text) if right[j] else _breakable(text), extra, (k, j) in best)
                 for j, (text, extra) in parts
             ]
-            rows.append({"cells": cells, "baseline": k in block.baselines, "values": _sorted_by(row)})
+            rows.append({"cells": cells, "baseline": k in block.baselines, "values": sorted_by(row)})
         columns = [{"label": one.label, "about": one.about, "right": right[j]} for j, one in enumerate(heads)]
         orders = [(one.label, -1 if right[j] and one.best != "min" else 1, j) for j, one in enumerate(heads)]
-        width = sum(_width_of(one, [row[j] for row in block.rows]) for j, one in enumerate(heads))
+        width = sum(width_of(one, [row[j] for row in block.rows]) for j, one in enumerate(heads))
         bar = self._bar(orders, []) if block.sortable else None
         return {"columns": columns, "rows": rows, "fit": self._fit(width), "bar": bar}
 
@@ -195,7 +208,9 @@ class _Views:
         signs = [1 if one.startswith("-") else -1 for one in block.sort]
         orders = [(name, sign, keys.index(name)) for name, sign in zip(sort, signs, strict=True)]
         bar = self._bar(orders, [(one, keys.index(one)) for one in block.filters]) if keys else None
-        return {"rows": rows, "fit": fit, "shown": shown, "bar": bar}
+        count = len(block.columns)
+        three = (count and count % 3 == 0) or (shown <= _SMALL and count not in (2, 4))
+        return {"rows": rows, "fit": fit, "shown": shown, "bar": bar, "three": three}
 
     def _fit(self, width: float) -> int:
         """Below which width something is laid out anew."""
@@ -214,7 +229,7 @@ class _Views:
         about = " ".join(text for text in (tile.name or column, *tile.lines) if text)
         view: View = {"id": self._id("i"), "column": column, "name": name, "lines": lines, "mark": tile.mark}
         view |= {"about": about or "image", "url": "", "missing": missing(grid, index), "shown": grid.size}
-        view |= {"wide": False, "values": _sorted_by([tile.values.get(key) for key in keys]) if keys else ""}
+        view |= {"wide": False, "values": sorted_by([tile.values.get(key) for key in keys]) if keys else ""}
         picture = tile.picture()
         if picture is None:
             return view
@@ -225,27 +240,6 @@ class _Views:
         view |= {"width": width, "height": height, "shown": shown, "wide": wide}
         view |= {"crisp": 2 * width <= shown, "big": max(picture.size) > _BIG}
         return {**view, "url": _url(*encoded_image(picture, grid.quality, grid.longest))}
-
-
-def _width_of(column: Column, values: Sequence[object]) -> float:
-    """About how many pixels a column needs to be read well."""
-    texts = [part for value in values for part in column.parts(value)]
-    words = [word for text in texts for word in re.split(r"\s+|(?<=[./_\-])(?=\w)", text)]
-    heads = re.split(r"\s+|(?<=-)", column.label)
-    longest = max([len(text) for text in texts], default=0)
-    return 7.5 * max([min(longest, 22), *(len(word) for word in (*words, *heads))]) + 20
-
-
-def _sorted_by(row: Sequence[object]) -> str:
-    """What a row of a table, or a tile, is sorted by, as JSON."""
-    found: list[str | float | None] = []
-    for cell in row:
-        value = cell.value if isinstance(cell, Estimate) else cell
-        if isinstance(value, Real):  # JSON has neither NaN nor infinity
-            most = sys.float_info.max
-            value = None if math.isnan(value) else min(max(float(value), -most), most)
-        found.append(value if value is None or isinstance(value, float) else str(value))
-    return json.dumps(found)
 
 
 Kind = Literal["html", "md", "json", "csv", "png"]

@@ -108,8 +108,8 @@ def escaped(text: str) -> str:
 def number(value: float | None, digits: int | None = None) -> str:
     """A number; a dash for an unknown one. Without ``digits``, three after the point, or one from 10 on.
 
-    >>> number(0.12345), number(12.345), number(3), number(0.5, 1), number(None), number(float("nan"))
-    ('0.123', '12.3', '3', '0.5', '–', '–')
+    >>> number(0.12345), number(12.345), number(3), number(-0.01, 1), number(None), number(float("nan"))
+    ('0.123', '12.3', '3', '0.0', '–', '–')
     """
     if value is None or math.isnan(value):
         return DASH
@@ -119,7 +119,8 @@ def number(value: float | None, digits: int | None = None) -> str:
         if isinstance(value, Integral):
             return str(int(value))
         digits = 1 if abs(value) >= 10 else 3
-    return f"{value:.{digits}f}"
+    text = f"{value:.{digits}f}"
+    return text if float(text) else text.lstrip("-")  # no -0.00
 
 
 def percent(share: float | None, digits: int | None = None) -> str:
@@ -385,3 +386,12 @@ def _number(value: object) -> float | None:
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def width_of(column: Column, values: Sequence[object]) -> float:
+    """About how many pixels a column needs to be read well."""
+    texts = [part for value in values for part in column.parts(value)]
+    words = [word for text in texts for word in re.split(r"\s+|(?<=[./_\-])(?=\w)", text)]
+    heads = re.split(r"\s+|(?<=-)", column.label)
+    longest = max([len(text) for text in texts], default=0)
+    return 7.5 * max([min(longest, 22), *(len(word) for word in (*words, *heads))]) + 20

@@ -54,6 +54,7 @@ ABOUT = {
 }
 """What columns are that several experiments have."""
 DEGREES, SHARES = {"pose", "turned", "two readers"}, {"within 30°", "one way", "nearest code"}
+COUNTS = {"round", "pairs"}
 ESTIMATOR = "posenet-judge"
 OTHERS = 100_000
 """Between the seed of the chairs to test on and that of those for statistics, where no data are given."""
@@ -164,7 +165,7 @@ def _table(experiment: CodeExperiment, rows: Sequence[FigureRow], last: bool) ->
     columns = []
     for name, about in list(experiment.columns.items())[1:]:
         share = name in SHARES
-        digits = None if share else 1 if name in DEGREES else 2
+        digits = None if share else 0 if name in COUNTS else 1 if name in DEGREES else 2
         shown = (about or ABOUT.get(name, "")) * last
         columns.append(report.Column(name, "°" * (name in DEGREES), digits, percent=share, about=shown))
     floors = [index for index, row in enumerate(rows) if row[columns[0].name] in experiment.baselines]

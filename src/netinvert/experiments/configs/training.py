@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Json, OfLayer, Output, Processes, Seed, Threads
+from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads
 from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, UP, DatasetConfig
 
 AUTO = "auto"
@@ -165,6 +165,22 @@ class PoseEvaluate(Seed, Output, Threads):
         super().check()
         if self.card and self.weights is None:
             raise ConfigError("--card writes into the file of --weights: give that too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseRead(OfNetwork, Output, Device):
+    """Read the pose of the object in each image, and say how sure the reading is.
+
+    The network sees the middle square of an image, which the object should fill.
+    """
+
+    command: ClassVar[str] = "pose read"
+
+    input: Annotated[
+        str,
+        replace(pieces.INPUT, help="An image, a folder of images, or a quoted glob.", identity=False),
+    ]
+    network: Annotated[str, replace(pieces.NETWORK, help="A network that reads poses.")] = "posenet"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,13 +90,18 @@ def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
     return lambda camera, light: renderer.image(camera, light).rgba
 
 
+def check_reads_poses(network: Network) -> None:
+    """Raises ConfigError where it does not."""
+    if network.read_pose is None:
+        raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
+
+
 def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetConfig:
     """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
     Raises ConfigError: the network reads no poses, or takes images that are not square.
     """
-    if network.read_pose is None:
-        raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
+    check_reads_poses(network)
     height, width = network.preprocessing.size
     if height != width:
         raise ConfigError(f"{network.name} takes {height}×{width} images: only square ones are rendered")
