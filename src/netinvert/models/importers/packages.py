@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import ModuleList
 
 from netinvert.errors import NetinvertError, NetworkError
+from netinvert.models.checkpoints import fitting
 from netinvert.models.importers import had, optional
 from netinvert.models.network import (
     GIVE_WEIGHTS,
@@ -238,7 +239,9 @@ def _module(factory: Any, name: str, config: Any, weights: str | None) -> nn.Mod
         module: nn.Module = factory(config)
         return module
     # Given tensors alone, transformers takes the same care of old and prefixed names as with a folder.
-    source = {"state_dict": read_weights(weights)} if weights is not None else {}
+    source = {}
+    if weights is not None:
+        source["state_dict"] = fitting(read_weights(weights), factory(config).state_dict(), weights)
     own = name if weights is None else None
     options = {"config": config, "output_loading_info": True, **source}
     module, found = had(
