@@ -6,6 +6,7 @@ import torch
 
 from netinvert import Encoder
 from netinvert.errors import NetworkError
+from netinvert.models.layers import list_layers
 from netinvert.models.registry import load_network
 
 onnx = pytest.importorskip("onnx")
@@ -229,5 +230,25 @@ def test_reshapes_of_other_axes_stay(tmp_path):
 
 def test_images_of_bytes_are_refused(tmp_path):
     path = write(tmp_path, [node("Cast", ["x"], ["y"], to=1)], shape=(1, 8, 8, 3), kind=TensorProto.UINT8)
-    with pytest.raises(NetworkError, match="UINT8.*float input"):
+    with pytest.raises(NetworkError, match=r"UINT8.*float input"):
         load_network(f"onnx:{path}")
+
+
+def test_bookkeeping_is_no_layer_unless_asked_for(tmp_path):
+    nodes = [
+        CONV,
+        node("Shape", ["a"], ["s"]),
+        node("Gather", ["s", "zero"], ["n"], axis=0),
+        node("Unsqueeze", ["n", "axis"], ["u"]),
+        node("Concat", ["u", "rest"], ["t"], axis=0),
+        node("Reshape", ["a", "t"], ["r"]),
+        node("Relu", ["r"], ["y"]),
+    ]
+    constants = {"w": WEIGHT, "zero": 0, "axis": [0], "rest": [-1]}
+    network = load_network(f"onnx:{write(tmp_path, nodes, constants, shape=('N', 3, 8, 8), rank=2)}")
+    kinds = [layer.type for layer in list_layers(network)]
+    assert kinds[:2] == ["Conv2d", "OnnxReshape"]
+    assert kinds[2] == "ReLU"
+    every = list_layers(network, everything=True)
+    assert {"OnnxShape", "OnnxGather", "OnnxConcat"} < {layer.type for layer in every}
+    assert set(list_layers(network)) < set(every)

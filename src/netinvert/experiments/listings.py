@@ -25,7 +25,7 @@ def list_layers_of(config: Layers, tell: Tell) -> Outcome:
     form = preprocessing_of(config)
     asked = config.network, config.weights
     network = architecture(asked[0], form) if asked[1] is None else load_network(*asked, form)
-    found = list_layers(network)
+    found = list_layers(network, everything=config.everything)
     suggested = suggested_layers(network, found)
     right = [Column(name, align="right") for name in ("code", "stride", "field")]
     columns: list[Column | str] = ["name", "type", *right, Column("", key="suggested")]
