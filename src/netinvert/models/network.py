@@ -145,17 +145,24 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return numbers
 
 
-def sidecar(path: str | Path) -> Preprocessing | None:
-    """The preprocessing in ``model.onnx.json`` or ``model.json`` beside a file ``model.onnx``; None if
-    neither is there. Raises NetworkError for one that cannot be used."""
+def sidecar(path: str | Path, size: tuple[int, int], channels: int) -> tuple[Preprocessing, bool]:
+    """The preprocessing in ``model.onnx.json`` or ``model.json`` beside a file ``model.onnx``, of the file's
+    own size unless it says another, and whether it was assumed: if neither is there, images in [0, 1] as they
+    are. Raises NetworkError for one that cannot be used."""
     file = Path(path)
     for beside in (file.with_name(f"{file.name}.json"), file.with_suffix(".json")):
         if beside.is_file():
             try:
-                return Preprocessing.of(beside)
+                form = Preprocessing.of({"size": size, **read_json(beside)})
+                _refuse(form.channels != channels, f"the network's images have {channels} channels")
+                return form, False
             except (ConfigError, TypeError) as error:
                 raise NetworkError(f"{beside}: {error}") from error
-    return None
+    return Preprocessing(size, mean=(0.0,) * channels), True
+
+
+class PreprocessingWarning(UserWarning):
+    """Nothing says how a network wants its images."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,28 @@ class Network:
     held_out_pose_estimator: str | None = None
     """For pose networks: the name of another one. An image made for a network can fool it, so that the poses
     of reconstructions are read by a network that took no part in them too."""
+    assumed: bool = False
+    """Whether nothing told the preprocessing, so that it is a guess."""
+
+    @property
+    def assumption(self) -> str:
+        """What is to be told of preprocessing that was assumed; nothing of one that was not."""
+        if not self.assumed:
+            return ""
+        form, (height, width) = self.preprocessing, self.preprocessing.size
+        plain = form == Preprocessing(form.size, (0.0,) * form.channels)
+        how = "in [0, 1] as they are" if plain else f"less mean {form.mean} over std {form.std}"
+        return (
+            f"preprocessing of {self.name} assumed: images of {height} x {width} pixels, {how}; if that is "
+            f"wrong, give --size {height},{width} --mean … --std … (--order, --scale), Preprocessing(…) in "
+            "Python, or a JSON file of these beside an ONNX or TFLite file"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Which network it is, for manifests, with preprocessing that was assumed."""
+        return {"network": self.name} | (
+            {"preprocessing_assumed": self.preprocessing.to_json()} if self.assumed else {}
+        )
 
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self.module.parameters())
@@ -193,12 +222,19 @@ def as_network(
     """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network. Raises
     NetworkError for something else, or for a module without preprocessing."""
     if isinstance(made, Network):
-        return made if preprocessing is None else replace(made, preprocessing=preprocessing)
+        if preprocessing is None:
+            return made
+        count = made.preprocessing.channels
+        if count != 3 and preprocessing == Preprocessing(preprocessing.size, scale=preprocessing.scale):
+            preprocessing = replace(preprocessing, mean=(0.0,) * count, std=(1.0,) * count)
+        return replace(made, preprocessing=preprocessing, assumed=False)
     if not isinstance(made, nn.Module):
         raise NetworkError(
             f"a network is a torch.nn.Module or comes from load_network, got {type(made).__name__}"
         )
     name = name or type(made).__name__
+    if preprocessing is None and isinstance(config := getattr(made, "pretrained_cfg", None), Mapping):
+        preprocessing = Preprocessing.of(config)  # timm's modules know it
     if preprocessing is None:
         raise NetworkError(f"how does {name} want its images? Say it once. {REMEDY}")
     return Network(name, made, preprocessing, source=source)

@@ -16,7 +16,7 @@ from netinvert.errors import NetworkError
 from netinvert.models.cut import put
 from netinvert.models.importers import first_line, optional
 from netinvert.models.importers import onnx_graph as graph
-from netinvert.models.network import Network, Preprocessing, load_weights, sidecar
+from netinvert.models.network import Network, load_weights, sidecar
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
 MAIN = ("", "ai.onnx")
@@ -85,8 +85,8 @@ def load_onnx(path: str, weights: str | None = None) -> Network:
     module = _convert(onnx, onnx2torch, path, model)
     if weights is not None:
         load_weights(module, weights)
-    form = sidecar(path) or Preprocessing(size, mean=(0.0,) * channels)
-    return Network(f"onnx:{path}", module.eval(), form, source=path)
+    form, assumed = sidecar(path, size, channels)
+    return Network(f"onnx:{path}", module.eval(), form, source=path, assumed=assumed)
 
 
 def _read(onnx: Any, path: Path) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,18 +56,23 @@ def load_torchvision(name: str, weights: str | None = None) -> Network:
         ) from error
 
     def make(pretrained: bool) -> nn.Module:
-        module: nn.Module = models.get_model(architecture, weights=entry if pretrained else None)
+        known = inspect.signature(models.get_model_builder(architecture)).parameters
+        none = {"weights_backbone": None} if "weights_backbone" in known else {}  # else it fetches them
+        module: nn.Module = models.get_model(architecture, weights=entry if pretrained else None, **none)
         return module
 
     transforms = entry.transforms() if entry is not None else None
     crop = getattr(transforms, "crop_size", None) or [SIZE]
-    mean, std = getattr(transforms, "mean", IMAGENET_MEAN), getattr(transforms, "std", IMAGENET_STD)
+    # Of weights whose transforms do not normalise, the network does it itself.
+    default = (IMAGENET_MEAN, IMAGENET_STD) if transforms is None else ((0.0,) * 3, (1.0,) * 3)
+    mean, std = (getattr(transforms, name, one) for name, one in zip(("mean", "std"), default, strict=True))
     return Network(
         name=f"torchvision:{name}",
         module=_with_weights(f"torchvision:{name}", make, weights).eval(),
         preprocessing=Preprocessing((int(crop[0]), int(crop[-1])), tuple(mean), tuple(std)),
         licence="BSD-3-Clause (code); of the weights see torchvision",
         source=f"torchvision {architecture}",
+        assumed=transforms is None and weights != "random",
     )
 
 
@@ -205,6 +211,7 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
         licence="of the weights",
         source=f"transformers {transformers.__version__}",
         layers=tuple(f"{where}.{index}" for index in range(len(blocks))),
+        assumed=processor is None and weights != "random",
     )
 
 

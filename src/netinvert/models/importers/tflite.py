@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netinvert.errors import NetinvertError, NetworkError
 from netinvert.models.importers import optional
 from netinvert.models.importers.tflite_ops import BUILDERS, Operator, TensorRecord, to_nhwc
-from netinvert.models.network import Network, Preprocessing, load_weights, sidecar
+from netinvert.models.network import Network, load_weights, sidecar
 
 NUMPY_TYPES = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT64": "<i8", "BOOL": "|b1"}
 INTEGER_WEIGHTS = ("INT8", "UINT8", "INT16", "INT4")
@@ -149,13 +149,14 @@ def tflite_module(path: str | Path) -> tuple[TFLiteModule, tuple[int, int, int]]
 
 
 def load_tflite(path: str, weights: str | None = None) -> Network:
-    """The network in a .tflite file, with the preprocessing of a JSON file beside it (``sidecar``), or images
-    in [0, 1] as they are. Raises MissingExtraError: the package ``tflite`` is not installed; NetworkError:
-    the file is damaged, quantised or has operators unknown here, or the weights cannot be used."""
+    """The network in a .tflite file, with the preprocessing of a JSON file beside it (``sidecar``); without
+    one it is assumed to take images in [0, 1] as they are. Raises MissingExtraError: the package ``tflite``
+    is not installed; NetworkError: the file is damaged, quantised or has operators unknown here, or the
+    weights cannot be used."""
     if weights == "random":
         raise NetworkError("a .tflite file brings its own weights: leave weights out")
     module, (channels, height, width) = tflite_module(path)
     if weights is not None:
         load_weights(module, weights)
-    form = sidecar(path) or Preprocessing((height, width), mean=(0.0,) * channels)
-    return Network(f"tflite:{path}", module.eval(), form, source=str(path))
+    form, assumed = sidecar(path, (height, width), channels)
+    return Network(f"tflite:{path}", module.eval(), form, source=str(path), assumed=assumed)
