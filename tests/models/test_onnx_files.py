@@ -252,3 +252,20 @@ def test_bookkeeping_is_no_layer_unless_asked_for(tmp_path):
     every = list_layers(network, everything=True)
     assert {"OnnxShape", "OnnxGather", "OnnxConcat"} < {layer.type for layer in every}
     assert set(list_layers(network)) < set(every)
+
+
+def test_a_class_token_is_for_every_image(tmp_path):
+    nodes = [
+        CONV,
+        node("Reshape", ["a", "rows"], ["r"]),
+        node(
+            "ConstantOfShape",
+            ["shape"],
+            ["token"],
+            value=numpy_helper.from_array(np.array([2.0], np.float32)),
+        ),
+        node("Concat", ["token", "r"], ["y"], axis=1),
+    ]
+    constants = {"w": WEIGHT, "rows": [1, 6, -1], "shape": [1, 1, 80]}
+    found = agrees(write(tmp_path, nodes, constants, 20, shape=(1, 3, 8, 10)), (8, 10))
+    assert found.shape == (2, 7, 80)

@@ -71,6 +71,23 @@ class OnnxSplit(nn.Module):
         return parts
 
 
+class OnnxConcat(nn.Module):
+    """Join tensors; what is there once, such as a class token, is for every image.
+
+    In place of onnx2torch's, for files that were written for one image."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The joined tensor."""
+        count = max(len(one) for one in tensors)
+        if self.axis not in (0, -tensors[0].ndim):
+            tensors = tuple(one.expand(count, *one.shape[1:]) if len(one) == 1 else one for one in tensors)
+        return torch.cat(tensors, self.axis)
+
+
 def load_onnx(path: str, weights: str | None = None) -> Network:
     """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``); without
     one it is assumed to take images in [0, 1] as they are. Raises MissingExtraError: onnx or onnx2torch is
@@ -174,7 +191,7 @@ def _image_input(onnx: Any, path: str, model: Any) -> tuple[int, tuple[int, int]
 
 
 def _convert(onnx: Any, onnx2torch: Any, path: str, model: Any) -> nn.Module:
-    from onnx2torch.node_converters import slice, split
+    from onnx2torch.node_converters import concat, slice, split
     from onnx2torch.onnx_graph import OnnxGraph
 
     try:
@@ -190,6 +207,8 @@ def _convert(onnx: Any, onnx2torch: Any, path: str, model: Any) -> nn.Module:
     for name, part in list(module.named_modules()):
         if isinstance(part, slice.OnnxSlice):
             put(module, name, OnnxSlice())
+        elif isinstance(part, concat.OnnxConcat):
+            put(module, name, OnnxConcat(part.axis))
         elif isinstance(part, split.OnnxSplit13):
             put(module, name, OnnxSplit(part.axis, part.num_splits))
     return module

@@ -73,12 +73,14 @@ def fold_constants(onnx: Any, model: Any) -> None:
 
 @contextmanager
 def set_aside(onnx: Any, model: Any) -> Iterator[None]:
-    """Hide Pad and Split from onnx's version converter, which cannot bring them to older opsets, where they
-    mean the same if they have nothing new."""
+    """Hide Pad, Split and some more from onnx's version converter, which cannot bring them to older opsets,
+    where they mean the same if they have nothing new."""
     hidden = []
     for node in model.graph.node:
         new = len(node.input) > 3 or attributes(onnx, node).get("mode") == "wrap"
-        if node.op_type == "Split" or (node.op_type == "Pad" and not new):
+        if node.op_type in ("Split", "ConstantOfShape", "Cast", "Equal") or (
+            node.op_type == "Pad" and not new
+        ):
             node.domain = ASIDE
             hidden.append(node)
     model.opset_import.append(onnx.helper.make_opsetid(ASIDE, 1))
