@@ -129,6 +129,9 @@ def _known_opset(onnx: Any, path: str, model: Any) -> Any:
             info = onnx.helper.make_tensor_value_info
             typed.graph.value_info.extend(info(t.name, t.data_type, t.dims) for t in typed.graph.initializer)
             model = inliner.inline_selected_functions(typed, names, inline_schema_functions=True)
+            old = {node.name for node in typed.graph.node}
+            for index, node in enumerate(model.graph.node):  # its names would be those of others once more
+                node.name = node.name if node.name in old else f"{node.op_type}_inlined_{index}"
             graph.fold_constants(onnx, model)
             version, opset, missing = _newest(model)
     if missing and version >= OPSET:
