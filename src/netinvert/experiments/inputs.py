@@ -6,7 +6,7 @@ import glob
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,7 @@ Source = dict[str, str]
 # -- networks ------------------------------------------------------------------------------------------
 
 
-def open_network(
-    config: OfNetwork, device: str = "cpu", tell: Callable[[str], None] | None = None
-) -> Network:
+def open_network(config: OfNetwork, device: str = "cpu", tell: Tell | None = None) -> Network:
     """The network that the options name, on a device; if its preprocessing was assumed, that is told. Raises
     NetworkError, ConfigError."""
     with warnings.catch_warnings():

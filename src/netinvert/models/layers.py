@@ -77,7 +77,7 @@ def list_layers(
         strides.see(part, first, output)
         outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
         for key, tensor in outputs.items():
-            coded = tensor.is_floating_point() and tensor.ndim > 0 and tensor.shape[0] % shifts == 0
+            coded = tensor.is_floating_point() and tensor.ndim > 0 and tensor.shape[0] % len(marked) == 0
             if not (coded or everything):
                 continue
             full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
