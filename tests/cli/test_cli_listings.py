@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from netinvert import read_code
+from netinvert import read_code, write_png
 from netinvert.io.files import load_tensors
+
+DATA = Path(__file__).parent.parent / "data"
 
 
 def test_version_and_help(cli):
@@ -53,3 +57,21 @@ def test_encode_refuses(cli, net, pictures, tmp_path):
         assert text in said.output
     assert (tmp_path / "there.npy").read_bytes() == b"mine"
     assert not (tmp_path / "codes.npy").exists()
+
+
+def test_preprocessing_that_was_assumed_is_told_and_kept(cli, tmp_path):
+    pytest.importorskip("tflite")
+    network = f"tflite:{DATA / 'face_detection_short_range.tflite'}"
+    picture = tmp_path / "picture.png"
+    write_png(torch.rand(3, 40, 40), picture)
+    words = ("invert", picture, "--network", network, "--layer", "conv_0", "--steps", 2, "--prior", "none")
+    said = cli(*words, "--out", tmp_path / "out")
+    assert said.exit_code == 0, said.output
+    assert said.output.count("assumed: images of 128 x 128 pixels, in [0, 1]") == 1
+    facts = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert facts["preprocessing_assumed"]["size"] == [128, 128]
+    said = cli(*words, "--size", 128, "--mean", "0.5,0.5,0.5", "--out", tmp_path / "told")
+    assert said.exit_code == 0, said.output
+    assert "assumed" not in said.output
+    assert "preprocessing_assumed" not in json.loads((tmp_path / "told" / "manifest.json").read_text())
+    assert "assumed: images" in cli("layers", network).output

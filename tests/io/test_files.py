@@ -332,6 +332,9 @@ def test_tensor_codes(tmp_path, dtype, name):
         {"anything": torch.ones(3)},
         {"anything": torch.ones(3), "layer": "fc6"},
         torch.nn.Parameter(torch.ones(3)),
+        [torch.ones(3)],
+        (torch.ones(3),),
+        {"code": [torch.ones(3)], "layer": "fc6", "other": torch.ones(1)},
     ],
 )
 def test_the_only_tensor_is_the_code(tmp_path, stored):
@@ -346,7 +349,9 @@ def test_the_only_tensor_is_the_code(tmp_path, stored):
     [
         ({"a": torch.ones(3), "b": torch.ones(3)}, r"2 tensors \(a, b\)"),
         ({"layer": "fc6"}, "0 tensors"),
-        ([torch.ones(3)], "save one tensor"),
+        ([torch.ones(3), torch.ones(3)], "list of 2: torch.stack them, or save one tensor"),
+        ([], "save one tensor"),
+        ("a text", "holds a str: save one tensor"),
         (torch.ones(3) * 1j, "real numbers"),
         (torch.eye(3).to_sparse(), "dense"),
         (torch.tensor([1.0, float("nan"), float("inf")]), "2 of 3 values"),

@@ -107,12 +107,9 @@ def test_all_unsupported_operators_are_named(tmp_path):
 
 
 def test_what_onnx2torch_refuses_is_a_network_error(tmp_path):
-    node = helper.make_node(
-        "Conv", ["image", "w"], ["out"], kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"
-    )
-    constants = {"w": np.ones((4, 3, 2, 2), dtype=np.float32)}
+    node = helper.make_node("Reshape", ["image", "s"], ["out"], allowzero=1)
     with pytest.raises(NetworkError, match="onnx2torch cannot convert"):
-        load_network(write(tmp_path, [node], constants, shape=(1, 3, 15, 15)))
+        load_network(write(tmp_path, [node], {"s": np.array([1, -1, 15, 15])}, 14, shape=(1, 3, 15, 15)))
 
 
 def test_inputs_that_are_no_image(tmp_path):

@@ -1,5 +1,6 @@
 """The importer against outputs of TensorFlow Lite itself (stored by tflite_writer.py)."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,82 @@ def test_quantised_files_are_refused(tmp_path):
     )
     with pytest.raises(NetworkError, match=r"quantised.*INT8"):
         load_network(write(tmp_path, writer))
+
+
+SPARSE = {
+    # row by row, the places of each row's numbers
+    "rows": ((0, 1), (), (4, ([0, 2, 3, 3, 4], [0, 3, 1, 2])), [1, 2, 3, 4]),
+    # column by column
+    "columns": ((1, 0), (), (4, ([0, 1, 2, 3, 4], [0, 1, 3, 0])), [1, 3, 4, 2]),
+    # the example of TensorFlow Lite's schema: blocks of 2 x 2, of which three are there
+    "blocks": ((0, 1, 2, 3), (0, 1), (2, ([0, 2, 3], [0, 1, 1]), 2, 2), [1, 0, 0, 3, 0, 2, 0, 0, 0, 0, 4, 0]),
+}
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_sparse_weights(tmp_path, kind, dtype):
+    full = {(0, 0): 1, (0, 3): 2, (1, 1): 3, (3, 2): 4}
+    weight = np.zeros((4, 4), dtype=np.float32)
+    for place, value in full.items():
+        weight[place] = value
+    *sparsity, values = SPARSE[kind]
+    writer = Writer((1, 2, 2, 1))
+    content = np.array(values, dtype=dtype).tobytes()
+    packed = writer.tensor("packed", (4, 4), dtype, content, sparsity)
+    matrix = writer.operator("DENSIFY", [packed], (4, 4))
+    if dtype == "float16":
+        matrix = writer.operator("DEQUANTIZE", [matrix], (4, 4))
+    writer.output(writer.operator("FULLY_CONNECTED", [writer.image, matrix, -1], (1, 4)))
+    module = load_network(write(tmp_path, writer)).module
+    image = torch.rand(3, 1, 2, 2)
+    assert torch.allclose(module(image), image.flatten(1) @ torch.from_numpy(weight).T)
+
+
+def test_channels_first_as_of_networks_of_torch(tmp_path):
+    writer = Writer((1, 3, 6, 8))
+    perm = writer.constant(np.array([0, 2, 3, 1], dtype=np.int32))
+    last = writer.operator("TRANSPOSE", [writer.image, perm], (1, 6, 8, 3), "TransposeOptions")
+    weight = np.random.default_rng(0).normal(size=(2, 1, 1, 3)).astype(np.float32)
+    options = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
+    conv = [last, writer.constant(weight), writer.constant(np.zeros(2, dtype=np.float32))]
+    writer.output(writer.operator("CONV_2D", conv, (1, 6, 8, 2), "Conv2DOptions", **options))
+    network = load_network(write(tmp_path, writer))
+    assert (network.preprocessing.channels, network.preprocessing.size) == (3, (6, 8))
+    image = torch.rand(2, 3, 6, 8)
+    want = torch.einsum("nchw,oc->nhwo", image, torch.from_numpy(weight[:, 0, 0]))
+    assert torch.allclose(network.module(image), want, atol=1e-6)
+
+
+def test_a_free_size_is_said(tmp_path):
+    writer = Writer((1, 1, 1, 3))
+    writer.output(writer.operator("RELU", [writer.image], (1, 1, 1, 3)))
+    with pytest.raises(NetworkError, match="fixed input size"):
+        load_network(write(tmp_path, writer))
+
+
+def test_what_is_behind_a_whole_file_is_no_damage(tmp_path):
+    content = operators_file().finish()
+    path = tmp_path / "net.tflite"
+    image = torch.from_numpy(waves(4, 9, 10))
+    path.write_bytes(content)
+    want = load_network(f"tflite:{path}").module(image)
+    path.write_bytes(content + b"PK\x03\x04 the zip archive that metadata has here")
+    found = load_network(f"tflite:{path}").module(image)
+    assert all(map(torch.equal, found.values(), want.values()))
+
+
+def test_a_file_cut_anywhere_is_refused_or_the_same(tmp_path):
+    content = operators_file().finish()
+    path = tmp_path / "cut.tflite"
+    image = torch.from_numpy(waves(4, 9, 10))
+    path.write_bytes(content)
+    want = load_network(f"tflite:{path}").module(image)
+    for keep in range(8, len(content), 97):
+        path.write_bytes(content[:keep])
+        with contextlib.suppress(NetworkError):
+            found = load_network(f"tflite:{path}").module(image)
+            assert all(map(torch.equal, found.values(), want.values())), keep
 
 
 def test_mixing_the_batch_is_refused(tmp_path):

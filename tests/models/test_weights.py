@@ -1,4 +1,5 @@
 import os
+import warnings
 
 import pytest
 import torch
@@ -39,6 +40,107 @@ def test_checkpoints_with_a_state_dict_inside(tmp_path):
     module = net()
     load_weights(module, tmp_path / "run.pt")
     assert module[0].bias[0].item() == 3
+
+
+def wrapped_inside(state):
+    """As of a network in which DataParallel holds the first layer alone."""
+    return {name.replace("0.", "0.module.", 1): value for name, value in state.items()}
+
+
+CHECKPOINTS = {
+    "model": lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {0: {"step": torch.ones(2)}}}},
+    "model_state_dict": lambda state: {"model_state_dict": state, "loss": 0.5},
+    "net": lambda state: {"net": state, "acc": 90},
+    "deeper": lambda state: {"checkpoint": {"ema": {"params": state}}},
+    "DataParallel": lambda _: nn.DataParallel(full()).state_dict(),
+    "DataParallel, state_dict": lambda _: {"state_dict": nn.DataParallel(full()).state_dict()},
+    "torch.compile": lambda _: torch.compile(full()).state_dict(),
+    "both": lambda _: nn.DataParallel(torch.compile(full())).state_dict(),
+    "averaged": lambda _: torch.optim.swa_utils.AveragedModel(full()).state_dict(),
+    "Lightning": lambda state: {
+        "state_dict": {**{f"model.{k}": v for k, v in state.items()}, "criterion.weight": torch.ones(2)}
+    },
+    "wrapped inside": wrapped_inside,
+    "no counters": lambda state: {k: v for k, v in state.items() if "num_batches" not in k},
+    "no counters, DataParallel": lambda state: {
+        f"module.{k}": v for k, v in state.items() if "num_batches" not in k
+    },
+    "bfloat16": lambda state: {k: v.to(torch.bfloat16) for k, v in state.items()},
+    "half": lambda state: {k: v.half() for k, v in state.items()},
+    "double": lambda state: {k: v.double() for k, v in state.items()},
+    "twice the same": lambda state: {"model": state, "ema": {k: v.clone() for k, v in state.items()}},
+}
+
+
+def full():
+    module = net()
+    module.load_state_dict(filled(3))
+    return module
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "legacy"])
+def test_checkpoints_as_trainings_leave_them(tmp_path, kind, old):
+    file = tmp_path / "run.pth.tar"
+    torch.save(CHECKPOINTS[kind](filled(3)), file, _use_new_zipfile_serialization=not old)
+    module = net()
+    load_weights(module, file)
+    want = full().state_dict()
+    counter = "1.num_batches_tracked"  # torch's strict loading leaves it out too
+    assert all(torch.equal(value, want[key]) for key, value in module.state_dict().items() if key != counter)
+    wrapped = nn.DataParallel(net())
+    load_weights(wrapped, file)
+    assert torch.equal(wrapped.module[0].weight, want["0.weight"])
+
+
+def test_of_several_sets_of_weights_one_is_named(tmp_path):
+    file = tmp_path / "run.pt"
+    torch.save({"model": filled(1), "ema": {"module": filled(2)}}, file)
+    with pytest.raises(
+        NetworkError, match=r"fit: model, ema\.module\. Name one, as in .*run\.pt:ema\.module"
+    ):
+        load_weights(net(), file)
+    for name, value in (("model", 1), ("ema", 2), ("ema.module", 2)):
+        module = net()
+        load_weights(module, f"{file}:{name}")
+        assert module[0].bias[0].item() == value
+    with pytest.raises(NetworkError, match="no part 'emma'"):
+        load_weights(net(), f"{file}:emma")
+
+
+class Stateful(nn.Linear):
+    """Keeps more than tensors."""
+
+    def get_extra_state(self):
+        return {"step": 7}
+
+    def set_extra_state(self, state):
+        self.step = state["step"]
+
+
+def test_what_torch_itself_takes_is_taken(tmp_path):
+    torch.save({"model": nn.Sequential(Stateful(3, 2)).state_dict()}, tmp_path / "extra.pt")
+    module = nn.Sequential(Stateful(3, 2))
+    load_weights(module, tmp_path / "extra.pt")
+    assert module[0].step == 7
+    # the names of weight_norm before it was a parametrisation
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 2)))
+    torch.save(nn.DataParallel(old).state_dict(), tmp_path / "old.pt")
+    module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    load_weights(module, tmp_path / "old.pt")
+    image = torch.rand(4, 3)
+    assert torch.allclose(module(image), old(image))
+
+
+def test_weights_that_do_not_fit_leave_the_module_as_it_was(tmp_path):
+    torch.save({**filled(1), "1.weight": torch.zeros(3)}, tmp_path / "run.pt")
+    module = full()
+    with pytest.raises(NetworkError, match=r"1\.weight has shape"):
+        load_weights(module, tmp_path / "run.pt")
+    assert all(map(torch.equal, module.state_dict().values(), full().state_dict().values()))
 
 
 class Malice:

@@ -46,8 +46,39 @@ class Writer:
             tflite.BufferAddData(self.builder, data)
         return tflite.BufferEnd(self.builder)
 
-    def tensor(self, name, shape, kind="float32", content=b""):
+    def _sparsity(self, order, blocks, levels):
+        """``levels``: a length, or (segments, indices) of a sparse axis."""
+        rows = []
+        for level in levels:
+            tables = []
+            if not isinstance(level, int):
+                for values in level:
+                    numbers = self._numbers(values)
+                    tflite.Int32VectorStart(self.builder)
+                    tflite.Int32VectorAddValues(self.builder, numbers)
+                    tables.append(tflite.Int32VectorEnd(self.builder))
+            tflite.DimensionMetadataStart(self.builder)
+            if isinstance(level, int):
+                tflite.DimensionMetadataAddDenseSize(self.builder, level)
+            else:
+                tflite.DimensionMetadataAddFormat(self.builder, tflite.DimensionType.SPARSE_CSR)
+                kind = tflite.SparseIndexVector.Int32Vector
+                tflite.DimensionMetadataAddArraySegmentsType(self.builder, kind)
+                tflite.DimensionMetadataAddArraySegments(self.builder, tables[0])
+                tflite.DimensionMetadataAddArrayIndicesType(self.builder, kind)
+                tflite.DimensionMetadataAddArrayIndices(self.builder, tables[1])
+            rows.append(tflite.DimensionMetadataEnd(self.builder))
+        metadata = self._vector(tflite.SparsityParametersStartDimMetadataVector, rows)
+        order, blocks = self._numbers(order), self._numbers(blocks)
+        tflite.SparsityParametersStart(self.builder)
+        tflite.SparsityParametersAddTraversalOrder(self.builder, order)
+        tflite.SparsityParametersAddBlockMap(self.builder, blocks)
+        tflite.SparsityParametersAddDimMetadata(self.builder, metadata)
+        return tflite.SparsityParametersEnd(self.builder)
+
+    def tensor(self, name, shape, kind="float32", content=b"", sparsity=None):
         """Declare a tensor; returns its index."""
+        sparsity = None if sparsity is None else self._sparsity(*sparsity)
         buffer = 0
         if content:
             buffer = len(self.buffers)
@@ -58,6 +89,8 @@ class Writer:
         tflite.TensorAddType(self.builder, KINDS[kind])
         tflite.TensorAddBuffer(self.builder, buffer)
         tflite.TensorAddName(self.builder, text)
+        if sparsity is not None:
+            tflite.TensorAddSparsity(self.builder, sparsity)
         self.tensors.append(tflite.TensorEnd(self.builder))
         return len(self.tensors) - 1
 

@@ -381,7 +381,7 @@ def _facts_of(encoder: Encoder | None) -> dict[str, object]:
     if encoder is None:
         return dict.fromkeys(("network", "layer", "weights_sha256"))
     weights = encoder.weights_sha256()
-    return {"network": encoder.network.name, "layer": encoder.layer, "weights_sha256": weights}
+    return {**encoder.network.facts(), "layer": encoder.layer, "weights_sha256": weights}
 
 
 def _named(name: str, code: Code) -> dict[str, Tensor]:

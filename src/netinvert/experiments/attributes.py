@@ -166,7 +166,7 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         MissingExtraError: without the extras scenes and probes.
     """
     check_installed()
-    network = open_network(config)
+    network = open_network(config, tell=tell)
     layers, attributes = config.layers or network.layers, config.attributes or tuple(ATTRIBUTES)
     if not layers:
         raise ConfigError(

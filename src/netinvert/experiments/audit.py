@@ -107,7 +107,7 @@ def read_audited(config: Audit, tell: Tell) -> tuple[Audited, list[Source]]:
         raise CodeError(
             f"{config.codes} is no file of codes (.npy, .safetensors, .pt): make one with netinvert encode"
         )
-    encoder = Encoder(open_network(config, config.device), config.layer)
+    encoder = Encoder(open_network(config, config.device, tell), config.layer)
     inputs = read_inputs(str(config.codes), encoder, tell=tell)
     if inputs.remark is not None:
         tell(inputs.remark)

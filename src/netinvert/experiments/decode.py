@@ -123,7 +123,7 @@ def run_encode(config: Encode, tell: Tell) -> Outcome:
         raise OutputError(f"cannot write {path}: its folder does not exist: create it first")
     if is_code_file(config.input):
         raise ImageError(f"{config.input} holds a code already; give an image, a folder or a glob of images")
-    encoder = Encoder(open_network(config, config.device), config.layer)
+    encoder = Encoder(open_network(config, config.device, tell), config.layer)
     inputs = read_inputs(config.input, encoder, tell=tell)
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()

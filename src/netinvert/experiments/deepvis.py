@@ -152,10 +152,10 @@ def drawn(numbers: Sequence[float], steps: int) -> DeepVis:
 # -- trying --------------------------------------------------------------------------------------------
 
 
-def deepvis_encoder(config: Deepvis) -> Encoder:
+def deepvis_encoder(config: Deepvis, tell: Tell | None = None) -> Encoder:
     """The encoder at the size that was asked for."""
     size = None if config.pixels is None else (config.pixels, config.pixels)
-    return Encoder(open_network(config, config.device), config.layer, size=size)
+    return Encoder(open_network(config, config.device, tell), config.layer, size=size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,7 +321,7 @@ def _grid(found: Sequence[Tried], sortable: bool = False) -> report.ImageGrid:
 
 def run_deepvis(config: Deepvis, tell: Tell) -> Outcome:
     """Try everything, and leave the page. Raises NetinvertError before any long work."""
-    encoder = deepvis_encoder(config)
+    encoder = deepvis_encoder(config, tell)
     unit_directions(encoder, config.channel)  # refuses channels that are not there
     wanted = candidates(config)
     with RunDir(config.out, run_facts(config, network_facts(encoder)), config.overwrite) as folder:

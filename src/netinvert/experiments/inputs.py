@@ -21,7 +21,7 @@ from netinvert.io.files import Tell, load_tensors, read_code, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
 from netinvert.io.pieces import ImageFormat, OfNetwork
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import Network, Preprocessing
+from netinvert.models.network import Network, Preprocessing, PreprocessingWarning
 from netinvert.models.registry import load_network
 
 CODES = {".npy", ".safetensors", ".pt", ".pth"}
@@ -32,9 +32,15 @@ Source = dict[str, str]
 # -- networks ------------------------------------------------------------------------------------------
 
 
-def open_network(config: OfNetwork, device: str = "cpu") -> Network:
-    """The network that the options name, on a device. Raises NetworkError, ConfigError."""
-    return on_device(load_network(config.network, config.weights, preprocessing_of(config)), device)
+def open_network(config: OfNetwork, device: str = "cpu", tell: Tell | None = None) -> Network:
+    """The network that the options name, on a device; if its preprocessing was assumed, that is told. Raises
+    NetworkError, ConfigError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PreprocessingWarning)
+        network = load_network(config.network, config.weights, preprocessing_of(config))
+    if network.assumed and tell is not None:
+        tell(f"note: {network.assumption}")
+    return on_device(network, device)
 
 
 def preprocessing_of(config: ImageFormat) -> Preprocessing | None:

@@ -243,7 +243,7 @@ class Inverter:
 
 def run_invert(config: Invert, tell: Tell) -> Outcome:
     """Do it. Raises NetinvertError before any long work."""
-    encoder = Encoder(open_network(config, config.device), config.layer)
+    encoder = Encoder(open_network(config, config.device, tell), config.layer)
     inputs = read_inputs(config.input, encoder, config.restarts, tell)
     start = None if config.start is None else read_start(config.start, encoder)
     reference, sources = read_reference(config.reference, encoder, tell)

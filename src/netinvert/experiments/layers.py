@@ -203,7 +203,7 @@ def run_layers(config: StudyLayers, tell: Tell) -> Outcome:
 
     Raises NetinvertError before the first inversion if a layer, a code or a recipe is not possible.
     """
-    network = open_network(config, config.device)
+    network = open_network(config, config.device, tell)
     names, images, sources = study_images(config, network, tell)
     if config.show > len(names):
         raise ConfigError(f"--show is from 1 to {len(names)}, the number of images, got {config.show}")

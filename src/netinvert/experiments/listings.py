@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
@@ -12,6 +13,7 @@ from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.models.layers import architecture, list_layers, suggested_layers
+from netinvert.models.network import PreprocessingWarning
 from netinvert.models.registry import NetworkCard, list_networks, load_network
 
 WIDTH = 80
@@ -24,8 +26,12 @@ def list_layers_of(config: Layers, tell: Tell) -> Outcome:
     """A network's layers. Raises NetworkError, MissingExtraError."""
     form = preprocessing_of(config)
     asked = config.network, config.weights
-    network = architecture(asked[0], form) if asked[1] is None else load_network(*asked, form)
-    found = list_layers(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PreprocessingWarning)
+        network = architecture(asked[0], form) if asked[1] is None else load_network(*asked, form)
+    if network.assumed:
+        tell(f"note: {network.assumption}")
+    found = list_layers(network, everything=config.everything)
     suggested = suggested_layers(network, found)
     right = [Column(name, align="right") for name in ("code", "stride", "field")]
     columns: list[Column | str] = ["name", "type", *right, Column("", key="suggested")]
@@ -42,7 +48,7 @@ def list_layers_of(config: Layers, tell: Tell) -> Outcome:
         text += "\n\n* worth inverting"
     text += "\nstride and field (what a number of the code sees) in pixels"
     facts = {
-        "network": network.name,
+        **network.facts(),
         "size": list(network.preprocessing.size),
         "suggested": suggested,
         "layers": found,

@@ -59,7 +59,7 @@ def run_look(config: Look, tell: Tell) -> Outcome:
     """Invert the images' codes at every layer, and leave the page. Raises NetinvertError before long work."""
     if is_code_file(config.images):
         raise CodeError(f"{config.images} is a file of codes, of one layer: netinvert invert takes it")
-    network = open_network(config, config.device)
+    network = open_network(config, config.device, tell)
     known = {info.name: info for info in list_layers(network)}
     paths = image_paths(config.images, tell)
     names, form = unique_stems(paths), network.preprocessing

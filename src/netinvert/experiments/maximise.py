@@ -156,7 +156,7 @@ class Maximiser:
 
 def maximiser(config: Asking, tell: Tell = lambda text: None) -> Maximiser:
     """With what the options name, read and checked. Raises NetinvertError."""
-    encoder = Encoder(open_network(config, config.device), config.layer)
+    encoder = Encoder(open_network(config, config.device, tell), config.layer)
     how = maximising_recipe(config.preset, encoder, config.prior)
     how = how if config.steps is None else how.with_steps(config.steps)
     if isinstance(config, CaricatureConfig):

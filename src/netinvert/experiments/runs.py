@@ -59,9 +59,9 @@ def images_known(encoder: Encoder, sources: Iterable[Source], names: Iterable[st
     return {"inputs": inputs, "names": list(names), "weights": encoder.weights_sha256()}
 
 
-def network_facts(encoder: Encoder) -> dict[str, str]:
+def network_facts(encoder: Encoder) -> dict[str, Any]:
     """Which network it is, for the manifest and for ``run_facts``."""
-    return {"network": encoder.network.name, "weights_sha256": encoder.weights_sha256()}
+    return {**encoder.network.facts(), "weights_sha256": encoder.weights_sha256()}
 
 
 def figures_table(figures: Mapping[str, float]) -> Table:

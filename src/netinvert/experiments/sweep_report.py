@@ -237,7 +237,7 @@ def _command(config: Sweep, one: Trial) -> str:
 
 def run_sweep(config: Sweep, tell: Tell) -> Outcome:
     """Try everything, and leave the page. Raises NetinvertError before any long work."""
-    network = open_network(config, config.device)
+    network = open_network(config, config.device, tell)
     encoders = [Encoder(network, layer) for layer in config.layers]
     inputs = [read_inputs(config.input, encoder, tell=tell) for encoder in encoders]
     left_out: dict[str, None] = {}

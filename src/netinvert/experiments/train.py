@@ -55,7 +55,7 @@ def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
 def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     """Train a decoder. Raises what the training does."""
     plan = _made(DecoderConfig, config, size=config.pixels)
-    encoder = Encoder(open_network(config), config.layer)
+    encoder = Encoder(open_network(config, tell=tell), config.layer)
     comparisons(LossChoice.parse(config.loss), encoder)  # tells what is missing for the loss
     size = None if config.pixels is None else (config.pixels, config.pixels)
     source = open_source(config.data, size, encoder, config.seed)

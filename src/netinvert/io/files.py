@@ -312,11 +312,14 @@ def _the_code(file: Path, stored: object) -> Tensor:
 
     if isinstance(stored, Tensor):
         return stored
+    if isinstance(stored, list | tuple) and len(stored) == 1:
+        return _the_code(file, stored[0])
     if not isinstance(stored, Mapping):
-        raise CodeError(f"{file} holds a {type(stored).__name__}: save one tensor")
+        several = f" of {len(stored)}: torch.stack them, or" if isinstance(stored, list | tuple) else ":"
+        raise CodeError(f"{file} holds a {type(stored).__name__}{several} save one tensor")
     tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
-    if "code" in tensors:
-        return tensors["code"]
+    if isinstance(stored.get("code"), Tensor | list | tuple):
+        return _the_code(file, stored["code"])
     if len(tensors) == 1:
         return next(iter(tensors.values()))
     names = ", ".join(sorted(tensors)[:8]) + (", …" if len(tensors) > 8 else "")

@@ -51,10 +51,11 @@ def architecture(name: str, preprocessing: Preprocessing | None = None) -> Netwo
 
 @torch.no_grad()
 def list_layers(
-    network: Network | nn.Module | str, preprocessing: Preprocessing | None = None
+    network: Network | nn.Module | str, preprocessing: Preprocessing | None = None, everything: bool = False
 ) -> list[LayerInfo]:
-    """Every module that runs on an image, in the order in which they finish. Names are those of
-    ``load_network``; no weights are fetched for them.
+    """Every module that runs on an image, in the order in which they finish, but those that give no codes
+    (integers, or the same for all images, such as shapes and constants) unless ``everything`` is asked for.
+    Names are those of ``load_network``; no weights are fetched for them.
 
     Modules that give several tensors appear once a tensor, ``name[item]``; those that run several times once
     a call, ``name:call``. Raises NetworkError for a network that no image can pass.
@@ -76,6 +77,9 @@ def list_layers(
         strides.see(part, first, output)
         outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
         for key, tensor in outputs.items():
+            coded = tensor.is_floating_point() and tensor.ndim > 0 and tensor.shape[0] % len(marked) == 0
+            if not (coded or everything):
+                continue
             full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
             space = tensor if is_map(tensor, marked) else _of_tokens(tensor, grid)
             if space is not None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
-import pickle
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.io.files import FileError, load_tensors, read_json, save_tensors
+from netinvert.models.checkpoints import TORCH_FILES, fitting, read_torch_file
 from netinvert.scenes.poses import PoseReading
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -145,17 +145,24 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return numbers
 
 
-def sidecar(path: str | Path) -> Preprocessing | None:
-    """The preprocessing in ``model.onnx.json`` or ``model.json`` beside a file ``model.onnx``; None if
-    neither is there. Raises NetworkError for one that cannot be used."""
+def sidecar(path: str | Path, size: tuple[int, int], channels: int) -> tuple[Preprocessing, bool]:
+    """The preprocessing in ``model.onnx.json`` or ``model.json`` beside a file ``model.onnx``, of the file's
+    own size unless it says another, and whether it was assumed: if neither is there, images in [0, 1] as they
+    are. Raises NetworkError for one that cannot be used."""
     file = Path(path)
     for beside in (file.with_name(f"{file.name}.json"), file.with_suffix(".json")):
         if beside.is_file():
             try:
-                return Preprocessing.of(beside)
+                form = Preprocessing.of({"size": size, **read_json(beside)})
+                _refuse(form.channels != channels, f"the network's images have {channels} channels")
+                return form, False
             except (ConfigError, TypeError) as error:
                 raise NetworkError(f"{beside}: {error}") from error
-    return None
+    return Preprocessing(size, mean=(0.0,) * channels), True
+
+
+class PreprocessingWarning(UserWarning):
+    """Nothing says how a network wants its images."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,28 @@ class Network:
     held_out_pose_estimator: str | None = None
     """For pose networks: the name of another one. An image made for a network can fool it, so that the poses
     of reconstructions are read by a network that took no part in them too."""
+    assumed: bool = False
+    """Whether nothing told the preprocessing, so that it is a guess."""
+
+    @property
+    def assumption(self) -> str:
+        """What is to be told of preprocessing that was assumed; nothing of one that was not."""
+        if not self.assumed:
+            return ""
+        form, (height, width) = self.preprocessing, self.preprocessing.size
+        plain = form == Preprocessing(form.size, (0.0,) * form.channels)
+        how = "in [0, 1] as they are" if plain else f"less mean {form.mean} over std {form.std}"
+        return (
+            f"preprocessing of {self.name} assumed: images of {height} x {width} pixels, {how}; if that is "
+            f"wrong, give --size {height},{width} --mean … --std … (--order, --scale), Preprocessing(…) in "
+            "Python, or a JSON file of these beside an ONNX or TFLite file"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Which network it is, for manifests, with preprocessing that was assumed."""
+        return {"network": self.name} | (
+            {"preprocessing_assumed": self.preprocessing.to_json()} if self.assumed else {}
+        )
 
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self.module.parameters())
@@ -193,12 +222,19 @@ def as_network(
     """A Network as it is, or with other preprocessing; a module with its preprocessing as a Network. Raises
     NetworkError for something else, or for a module without preprocessing."""
     if isinstance(made, Network):
-        return made if preprocessing is None else replace(made, preprocessing=preprocessing)
+        if preprocessing is None:
+            return made
+        count = made.preprocessing.channels
+        if count != 3 and preprocessing == Preprocessing(preprocessing.size, scale=preprocessing.scale):
+            preprocessing = replace(preprocessing, mean=(0.0,) * count, std=(1.0,) * count)
+        return replace(made, preprocessing=preprocessing, assumed=False)
     if not isinstance(made, nn.Module):
         raise NetworkError(
             f"a network is a torch.nn.Module or comes from load_network, got {type(made).__name__}"
         )
     name = name or type(made).__name__
+    if preprocessing is None and isinstance(config := getattr(made, "pretrained_cfg", None), Mapping):
+        preprocessing = Preprocessing.of(config)  # timm's modules know it
     if preprocessing is None:
         raise NetworkError(f"how does {name} want its images? Say it once. {REMEDY}")
     return Network(name, made, preprocessing, source=source)
@@ -246,39 +282,60 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     load_state(module, read_weights(path), source=str(path))
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name. Raises NetworkError: no such file, or one that is not safe or
-    not readable."""
-    file = Path(path)
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """The tensors of a weights file by name, or of its part ``ema``, given as ``FILE:ema``. Raises
+    NetworkError: no such file or part, or one that is not safe or not readable."""
+    file, part = Path(path), ""
+    if not file.is_file() and ":" in file.name:
+        before, _, part = str(path).rpartition(":")
+        file = Path(before)
     if not file.is_file():
         raise NetworkError(f"no weights file at {file}: check the path, or leave weights out")
-    if file.suffix == ".safetensors":
-        return _stored(file)[0]
-    if file.suffix in (".pt", ".pth"):
-        return _read_pickled(file)
-    raise NetworkError(f"{file}: weights must be a .safetensors, .pt or .pth file, not {file.suffix!r}")
+    suffix = file.suffix.lower()
+    if suffix not in (".safetensors", *TORCH_FILES):
+        raise NetworkError(
+            f"{file}: weights must be a .safetensors, .pt or .pth file (or {', '.join(TORCH_FILES[2:])}), "
+            f"not {file.suffix!r}"
+        )
+    state = _stored(file)[0] if suffix == ".safetensors" else read_torch_file(file)
+    found = {name: value for name, value in state.items() if not part or name.startswith(f"{part}.")}
+    if not found:
+        raise NetworkError(f"{file} holds no part {part!r}: {_some('tensors', list(state))}")
+    return found
 
 
-def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy a state dict into a module; ``source`` is named in the errors. Raises NetworkError: names or
-    shapes differ from the module's, or a value is NaN or infinite."""
+def load_state(module: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Copy a state dict, or what of a checkpoint fits, into a module; ``source`` is named in the errors.
+    Raises NetworkError, the module as it was: names or shapes differ from the module's, or a value is NaN or
+    infinite."""
     own = module.state_dict()
+    state = fitting(state, own, source)
+    for key, tensor in state.items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise NetworkError(f"{source}: {key} has NaN or infinite values: give weights that are finite")
+    before = copy.deepcopy(own)
+    try:
+        module.load_state_dict(state)  # torch decides: it goes without counters, and knows names of old
+    except Exception as error:
+        module.load_state_dict(before)
+        raise NetworkError(f"{source}: {_misfit(own, state) or error}") from error
+
+
+def _misfit(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
     if missing or unexpected:
-        raise NetworkError(
-            f"{source}: these are weights of another network: {_some('missing', missing)}; "
+        return (
+            f"these are weights of another network: {_some('missing', missing)}; "
             f"{_some('unexpected', unexpected)}. Give a file whose names match the module's state_dict()"
         )
     for key, tensor in state.items():
-        if tensor.shape != own[key].shape:
-            raise NetworkError(
-                f"{source}: {key} has shape {tuple(tensor.shape)}, the network's {tuple(own[key].shape)}: "
+        if isinstance(tensor, Tensor) and tensor.shape != own[key].shape:
+            return (
+                f"{key} has shape {tuple(tensor.shape)}, the network's {tuple(own[key].shape)}: "
                 "give weights of this architecture"
             )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise NetworkError(f"{source}: {key} has NaN or infinite values: give weights that are finite")
-    module.load_state_dict(dict(state))
+    return ""
 
 
 def save_parts(
@@ -319,23 +376,3 @@ def _stored(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return load_tensors(path)
     except FileError as error:
         raise NetworkError(str(error)) from error
-
-
-def _read_pickled(file: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            # torch warns of its own old storage classes; that is no news to the user
-            warnings.simplefilter("ignore")
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise NetworkError(
-            f"{file}: refused, since unpickling it could run code: save the state_dict() alone, "
-            "best as .safetensors"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NetworkError(f"{file}: no readable torch file ({error}): fetch it again") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]  # the usual checkpoint of a training script
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise NetworkError(f"{file}: holds no state_dict: save module.state_dict() and give that")
-    return dict(content)

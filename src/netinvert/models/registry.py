@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -15,7 +16,7 @@ from torch import nn
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.io.config import Registry
 from netinvert.models.importers import diffusers_rae, onnx, packages, tflite
-from netinvert.models.network import Network, Preprocessing, as_network
+from netinvert.models.network import Network, Preprocessing, PreprocessingWarning, as_network
 from netinvert.models.zoo import alexnet, descriptors, mobile, pose
 
 Loader = Callable[[str, str | None], Network | nn.Module]
@@ -112,8 +113,9 @@ def load_network(
 
     ``weights`` is a ``.safetensors`` or ``.pt`` file, or ``"random"`` (the same random numbers each time);
     without it, the network's own. ``preprocessing`` is for networks that do not say how they want their
-    images, and replaces that of those that do. Raises MissingExtraError: the network needs an optional
-    package; NetworkError: no such network, it cannot be loaded, or nothing says how it wants its images.
+    images, and replaces that of those that do; one that had to be assumed is warned of. Raises
+    MissingExtraError: the network needs an optional package; NetworkError: no such network, it cannot be
+    loaded, or nothing says how it wants its images.
 
     >>> load_network("posenet").preprocessing.size
     (64, 64)
@@ -123,7 +125,10 @@ def load_network(
     if not what or key not in NETWORKS:
         raise NetworkError(f"no network {name!r}: {_hint(name)}")
     made = _entry(key).load(what, None if weights is None else str(weights))
-    return as_network(made, preprocessing, name, source=what.rpartition(":")[0])
+    network = as_network(made, preprocessing, name, source=what.rpartition(":")[0])
+    if network.assumed:
+        warnings.warn(network.assumption, PreprocessingWarning, stacklevel=2)
+    return network
 
 
 def list_networks() -> list[NetworkCard]:

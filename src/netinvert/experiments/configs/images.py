@@ -205,6 +205,9 @@ class Layers(ImageFormat, Json):
 
     network: Annotated[str, replace(pieces.NETWORK, positional=True, short="", metavar="NETWORK")]
     weights: Annotated[str | None, replace(pieces.WEIGHTS, default="none")] = None
+    everything: Annotated[
+        bool, Option("Those too that give no codes: of shapes, indices and constants.", name="all")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

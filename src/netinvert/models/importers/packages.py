@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import nn
 from torch.nn import ModuleList
 
 from netinvert.errors import NetinvertError, NetworkError
+from netinvert.models.checkpoints import fitting
 from netinvert.models.importers import had, optional
 from netinvert.models.network import (
     GIVE_WEIGHTS,
@@ -54,18 +56,23 @@ def load_torchvision(name: str, weights: str | None = None) -> Network:
         ) from error
 
     def make(pretrained: bool) -> nn.Module:
-        module: nn.Module = models.get_model(architecture, weights=entry if pretrained else None)
+        known = inspect.signature(models.get_model_builder(architecture)).parameters
+        none = {"weights_backbone": None} if "weights_backbone" in known else {}  # else it fetches them
+        module: nn.Module = models.get_model(architecture, weights=entry if pretrained else None, **none)
         return module
 
     transforms = entry.transforms() if entry is not None else None
     crop = getattr(transforms, "crop_size", None) or [SIZE]
-    mean, std = getattr(transforms, "mean", IMAGENET_MEAN), getattr(transforms, "std", IMAGENET_STD)
+    # Of weights whose transforms do not normalise, the network does it itself.
+    default = (IMAGENET_MEAN, IMAGENET_STD) if transforms is None else ((0.0,) * 3, (1.0,) * 3)
+    mean, std = (getattr(transforms, name, one) for name, one in zip(("mean", "std"), default, strict=True))
     return Network(
         name=f"torchvision:{name}",
         module=_with_weights(f"torchvision:{name}", make, weights).eval(),
         preprocessing=Preprocessing((int(crop[0]), int(crop[-1])), tuple(mean), tuple(std)),
         licence="BSD-3-Clause (code); of the weights see torchvision",
         source=f"torchvision {architecture}",
+        assumed=transforms is None and weights != "random",
     )
 
 
@@ -204,6 +211,7 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
         licence="of the weights",
         source=f"transformers {transformers.__version__}",
         layers=tuple(f"{where}.{index}" for index in range(len(blocks))),
+        assumed=processor is None and weights != "random",
     )
 
 
@@ -238,7 +246,9 @@ def _module(factory: Any, name: str, config: Any, weights: str | None) -> nn.Mod
         module: nn.Module = factory(config)
         return module
     # Given tensors alone, transformers takes the same care of old and prefixed names as with a folder.
-    source = {"state_dict": read_weights(weights)} if weights is not None else {}
+    source = {}
+    if weights is not None:
+        source["state_dict"] = fitting(read_weights(weights), factory(config).state_dict(), weights)
     own = name if weights is None else None
     options = {"config": config, "output_loading_info": True, **source}
     module, found = had(

@@ -279,6 +279,13 @@ def _mean(operator: Operator) -> nn.Module:
     return plain("Mean", lambda values: values[0].mean(dim=axes, keepdim=keep), nhwc=True)
 
 
+def _transpose(operator: Operator) -> nn.Module:
+    axes = [int(axis) for axis in np.ravel(operator.needed(1))]
+    if axes[0] != 0:
+        raise NetworkError("TRANSPOSE of the batch mixes images: not supported")
+    return plain("Transpose", lambda values: values[0].permute(axes), nhwc=True)
+
+
 def _reshape(operator: Operator) -> nn.Module:
     before, after = operator.input_shape, operator.shape
     if not after or before[0] != after[0]:
@@ -359,6 +366,7 @@ BUILDERS: Mapping[str, Callable[[Operator], nn.Module]] = {
     "HARD_SWISH": lambda _: nn.Hardswish(),
     "PAD": _pad,
     "RESHAPE": _reshape,
+    "TRANSPOSE": _transpose,
     "CONCATENATION": _concatenate,
     "RESIZE_BILINEAR": _resize,
     "SOFTMAX": lambda operator: plain(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
+from netinvert.models.checkpoints import fitting
 from netinvert.models.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -112,7 +113,8 @@ def load_alexnet(name: str, weights: str | None = None) -> Network:
         )
     module = built(factory)
     if weights != "random":
-        load_state(module, renamed(read_weights(weights)), weights)
+        theirs = [f"{layer}.{kind}" for layer in TORCHVISION for kind in ("weight", "bias")]
+        load_state(module, renamed(fitting(read_weights(weights), theirs, weights)), weights)
     return Network(name, module.eval(), preprocessing, licence="of the weights", source="you", layers=LAYERS)
 
 

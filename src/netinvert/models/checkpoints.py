@@ -1,0 +1,96 @@
+"""Checkpoints as trainings leave them: tensors in dicts within dicts, behind prefixes, beside others."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import NetworkError
+
+TORCH_FILES = (".pt", ".pth", ".ckpt", ".bin", ".tar")
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of parameters."""
+COUNTER = "num_batches_tracked"
+"""Of BatchNorm, older than which many files are; torch goes without it."""
+AVERAGED = "n_averaged"
+"""Of AveragedModel: over how many."""
+EXTRA = "_extra_state"
+"""What modules keep beside tensors."""
+
+
+def read_torch_file(file: Path) -> dict[str, Any]:
+    """The tensors in a file of ``torch.save`` by name; of a dict within a dict as ``state_dict.conv.weight``.
+    Raises NetworkError: it is not safe or not readable, or holds none."""
+    try:
+        with warnings.catch_warnings():
+            # torch warns of its own old storage classes; that is no news to the user
+            warnings.simplefilter("ignore")
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise NetworkError(
+            f"{file}: refused, since unpickling it could run code: save the state_dict() alone, "
+            "best as .safetensors"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NetworkError(f"{file}: no readable torch file ({error}): fetch it again") from error
+    state = _flat(content, "") if isinstance(content, Mapping) else {}
+    if not any(isinstance(value, Tensor) for value in state.values()):
+        raise NetworkError(f"{file}: holds no state_dict: save module.state_dict() and give that")
+    return state
+
+
+def _flat(content: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Tensor) or str(key).endswith(EXTRA):
+            found[f"{prefix}{key}"] = value
+        elif isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+    return found
+
+
+def fitting(state: Mapping[str, Any], names: Iterable[str], source: str) -> dict[str, Any]:
+    """The tensors of a checkpoint that have these names, less the prefix that they share (``module.``, say)
+    and wrappers within; if none has all, the part that has most. Raises NetworkError: several have all."""
+    names = list(names)
+    best = ""
+    for rename in (str, _unwrapped):
+        own = {rename(name): name for name in names}
+        known = {rename(name): value for name, value in state.items()}
+        needed = {name for name in own if not name.endswith((COUNTER, EXTRA))}
+        counts = Counter(name[:start] for name in known for start in _starts(name) if name[start:] in needed)
+        whole = [prefix for prefix, count in counts.items() if count == len(needed)]
+        if whole:
+            break
+        best = best or max(counts, key=lambda prefix: counts[prefix], default="")
+    else:
+        own, known, whole = {}, dict(state), [best]
+    first, *others = (
+        {name.removeprefix(prefix): known[name] for name in known if name.startswith(prefix)}
+        for prefix in whole
+    )
+    if not all(torch.equal(first[name], other[name]) for other in others for name in needed):
+        places = ", ".join(prefix.rstrip(".") or "the names as they are" for prefix in whole)
+        raise NetworkError(
+            f"{source} holds {len(whole)} sets of weights that fit: {places}. Name one, as in "
+            f"{source}:{whole[-1].rstrip('.')}"
+        )
+    if AVERAGED not in own:
+        first.pop(AVERAGED, None)
+    return {own.get(name, name): value for name, value in first.items()}
+
+
+def _starts(name: str) -> list[int]:
+    """Where a name's parts begin."""
+    return [0, *(index + 1 for index, letter in enumerate(name) if letter == ".")]
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
