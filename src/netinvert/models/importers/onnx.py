@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.cut import put
 from netinvert.models.importers import first_line, optional
 from netinvert.models.network import Network, Preprocessing, load_weights, sidecar
+from netinvert.models.private_copy import put
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
 DEFAULT_SIZE = 224
@@ -121,7 +121,5 @@ def _convert(onnx2torch: Any, path: str, model: Any) -> nn.Module:
         raise NetworkError(
             f"{path}: onnx2torch cannot convert it ({first_line(error)}). {REBUILD}"
         ) from error
-    for name, part in list(module.named_modules()):
-        if isinstance(part, TheirSlice):
-            put(module, name, OnnxSlice())
+    put(module, {part: OnnxSlice() for part in module.modules() if isinstance(part, TheirSlice)})
     return module
