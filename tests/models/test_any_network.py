@@ -192,6 +192,7 @@ def test_scripted_and_exported():
     many = ({0: torch.export.Dim("n", min=1, max=64)},)
     program = torch.export.export(body, (images(),), dynamic_shapes=many)
     same(program.module(), want=body(images()))
+    same(torch.export.unflatten(program).eval(), "1", body[:2](images()))
     with pytest.raises(NetworkError, match="give its"):
         Encoder(program, "output", PLAIN)
     with pytest.raises(NetworkError, match="any number of images"):

@@ -100,7 +100,9 @@ class LayerCut:
         if len(found) == len(self.layers):
             return [x] * len(self.layers)
         # The network may change its input in place.
-        x = x.clone(memory_format=torch.channels_last if self.channels_last else torch.preserve_format)
+        x = x.clone()
+        if self.channels_last and not torch._C._are_functorch_transforms_active():  # vmap knows no such copy
+            x = x.contiguous(memory_format=torch.channels_last)
         calls: Counter[nn.Module] = Counter()
 
         def capture(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401 - networks return anything

@@ -11,7 +11,7 @@ from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 from torch.jit import ScriptModule
 from torch.utils import checkpoint
@@ -92,13 +92,13 @@ def shared_copy(module: nn.Module) -> nn.Module:
                 memo[id(one)] = nn.Parameter(one.detach(), requires_grad=False)
             elif isinstance(one, Tensor) and one.grad_fn is not None:
                 memo[id(one)] = one.detach().clone()
-            elif isinstance(one, FakeTensor):
-                memo[id(one)] = one
-            elif isinstance(one, fx.Node):
-                values = tree_leaves([node.meta for node in one.graph.nodes])
-                memo |= {id(fake): fake for fake in values if isinstance(fake, FakeTensor)}
-    with torch.no_grad():  # or scripted parts would remember where they come from
-        copied = copy.deepcopy(module, memo).requires_grad_(False)
+    shared: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
+    shared[FakeTensor] = lambda fake, memo: fake  # which have no values
+    try:
+        with torch.no_grad():  # or scripted parts would remember where they come from
+            copied = copy.deepcopy(module, memo).requires_grad_(False)
+    finally:
+        shared.pop(FakeTensor, None)
     for part, own in zip(parts, copied.modules(), strict=True):
         if own.training != part.training:  # a graph of torchvision's feature extractors
             own.train(part.training)
