@@ -40,6 +40,7 @@ from netinvert.io.assets import photographs
 from netinvert.io.files import read_code
 from netinvert.io.images import ImageLike, as_images
 from netinvert.models.decoder import Decoder
+from netinvert.models.private_copy import as_usable, plain_torch
 
 CodeLike = Code | str | Path | npt.NDArray[Any]
 MATCH = "match"
@@ -70,6 +71,7 @@ class Inversion:
             raise ConfigError(f"the canvas makes {made.pop()} images, but {self.count} are wanted")
         return canvas
 
+    @plain_torch()
     def run(self, run: Run | None = None) -> Result:
         """Do it."""
         run = run or Run()
@@ -77,6 +79,7 @@ class Inversion:
         return dataclasses.replace(result, target=self.target)
 
 
+@plain_torch()
 def prepare(encoder: AnyEncoder, code: CodeLike, how: Recipe, start: ImageLike | None = None) -> Inversion:
     """Check a code (N, *code_shape) or (*code_shape) and make its inversion by the recipe ready.
 
@@ -114,7 +117,7 @@ def start_images(encoder: AnyEncoder, start: ImageLike, count: int) -> Tensor:
         )
     if images.shape[0] not in (1, count):
         raise ConfigError(f"{images.shape[0]} start images for {count} codes; give one, or one each")
-    return encoder.fit(images.detach().to(encoder.device, encoder.dtype)).expand(count, -1, -1, -1)
+    return encoder.fit(as_usable(images.detach()).to(encoder.device, encoder.dtype)).expand(count, -1, -1, -1)
 
 
 def adapted(how: Recipe, canvas: str | Canvas | MakeCanvas | None, steps: int | None) -> Recipe:
@@ -130,6 +133,7 @@ def own_recipe(preset: Recipe, prior: Terms | None) -> Recipe:
     return preset
 
 
+@plain_torch()
 def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     encoder: AnyEncoder,
     code: CodeLike,
@@ -195,6 +199,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
 CARICATURE_POWER = 4.0
 
 
+@plain_torch()
 def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
     encoder: AnyEncoder,
     objective: Terms,
@@ -235,6 +240,7 @@ def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
     return ready.run(Run(seeds, stop or EarlyStopping(), callback, checkpoint, progress=progress))
 
 
+@plain_torch()
 def prepare_maximising(
     encoder: AnyEncoder, objective: Terms, how: Recipe, start: ImageLike | None = None, count: int = 1
 ) -> Inversion:
@@ -263,6 +269,7 @@ def _scaled(encoder: AnyEncoder, term: Term, how: Recipe, count: int) -> Term:
     return term
 
 
+@plain_torch()
 def caricature(
     encoder: AnyEncoder,
     image: ImageLike,
@@ -319,6 +326,7 @@ WEIGHT = 0.1
 """Of the images' likeness beside the squared code error."""
 
 
+@plain_torch()
 def diversify(
     encoder: AnyEncoder,
     code: Code,

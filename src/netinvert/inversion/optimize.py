@@ -181,8 +181,7 @@ class _Optimization:
             except KeyboardInterrupt:
                 interrupted = True
         history = self.history
-        with torch.no_grad():
-            code = self.encoder(history.best_image)
+        code = self.encoder.confirmed(history.best_image)
         target = next((term.target for _, term in self.energy.terms if isinstance(term, Match)), None)
         return Result(
             image=history.best_image,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def space_mask(encoder: Encoder, rows: slice, columns: slice) -> Tensor:
 def centre_mask(encoder: Encoder, side: int) -> Tensor:
     """The middle ``side`` × ``side`` positions (the 5 × 5 of Mahendran & Vedaldi 2015, figure 8)."""
     shape = _map_shape(encoder)
-    if not 1 <= side <= min(shape[1:]):
+    if not isinstance(side, Integral) or not 1 <= side <= min(shape[1:]):
         raise ConfigError(f"layer '{encoder.layer}' has maps of {shape[1:]}; choose a side of up to that")
     start = [(length - side) // 2 for length in shape[1:]]
     return space_mask(encoder, *(slice(first, first + side) for first in start))
@@ -63,7 +64,7 @@ def centre_mask(encoder: Encoder, side: int) -> Tensor:
 def channel_mask(encoder: Encoder, channels: slice) -> Tensor:
     """Ones in some channels (one of AlexNet's two streams, say), zeros elsewhere."""
     mask = _zeros(encoder)
-    mask.movedim(channel_axis(encoder.code_shape) + 1, 0)[channels] = 1
+    mask.movedim(channel_axis(_shape(encoder)) + 1, 0)[channels] = 1
     return _some(mask, encoder)
 
 
@@ -97,7 +98,7 @@ def channel_axis(shape: Sequence[int]) -> int:
 
 
 def _map_shape(encoder: Encoder) -> tuple[int, ...]:
-    if len(encoder.code_shape) != 3:
+    if len(_shape(encoder)) != 3:
         raise ConfigError(f"codes of shape {encoder.code_shape} have no rows and columns to choose from")
     return encoder.code_shape
 
@@ -108,6 +109,8 @@ def _shape(encoder: Encoder) -> tuple[int, ...]:
         raise ConfigError(
             f"a unit is of one layer, not of {', '.join(shapes)}; use an encoder of one of them"
         )
+    if not shapes:
+        raise ConfigError(f"layer '{encoder.layer}' gives one number an image, which has no channels")
     return shapes
 
 
@@ -122,7 +125,7 @@ def _some(mask: Tensor, encoder: Encoder) -> Tensor:
 
 
 def _check(index: int, length: int, what: str, encoder: Encoder) -> None:
-    if not 0 <= index < length:
+    if not isinstance(index, Integral) or not 0 <= index < length:
         raise ConfigError(
             f"layer '{encoder.layer}' of {encoder.network.name} has {what}s 0 to {length - 1}, got {index}"
         )
@@ -163,7 +166,7 @@ def class_index(encoder: Encoder, text: str) -> int:
     """The ImageNet class of this number or name, or of whose name it is a part. Raises ConfigError."""
     if text.isdecimal():
         return int(text)
-    count = encoder.code_shape[channel_axis(encoder.code_shape)]
+    count = _shape(encoder)[channel_axis(encoder.code_shape)]
     if count != 1000:
         raise ConfigError(
             f"layer '{encoder.layer}' has {count} channels, not the 1000 ImageNet classes whose names are "

@@ -4,6 +4,7 @@ find on the way."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import re
 from collections import Counter
@@ -15,28 +16,33 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from netinvert.errors import LayerError, NetworkError
+from netinvert.models.private_copy import HOOKS, without_checkpoints
 from netinvert.models.strides import Strides
 
 INPUT, OUTPUT = "input", "output"
-_GRAMMAR = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<call>\d+))?(?:\[(?P<item>[^\[\]]+)\])?")
+_GRAMMAR = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<call>\d+))?(?P<items>(?:\[[^\[\]]+\])*)")
 
 
 @dataclass(frozen=True)
 class LayerName:
-    """A layer as the user writes it: ``name``, ``name:call`` or ``name[item]`` (or both, in this order)."""
+    """A layer as the user writes it: ``name``, ``name:call`` or ``name[item]`` (or both, in this order), with
+    ``name[item][item]`` for an item of an item."""
 
     name: str
     call: int | None = None
-    item: str | None = None
+    items: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str, module: nn.Module) -> LayerName:
         """Read a layer's name and check that the module has it; LayerError with the nearest names if not."""
         found = _GRAMMAR.fullmatch(text.strip())
-        names = [name for name, _ in module.named_modules() if name]
+        names = [name for name in named_parts(module) if name]
         if found is None:
             raise LayerError(f"'{text}' is not a layer name; write name, name:call or name[item]")
         name = found["name"]
@@ -44,17 +50,25 @@ class LayerName:
             near = difflib.get_close_matches(name, [*names, INPUT, OUTPUT], n=4, cutoff=0.4)
             hint = f"; the nearest are {', '.join(near)}" if near else f"; it has {', '.join(names[:8])}, …"
             raise LayerError(f"the network has no layer '{name}'{hint}")
-        return cls(name, None if found["call"] is None else int(found["call"]), found["item"])
+        call = None if found["call"] is None else int(found["call"])
+        return cls(name, call, tuple(re.findall(r"\[(.+?)\]", found["items"])))
 
     def __str__(self) -> str:
         call = "" if self.call is None else f":{self.call}"
-        return f"{self.name}{call}" + ("" if self.item is None else f"[{self.item}]")
+        return f"{self.name}{call}" + "".join(f"[{item}]" for item in self.items)
 
     def module_of(self, module: nn.Module) -> nn.Module | None:
         """The module to cut behind; None for the network's input. A real module wins over a reserved word."""
-        if self.name in dict(module.named_modules()):
-            return module.get_submodule(self.name)
+        if self.name in (parts := named_parts(module)):
+            return parts[self.name]
+        if self.name not in (INPUT, OUTPUT):
+            raise LayerError(f"layer '{self.name}' lies in a scripted part; choose that part as a whole")
         return module if self.name == OUTPUT else None
+
+
+def named_parts(module: nn.Module) -> dict[str, nn.Module]:
+    """All submodules by all their names."""
+    return dict(module.named_modules(remove_duplicate=False))
 
 
 class _Captured(BaseException):
@@ -85,10 +99,10 @@ class LayerCut:
         found: dict[LayerName, Tensor] = dict.fromkeys(self.targets.get(None, ()), x)
         if len(found) == len(self.layers):
             return [x] * len(self.layers)
-        if self.channels_last:
+        # The network may change its input in place.
+        x = x.clone()
+        if self.channels_last and not torch._C._are_functorch_transforms_active():  # vmap knows no such copy
             x = x.contiguous(memory_format=torch.channels_last)
-        if found:  # what comes next may change the input in place
-            x = x.clone()
         calls: Counter[nn.Module] = Counter()
 
         def capture(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401 - networks return anything
@@ -102,7 +116,8 @@ class LayerCut:
 
         handles = [part.register_forward_hook(capture) for part in self.targets if part is not None]
         try:
-            self.module(x)
+            with without_checkpoints():
+                self.module(x)
         except _Captured:
             pass
         finally:
@@ -116,34 +131,43 @@ class LayerCut:
 
 def select(output: Any, layer: LayerName) -> Tensor:  # noqa: ANN401 - networks return anything
     """The one tensor that a layer's output means: itself, ``[item]`` of it, or its only tensor."""
+    name = layer.name
+    for key in layer.items:
+        if isinstance(output, Tensor):
+            raise LayerError(f"layer '{name}' gives a single tensor; leave out [{key}]")
+        inside = items_of(output)
+        try:  # also from the end, as in hidden_states[-1]
+            output = inside[key] if key in inside else output[int(key)]
+        except (TypeError, ValueError, LookupError):
+            known = [one for one, value in inside.items() if value is not None]
+            raise LayerError(f"layer '{name}' has no [{key}]; it has {', '.join(known)}") from None
+        name += f"[{key}]"
     if isinstance(output, Tensor):
-        if layer.item is None:
-            return output
-        raise LayerError(f"layer '{layer.name}' gives a single tensor; leave out [{layer.item}]")
-    items = tensors_of(output)
-    if not items:
-        raise LayerError(
-            f"layer '{layer.name}' gives no tensor but {type(output).__name__}; choose another layer"
-        )
-    if layer.item is None:
-        if len(items) == 1:
-            return next(iter(items.values()))
-        choices = ", ".join(str(replace(layer, item=key)) for key in items)
-        raise LayerError(f"layer '{layer.name}' gives several tensors; choose one of {choices}")
-    if layer.item not in items:
-        raise LayerError(f"layer '{layer.name}' has no [{layer.item}]; it has {', '.join(items)}")
-    return items[layer.item]
+        return output
+    tensors = {id(tensor): (key, tensor) for key, tensor in tensors_of(output).items()}
+    if len(tensors) == 1:
+        return tensors.popitem()[1][1]
+    keys = [key for key, _ in tensors.values()] or [k for k, v in items_of(output).items() if tensors_of(v)]
+    if not keys:
+        raise LayerError(f"layer '{name}' gives no tensor but {type(output).__name__}; choose another layer")
+    choices = ", ".join(str(replace(layer, items=(*layer.items, key))) for key in keys)
+    raise LayerError(f"layer '{name}' gives several tensors; choose one of {choices}")
+
+
+def items_of(output: Any) -> dict[str, Any]:  # noqa: ANN401 - networks return anything
+    """What a tuple, list, mapping or dataclass-like output holds, by key; a named tuple by both of its."""
+    if isinstance(output, Mapping):
+        return {str(key): value for key, value in output.items()}
+    if isinstance(output, tuple | list):
+        numbered = {str(index): value for index, value in enumerate(output)}
+        return numbered | dict(zip(getattr(output, "_fields", ()), output, strict=False))
+    slots = [one.name for one in dataclasses.fields(output)] if dataclasses.is_dataclass(output) else []
+    return {name: getattr(output, name) for name in [*slots, *getattr(output, "__dict__", {})]}
 
 
 def tensors_of(output: Any) -> dict[str, Tensor]:  # noqa: ANN401 - networks return anything
     """The tensors of a tuple, list, mapping or dataclass-like output, by key."""
-    if isinstance(output, Mapping):
-        pairs = [(str(key), value) for key, value in output.items()]
-    elif isinstance(output, tuple | list):
-        pairs = [(str(index), value) for index, value in enumerate(output)]
-    else:
-        pairs = list(getattr(output, "__dict__", {}).items())
-    return {key: value for key, value in pairs if isinstance(value, Tensor)}
+    return {key: value for key, value in items_of(output).items() if isinstance(value, Tensor)}
 
 
 class _LeakyGradient(torch.autograd.Function):
@@ -227,7 +251,8 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
         first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
         observer(name, part, first, output)
 
-    handles = [part.register_forward_hook(partial(hook, name)) for name, part in module.named_modules()]
+    parts = [(name, part) for name, part in module.named_modules() if not isinstance(part, ScriptModule)]
+    handles = [part.register_forward_hook(partial(hook, name)) for name, part in parts]
     try:
         yield
     finally:
@@ -235,10 +260,33 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
             handle.remove()
 
 
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operations that read a tensor's memory, from modules and functions alike. What an operation
+    in place leaves there is another version, with its own readers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.of: Counter[tuple[int, int]] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        self.read(args, kwargs)
+        return func(*args, **kwargs or {})
+
+    def read(self, *values: Any) -> None:  # noqa: ANN401
+        """Count one reading of all tensors in these."""
+        tensors = (one for one in tree_leaves(values) if isinstance(one, Tensor))
+        self.of.update({memory_of(one) for one in tensors if one.layout is torch.strided})
+
+
+def memory_of(tensor: Tensor) -> tuple[int, int]:
+    """Where its numbers are, and how often they were changed in place."""
+    return tensor.untyped_storage().data_ptr(), tensor._version
+
+
 @dataclass
 class Followers:
     """What a dry run up to a cut found: how often each module ran, the ``makers`` that did, and the ``pairs``
-    of one and a module that takes its output, with that module's own output and its version."""
+    of one and the only reader of its output, a module, with that one's own output and its version."""
 
     runs: Counter[nn.Module] = field(default_factory=Counter)
     makers: set[nn.Module] = field(default_factory=set)
@@ -252,28 +300,35 @@ def followers(
     takes: Callable[[nn.Module], bool],
     through: type[nn.Module] | None = None,
 ) -> Followers:
-    """Which modules that ``takes`` accepts take what those that ``makes`` accepts make, also ``through`` one
-    of a type. An output that is a code itself is taken by none."""
-    found = Followers()
-    made_by: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is kept, so that its id stays its own
-    codes: set[int] = set()
+    """Which modules that ``takes`` accepts are alone in reading what those that ``makes`` accepts make, also
+    ``through`` one of a type. A code is read by its user; a module with hooks neither makes nor takes."""
+    found, reads = Followers(), _Reads()
+    # Tensors are kept, so that their ids and memory stay theirs; with what was read there before.
+    made_by: dict[int, tuple[nn.Module, Tensor, tuple[int, int], int]] = {}
+    places: list[tuple[tuple[int, int], int]] = []
+    hooked = {part for part in cut.module.modules() if any(vars(part).get(name) for name in HOOKS)}
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
         found.runs[part] += 1
-        made = None if first is None or id(first) in codes else made_by.get(id(first))
-        if isinstance(output, Tensor):
-            if makes(part):
-                made_by[id(output)] = (part, output)
-                found.makers.add(part)
-            elif made is not None and type(part) is through:
-                made_by[id(output)] = (made[0], output)
-            elif made is not None and takes(part):
-                found.pairs.append((made[0], part, output, output._version))
-        if part in cut.targets:
-            codes.add(id(output))
+        made = made_by.get(id(first))
+        if not isinstance(output, Tensor) or part in hooked:
+            return
+        if makes(part):
+            memory = memory_of(output)
+            made_by[id(output)] = (part, output, memory, reads.of[memory])
+            found.makers.add(part)
+            return
+        changes = -1 if made is None else made[1]._version - made[2][1]
+        if made is not None and changes == 0 and type(part) is through:
+            made_by[id(output)] = (made[0], output, *made[2:])
+        elif made is not None and takes(part) and changes == (output is made[1]):  # by nobody else on the way
+            found.pairs.append((made[0], part, output, output._version))
+            places.append(made[2:])
 
-    with observed(cut.module, observe):
-        cut.outputs(x)
+    with observed(cut.module, observe), reads:
+        reads.read(cut.outputs(x))
+    alone = [reads.of[memory] - before == 1 for memory, before in places]
+    found.pairs = [pair for pair, one in zip(found.pairs, alone, strict=True) if one]
     return found
 
 
@@ -304,19 +359,23 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
             at_call.append((len(order), layers, strides.now))
 
     failure: Exception | None = None
-    with observed(module, observe):
+    with observed(module, observe), without_checkpoints():
         try:
-            module(x)
+            module(x.clone())
         except Exception as error:  # a head may refuse this image size; what ran before it is enough
             failure = error
     calls = len(at_call)
+    ran_first = list(dict.fromkeys(name for name, _ in order))[:4]
     if calls == 0 and failure is not None:
         raise NetworkError(
             f"the network fails on an image of {tuple(x.shape[-2:])} pixels before layer '{layer}' runs: "
             f"{failure}"
         ) from failure
     if calls == 0:
-        raise LayerError(f"layer '{layer}' exists but does not run when the network sees an image")
+        raise LayerError(
+            f"layer '{layer}' exists but does not run when the network sees an image (its parent may run its "
+            f"parts alone); choose one that does: {', '.join(ran_first) or OUTPUT}, …"
+        )
     if layer.call is None and calls > 1:
         choices = ", ".join(str(replace(layer, call=call)) for call in range(calls))
         raise LayerError(f"layer '{layer}' runs {calls} times; choose one of {choices}")
@@ -329,9 +388,3 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     before = {part for _, part in order[:ran]}
     behind = frozenset(name for name, part in order[ran:] if part not in before)
     return Trace(replace(layer, call=call), stride, passed / max(layers, 1), behind, field)
-
-
-def put(module: nn.Module, name: str, part: nn.Module) -> None:
-    """Set the submodule of this dotted name."""
-    parent, _, child = name.rpartition(".")
-    setattr(module.get_submodule(parent), child, part.requires_grad_(False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,13 +10,15 @@ from typing import Generic, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import TypeVar
 
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
 from netinvert.models.cut import LayerCut, LayerName, Trace, leaky_relu_gradients, trace
 from netinvert.models.network import Network, Preprocessing, as_network, weights_sha256
-from netinvert.models.rewrite import shortened
+from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
+from netinvert.models.rewrite import Cuts, drop, shortened
 
 FIXED = 1e-3
 """How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
@@ -36,8 +38,10 @@ class Encoder(Generic[C, S]):
     Tensor], dict[str, Shape]]``); ``trace``, ``stride`` and ``depth`` are then of the layer that runs last.
 
     Images of another size than ``size`` (by default the preprocessing's) are scaled and cropped. The copy is
-    rewritten so that gradients come faster (BatchNorm folded, ReLUs fused) where the codes stay the same;
-    ``fast=False`` leaves it as it is, for autocast, ``torch.func`` or second derivatives.
+    rewritten so that gradients come faster (BatchNorm folded, ReLUs fused, idle hooks dropped) where codes
+    and gradients stay the same for images of several kinds; ``fast=False`` leaves it as it is, for a network
+    that takes other ways for other images. The network's hooks stay in effect, on copies of what they write
+    to.
 
     Raises NetworkError for a network that cannot be inverted as it is (training mode, mixed devices, no
     gradient, a constant code) and LayerError for a layer that does not exist, is ambiguous or never runs.
@@ -53,6 +57,7 @@ class Encoder(Generic[C, S]):
     {'relu3': (144, 8, 8), 'relu5': (112, 8, 8)}
     """
 
+    @plain_torch()
     def __init__(
         self,
         network: Network | nn.Module,
@@ -65,7 +70,9 @@ class Encoder(Generic[C, S]):
     ) -> None:
         self.network = as_network(network, preprocessing)
         self.preprocessing = self.network.preprocessing
-        self.size = size or self.preprocessing.size
+        self.size = self.preprocessing.size
+        if size is not None:
+            self.size = replace(self.preprocessing, size=size).size
         self.layers = _named(layer, layers)
         self.layer = ", ".join(self.layers)
         self.several = layer is None
@@ -75,16 +82,22 @@ class Encoder(Generic[C, S]):
         self._normalisation = self._scale_and_offset()
         names = [LayerName.parse(name, original) for name in self.layers]
         try:
-            frozen = copy.deepcopy(original).requires_grad_(False)
+            frozen = shared_copy(original)
         except Exception as error:
             raise NetworkError(
                 f"the network cannot be copied ({error}); netinvert works on a copy, to leave yours as it is"
             ) from error
-        probe = self.network_input(self._probe(1))
-        traces = [trace(frozen, name, probe) for name in names]
+        noise = self.network_input(self._probe(1))
+        traces = [trace(frozen, name, noise) for name in names]
         self.trace: Trace = max(traces, key=lambda one: (one.depth, -len(one.behind)))
         cut = LayerCut(frozen, *(one.layer for one in traces))
-        self._cut, self._plain_cut = shortened(cut, self.trace.behind, probe, fast)
+        with torch.no_grad():
+            drop(cut, self.trace.behind, noise)
+        own_weights(frozen)  # only of what runs
+        self._cuts = Cuts(cut, cut, cut)
+        if fast:
+            self._cuts = shortened(cut, [self.network_input(one) for one in self._pictures()])
+        self._cut = self._cuts.fast
         self._shapes = self._validate()
         self.code_shape = cast(S, self._shapes if self.several else self._shapes[self.layer])
         self._sha256: str | None = None
@@ -139,7 +152,7 @@ class Encoder(Generic[C, S]):
                 raise CodeError("the code is on meta, without values; compute or load it")
             what = f"layer '{layer}' of {self.network.name} has codes of shape"
             one = as_batch(codes[layer], shape, what).detach()
-            checked.append(finite(one.to(self.device, self.dtype)))
+            checked.append(finite(as_usable(one).to(self.device, self.dtype)))
         counts = [len(one) for one in checked]
         if len(set(counts)) > 1:
             raise CodeError(f"the layers' codes are of {counts} images: give codes of the same images")
@@ -148,16 +161,35 @@ class Encoder(Generic[C, S]):
     def _as_codes(self, codes: Sequence[Tensor]) -> C:
         return cast(C, dict(zip(self.layers, codes, strict=True)) if self.several else codes[0])
 
+    @torch.no_grad()
+    def confirmed(self, images: Tensor) -> C:
+        """The codes of images (N, C, H, W), without a gradient, held against the network as it was before it
+        was rewritten: where that gives others, its own, with a warning."""
+        x = self.network_input(self.fit(images))
+        codes = self._cut.outputs(x)
+        if self._cuts.plain is self._cut:
+            return self._as_codes(codes)
+        own = self._cuts.plain.outputs(x)
+        off = [(one - other).norm() > FIXED * other.norm() for one, other in zip(codes, own, strict=True)]
+        if not any(map(bool, off)):
+            return self._as_codes(codes)
+        warnings.warn(
+            f"{self.network.name} takes another way for these images than for those that were tried when it "
+            "was rewritten for speed, so they were optimised for other codes than its own; the codes and "
+            "errors reported are its own. Encoder(…, fast=False) leaves it as it is",
+            stacklevel=2,
+        )
+        return self._as_codes(own)
+
     @contextmanager
     def leaky_relu_gradients(self, slope: float = 0.1) -> Iterator[None]:
         """Let gradients leak through dead ReLUs (the forward values stay as they are)."""
-        fast = self._cut
-        self._cut = self._plain_cut  # whose ReLUs are torch's own
+        self._cut = self._cuts.unfused  # whose ReLUs are torch's own
         try:
             with leaky_relu_gradients(slope):
                 yield
         finally:
-            self._cut = fast
+            self._cut = self._cuts.fast
 
     @property
     def stride(self) -> int:
@@ -188,7 +220,7 @@ class Encoder(Generic[C, S]):
         place = torch.empty(0, device=device).device  # with an index, if it has one
         if place == self.device:
             return self
-        moved = replace(self.network, module=copy.deepcopy(unwrapped(self.network.module)).to(place))
+        moved = replace(self.network, module=shared_copy(unwrapped(self.network.module)).to(place))
         one, several = (None, self.layers) if self.several else (self.layer, None)
         return Encoder(moved, one, size=self.size, layers=several, fast=self.fast)
 
@@ -212,11 +244,24 @@ class Encoder(Generic[C, S]):
         noise = torch.rand(count, self.preprocessing.channels, *self.size, generator=source, dtype=self.dtype)
         return noise.to(self.device)
 
+    def _pictures(self) -> list[Tensor]:
+        """One image each of noise, smooth and dark, flat and bright, and of black and white blocks."""
+        noise = self._probe(1)
+        coarse = noise[..., :4, :4]
+        smooth = F.interpolate(coarse, self.size, mode="bilinear")
+        return [noise, 0.3 * smooth, torch.full_like(noise, 0.9), F.interpolate(coarse.round(), self.size)]
+
     @torch.enable_grad()
     def _validate(self) -> dict[str, Shape]:
         """One dry run with a gradient; gives the codes' shapes."""
         probe = self._probe(2).requires_grad_(True)
-        codes = self._cut.outputs(self.network_input(probe))
+        try:
+            codes = self._cut.outputs(self.network_input(probe))
+        except Exception as error:  # whatever the user's code raises, which did run for one image
+            raise NetworkError(
+                f"{self.network.name} runs for one image and fails for two ({error}); give one that takes "
+                "any number of images (exported with a dynamic batch, say)"
+            ) from error
         for layer, code in zip(self.layers, codes, strict=True):
             where = f"layer '{layer}' of {self.network.name}"
             _check_values(code, len(probe), where)
@@ -305,14 +350,17 @@ def unwrapped(module: nn.Module) -> nn.Module:
         return unwrapped(original)
     _refuse(
         isinstance(module, torch.jit.ScriptModule),
-        "a TorchScript module cannot be cut at a layer; give the Python module it was made from",
+        "a TorchScript module cannot be cut at a layer; give the Python module it was made from, or one of "
+        "yours that calls it, whose layer 'output' can be inverted",
     )
     return module
 
 
 def _check_network(module: nn.Module) -> tuple[torch.dtype, torch.device]:
+    # What torch.export made is as it was exported, and refuses eval().
+    exported = {one for part in module.modules() if "eval" in vars(part) for one in part.modules()}
     _refuse(
-        any(part.training for part in module.modules()),
+        any(part.training for part in module.modules() if part not in exported),
         "the network is in training mode, so its code would not be fixed; call network.eval() (in the "
         "factory, if one makes it)",
     )

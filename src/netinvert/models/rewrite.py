@@ -2,26 +2,31 @@
 
 Only the gradient of the image is ever wanted, never that of the weights. So convolutions do their ReLU in
 place, a 1 x 1 convolution is one product of matrices, and the gradient of a convolution is a transposed one,
-for which torch has quicker code than for its own backward pass. Function and gradient stay the same."""
+for which torch has quicker code than for its own backward pass. Function and gradient stay the same: a module
+is rewritten together with the only reader of its output, and images of several kinds have to agree."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from netinvert.models.cut import LayerCut, followers, put
+from netinvert.models.cut import LayerCut, followers
+from netinvert.models.private_copy import HOOKS, put, shared_copy
 
 NHWC = torch.channels_last
-EXACT = 1e-5
-"""How far (relative L2) a code may move when the network is rewritten for speed."""
+EXACT = 1e-4
+"""How far a code may move when the network is rewritten for speed, as a share of the probes' largest."""
+EXACT_GRADIENT = 1e-2
+"""How far (relative L2) a gradient may: a ReLU whose input is zero but for rounding falls to either side."""
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -77,7 +82,6 @@ class _Convolve(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:  # noqa: ANN401
         weight, y = ctx.saved_tensors
         how: FusedConvolution = ctx.how
@@ -117,17 +121,25 @@ class FusedConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H', W')."""
         x, padding = (x, self.padding) if self.same is None else pad_same(x, self.same)
+        if _needs_torch_s_own(x):
+            plain = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)  # type: ignore[arg-type]
+            return plain if self.act is None else plain.clamp(0.0, self.high)
         result: Tensor = _Convolve.apply(x, self.weight, self.bias, self, padding)
         return result
 
 
-@torch.no_grad()
+def _needs_torch_s_own(x: Tensor) -> bool:
+    """Under autocast, ``torch.func`` and forward-mode derivatives, which ``_Convolve`` knows nothing of."""
+    transformed = torch.is_autocast_enabled(x.device.type) or torch._C._are_functorch_transforms_active()
+    return transformed or forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+
+
 def fuse_convolutions(cut: LayerCut, x: Tensor) -> None:
     """Put fused convolutions in the place of those that run once on the way to the cut, in place."""
-    names = {part: name for name, part in cut.module.named_modules()}
     # Identities are where BatchNorms were.
     found = followers(cut, x, _fits, lambda part: type(part) in (nn.ReLU, nn.ReLU6), through=nn.Identity)
     act_of = {conv: (act, output, version) for conv, act, output, version in found.pairs}
+    parts: dict[nn.Module, nn.Module] = {}
     for conv in found.makers:
         if found.runs[conv] > 1:
             continue
@@ -136,9 +148,10 @@ def fuse_convolutions(cut: LayerCut, x: Tensor) -> None:
         if act is not None and (found.runs[act] > 1 or output._version != version):
             act = None
         assert isinstance(conv, nn.Conv2d)
-        put(cut.module, names[conv], FusedConvolution(conv, act))
+        parts[conv] = FusedConvolution(conv, act)
         if act is not None:
-            put(cut.module, names[act], nn.Identity())
+            parts[act] = nn.Identity()
+    put(cut.module, parts)
 
 
 def _fits(part: nn.Module) -> bool:
@@ -146,65 +159,127 @@ def _fits(part: nn.Module) -> bool:
     return plain and part.padding_mode == "zeros" and not isinstance(part.padding, str)
 
 
+def fold_batchnorm(cut: LayerCut, x: Tensor) -> None:
+    """Fold every BatchNorm that is alone in reading a convolution on the way to the cut into it, in place."""
+    found = followers(
+        cut, x, lambda part: isinstance(part, Convolution), lambda part: isinstance(part, _BatchNorm)
+    )
+    parts: dict[nn.Module, nn.Module] = {}
+    for conv, norm, *_ in found.pairs:
+        if found.runs[conv] == found.runs[norm] == 1:
+            assert isinstance(conv, Convolution)
+            assert isinstance(norm, _BatchNorm)
+            parts |= {conv: fuse_conv_bn_eval(conv, norm), norm: nn.Identity()}
+    put(cut.module, parts)
+
+
 @torch.no_grad()
-def shortened(cut: LayerCut, behind: Iterable[str], probe: Tensor, fast: bool) -> tuple[LayerCut, LayerCut]:
-    """The cut without the modules ``behind`` it, and if it is to be ``fast`` with BatchNorm folded, channels
-    last and ReLUs fused where the codes of ``probe`` stay the same; and the same without fused ReLUs."""
-    exact = cut.outputs(probe)
-    _drop(cut, behind, exact, probe)
-    if not fast:
-        return cut, cut
-    unfused = cut
-    rewrites: list[Callable[[LayerCut, Tensor], None]] = [fold_batchnorm, _channels_last, fuse_convolutions]
-    for rewrite in rewrites:
-        if rewrite is fuse_convolutions:
-            unfused = cut
-            if not cut.channels_last:
-                break
-        try:
-            module = copy.deepcopy(cut.module)
-            rewrite(LayerCut(module, *cut.layers, channels_last=cut.channels_last), probe)
-            last = cut.channels_last or rewrite is _channels_last
-            candidate = LayerCut(module, *cut.layers, channels_last=last)
-            found = candidate.outputs(probe)
-        except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
-            continue
-        pairs = [(one.double(), other.double()) for one, other in zip(found, exact, strict=True)]
-        # of a code of zeros nothing is known
-        if all(other.norm() > 0 and (one - other).norm() / other.norm() <= EXACT for one, other in pairs):
-            cut = candidate
-    return cut, unfused
-
-
-def _drop(cut: LayerCut, names: Iterable[str], exact: Sequence[Tensor], probe: Tensor) -> None:
+def drop(cut: LayerCut, names: Iterable[str], probe: Tensor) -> None:
     """Take modules out that run behind the cut alone, to save their memory; leave them where the code needs
     them all the same (weights that are used without their module, say)."""
-    parts = {name: cut.module.get_submodule(name) for name in names}
-    for name in parts:
-        put(cut.module, name, nn.Identity())
+    exact = cut.outputs(probe)
+    parts = {cut.module.get_submodule(name): nn.Identity() for name in names}
+    put(cut.module, parts)
     try:
         if all(map(torch.equal, cut.outputs(probe), exact)):
             return
     except Exception:  # whatever the user's code raises
         pass
-    for name, part in parts.items():
-        put(cut.module, name, part)
+    put(cut.module, {identity: part for part, identity in parts.items()})
+
+
+class Cuts(NamedTuple):
+    """A cut as it runs, the same with torch's own ReLUs, and the network as it is."""
+
+    fast: LayerCut
+    unfused: LayerCut
+    plain: LayerCut
 
 
 @torch.no_grad()
-def fold_batchnorm(cut: LayerCut, x: Tensor) -> None:
-    """Fold every BatchNorm that follows a convolution on the way to the cut into it, in place."""
-    names = {part: name for name, part in cut.module.named_modules()}
-    found = followers(
-        cut, x, lambda part: isinstance(part, Convolution), lambda part: isinstance(part, _BatchNorm)
-    )
-    for conv, norm, *_ in found.pairs:
-        if found.runs[conv] == found.runs[norm] == 1:
-            assert isinstance(conv, Convolution)
-            assert isinstance(norm, _BatchNorm)
-            put(cut.module, names[conv], fuse_conv_bn_eval(conv, norm))
-            put(cut.module, names[norm], nn.Identity())
+def shortened(plain: LayerCut, probes: Sequence[Tensor]) -> Cuts:
+    """The cut with BatchNorm folded, channels last, ReLUs fused and without idle hooks: what of that leaves
+    codes and gradients of all probes the same. Weights that stay the same are shared."""
+    with _without_tf32():
+        try:
+            exact = _measured(plain, probes)
+            base = LayerCut(shared_copy(plain.module), *plain.layers)
+            _drop_hooks(base, probes, exact)
+        except Exception:  # which the encoder's checks explain
+            return Cuts(plain, plain, plain)
+        # The most first; fused convolutions want their channels last.
+        for last, fold, fuse in ((1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 0, 0)):
+            try:
+                cut = LayerCut(shared_copy(base.module), *base.layers, channels_last=bool(last))
+                if last:
+                    cut.module.to(memory_format=NHWC)
+                unfused = _rewritten(cut, fold_batchnorm, probes[0]) if fold else cut
+                fast = _rewritten(unfused, fuse_convolutions, probes[0]) if fuse else unfused
+                if _agree(_measured(fast, probes), exact):
+                    return Cuts(fast, unfused, plain)
+            except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
+                continue
+    return Cuts(plain, plain, plain)
 
 
-def _channels_last(cut: LayerCut, probe: Tensor) -> None:
-    cut.module.to(memory_format=torch.channels_last)
+def _rewritten(cut: LayerCut, rewrite: Callable[[LayerCut, Tensor], None], probe: Tensor) -> LayerCut:
+    module = shared_copy(cut.module)
+    rewrite(LayerCut(module, *cut.layers, channels_last=cut.channels_last), probe)
+    return LayerCut(module, *cut.layers, channels_last=cut.channels_last)  # whose modules are others
+
+
+def _measured(cut: LayerCut, probes: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Of each layer the codes of all probes, one by one, for a batch takes one way only; and the gradients of
+    the first, for in a flat image the places of the largest values are nobody's."""
+    with torch.enable_grad():
+        image = probes[0].clone().requires_grad_(True)
+        first = cut.outputs(image)
+        gradient = torch.autograd.grad(torch.stack([code.square().sum() for code in first]).sum(), image)
+    codes = [[code.detach() for code in first], *map(cut.outputs, probes[1:])]
+    return [*map(list, zip(*codes, strict=True)), list(gradient)]
+
+
+def _agree(found: list[list[Tensor]], exact: list[list[Tensor]]) -> bool:
+    for ours, theirs in zip(found, exact, strict=True):
+        share = EXACT_GRADIENT if theirs is exact[-1] else EXACT
+        allowed = share * max(one.double().norm() for one in theirs)
+        pairs = zip(ours, theirs, strict=True)
+        if allowed == 0 or any((one.double() - other.double()).norm() > allowed for one, other in pairs):
+            return False
+    return True
+
+
+def _drop_hooks(cut: LayerCut, probes: Sequence[Tensor], exact: list[list[Tensor]]) -> None:
+    """Take hooks out that change neither codes nor gradients: all, or else each by itself."""
+    tables = [vars(part).get(name, {}) for part in cut.module.modules() for name in HOOKS]
+    hooks = [(table, key) for table in tables for key in table]
+    for group in (hooks, *([one] for one in hooks)) if hooks else ():
+        before = [(table, dict(table)) for table, _ in group]
+        for table, key in group:
+            table.pop(key, None)
+        found = _measured(cut, probes)
+        pairs = zip(chain(*found), chain(*exact), strict=True)
+        if all(torch.equal(one, other) for one, other in pairs):
+            if group is hooks:
+                return
+            continue
+        for table, whole in before:
+            table.clear()
+            table.update(whole)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Within, CUDA rounds products no more than other devices do."""
+    new = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    name, off = ("fp32_precision", "ieee") if new else ("allow_tf32", False)
+    switches: list[Any] = [torch.backends.cuda.matmul]
+    switches.append(torch.backends.cudnn.conv if new else torch.backends.cudnn)  # type: ignore[attr-defined]
+    before = [getattr(switch, name) for switch in switches]
+    try:
+        for switch in switches:
+            setattr(switch, name, off)
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            setattr(switch, name, value)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.cut import put
 from netinvert.models.importers import first_line, optional
 from netinvert.models.importers import onnx_graph as graph
 from netinvert.models.network import Network, load_weights, sidecar
+from netinvert.models.private_copy import put
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
 MAIN = ("", "ai.onnx")
@@ -205,13 +205,17 @@ def _convert(onnx: Any, onnx2torch: Any, path: str, model: Any) -> nn.Module:
         raise NetworkError(
             f"{path}: onnx2torch cannot convert it ({first_line(error)}). {REBUILD}"
         ) from error
-    for index, padded in padding.items():
-        put(module, names[index], padded(module.get_submodule(names[index])))
-    for name, part in list(module.named_modules()):
+    parts: dict[nn.Module, nn.Module] = {
+        part: padded(part)
+        for index, padded in padding.items()
+        if (part := module.get_submodule(names[index]))
+    }
+    for part in module.modules():
         if isinstance(part, slice.OnnxSlice):
-            put(module, name, OnnxSlice())
+            parts[part] = OnnxSlice()
         elif isinstance(part, concat.OnnxConcat):
-            put(module, name, OnnxConcat(part.axis))
+            parts[part] = OnnxConcat(part.axis)
         elif isinstance(part, split.OnnxSplit13):
-            put(module, name, OnnxSplit(part.axis, part.num_splits))
+            parts[part] = OnnxSplit(part.axis, part.num_splits)
+    put(module, parts)
     return module
