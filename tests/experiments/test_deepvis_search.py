@@ -33,7 +33,7 @@ def quiet(text: str) -> None:
 def network(monkeypatch):
     """The network of the searches."""
     made = Network("tiny", tiny.seeded(tiny.smooth, dtype=torch.float32), FORM)
-    monkeypatch.setattr(deepvis_search, "open_network", lambda config, device: made)
+    monkeypatch.setattr(deepvis_search, "open_network", lambda config, device, tell: made)
 
 
 FORM = Preprocessing(tiny.SIZE, mean=(0.4, 0.5, 0.5))
@@ -165,7 +165,7 @@ def test_no_draws_and_no_photographs(tmp_path, monkeypatch):
     """Only the published sets, for a network that sees no colours."""
     grey = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.Tanh()).eval()
     made = Network("grey", grey, Preprocessing((16, 16), mean=(0.4, 0.5), std=(1.0, 1.0)))
-    monkeypatch.setattr(deepvis_search, "open_network", lambda config, device: made)
+    monkeypatch.setattr(deepvis_search, "open_network", lambda config, device, tell: made)
     run_deepvis(search(tmp_path / "out", channel=(0,), draws=0, published_steps=2, factor=1.0), quiet)
     rows = read_json(tmp_path / "out/manifest.json")["results"]
     assert [row["channels"][0]["naturalness"] for row in rows] == [None] * 4

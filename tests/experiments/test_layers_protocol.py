@@ -42,7 +42,7 @@ def made(patched: pytest.MonkeyPatch, config: StudyLayers, network: Network = CL
     real = layers.layers_page
     patched.setattr(layers, "layers_page", lambda table: (found.append(table), real(table))[1])
     for place in (inversions, layers):
-        patched.setattr(place, "open_network", lambda config, device: network)
+        patched.setattr(place, "open_network", lambda config, device, tell=None: network)
     patched.setattr(layers, "study_images", lambda config, network, tell: (NAMES, IMAGES, ()))
     run_layers(config, lambda text: None)
     return found[0]

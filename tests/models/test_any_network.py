@@ -12,7 +12,7 @@ import netinvert as ni
 import tiny
 from netinvert import ConfigError, Encoder, NetworkError, Preprocessing
 from netinvert.inversion.units import channel, channel_mask, neuron
-from netinvert.models.network import state_sha256
+from netinvert.models.checkpoints import state_sha256
 from netinvert.models.rewrite import FusedConvolution
 from tiny import PLAIN, images, seeded
 

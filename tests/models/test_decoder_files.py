@@ -9,6 +9,7 @@ import netinvert.models.decoder as decoder_files
 from netinvert import Encoder
 from netinvert.errors import NetworkError, OutputError
 from netinvert.io.files import load_tensors, save_tensors
+from netinvert.models.checkpoints import state_sha256
 from netinvert.models.decoder import (
     SHIPPED,
     VERSION,
@@ -19,7 +20,7 @@ from netinvert.models.decoder import (
     read_decoder,
     save_decoder,
 )
-from netinvert.models.network import Network, built, state_sha256
+from netinvert.models.network import Network, built
 from netinvert.models.upconv import Architecture, UpConvolutional
 from tiny import PLAIN, plain, seeded
 

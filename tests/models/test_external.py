@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from netinvert.errors import MissingExtraError, NetworkError
-from netinvert.models.network import Preprocessing, weights_sha256
+from netinvert.models.checkpoints import weights_sha256
+from netinvert.models.network import Preprocessing
 from netinvert.models.registry import load_network
 
 FACTORY = """

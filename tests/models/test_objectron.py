@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from netinvert.errors import NetworkError
-from netinvert.models.network import weights_sha256
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.registry import load_network
 
 DATA = Path(__file__).parent.parent / "data"

@@ -12,8 +12,8 @@ import netinvert as ni
 from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.evaluation.metrics import psnr
 from netinvert.inversion.objectives import Match
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.layers import list_layers
-from netinvert.models.network import weights_sha256
 from netinvert.models.registry import load_network
 
 SMALL = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}

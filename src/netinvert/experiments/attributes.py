@@ -44,9 +44,9 @@ from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import weights_sha256
 
 ORIGINALS = "the originals"
 """The key of their cell; those of the others are layers."""

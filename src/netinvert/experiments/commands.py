@@ -211,7 +211,7 @@ def _check_weights(config: Config, first: Mapping[str, Any]) -> None:
     if wanted is None or not isinstance(config, OfNetwork):
         return
     from netinvert.experiments.inputs import open_network
-    from netinvert.models.network import weights_sha256
+    from netinvert.models.checkpoints import weights_sha256
 
     if weights_sha256(open_network(config).module) != wanted:
         raise NetworkError(

@@ -30,9 +30,9 @@ from netinvert.io.files import Tell, save_tensors, write_atomic
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import weights_sha256
 from netinvert.models.registry import load_network
 
 DECODED = "decoded"

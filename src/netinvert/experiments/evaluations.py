@@ -23,9 +23,9 @@ from netinvert.io.files import Tell
 from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import weights_sha256
 from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose import read_pose_network
 from netinvert.scenes.cameras import angles_from_rotation, symmetric_geodesic_degrees

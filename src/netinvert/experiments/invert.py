@@ -41,9 +41,9 @@ from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import weights_sha256
 
 SECONDS_BETWEEN_MEASURES = 2.0
 """A measure costs a pass through the network."""

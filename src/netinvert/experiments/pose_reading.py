@@ -25,8 +25,9 @@ from netinvert.io.images import as_images, fit, read_image, to_pil, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.running import Progress
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import Network, weights_sha256
+from netinvert.models.network import Network
 from netinvert.models.registry import list_networks
 from netinvert.models.zoo.pose import POSE_NETWORKS, Bins
 from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees

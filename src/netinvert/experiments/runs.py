@@ -19,9 +19,9 @@ from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
 from netinvert.io.pieces import Device, OnNetwork, Processes
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.network import weights_sha256
 
 ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray")
 """Options that say where and how fast, not what."""

@@ -1,16 +1,20 @@
-"""Checkpoints as trainings leave them: tensors in dicts within dicts, behind prefixes, beside others."""
+"""State dicts: their hash, and checkpoints as trainings leave them (dicts in dicts, prefixes, counters)."""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
 
@@ -94,3 +98,40 @@ def _starts(name: str) -> list[int]:
 
 def _unwrapped(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of all parameters and buffers, in the order of their names, and of
+    what else the state dict holds."""
+    return state_sha256(module.state_dict())
+
+
+def state_sha256(state: Mapping[str, Any]) -> str:
+    """``weights_sha256`` of a module's state dict."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items(), key=itemgetter(0)):
+        _hash(digest.update, name, value)
+    return digest.hexdigest()
+
+
+def _hash(update: Callable[[bytes], object], name: str, value: Any) -> None:  # noqa: ANN401
+    if isinstance(value, Tensor):
+        if value.is_quantized:
+            update(f"{name}{value.dtype}{value.qscheme()}".encode())
+            value = value.dequantize()
+        array = value.detach().cpu().to_dense().resolve_conj().resolve_neg().contiguous()
+        update(f"{name}{tuple(array.shape)}{array.dtype}".encode())
+        update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=repr):
+            _hash(update, f"{name}.{key}", value[key])
+    elif isinstance(value, list | tuple):
+        for index, one in enumerate(value):
+            _hash(update, f"{name}.{index}", one)
+    elif hasattr(value, "tobytes"):  # an array of numpy
+        update(f"{name}{value.dtype}{value.shape}".encode() + value.tobytes())
+    elif isinstance(value, set | frozenset):
+        update(f"{name}{sorted(map(repr, value))}".encode())
+    else:
+        text = value.getvalue() if isinstance(value, BytesIO) else value
+        update(f"{name}{re.sub(' at 0x[0-9a-f]+', '', repr(text))}".encode())  # where it lies in memory

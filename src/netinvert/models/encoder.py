@@ -15,8 +15,9 @@ from typing_extensions import TypeVar
 
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.cut import LayerCut, LayerName, Trace, leaky_relu_gradients, trace
-from netinvert.models.network import Network, Preprocessing, as_network, weights_sha256
+from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
 from netinvert.models.rewrite import Cuts, drop, shortened
 

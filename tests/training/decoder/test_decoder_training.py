@@ -8,7 +8,8 @@ import torch
 
 from netinvert import Encoder
 from netinvert.io.files import load_tensors
-from netinvert.models.network import Network, state_sha256
+from netinvert.models.checkpoints import state_sha256
+from netinvert.models.network import Network
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.config import TrainingError, TrainingRun

@@ -9,7 +9,8 @@ from torch import nn
 from netinvert import Encoder
 from netinvert.errors import ConfigError
 from netinvert.evaluation.metrics import error_cvpr16
-from netinvert.models.network import Network, state_sha256
+from netinvert.models.checkpoints import state_sha256
+from netinvert.models.network import Network
 from netinvert.models.upconv import Architecture
 from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.model import JITTER, SLOWER, DecoderConfig, DecoderModel

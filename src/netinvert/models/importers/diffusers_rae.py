@@ -27,9 +27,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetworkError
+from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.importers import had, optional
 from netinvert.models.importers.packages import quiet
-from netinvert.models.network import SHOWN, Network, Preprocessing, built, weights_sha256
+from netinvert.models.network import SHOWN, Network, Preprocessing, built
 
 CLASS = "AutoencoderRAE"
 GIVE_FOLDER = (
