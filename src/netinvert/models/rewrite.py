@@ -207,8 +207,11 @@ def shortened(plain: LayerCut, probes: Sequence[Tensor]) -> Cuts:
             _drop_hooks(base, probes, exact)
         except Exception:  # which the encoder's checks explain
             return Cuts(plain, plain, plain)
+        on_cpu = probes[0].device.type == "cpu"
         # The most first; fused convolutions want their channels last.
         for last, fold, fuse in ((1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 0, 0)):
+            if fuse and not on_cpu:  # a GPU is quicker without (0.87 s for 1.20 s)
+                continue
             try:
                 cut = LayerCut(shared_copy(base.module), *base.layers, channels_last=bool(last))
                 if last:
