@@ -157,6 +157,17 @@ def test_import_is_light_and_changes_nothing():
     assert int(done.stdout) == len(netinvert.__all__)
 
 
+def test_an_inversion_does_not_wait_for_torchs_compiler():
+    script = """
+import sys, torch, netinvert as ni
+encoder = ni.Encoder(ni.load_network("posenet"), "relu3")
+ni.invert(encoder, encoder(torch.rand(1, 3, 64, 64)).detach(), steps=2, progress=False)
+assert "torch._dynamo" not in sys.modules and "sympy" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_everything_that_is_promised_is_there():
     assert all(hasattr(netinvert, name) for name in netinvert.__all__)
     assert len(set(netinvert.__all__)) == len(netinvert.__all__)
