@@ -59,6 +59,7 @@ def test_encode_refuses(cli, net, pictures, tmp_path):
     assert not (tmp_path / "codes.npy").exists()
 
 
+@pytest.mark.slow
 def test_preprocessing_that_was_assumed_is_told_and_kept(cli, tmp_path):
     pytest.importorskip("tflite")
     network = f"tflite:{DATA / 'face_detection_short_range.tflite'}"

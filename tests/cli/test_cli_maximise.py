@@ -83,6 +83,7 @@ def test_objectives_are_those_of_the_images_kept(cli, net, nets, tmp_path):
     assert attained["floors"]["best photograph"]["channel-2"] == pytest.approx(best, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["maximise", "caricature"])
 def test_a_rerun_is_the_same_to_the_bit(cli, net, pictures, tmp_path, kind):
     a = pictures / "a.png"

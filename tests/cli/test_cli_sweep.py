@@ -94,6 +94,7 @@ def test_a_stopped_sweep_goes_on(cli, pictures, nets, tmp_path, monkeypatch):
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_sweep_is_repeated_to_the_bit(cli, pictures, nets, tmp_path):
     assert swept(cli, pictures, nets, tmp_path / "a").exit_code == 0
     again = cli("rerun", tmp_path / "a", "--out", tmp_path / "b", "--trust")

@@ -61,6 +61,7 @@ def test_evaluate_a_decoder_and_write_its_card(stored, tmp_path, capsys):
     assert "\nbit-identical" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_evaluate_a_decoder_on_a_folder_of_images(tmp_path, capsys):
     folder = tmp_path / "images"
     folder.mkdir()

@@ -157,6 +157,7 @@ def test_import_is_light_and_changes_nothing():
     assert int(done.stdout) == len(netinvert.__all__)
 
 
+@pytest.mark.slow
 def test_an_inversion_does_not_wait_for_torchs_compiler():
     script = """
 import sys, torch, netinvert as ni

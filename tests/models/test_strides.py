@@ -32,6 +32,7 @@ def alexnet(request):
     return ni.load_network(request.param, "random")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ALEXNET)
 def test_alexnet(alexnet, layer):
     """Ratios of sizes say 17 and 38, or 37 for torchvision's."""

@@ -135,7 +135,7 @@ class Plain(nn.Module):
         return self.function(values, *self.options)
 
 
-def plain(name: str, function: Callable[..., Tensor], *options: Any, nhwc: bool = False) -> nn.Module:  # noqa: ANN401
+def of_torch(name: str, function: Callable[..., Tensor], *options: Any, nhwc: bool = False) -> nn.Module:  # noqa: ANN401
     """A Plain of a class of its own name: what layers are is told by their classes."""
     made: Plain = type(name, (Plain,), {})(function, *options, nhwc=nhwc)
     return made
@@ -248,7 +248,7 @@ def _arithmetic(operator: Operator) -> nn.Module:
 
 def _pool(operator: Operator) -> nn.Module:
     kernel, stride = operator.pair("FilterHeight", "FilterWidth"), operator.pair("StrideH", "StrideW")
-    return plain("Pool", _pooled, operator.kind == "MAX_POOL_2D", kernel, stride, operator.same)
+    return of_torch("Pool", _pooled, operator.kind == "MAX_POOL_2D", kernel, stride, operator.same)
 
 
 def _pooled(
@@ -276,21 +276,21 @@ def _mean(operator: Operator) -> nn.Module:
     if 0 in axes:
         raise NetworkError("MEAN over the batch mixes images: not supported")
     keep = bool(operator.option("KeepDims"))
-    return plain("Mean", lambda values: values[0].mean(dim=axes, keepdim=keep), nhwc=True)
+    return of_torch("Mean", lambda values: values[0].mean(dim=axes, keepdim=keep), nhwc=True)
 
 
 def _transpose(operator: Operator) -> nn.Module:
     axes = [int(axis) for axis in np.ravel(operator.needed(1))]
     if axes[0] != 0:
         raise NetworkError("TRANSPOSE of the batch mixes images: not supported")
-    return plain("Transpose", lambda values: values[0].permute(axes), nhwc=True)
+    return of_torch("Transpose", lambda values: values[0].permute(axes), nhwc=True)
 
 
 def _reshape(operator: Operator) -> nn.Module:
     before, after = operator.input_shape, operator.shape
     if not after or before[0] != after[0]:
         raise NetworkError(f"RESHAPE from {before} to {after} mixes images: not supported")
-    return plain("Reshape", lambda values: values[0].reshape(len(values[0]), *after[1:]), nhwc=True)
+    return of_torch("Reshape", lambda values: values[0].reshape(len(values[0]), *after[1:]), nhwc=True)
 
 
 def _concatenate(operator: Operator) -> nn.Module:
@@ -299,12 +299,12 @@ def _concatenate(operator: Operator) -> nn.Module:
     axis = int(operator.option("Axis")) % len(operator.shape)
     if axis == 0:
         raise NetworkError("CONCATENATION along the batch mixes images: not supported")
-    return plain("Concatenate", torch.cat, axis, nhwc=True)
+    return of_torch("Concatenate", torch.cat, axis, nhwc=True)
 
 
 def _pad(operator: Operator) -> nn.Module:
     amounts = [int(number) for pair in reversed(list(operator.needed(1))) for number in pair]
-    return plain("Pad", lambda values: F.pad(values[0], amounts), nhwc=True)
+    return of_torch("Pad", lambda values: F.pad(values[0], amounts), nhwc=True)
 
 
 def _slice(operator: Operator) -> nn.Module:
@@ -328,17 +328,19 @@ def _slice(operator: Operator) -> nn.Module:
         raise NetworkError("STRIDED_SLICE along the batch mixes images: not supported")
     if min(step) < 1:
         raise NetworkError("STRIDED_SLICE with a negative step: not supported")
-    return plain("Slice", lambda values: values[0][tuple(parts)], nhwc=True)
+    return of_torch("Slice", lambda values: values[0][tuple(parts)], nhwc=True)
 
 
 def _resize(operator: Operator) -> nn.Module:
     size, aligned = operator.shape[1:3], bool(operator.option("AlignCorners"))
     if aligned or operator.option("HalfPixelCenters"):
-        return plain(
+        return of_torch(
             "ResizeBilinear",
             lambda values: F.interpolate(values[0], size, mode="bilinear", align_corners=aligned),
         )
-    return plain("ResizeBilinear", lambda values: _stretched(_stretched(values[0], 2, size[0]), 3, size[1]))
+    return of_torch(
+        "ResizeBilinear", lambda values: _stretched(_stretched(values[0], 2, size[0]), 3, size[1])
+    )
 
 
 def _stretched(features: Tensor, axis: int, size: int) -> Tensor:
@@ -369,7 +371,7 @@ BUILDERS: Mapping[str, Callable[[Operator], nn.Module]] = {
     "TRANSPOSE": _transpose,
     "CONCATENATION": _concatenate,
     "RESIZE_BILINEAR": _resize,
-    "SOFTMAX": lambda operator: plain(
+    "SOFTMAX": lambda operator: of_torch(
         "Softmax", lambda values, beta: (values[0] * beta).softmax(dim=-1), operator.option("Beta"), nhwc=True
     ),
     "STRIDED_SLICE": _slice,
