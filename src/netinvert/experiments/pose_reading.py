@@ -162,7 +162,8 @@ def _row(encoder: Encoder, image: Tensor, reading: SteadyReading) -> dict[str, A
 
 
 def _lines(row: Mapping[str, Any]) -> list[str]:
-    azimuth, elevation, in_plane = (number(row[name], 0) for name in ("azimuth", "elevation", "in_plane"))
+    azimuth = number(round(row["azimuth"]) % 360, 0)  # 359.6 is 0, not 360
+    elevation, in_plane = (number(row[name], 0) for name in ("elevation", "in_plane"))
     where = f"azimuth {azimuth}°, elevation {elevation}°"
     return [where, f"in-plane {in_plane}°", f"{row['reading']}: spread {number(row['spread'], 0)}°"]
 
