@@ -37,8 +37,8 @@ _UNREAD = (
 )
 """Those of images that are not read, in lower case."""
 _PHOTOMETRIC = 262  # the tag of TIFF files that tells whether 0 is white
-# 16-bit files whose 0 is white: Pillow knows those of the other byte order.
-TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
+_WHITE_IS_ZERO = (b"MM", 0, (1,), 1, (16,), ())
+"""Of TIFF files of 16 bits: Pillow knows those of the other byte order alone."""
 _MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
 """Pillow's names, by those in colour profiles."""
 _SAME = 2  # of 255: rounding in the tables of colour profiles
@@ -83,6 +83,7 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         )
     file = check_readable(path, ImageError)
     try:
+        TiffImagePlugin.OPEN_INFO.setdefault(_WHITE_IS_ZERO, ("I;16B", "I;16B"))
         with Image.open(file) as image:
             _check_header(image, file)
             image.load()
