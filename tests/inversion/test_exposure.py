@@ -3,7 +3,7 @@ import torch
 
 from netinvert import ConfigError, Encoder, invert, load_network, recipe
 from netinvert.inversion.objectives import code_error
-from netinvert.inversion.presets.by_name import knows_contrast
+from netinvert.inversion.presets.fitting import contrast_of
 from netinvert.inversion.priors import AlphaNorm, Exposure, TotalVariation
 from netinvert.inversion.schedule import Momentum
 
@@ -40,11 +40,11 @@ def test_exposure_needs_a_deviation():
     ],
 )
 def test_normalised_codes_do_not_know_contrast(name, layer, knows):
-    assert knows_contrast(Encoder(load_network(name), layer)) is knows
+    assert contrast_of(Encoder(load_network(name), layer)).known is knows
 
 
 def test_the_codes_of_a_cnn_know_contrast():
-    assert knows_contrast(Encoder(load_network("posenet"), "fc8"))
+    assert contrast_of(Encoder(load_network("posenet"), "fc8")).known
 
 
 def test_cvpr15_shallow_constants():

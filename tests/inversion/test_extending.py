@@ -12,6 +12,7 @@ import tiny
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvases import CANVASES
 from netinvert.inversion.objectives import Match
+from netinvert.inversion.presets.fitting import contrast_of
 from netinvert.inversion.priors import PRIORS
 from tiny import encoder, images, seeded
 
@@ -282,7 +283,9 @@ def test_names_for_the_command_line(monkeypatch):
         result = ni.invert(cut, code, preset="brief", prior="mirrored+tv-huber", canvas="tiles")
         assert result.terms[:3] == ("code", "own_prior", "tv-huber")
         assert result.steps == 5
-        assert ni.recipe("quick", cut, "mirrored").priors[0] == (0.25, own_prior)
+        weight, term = ni.recipe("quick", cut, "mirrored").priors[0]
+        assert (weight, term) == (pytest.approx(0.25 * contrast_of(cut).share), own_prior)
+        assert ni.recipe("robust", cut, "mirrored").priors[0] == (0.25, own_prior)
         for again in (
             lambda: ni.register_prior("mirrored", own_prior),
             lambda: ni.register_canvas("tiles", OwnCanvas),

@@ -278,11 +278,11 @@ def test_shading_does_not_depend_on_the_resolution(prior):
 
 def test_the_weights_of_priors_by_name():
     assert {name: PRIORS[name].weight for name in PRIORS} == {
-        "tv-isotropic": 0.3,
-        "tv-anisotropic": 0.3,
-        "tv-quadratic": 0.3,
-        "tv-huber": 0.3,
-        "second-order": 0.3,
+        "tv-isotropic": 0.1,
+        "tv-anisotropic": 0.1,
+        "tv-quadratic": 0.1,
+        "tv-huber": 0.1,
+        "second-order": 0.1,
         "batchnorm": 0.01,
     }
 

@@ -33,10 +33,10 @@ from netinvert.inversion.objectives import (
 )
 from netinvert.inversion.optimize import Run, optimize
 from netinvert.inversion.presets.by_name import maximising_recipe, recipe
+from netinvert.inversion.presets.fitting import reference_images
 from netinvert.inversion.result import EarlyStopping, Result, StepInfo
 from netinvert.inversion.schedule import MakeCanvas, Recipe
 from netinvert.inversion.units import parse_objective
-from netinvert.io.assets import photographs
 from netinvert.io.files import read_code
 from netinvert.io.images import ImageLike, as_images
 from netinvert.models.decoder import Decoder
@@ -303,22 +303,13 @@ def in_units_of_photographs(encoder: AnyEncoder, objective: Activate) -> Activat
     Where none responds (dead units, images of other channels), by the direction's response to noise, or not.
     """
     with torch.no_grad():
-        codes = one_layer(encoder(_images(encoder)), "an activation")
+        codes = one_layer(encoder(reference_images(encoder)), "an activation")
     responses = torch.einsum("nd,rd->nr", objective.direction.flatten(1), codes.flatten(1))
     largest = responses.amax(1)
     spread = responses.std(1)
     scale = torch.where(largest > 0, largest, torch.where(spread > 0, spread, torch.ones_like(largest)))
     shape = (-1, *[1] * (objective.direction.ndim - 1))
     return replace(objective, direction=objective.direction / scale.view(shape))
-
-
-def _images(encoder: AnyEncoder) -> Tensor:
-    channels = encoder.preprocessing.channels
-    if channels == 3:
-        return photographs(encoder.size)[1].to(encoder.device, encoder.dtype)
-    source = torch.Generator().manual_seed(0)
-    noise = torch.rand(8, channels, *encoder.size, generator=source, dtype=torch.float32)
-    return noise.to(encoder.device, encoder.dtype)
 
 
 PRESET = "fourier-adam"

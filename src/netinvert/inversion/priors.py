@@ -278,12 +278,12 @@ class _Priors(Registry[Prior]):
 
 
 PRIORS = _Priors("prior", "netinvert.priors")
-# The weights were found by eye and by error on photographs.
-PRIORS.add("tv-isotropic", _plain(TotalVariation(beta=1, isotropic=True), 0.3))
-PRIORS.add("tv-anisotropic", _plain(TotalVariation(beta=1, isotropic=False), 0.3))
-PRIORS.add("tv-quadratic", _plain(TotalVariation(beta=2), 0.3))
-PRIORS.add("tv-huber", _plain(HuberVariation(), 0.3))
-PRIORS.add("second-order", _plain(SecondOrderVariation(), 0.3))
+# The weights were found by eye and by error on photographs, for maps of classifiers.
+PRIORS.add("tv-isotropic", _plain(TotalVariation(beta=1, isotropic=True), 0.1))
+PRIORS.add("tv-anisotropic", _plain(TotalVariation(beta=1, isotropic=False), 0.1))
+PRIORS.add("tv-quadratic", _plain(TotalVariation(beta=2), 0.1))
+PRIORS.add("tv-huber", _plain(HuberVariation(), 0.1))
+PRIORS.add("second-order", _plain(SecondOrderVariation(), 0.1))
 PRIORS.add("batchnorm", Prior(BatchNormStatistics, 0.01))
 
 
@@ -291,7 +291,7 @@ def register_prior(name: str, term: Term | None = None, weight: float = 1.0) -> 
     """Give a prior, a function (image, code) -> (N,), a name for ``prior=`` and ``--prior``.
 
     A decorator, or a call with the term. ``weight`` is that beside a data term of weight 1, where the user
-    gives none. One that needs the encoder: ``PRIORS.add(name, Prior(make, weight))``. Raises ConfigError.
+    gives none; presets that fit their priors to the code take a share of it. One that needs the encoder: ``PRIORS.add(name, Prior(make, weight))``. Raises ConfigError.
 
     >>> @register_prior("doctest-dark", weight=0.1)
     ... def dark(image, code):
