@@ -291,7 +291,8 @@ def register_prior(name: str, term: Term | None = None, weight: float = 1.0) -> 
     """Give a prior, a function (image, code) -> (N,), a name for ``prior=`` and ``--prior``.
 
     A decorator, or a call with the term. ``weight`` is that beside a data term of weight 1, where the user
-    gives none; presets that fit their priors to the code take a share of it. One that needs the encoder: ``PRIORS.add(name, Prior(make, weight))``. Raises ConfigError.
+    gives none; presets that fit their priors to the code take a share of it. One that needs the
+    encoder: ``PRIORS.add(name, Prior(make, weight))``. Raises ConfigError.
 
     >>> @register_prior("doctest-dark", weight=0.1)
     ... def dark(image, code):
