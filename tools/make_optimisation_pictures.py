@@ -26,7 +26,7 @@ from netinvert.inversion.objectives import Activate, PoseTowards
 from netinvert.inversion.units import channel
 from netinvert.io.assets import photographs
 from netinvert.models.zoo.mobile import class_names
-from netinvert.scenes.cameras import rotation_from_angles
+from netinvert.scenes.cameras import heading, rotation_from_angles
 
 DOCS = Path(__file__).parent.parent / "docs"
 STEPS = 200
@@ -97,7 +97,7 @@ def pose() -> None:
         result = ni.maximise(encoder, wish, seed=0)
         read = [read_poses(reader, result.image).azimuth.item() for reader in (encoder, judge)]
         print(azimuth, [round(each) for each in read], flush=True)
-        cells.append(Tile(result.image, (f"posenet {read[0]:.0f}°, judge {read[1]:.0f}°",)))
+        cells.append(Tile(result.image, (f"posenet {heading(read[0])}, judge {heading(read[1])}",)))
     rows = [
         GridRow("azimuth 0° to 135°", tuple(cells[:4])),
         GridRow("azimuth 180° to 315°", tuple(cells[4:])),
