@@ -129,7 +129,7 @@ def angle(x: Tensor, y: Tensor) -> Tensor:
 def refuse_weights(name: str, weights: str | None) -> None:
     """Raise NetworkError if there are any: these networks have none."""
     if weights is not None:
-        raise NetworkError(f"{name} is computed as published and has no weights: leave --weights out")
+        raise NetworkError(f"{name} is computed as published and has no weights: leave them out")
 
 
 HOG_SIDE = 224
