@@ -67,3 +67,18 @@ def test_snippets_run(page, tmp_path, monkeypatch):
 
 def test_the_readme_fits_on_a_few_screens():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_the_class_models_are_said_to_be_what_they_are():
+    tool = (ROOT / "tools" / "make_optimisation_pictures.py").read_text()
+    presets = re.findall(r'"[\w-]+"', re.search(r"^PRESETS = (.*)$", tool, re.MULTILINE)[1])
+    alt = re.search(r"!\[([^\]]*)\]\(classes\.jpg\)", (ROOT / "docs" / "optimisation.md").read_text())[1]
+    assert ("two", "three", "four", "five", "six")[len(presets) - 2] in alt
+
+
+REFUTED = ("private language", "most faithful", "Both together have both", "all there from the first layer")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_claims_that_controls_refuted_do_not_come_back(page):
+    assert not [claim for claim in REFUTED if claim in " ".join(page.read_text().split())]

@@ -26,7 +26,7 @@ from netinvert.inversion.objectives import Activate, PoseTowards
 from netinvert.inversion.units import channel
 from netinvert.io.assets import photographs
 from netinvert.models.zoo.mobile import class_names
-from netinvert.scenes.cameras import rotation_from_angles
+from netinvert.scenes.cameras import heading, rotation_from_angles
 
 DOCS = Path(__file__).parent.parent / "docs"
 STEPS = 200
@@ -87,17 +87,23 @@ def classes() -> None:
 
 
 def pose() -> None:
-    """The images that most say a pose, for posenet, and what its judge reads from them."""
+    """The images that most say a pose, for posenet, and what it, its judge, and a network that was trained on
+    photographs (whose objects have a margin) read from them."""
     network = ni.load_network("posenet")
     encoder, judge = ni.Encoder(network, "fc8"), ni.Encoder(ni.load_network("posenet-judge"), "output")
+    foreign = ni.Encoder(ni.load_network("objectron-chair"), "keypoints")
     cells = []
     for azimuth in (0, 45, 90, 135, 180, 225, 270, 315):
         angles = (torch.tensor([float(angle)]) for angle in (azimuth, 20, 0))
         wish = PoseTowards(rotation_from_angles(*angles), network.pose_error)
         result = ni.maximise(encoder, wish, seed=0)
-        read = [read_poses(reader, result.image).azimuth.item() for reader in (encoder, judge)]
-        print(azimuth, [round(each) for each in read], flush=True)
-        cells.append(Tile(result.image, (f"posenet {read[0]:.0f}°, judge {read[1]:.0f}°",)))
+        wide = torch.nn.functional.pad(result.image, (14, 14, 14, 14), mode="replicate")
+        asked = ((encoder, result.image), (judge, result.image), (foreign, wide))
+        read = [heading(read_poses(reader, image).azimuth.item()) for reader, image in asked]
+        print(azimuth, read, flush=True)
+        cells.append(
+            Tile(result.image, (f"posenet {read[0]}, judge {read[1]}", f"objectron-chair {read[2]}"))
+        )
     rows = [
         GridRow("azimuth 0° to 135°", tuple(cells[:4])),
         GridRow("azimuth 180° to 315°", tuple(cells[4:])),

@@ -126,6 +126,19 @@ def test_a_dataset_with_backgrounds_is_refused_with_the_reason(cli, tmp_path):
     assert "without --background" in said.stderr
 
 
+def test_stopped_before_there_is_anything_to_keep(monkeypatch, cli, tmp_path):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netinvert.experiments.train.train_decoder", stopped)
+    words = [*DECODER, "--data", "photographs", "--out", tmp_path / "out"]
+    said = cli(*words)
+    assert (said.exit_code, "begins anew" in said.stderr) == (130, True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.safetensors").touch()
+    assert "goes on with" in cli(*words).stderr
+
+
 @pytest.mark.slow
 def test_sigterm_keeps_what_is_done_and_lines_come_in_a_pipe(data, tmp_path):
     words = ["pose", "train", "--data", data, "--out", tmp_path / "out", "--batch", 4, "--threads", 1]

@@ -47,7 +47,7 @@ def test_save_needs_nothing_else(result, tmp_path):
     assert "<img" in (folder / "report.html").read_text()
     assert save_result(result, folder) == folder  # which is there already
     other = replace(result, image=1 - result.image)
-    with pytest.raises(OutputError, match="another run"):
+    with pytest.raises(OutputError, match=r"another run.*in Python overwrite=True"):
         save_result(other, folder)
     save_result(other, folder, overwrite=True)
     assert torch.equal(load_tensors(folder / "tensors.safetensors")[0]["image"], other.image)

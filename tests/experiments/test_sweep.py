@@ -305,6 +305,13 @@ def test_the_page_shows_everything(swept):
     assert ", the greatest score (" in text
 
 
+def test_the_page_says_how_many_codes_it_shows(swept, monkeypatch):
+    trials, targets = swept
+    assert "Images of the first" not in page(trials, targets)
+    monkeypatch.setattr("netinvert.experiments.sweep_report.SHOWN", 1)
+    assert "Images of the first 1 of 2 codes" in page(trials, targets)
+
+
 def test_of_one_setting_there_is_no_front_to_draw(swept):
     trials, targets = swept
     text = page(marked(trials[:1]), targets[:1])

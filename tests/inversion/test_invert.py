@@ -30,6 +30,16 @@ def test_round_trip():
     assert not result.interrupted
 
 
+def test_presets_by_name_are_prepared_and_what_is_made_says_itself_without_its_numbers():
+    cut, steps = encoder(), []
+    code = cut(images(1)).detach()
+    made = prepare(cut, code, "quick", start=images(1))
+    assert torch.equal(made.run(Run()).image, invert(cut, code, preset="quick", start=images(1)).image)
+    result = invert(cut, code, steps=2, callback=steps.append)
+    for one in (made, *made.energy.terms, steps[0], result, netinvert.show(result)):
+        assert "tensor(" not in repr(one)
+
+
 def test_one_code_or_several_arrays_and_lists():
     cut = encoder()
     code = cut(images(1)).detach()

@@ -86,6 +86,7 @@ def test_whatever_holds_images_is_shown(result, tmp_path):
     assert shown.captions == ("",) * 6
     assert shown.pil(columns=3).size == (3 * 20 - 4, 2 * 20 - 4)
     assert ni.show(result).captions == tuple(f"code error {error:.3g}" for error in result.error.tolist())
+    assert repr(shown) == "<6 images of 3×16×16>"
     assert "&lt;b&gt;" in ni.show(images(1), "<b>")._repr_html_()
 
 

@@ -64,7 +64,7 @@ def test_the_halves_of_grouped_convolutions_do_not_see_one_another():
 
 
 def test_without_weights_the_error_says_what_to_give():
-    with pytest.raises(NetworkError, match=r"comes without weights: give --weights FILE"):
+    with pytest.raises(NetworkError, match=r"comes without weights.*weights=FILE.*or --weights FILE"):
         load_network("alexnet-2012")
 
 

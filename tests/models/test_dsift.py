@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from netinvert import Encoder
+from netinvert import Encoder, NetworkError
 from netinvert.models.registry import load_network
 from netinvert.models.zoo import descriptors as gradients
 from netinvert.models.zoo.descriptors import DenseSift, load_dsift, side_of
@@ -28,6 +28,15 @@ def code_and_expected(key):
     image = torch.from_numpy(REFERENCE[f"{name} image"].astype(np.float32))[None, None]
     code = DenseSift(int(size))(image / 255 if name == "faint" else image)[0]
     return code, torch.from_numpy(REFERENCE[key])
+
+
+@pytest.mark.parametrize("size", [5, 8])
+def test_images_without_room_for_a_descriptor_are_refused(size):
+    least = 5 * size + 1
+    assert DenseSift(size)(torch.rand(1, 1, least, least)).shape == (1, 128, 1, 1)
+    for sides in ((least - 1, least), (least, least - 1), (4, 4)):
+        with pytest.raises(NetworkError, match=f"images of {least} pixels"):
+            DenseSift(size)(torch.rand(1, 1, *sides))
 
 
 @pytest.mark.parametrize("key", CASES)

@@ -458,6 +458,17 @@ def test_codes_that_cannot_be_inverted(change, message):
         Encoder(seeded(lambda: Then(change)), "output", PLAIN)
 
 
+def test_empty_codes():
+    nothing = nn.Sequential(nn.Conv2d(3, 4, 3), Sliced()).eval()
+    with pytest.raises(NetworkError, match=r"an empty code \(4, 0, 6\); give larger images"):
+        Encoder(nothing, "1", preprocessing=Preprocessing((8, 8)))
+
+
+class Sliced(nn.Module):
+    def forward(self, x):
+        return x[:, :, 6:]
+
+
 def test_batchnorm_without_statistics_couples_the_batch():
     build = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))  # noqa: E731
     with pytest.raises(NetworkError, match="other images of the batch"):

@@ -124,7 +124,7 @@ def test_cells_at_other_sizes(size):
 @pytest.mark.parametrize("weights", ["random", "some.safetensors"])
 def test_weights_are_refused(name, weights):
     with pytest.raises(
-        NetworkError, match=f"{name} is computed as published and has no weights: leave --weights"
+        NetworkError, match=f"{name} is computed as published and has no weights: leave them out"
     ):
         load_network(name, weights)
 

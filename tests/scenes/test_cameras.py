@@ -1,6 +1,8 @@
 """Cameras in the PASCAL3D+ frame; that they match the renderer's pixels is tested with the renderer."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from netinvert.scenes.cameras import (
     CameraError,
     angles_from_rotation,
     fitting_distance,
+    heading,
     is_rotation,
     rotation_from_angles,
 )
@@ -28,6 +31,13 @@ def test_numpy_and_torch_agree_and_angles_come_back(azimuth, elevation, in_plane
     assert is_rotation(ours)
     back = np.array(angles_from_rotation(ours))
     assert np.allclose((back - angles.numpy() + 180) % 360, 180, atol=1e-5)
+
+
+def test_azimuths_are_shown_as_less_than_360_everywhere():
+    assert [heading(each) for each in (0.0, 359.4, 359.6, -0.2)] == ["0°", "359°", "0°", "0°"]
+    root, by_hand = Path(__file__).parents[2], re.compile(r"azimuth[\w\]['\".()]*:\.\df}")
+    sources = [*(root / "src").rglob("*.py"), *(root / "tools").glob("*.py")]
+    assert not [path.name for path in sources if by_hand.search(path.read_text())]
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 360.0, 720.0, -360.0, -1e-15, 180.0])

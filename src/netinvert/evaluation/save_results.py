@@ -39,6 +39,7 @@ from netinvert.io.manifest import FORMAT, MANIFEST, Outcome, versions
 from netinvert.io.rundir import FinishedError, RunDir
 from netinvert.io.running import duration
 from netinvert.models.encoder import Encoder
+from netinvert.scenes.cameras import heading
 
 Cell = str | float | None
 MOST_CURVES = 8
@@ -173,8 +174,7 @@ def _caption(record: Record, index: int) -> list[str]:
     if metrics.pose is not None and _has_a_pose(record):
         lines.append(_pose_line(metrics.pose.reconstruction))
     if metrics.held_out_pose is not None and _has_a_pose(record):
-        pose = metrics.held_out_pose.reconstruction
-        lines.append(f"held-out {pose.azimuth:.0f}°, {pose.elevation:.0f}°")
+        lines.append(_pose_line(metrics.held_out_pose.reconstruction, "held-out"))
     return lines
 
 
@@ -183,8 +183,8 @@ def _has_a_pose(record: Record) -> bool:
     return record.what != "image" or (record.attained is not None and not record.attained.more)
 
 
-def _pose_line(pose: Pose) -> str:
-    text = f"azimuth {pose.azimuth:.0f}°, elevation {pose.elevation:.0f}°"
+def _pose_line(pose: Pose, what: str = "azimuth") -> str:
+    text = f"{what} {heading(pose.azimuth)}, elevation {pose.elevation:.0f}°"
     return text if pose.presence is None else f"{text}, presence {pose.presence:.2f}"
 
 
@@ -237,8 +237,8 @@ def table_of(record: Record, floors: Sequence[Baseline] = (), short: bool = Fals
 def _azimuths(pose: PoseFigures | None) -> str | None:
     if pose is None:
         return None
-    ours = f"{pose.reconstruction.azimuth:.0f}°"
-    return f"{ours} ({pose.original.azimuth:.0f}°)" if pose.original else ours
+    was = f" ({heading(pose.original.azimuth)})" if pose.original else ""
+    return f"{heading(pose.reconstruction.azimuth)}{was}"
 
 
 TENSORS = "tensors.safetensors"

@@ -40,6 +40,7 @@ from netinvert.io.running import duration
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import list_networks, load_network
+from netinvert.scenes.cameras import heading
 
 RIGHT = 30.0
 """Degrees: a pose that is less off counts as right, as in the benchmarks of the field."""
@@ -266,10 +267,10 @@ def _chair(found: Sequence[Inverted], original: Tensor) -> report.Part:
     return [
         "## A published pose network, a chair, and three priors",
         f"{code(CHAIR_NETWORK)} was trained on video frames with known cameras to find the box around a "
-        f"chair. The chair was rendered from azimuth {truth.azimuth:.0f}°, elevation {truth.elevation:.0f}°; "
-        f"the network reads {_pose(read)} from the original, {turned:.0f}° off in azimuth. Here the network "
-        "itself reads the poses of its reconstructions, so a right pose under an image that no person would "
-        "call a chair is no proof.",
+        f"chair. The chair was rendered from azimuth {heading(truth.azimuth)}, elevation "
+        f"{truth.elevation:.0f}°; the network reads {_pose(read)} from the original, {turned:.0f}° off in "
+        "azimuth. Here the network itself reads the poses of its reconstructions, so a right pose under an "
+        "image that no person would call a chair is no proof.",
         report.ImageGrid.flow([report.Tile(original[0], [_pose(read)], name="original")]),
         [PRIORS_NOTE, _priors_sentence(found)],
         replace(report.ImageGrid.of(grid, PRIORS), name="priors"),
@@ -330,4 +331,4 @@ def _size(one: Inverted) -> str:
 
 
 def _pose(pose: Mapping[str, float]) -> str:
-    return f"azimuth {pose['azimuth']:.0f}°, elevation {pose['elevation']:.0f}°"
+    return f"azimuth {heading(pose['azimuth'])}, elevation {pose['elevation']:.0f}°"

@@ -28,7 +28,7 @@ from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose import read_pose_network
-from netinvert.scenes.cameras import angles_from_rotation, symmetric_geodesic_degrees
+from netinvert.scenes.cameras import angles_from_rotation, heading, symmetric_geodesic_degrees
 from netinvert.training.card import add_test_figures
 from netinvert.training.decoder.train import image_figures, in_chunks, milliseconds
 from netinvert.training.pose.evaluation import (
@@ -252,7 +252,10 @@ def _pose_blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor
     chosen = order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
     true, read = (angles_from_rotation(each)[0] for each in (views.rotation, predicted))
     tiles = [
-        report.Tile(views.images[k], (f"{true[k]:.0f}° read {read[k]:.0f}°", f"error {error[k]:.0f}°"))
+        report.Tile(
+            views.images[k],
+            (f"{heading(true[k].item())} read {heading(read[k].item())}", f"error {error[k]:.0f}°"),
+        )
         for k in chosen.tolist()
     ]
     sheet = report.ImageGrid.flow(tiles, across=8, title="azimuth, azimuth read, and geodesic error")

@@ -30,7 +30,7 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network
 from netinvert.models.registry import list_networks
 from netinvert.models.zoo.pose import POSE_NETWORKS, Bins
-from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees
+from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees, heading
 from netinvert.scenes.poses import nearest_rotation
 from netinvert.training.pose.evaluation import check_reads_poses
 
@@ -152,6 +152,7 @@ def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
 def _row(encoder: Encoder, image: Tensor, reading: SteadyReading) -> dict[str, Any]:
     angles = (round(one.item(), 2) for one in angles_from_rotation(reading.rotation))
     row: dict[str, Any] = dict(zip(("azimuth", "elevation", "in_plane"), angles, strict=True))
+    row["azimuth"] = round(row["azimuth"], 1) % 360
     row |= {"spread": round(reading.spread, 2), "reading": reading.words}
     if reading.presence is not None:
         row["presence"] = round(reading.presence, 3)
@@ -162,9 +163,8 @@ def _row(encoder: Encoder, image: Tensor, reading: SteadyReading) -> dict[str, A
 
 
 def _lines(row: Mapping[str, Any]) -> list[str]:
-    azimuth = number(round(row["azimuth"]) % 360, 0)  # 359.6 is 0, not 360
     elevation, in_plane = (number(row[name], 0) for name in ("elevation", "in_plane"))
-    where = f"azimuth {azimuth}°, elevation {elevation}°"
+    where = f"azimuth {heading(row['azimuth'])}, elevation {elevation}°"
     return [where, f"in-plane {in_plane}°", f"{row['reading']}: spread {number(row['spread'], 0)}°"]
 
 

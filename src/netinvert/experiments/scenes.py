@@ -17,6 +17,7 @@ from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.scenes.backgrounds import composite
+from netinvert.scenes.cameras import heading
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, read_shard, shard_paths
@@ -156,7 +157,7 @@ def _splits(plan: DatasetConfig) -> Table:
 
 
 def _angles(azimuth: float, elevation: float, in_plane: float) -> str:
-    text = f"{azimuth:.0f}°, {elevation:.0f}°"
+    text = f"{heading(azimuth)}, {elevation:.0f}°"
     return text if abs(in_plane) < 0.5 else f"{text}, in-plane {in_plane:.0f}°"
 
 

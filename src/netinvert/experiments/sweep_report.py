@@ -141,6 +141,8 @@ def _layer_parts(
     parts: list[report.Part] = [f"## {code(encoder.layer)}: a code of {by(encoder.code_shape)} numbers"]
     parts += [how, plot] if plot is not None else []
     parts += ["### The Pareto front, from accurate to natural"] if len(front) > 1 else []
+    if len(names) > SHOWN:
+        parts.append(report.Prose(f"Images of the first {SHOWN} of {len(names)} codes.", quiet=True))
     parts += [images(front)] if front else []
     failed = [f"{code(one.setting.options)}: {one.found.failure}" for one in trials if one.found.failure]
     curves = by_curve([one for one in trials if one.found.images is not None])

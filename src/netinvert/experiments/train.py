@@ -88,7 +88,9 @@ def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
 
 
 def _stopped(config: Training) -> Interrupted:
-    return Interrupted(f"stopped; the same command goes on with {config.out}")
+    if config.out.is_dir() and any(config.out.iterdir()):
+        return Interrupted(f"stopped; the same command goes on with {config.out}")
+    return Interrupted("stopped before there was anything to keep; the same command begins anew")
 
 
 def _facts(

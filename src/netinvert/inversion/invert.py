@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class Inversion:
     recipe: Recipe
     energy: Energy
     count: int
-    start: Tensor | None = None
-    target: Code | None = None
+    start: Tensor | None = field(default=None, repr=False)
+    target: Code | None = field(default=None, repr=False)
 
     def canvas(self, run: Run | None = None) -> Canvas:
         """The canvas that a run begins at."""
@@ -80,8 +80,10 @@ class Inversion:
 
 
 @plain_torch()
-def prepare(encoder: AnyEncoder, code: CodeLike, how: Recipe, start: ImageLike | None = None) -> Inversion:
-    """Check a code (N, *code_shape) or (*code_shape) and make its inversion by the recipe ready.
+def prepare(
+    encoder: AnyEncoder, code: CodeLike, how: Recipe | str = "default", start: ImageLike | None = None
+) -> Inversion:
+    """Check a code (N, *code_shape) or (*code_shape) and make its inversion by a recipe or preset ready.
 
     ``start`` (N or 1, C, H, W): images to start from instead of noise. Raises CodeError, ImageError,
     ConfigError.
@@ -90,6 +92,7 @@ def prepare(encoder: AnyEncoder, code: CodeLike, how: Recipe, start: ImageLike |
     count = count_of(target)
     if start is not None:
         start = start_images(encoder, start, count)
+    how = how if isinstance(how, Recipe) else recipe(how, encoder)
     match: Term = Match(target, how.mask)
     energy = Energy(((how.data_weight, match), *how.priors))
     return Inversion(encoder, how, energy, count, start, target)

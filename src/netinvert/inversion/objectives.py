@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -156,8 +156,8 @@ class Match:
     [1.0]
     """
 
-    target: Code
-    mask: Code | None = None
+    target: Code = field(repr=False)
+    mask: Code | None = field(default=None, repr=False)
     name: Literal["code"] = "code"
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ class Activate:
     [-6.0]
     """
 
-    direction: Tensor
+    direction: Tensor = field(repr=False)
     name: Literal["activation"] = "activation"
 
     def __post_init__(self) -> None:
@@ -218,7 +218,7 @@ class Caricature:
     zero. ``power`` p multiplies by max(0.1, cos(Φ, Φ0))^p: more of it and of nothing else (Olah et al. 2017).
     """
 
-    target: Tensor
+    target: Tensor = field(repr=False)
     power: float = 0.0
     name: Literal["caricature"] = "caricature"
 
@@ -261,7 +261,7 @@ class PoseTowards:
     (``Network.pose_error``).
     """
 
-    rotation: Tensor
+    rotation: Tensor = field(repr=False)
     error: Callable[[Tensor, Tensor], Tensor]
     name: Literal["pose"] = "pose"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,10 +44,10 @@ class StepInfo:
     step: int
     steps: int
     terms: tuple[str, ...]
-    losses: Tensor
-    image: Tensor
-    best_image: Tensor
-    best_loss: Tensor
+    losses: Tensor = field(repr=False)
+    image: Tensor = field(repr=False)
+    best_image: Tensor = field(repr=False)
+    best_loss: Tensor = field(repr=False)
 
 
 _FACTS = "result"

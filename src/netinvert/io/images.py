@@ -376,6 +376,10 @@ class Shown:
             grid.paste(tile, (index % columns * (width + 4), index // columns * (height + 4)))
         return grid
 
+    def __repr__(self) -> str:
+        """On one line, for terminals."""
+        return f"<{len(self.images)} images of {'×'.join(map(str, self.images.shape[1:]))}>"
+
     def _repr_html_(self) -> str:
         height, width = self.images.shape[-2:]
         scale = max(1, math.ceil(SMALLEST / max(height, width)))

@@ -33,6 +33,7 @@ from netinvert.io.manifest import MANIFEST, files_of
 FORMAT = 2
 """Of the entry "run" of manifests; 1 had none."""
 _MARKER = "run.json"
+_ANEW = "--overwrite (in Python overwrite=True)"
 
 
 class FinishedError(OutputError):
@@ -229,14 +230,14 @@ class RunDir:
                 )
             return
         if manifest["run"]["identity"] != self.identity:
-            raise OutputError(f"{self.out} holds another run; choose another directory or --overwrite")
+            raise OutputError(f"{self.out} holds another run; choose another directory or {_ANEW}")
         for name, sha256 in manifest["files"].items():
             with contextlib.suppress(FileError):
                 if sha256_of(self.out / name) == sha256:
                     continue
             raise OutputError(
-                f"{self.out} holds this run, but {name} is missing or was changed: --overwrite to make it "
-                "again, or choose another directory"
+                f"{self.out} holds this run, but {name} is missing or was changed: {_ANEW} to "
+                "make it again, or choose another directory"
             )
         mine = (_marker_of(self._work) or {}).get("identity") == self.identity
         if self._lock.is_locked and (mine or _is_bare(self._work)):
@@ -244,7 +245,7 @@ class RunDir:
         left = (self._work, self._replaced, self._lock.lock_file)
         if self._lock.is_locked or not any(os.path.lexists(path) for path in left):
             raise FinishedError(
-                f"{self.out} holds this run, complete: nothing to do (--overwrite makes it again)"
+                f"{self.out} holds this run, complete: nothing to do ({_ANEW} makes it again)"
             )
 
     def _check_growing(self) -> None:
@@ -286,7 +287,7 @@ class RunDir:
                 if not self.overwrite or not self.staged:
                     raise OutputError(
                         f"an unfinished run with other settings is in {work} ({self._differing(marker)}): "
-                        "give its settings to resume it, choose another directory, or --overwrite"
+                        f"give its settings to resume it, choose another directory, or {_ANEW}"
                     )
                 remove_directory(work, _MARKER)
             elif self.staged:

@@ -337,6 +337,7 @@ def _check_values(code: Tensor, count: int, where: str) -> None:
         f"{where} gives {code.dtype} numbers; choose a layer with a floating-point output",
     )
     _refuse(shape[0] != count, f"{where} gives {shape} for two images; {first}")
+    _refuse(not code.numel(), f"{where} gives an empty code {shape[1:]}; give larger images")
     finite, same = bool(torch.isfinite(code).all()), bool((code[0] == code[1]).all())
     _refuse(not finite, f"{where} gives NaN or infinite values; check the network's weights")
     _refuse(same, f"{where} gives the same code for different images; there is nothing to invert")

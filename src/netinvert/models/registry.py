@@ -159,7 +159,9 @@ def _hint(name: str) -> str:
     if name.startswith(ELSEWHERE):
         near += [f"torchvision:{name}", f"timm:{name}"]
     near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    if not near:
+        return f"there are {', '.join(known)}"
+    return f"did you mean {' or '.join(near)}? 'netinvert networks' lists all"
 
 
 def _add(load: Loader, *facts: Any, **more: Any) -> None:  # noqa: ANN401

@@ -116,6 +116,15 @@ def within_circle(degrees: Angle) -> Angle:
     return degrees % 360 % 360
 
 
+def heading(azimuth: float) -> str:
+    """In whole degrees as they are shown: 359.6 is 0, not 360.
+
+    >>> heading(12.3), heading(359.6)
+    ('12°', '0°')
+    """
+    return f"{round(azimuth) % 360}°"
+
+
 def is_rotation(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
     """Whether a matrix (3, 3) is a rotation: orthonormal, and no mirror image."""
     m = np.asarray(matrix, float)

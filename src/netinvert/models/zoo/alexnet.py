@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from netinvert.errors import NetworkError
 from netinvert.models.checkpoints import fitting
 from netinvert.models.network import (
+    GIVE_WEIGHTS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Network,
@@ -108,8 +109,8 @@ def load_alexnet(name: str, weights: str | None = None) -> Network:
     factory, preprocessing = VARIANTS[name]
     if weights is None:
         raise NetworkError(
-            f"{name} comes without weights: give --weights FILE (.safetensors or .pt; torchvision's file "
-            "alexnet-owt-7be5be79.pth fits alexnet), or --weights random"
+            f"{name} comes without weights (torchvision's file alexnet-owt-7be5be79.pth fits alexnet): "
+            f"{GIVE_WEIGHTS}"
         )
     module = built(factory)
     if weights != "random":

@@ -129,7 +129,7 @@ def angle(x: Tensor, y: Tensor) -> Tensor:
 def refuse_weights(name: str, weights: str | None) -> None:
     """Raise NetworkError if there are any: these networks have none."""
     if weights is not None:
-        raise NetworkError(f"{name} is computed as published and has no weights: leave --weights out")
+        raise NetworkError(f"{name} is computed as published and has no weights: leave them out")
 
 
 HOG_SIDE = 224
@@ -299,9 +299,12 @@ class Descriptors(nn.Module):
         middles = size * (torch.arange(BINS, dtype=torch.float64) - (BINS - 1) / 2)
         bell = torch.exp(-0.5 * ((pixels - middles[:, None]) / (WINDOW * size)).square())
         self.register_buffer("window", bell.mean(1).float())
+        self.least = (BINS + 1) * size + 1
 
     def forward(self, bins: Tensor) -> Tensor:
-        """(N, 16 D, rows, columns)."""
+        """(N, 16 D, rows, columns). Raises NetworkError: the image has no room for a descriptor."""
+        if min(bins.shape[-2:]) < BINS:
+            raise NetworkError(f"dense SIFT takes images of {self.least} pixels a side or more")
         rows, columns = ((size - BINS) // STEP * STEP + 1 for size in bins.shape[-2:])
         return torch.cat(
             [
