@@ -33,7 +33,6 @@ from netinvert.io.rundir import RunDir
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.registry import load_network
 
 DECODED = "decoded"
 CHUNK = 64
@@ -42,8 +41,8 @@ CHUNK = 64
 
 def run_decode(config: Decode, tell: Tell) -> Outcome:
     """Decode, evaluate and save. Raises NetinvertError."""
-    decoder = load_decoder(config.decoder)
-    network = load_network(decoder.network, config.weights, preprocessing_of(config))
+    decoder = load_decoder(config.decoder, config.trust)
+    network = decoder.load_network(config.weights, preprocessing_of(config))
     encoder = Encoder(on_device(network, config.device), decoder.layer)
     decoder.check_encoder(encoder)
     decoder = decoder.to(encoder.device)

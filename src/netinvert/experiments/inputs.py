@@ -17,7 +17,8 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Reference, encode_images, reference_of, shipped_reference
 from netinvert.evaluation.save_results import LABELS
-from netinvert.io.files import Tell, load_tensors, read_code, sha256_of
+from netinvert.io.codes import read_code
+from netinvert.io.files import Tell, load_tensors, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
 from netinvert.io.pieces import ImageFormat, OfNetwork
 from netinvert.models.encoder import Encoder

@@ -135,6 +135,20 @@ class Output(Json):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trust(Config):
+    """What files may name."""
+
+    section: ClassVar[str] = "Network"
+    trust: Annotated[
+        bool,
+        Option(
+            "Load what files name although it could run code (module:), read other files or fetch some.",
+            identity=False,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seed(Config):
     """Random numbers."""
 

@@ -20,6 +20,7 @@ from netinvert.io.files import (
     canonical,
     differences,
     fingerprint,
+    inside,
     is_temporary,
     names_in,
     output_error,
@@ -102,11 +103,9 @@ class RunDir:
         foreign = not parts or Path(name).anchor or name.endswith("/") or parts == (MANIFEST,)
         if foreign or any(part.startswith(".") for part in parts):
             raise OutputError(f"{name!r} is no name for a file in {self.out}: choose another")
-        path = self._files.joinpath(*parts)
+        path = inside(self._files, name, OutputError)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._files)):
-                raise OutputError(f"{name!r} leads out of {self.out}: remove the link")
         except (OSError, ValueError) as error:
             raise OutputError(f"cannot write {name!r} into {self.out}: {error}: choose another") from error
         return path
@@ -299,7 +298,7 @@ class RunDir:
                 remove_directory(self._work, _MARKER)
             raise
         for place in (work, self.cells, self._checkpoints, self._files):
-            place.mkdir(exist_ok=True)
+            inside(work.parent, os.path.relpath(place, work.parent), OutputError).mkdir(exist_ok=True)
             for entry in filter(is_temporary, list(place.iterdir())):
                 entry.unlink(missing_ok=True)
         self.resumes = self._has_pieces()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.io.files import FileError, load_tensors, read_json, save_tensors
+from netinvert.io.files import load_tensors, read_json, refusing, save_tensors
 from netinvert.models.checkpoints import TORCH_FILES, fitting, read_torch_file
 from netinvert.scenes.poses import PoseReading
 
@@ -357,7 +357,5 @@ def _some(what: str, names: list[str]) -> str:
 
 
 def _stored(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
+    with refusing(path, NetworkError):
         return load_tensors(path)
-    except FileError as error:
-        raise NetworkError(str(error)) from error

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads
+from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads, Trust
 from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, UP, DatasetConfig
 
 AUTO = "auto"
@@ -112,12 +112,14 @@ class DecoderTrain(Training, OfLayer):
     def check(self) -> None:
         """Raises ConfigError."""
         super().check()
+        if Path(self.name).name != self.name or self.name.startswith("."):
+            raise ConfigError(f"--name is a file's name without folder and ending, got '{self.name}'")
         if self.cache is not None and self.autoencoder:
             raise ConfigError("an autoencoder's codes change as it learns: leave out --cache")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderEvaluate(Seed, Output, Threads):
+class DecoderEvaluate(Trust, Seed, Output, Threads):
     """Decode the codes of images that a decoder never saw, and compare."""
 
     command: ClassVar[str] = "decoder evaluate"

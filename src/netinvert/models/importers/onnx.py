@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
+from netinvert.io.files import inside, refusing
 from netinvert.models.importers import first_line, optional
 from netinvert.models.importers import onnx_graph as graph
 from netinvert.models.network import Network, load_weights, sidecar
@@ -109,14 +110,20 @@ def load_onnx(path: str, weights: str | None = None) -> Network:
 def _read(onnx: Any, path: Path) -> Any:
     if not path.is_file():
         raise NetworkError(f"no file at {path}: check the path")
-    try:
-        model = onnx.load(str(path))
+    with refusing(path, NetworkError, "is no valid ONNX file", "export it again"):
+        helper = importlib.import_module("onnx.external_data_helper")
+        model = onnx.load(str(path), load_external_data=False)
+        for tensor in filter(helper.uses_external_data, helper._get_all_tensors(model)):
+            named = {entry.key: entry.value for entry in tensor.external_data}
+            beside = inside(path.parent, named.get("location", ""))
+            last = int(named.get("offset", 0)) + int(named.get("length", 0))
+            if not beside.is_file() or last > beside.stat().st_size:
+                raise NetworkError(f"{path}: {beside}, which holds {tensor.name}, is missing or short")
+        helper.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
         if model.functions:
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)
         return model
-    except Exception as error:  # protobuf's, onnx's and the file system's errors have nothing in common
-        raise NetworkError(f"{path} is no valid ONNX file ({first_line(error)}): export it again") from error
 
 
 def _known_opset(onnx: Any, path: str, model: Any) -> Any:
