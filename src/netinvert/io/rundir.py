@@ -217,7 +217,10 @@ class RunDir:
     def _check_staged(self) -> None:
         manifest = _manifest_of(self.out)
         if manifest is None:
-            raise OutputError(f"{self.out} holds files that are not of a run: choose another directory")
+            lost = _some(names_in(self.out))
+            raise OutputError(
+                f"{self.out} holds files that are not of a run ({lost}): choose another directory"
+            )
         if not manifest["run"].get("staged"):
             raise OutputError(f"{self.out} holds a dataset, cache or training: choose another directory")
         if self.overwrite:
@@ -343,8 +346,10 @@ def _manifest_of(directory: Path) -> dict[str, Any] | None:
     """The manifest of a run of ours, which may be overwritten; None if it is not one."""
     found = _read(directory / MANIFEST)
     run, files = found.get("run"), found.get("files")
-    ours = isinstance(files, dict) and isinstance(run, dict) and isinstance(run.get("identity"), str)
-    return found if ours else None
+    if not isinstance(files, dict) or not isinstance(run, dict) or run.get("format") != FORMAT:
+        return None
+    # What any program may call manifest.json does not have this.
+    return found if run.get("identity") == fingerprint(run.get("facts")) else None
 
 
 def _marker_of(work: Path) -> dict[str, Any] | None:
