@@ -41,7 +41,7 @@ CODE = (
     "from pathlib import Path\nPath(__file__).with_name('RAN').touch()\n\ndef make():\n    raise SystemExit\n"
 )
 REFUSED = (
-    r"\.json names |names the network|is no name for a file|--name is|holds no pose network|"
+    r"\.json: it names |names the network|is no name for a file|--name is|holds no pose network|"
     r"preprocessing has|transformers:.* cannot be had|cannot be read: put textures|is a link or no file"
 )
 KINDS = ("code", "outside", "absolute", "URL", "link")

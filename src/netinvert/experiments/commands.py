@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from netinvert.errors import ConfigError, NetinvertError, NetworkError, OutputError
 from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
-from netinvert.io.files import Tell, inside, read_json, sha256_of, write_json
+from netinvert.io.files import Tell, inside, read_json, refusing, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, compare
 from netinvert.io.pieces import OfNetwork
 
@@ -138,15 +138,15 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
     """Run it again into ``asked.out``. Raises NetinvertError before any long work."""
     file = asked.manifest / MANIFEST if asked.manifest.is_dir() else asked.manifest
     first = read_json(file)
-    if not isinstance(first, dict) or not isinstance(first.get("files"), dict) or not first["files"]:
-        raise ConfigError(
-            f"{file} is not the manifest of a run: it lists no files; give the manifest.json of one"
-        )
-    if not asked.trust and (named := _distrusted(first.get("command"))):
-        raise ConfigError(f"{file} names {named}: it could run code, read or fetch; --trust if you know it")
-    config = _repeated(first, asked)
-    config = _with_inputs(config, first, file.parent, tell)
-    _check_weights(config, first)
+    with refusing(file, ConfigError, remedy="mend it, or run the command itself"):
+        if not isinstance(first, dict) or not isinstance(first.get("files"), dict) or not first["files"]:
+            raise ConfigError("it is not the manifest of a run, for it lists no files; give the one of a run")
+        if any(not isinstance(first.get(key, {}), dict) for key in ("contents", "versions")):
+            raise ConfigError("what it says of contents or versions is damaged; run the command itself")
+        if not asked.trust and (named := _distrusted(first.get("command"))):
+            raise ConfigError(f"it names {named}: it could run code, read or fetch; --trust if you know it")
+        config = _with_inputs(_repeated(first, asked), first, file.parent, tell)
+        _check_weights(config, first)
     done = perform(config, tell)
     found = compare(first, done.facts)
     facts = {**done.facts, "rerun": {**dataclasses.asdict(found), "sentence": found.sentence}}

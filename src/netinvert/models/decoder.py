@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netinvert.errors import CodeError, NetinvertError, NetworkError
+from netinvert.errors import CodeError, NetworkError
+from netinvert.io.files import SMALL, guarded, refusing
 from netinvert.models.encoder import Encoder, as_batch, finite
 from netinvert.models.importers.diffusers_rae import rae_decoder
 from netinvert.models.network import (
+    MOST_NUMBERS,
     Network,
     Preprocessing,
     built,
@@ -188,6 +190,7 @@ def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> 
     save_parts(path, parts, header)
 
 
+@guarded(NetworkError, "fetch it again")
 def read_decoder(path: str | Path) -> DecoderFile:
     """Read what ``save_decoder`` wrote, as float32 in eval mode. Raises NetworkError: no such file, one cut
     short, of another version, or that holds something else."""
@@ -201,12 +204,15 @@ def read_decoder(path: str | Path) -> DecoderFile:
             f"{path} holds a decoder of version {metadata.get('version')}, this netinvert reads version "
             f"{VERSION}: install the netinvert that wrote it, or train it again"
         )
-    try:
+    with refusing(path, NetworkError, "has a damaged description", "fetch it again"):
         architecture = Architecture(**json.loads(metadata["architecture"]))
-        facts = json.loads(metadata["facts"])
+        facts = dict(json.loads(metadata["facts"]))
         origin = {name: metadata[name] for name in ORIGIN}
-    except (KeyError, TypeError, ValueError, NetinvertError) as error:
-        raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
+        Preprocessing(architecture.size, mean=(0.0,) * min(architecture.channels, MOST_NUMBERS))
+    with torch.device("meta"):  # without memory
+        wanted = built(partial(UpConvolutional, architecture)).state_dict().values()
+    if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):
+        raise NetworkError(f"{path} has fewer weights than its description says: fetch it again")
     module = built(partial(UpConvolutional, architecture))
     load_state(module, state, str(path))
     return DecoderFile(module.eval(), **origin, facts=facts, encoder_state=along or None)

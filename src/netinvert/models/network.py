@@ -28,6 +28,9 @@ REMEDY = (
 )
 """How a network's preprocessing is told."""
 
+MOST_NUMBERS = 1 << 26
+"""In an image, or in what else a file may ask memory for."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -71,6 +74,10 @@ class Preprocessing:
         _refuse(
             self.order not in ("RGB", "BGR") or (self.order == "BGR" and channels != 3),
             f"the order of {channels} channels is RGB, or BGR for three; got {self.order!r}",
+        )
+        _refuse(
+            channels * size[0] * size[1] > MOST_NUMBERS,
+            f"images of {channels}×{size[0]}×{size[1]} numbers need too much memory: take smaller ones",
         )
         for name, value in (("size", size), ("mean", mean), ("std", std), ("scale", float(self.scale))):
             object.__setattr__(self, name, value)
@@ -149,14 +156,14 @@ def sidecar(path: str | Path, size: tuple[int, int], channels: int) -> tuple[Pre
     own size unless it says another, and whether it was assumed: if neither is there, images in [0, 1] as they
     are. Raises NetworkError for one that cannot be used."""
     file = Path(path)
+    if channels * math.prod(size) > MOST_NUMBERS:
+        raise NetworkError(f"{file} wants images of {channels}×{size[0]}×{size[1]}: export it smaller")
     for beside in (file.with_name(f"{file.name}.json"), file.with_suffix(".json")):
         if beside.is_file():
-            try:
+            with refusing(beside, NetworkError, remedy="mend it"):
                 form = Preprocessing.of({"size": size, **read_json(beside)})
                 _refuse(form.channels != channels, f"the network's images have {channels} channels")
                 return form, False
-            except (ConfigError, TypeError) as error:
-                raise NetworkError(f"{beside}: {error}") from error
     return Preprocessing(size, mean=(0.0,) * channels), True
 
 

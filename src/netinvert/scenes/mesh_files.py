@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
-from netinvert.io.files import inside, refusing
+from netinvert.io.files import guarded, inside, refusing
 from netinvert.scenes.mesh_surfaces import Gltf, Surface, surface_of
 from netinvert.scenes.objects import Material, MeshError, Object3D, Value
 from netinvert.scenes.polygons import (
@@ -107,6 +107,7 @@ def list_objects(folder: str | Path) -> list[Path]:
     return paths
 
 
+@guarded(MeshError, "export it again")
 def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3D:
     """The object in a mesh file; each of its geometries is a part.
 

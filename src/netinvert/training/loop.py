@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from netinvert.errors import OutputError
-from netinvert.io.files import FileError, inside, load_tensors, output_error, plain_json, save_tensors
+from netinvert.io.files import inside, load_tensors, output_error, plain_json, save_tensors
 from netinvert.io.running import Progress, deferred_interrupt, torch_threads
 from netinvert.training.config import Group, TrainingConfig, TrainingError, TrainingRun, process_group
 
@@ -274,7 +274,7 @@ class Checkpoints:
                 tensors, metadata = load_tensors(path)
                 facts = json.loads(metadata["training"])
                 step, seconds, identity = int(facts["step"]), float(facts["seconds"]), facts["identity"]
-            except (FileError, KeyError, TypeError, ValueError) as error:
+            except Exception as error:  # whatever is in the file
                 damage = damage or f"{path} is damaged ({error})"
                 continue
             self._take(path, tensors, identity)

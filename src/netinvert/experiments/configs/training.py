@@ -29,14 +29,15 @@ class Training(Json, Threads):
         int, Option("Steps between checkpoints, if ten minutes are not less.", min=1, identity=False)
     ] = 1000
     device: Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "auto"
-    devices: Annotated[int, Option("Devices of each machine.", min=1)] = 1
-    nodes: Annotated[int, Option("Machines.", min=1)] = 1
+    devices: Annotated[int, Option("Devices of each machine.", min=1, max=1024)] = 1
+    nodes: Annotated[int, Option("Machines.", min=1, max=10_000)] = 1
     workers: Annotated[
         int | None,
         Option(
             "Processes that make batches.",
             short="j",
             min=0,
+            max=1024,
             default="some for a GPU, none for a CPU",
             identity=False,
         ),
@@ -204,9 +205,9 @@ class ScenesRender(DatasetConfig, Json, Processes):
             metavar="NAME",
         ),
     ] = AUTO
-    workers: Annotated[int, Option("Processes.", short="j", min=1, default="one a core", identity=False)] = (
-        os.cpu_count() or 1
-    )
+    workers: Annotated[
+        int, Option("Processes.", short="j", min=1, max=1024, default="one a core", identity=False)
+    ] = os.cpu_count() or 1
 
     def dataset(self) -> DatasetConfig:
         """What is to be rendered."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.io.files import inside, refusing
+from netinvert.io.files import guarded, inside, refusing
 from netinvert.models.importers import first_line, optional
 from netinvert.models.importers import onnx_graph as graph
 from netinvert.models.network import Network, load_weights, sidecar
@@ -89,6 +89,7 @@ class OnnxConcat(nn.Module):
         return torch.cat(tensors, self.axis)
 
 
+@guarded(NetworkError, "export it again")
 def load_onnx(path: str, weights: str | None = None) -> Network:
     """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``); without
     one it is assumed to take images in [0, 1] as they are. Raises MissingExtraError: onnx or onnx2torch is
