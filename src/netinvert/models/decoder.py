@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -208,7 +209,8 @@ def read_decoder(path: str | Path) -> DecoderFile:
         architecture = Architecture(**json.loads(metadata["architecture"]))
         facts = dict(json.loads(metadata["facts"]))
         origin = {name: metadata[name] for name in ORIGIN}
-        Preprocessing(architecture.size, mean=(0.0,) * min(architecture.channels, MOST_NUMBERS))
+        if architecture.channels * math.prod(architecture.size) > MOST_NUMBERS:
+            raise ValueError(f"images of {architecture.channels} channels and {architecture.size} pixels")
     with torch.device("meta"):  # without memory
         wanted = built(partial(UpConvolutional, architecture)).state_dict().values()
     if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):

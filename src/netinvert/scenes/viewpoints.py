@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from netinvert.errors import MissingExtraError, NetinvertError
+from netinvert.errors import NetinvertError
 from netinvert.io.files import guarded, inside, refusing
 from netinvert.scenes.cameras import Camera, rotation_from_angles, turn_about
+from netinvert.scenes.matlab import read_mat
 from netinvert.scenes.objects import Value
 
 
@@ -104,8 +105,7 @@ def read_pascal3d(path: Path) -> Annotations:
 
     The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal in
     pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its centre at
-    1, ours at 0.5. Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError:
-    scipy is not installed."""
+    1, ours at 0.5. Raises AnnotationError: no such file, or no record of PASCAL3D+ in it."""
     record = _record(path)
     objects = np.atleast_1d(getattr(record, "objects", np.array([])))
     found, skipped = [], {COARSE: 0, UNSEEN: 0}
@@ -122,14 +122,10 @@ def read_pascal3d(path: Path) -> Annotations:
     return Annotations(tuple(found), {reason: count for reason, count in skipped.items() if count})
 
 
-def _record(path: Path) -> Any:  # noqa: ANN401  (scipy's own struct)
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise MissingExtraError("reading .mat files", "scenes") from error
+def _record(path: Path) -> Any:  # noqa: ANN401  (a struct has the fields that it has)
     with reading(path, "is no readable .mat file"):
         try:
-            content = loadmat(path, squeeze_me=True, struct_as_record=False)
+            content = read_mat(path.read_bytes())
         except NotImplementedError as error:
             raise reject(path, "is a MATLAB 7.3 file: save it again in MATLAB with -v7") from error
     if "record" not in content:

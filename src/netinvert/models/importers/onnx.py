@@ -20,6 +20,7 @@ from netinvert.models.network import Network, load_weights, sidecar
 from netinvert.models.private_copy import put
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
+MOST_OPSETS = 100
 MAIN = ("", "ai.onnx")
 DEFAULT_SIZE = 224
 REBUILD = "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
@@ -175,6 +176,8 @@ def _newest(model: Any) -> tuple[int, int, set[str]]:
 
     others = {entry.domain: entry.version for entry in model.opset_import}
     version = max((entry.version for entry in model.opset_import if entry.domain in MAIN), default=0)
+    if version > MOST_OPSETS:
+        raise ValueError(f"it says that it has opset {version}")
     tried = {opset: missing(opset) for opset in range(max(version, OPSET), OPSET - 1, -1)}
     best = min(tried, key=lambda opset: len(tried[opset]))  # of equal ones the first, the newest
     return version, best, tried[best]
