@@ -144,7 +144,7 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
         if any(not isinstance(first.get(key, {}), dict) for key in ("contents", "versions")):
             raise ConfigError("what it says of contents or versions is damaged; run the command itself")
         if not asked.trust and (named := _distrusted(first.get("command"))):
-            raise ConfigError(f"it names {named}: it could run code, read or fetch; --trust if you know it")
+            raise ConfigError(f"it names {named}: it could run code or fetch; add --trust if you know it")
         config = _with_inputs(_repeated(first, asked), first, file.parent, tell)
         _check_weights(config, first)
     done = perform(config, tell)

@@ -204,11 +204,11 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return tensors, dict(stored.metadata() or {})
 
 
-def load_torch(path: str | Path) -> object:
+def load_torch(path: str | Path, known: str = "") -> object:
     """What `torch.save` wrote, on the CPU: tensors, and texts, numbers, lists and dicts of them.
 
-    No code is run. Raises FileError: damaged, of the layout before torch 1.6, more than that, or tensors that
-    take more memory than the file holds.
+    No code is run. ``known`` is the SHA-256 of a file that may have the layout before torch 1.6. Raises
+    FileError: damaged, of that layout, more than that, or tensors that take more memory than the file holds.
     """
     import torch
 
@@ -216,7 +216,7 @@ def load_torch(path: str | Path) -> object:
     with file.open("rb") as stream:
         # Torch before 2.6 could be made to run code by files of the older layout even with weights_only
         # (CVE-2025-32434). Torch itself goes by these bytes; a zip archive may begin with anything.
-        if stream.read(4) != b"PK\x03\x04":
+        if stream.read(4) != b"PK\x03\x04" and sha256_of(file) != known:
             raise FileError(
                 f"{file} is damaged, or of torch's layout before 1.6, which could run code: load it with "
                 "weights_only=True in torch 2.6 or newer and save it again, best as .safetensors"

@@ -28,11 +28,11 @@ EXTRA = "_extra_state"
 """What modules keep beside tensors."""
 
 
-def read_torch_file(file: Path) -> dict[str, Any]:
+def read_torch_file(file: Path, known: str = "") -> dict[str, Any]:
     """The tensors in a file of ``torch.save`` by name; of a dict within a dict as ``state_dict.conv.weight``.
     Raises NetworkError: it is not safe or not readable, or holds none."""
     with refusing(file, NetworkError):
-        content = load_torch(file)
+        content = load_torch(file, known)
     state = _flat(content, "") if isinstance(content, Mapping) else {}
     if not any(isinstance(value, Tensor) for value in state.values()):
         raise NetworkError(f"{file}: holds no state_dict: save module.state_dict() and give that")

@@ -274,8 +274,9 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     load_state(module, read_weights(path), source=str(path))
 
 
-def read_weights(path: str | Path) -> dict[str, Any]:
-    """The tensors of a weights file by name, or of its part ``ema``, given as ``FILE:ema``. Raises
+def read_weights(path: str | Path, known: str = "") -> dict[str, Any]:
+    """The tensors of a weights file by name, or of its part ``ema``, given as ``FILE:ema``; ``known`` as in
+    ``load_torch``. Raises
     NetworkError: no such file or part, or one that is not safe or not readable."""
     file, part = Path(path), ""
     if not file.is_file() and ":" in file.name:
@@ -289,7 +290,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"{file}: weights must be a .safetensors, .pt or .pth file (or {', '.join(TORCH_FILES[2:])}), "
             f"not {file.suffix!r}"
         )
-    state = _stored(file)[0] if suffix == ".safetensors" else read_torch_file(file)
+    state = _stored(file)[0] if suffix == ".safetensors" else read_torch_file(file, known)
     found = {name: value for name, value in state.items() if not part or name.startswith(f"{part}.")}
     if not found:
         raise NetworkError(f"{file} holds no part {part!r}: {_some('tensors', list(state))}")
