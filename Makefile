@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test quick lint bench clean
+.PHONY: help setup demo test quick fuzz lint bench clean
 
 help:
 	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
 	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make test    linters, type checker and all tests"
 	@echo "make quick   the tests that are not slow"
+	@echo "make fuzz    ten minutes of damaged files for all readers, with a seed that it prints"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
 	@echo "make clean   remove the environment and everything generated"
@@ -45,6 +46,9 @@ test: lint
 
 quick: setup
 	$(PYTEST) -m "not slow"
+
+fuzz: setup
+	$(BIN)/python tests/fuzz/test_fuzz.py --seconds 600 --out out/fuzz
 
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results

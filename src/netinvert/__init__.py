@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.inversion.schedule import Adam as Adam, Recipe as Recipe, Stage as Stage
     from netinvert.inversion.units import channel as channel, neuron as neuron
     from netinvert.io.assets import sample as sample
-    from netinvert.io.files import read_code as read_code
+    from netinvert.io.codes import read_code as read_code
     from netinvert.io.images import fit as fit, read_image as read_image, write_png as write_png
     from netinvert.models.decoder import Decoder as Decoder
     from netinvert.models.decoder import load_decoder as load_decoder
@@ -93,7 +93,7 @@ _MODULES = {
     "inversion.schedule": "Adam Recipe Stage",
     "inversion.units": "channel neuron",
     "io.assets": "sample",
-    "io.files": "read_code",
+    "io.codes": "read_code",
     "io.images": "fit read_image write_png",
     "models.decoder": "Decoder load_decoder",
     "models.encoder": "Encoder",

@@ -55,6 +55,8 @@ def test_encode_refuses(cli, net, pictures, tmp_path):
         said = cli("encode", source, *net, "--out", tmp_path / out)
         assert said.exit_code == 2
         assert text in said.output
+    said = cli("encode", pictures, *net, "--out", tmp_path / "there.npy", "--overwrite")
+    assert "would be lost" in said.stderr
     assert (tmp_path / "there.npy").read_bytes() == b"mine"
     assert not (tmp_path / "codes.npy").exists()
 

@@ -75,11 +75,11 @@ TOYS = st.builds(
     units=st.lists(st.integers(-9, 9), max_size=3).map(tuple),
     pair=st.tuples(NUMBERS, NUMBERS),
     rate=st.floats(0, 10, exclude_min=True),
-    steps=st.none() | st.integers(1),
+    steps=st.none() | st.integers(1, 10**9),
     text=st.none() | TEXTS,
     start=st.none() | PATHS,
     colour=st.sampled_from(COLOURS),
-    even=st.integers().map(lambda value: 2 * value),
+    even=st.integers(-(10**8), 10**8).map(lambda value: 2 * value),
     **dict.fromkeys(("fast", "overwrite", "json"), st.booleans()),
 )
 

@@ -230,6 +230,7 @@ def test_another_run_needs_overwrite(tmp_path):
         {"manifest.json": "[]"},
         {"manifest.json": "{}", "thesis.txt": "mine"},
         {"manifest.json": '{"run": {"identity": "x"}}', "thesis.txt": "mine"},
+        {"manifest.json": '{"run": {"identity": "x", "staged": true}, "files": {"a": "b"}}', "a": "mine"},
         {".hidden": "mine"},
         {"manifest.json/photo.jpg": "mine"},
     ],
@@ -238,7 +239,9 @@ def test_the_users_own_files_are_never_replaced(tmp_path, overwrite, staged, fil
     for name, text in files.items():
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).write_text(text)
-    refused(tmp_path / "out", "holds (other )?files", overwrite=overwrite, staged=staged)
+    said = str(refused(tmp_path / "out", "holds (other )?files", overwrite=overwrite, staged=staged))
+    assert not staged or all(name in said for name in files)
+    assert all((tmp_path / "out" / name).read_text() == text for name, text in files.items())
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "images/mine.png", ".gitignore", "link"])

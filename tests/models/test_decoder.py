@@ -112,10 +112,10 @@ def test_encoders_it_belongs_to():
 
 
 def test_the_encoder_comes_with_the_networks_own_weights(monkeypatch):
-    monkeypatch.setattr(decoder_module, "load_network", {"tiny": network()}.__getitem__)
+    monkeypatch.setattr(decoder_module, "load_network", lambda name, *_: {"tiny": network()}[name])
     own = decoder(network_sha256=Encoder(network(), "5").weights_sha256())
     assert own(own.encoder()(torch.rand(2, 3, 16, 16))).shape == (2, 3, 16, 16)
-    monkeypatch.setattr(decoder_module, "load_network", {"tiny": network(1)}.__getitem__)
+    monkeypatch.setattr(decoder_module, "load_network", lambda name, *_: {"tiny": network(1)}[name])
     with pytest.raises(CodeError, match="other weights"):
         own.encoder()
 

@@ -1,5 +1,7 @@
+import io
 import os
 import warnings
+import zipfile
 
 import pytest
 import torch
@@ -16,6 +18,12 @@ def net():
 
 def filled(value):
     return {key: torch.full_like(tensor, value) for key, tensor in net().state_dict().items()}
+
+
+def zipped():
+    with zipfile.ZipFile(made := io.BytesIO(), "w") as archive:
+        archive.writestr("a", "b")
+    return made.getvalue()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth"])
@@ -79,10 +87,9 @@ def full():
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)
-@pytest.mark.parametrize("old", [False, True], ids=["zip", "legacy"])
-def test_checkpoints_as_trainings_leave_them(tmp_path, kind, old):
+def test_checkpoints_as_trainings_leave_them(tmp_path, kind):
     file = tmp_path / "run.pth.tar"
-    torch.save(CHECKPOINTS[kind](filled(3)), file, _use_new_zipfile_serialization=not old)
+    torch.save(CHECKPOINTS[kind](filled(3)), file)
     module = net()
     load_weights(module, file)
     want = full().state_dict()
@@ -91,6 +98,22 @@ def test_checkpoints_as_trainings_leave_them(tmp_path, kind, old):
     wrapped = nn.DataParallel(net())
     load_weights(wrapped, file)
     assert torch.equal(wrapped.module[0].weight, want["0.weight"])
+
+
+@pytest.mark.parametrize("after", [b"", zipped()], ids=["as it is", "before an archive"])
+def test_the_old_layout_of_torch_is_not_opened(tmp_path, after):
+    """Torch goes by how a file begins, zipfile by how it ends."""
+    file = tmp_path / "run.pth"
+    torch.save(filled(3), file, _use_new_zipfile_serialization=False)
+    file.write_bytes(file.read_bytes() + after)
+    with pytest.raises(NetworkError, match="layout before"):
+        load_weights(net(), file)
+
+
+def test_a_few_bytes_that_say_they_are_many(tmp_path):
+    torch.save({"0.weight": torch.zeros(1).expand(1 << 40)}, tmp_path / "run.pt")
+    with pytest.raises(NetworkError, match="larger than the file"):
+        load_weights(net(), tmp_path / "run.pt")
 
 
 def test_of_several_sets_of_weights_one_is_named(tmp_path):

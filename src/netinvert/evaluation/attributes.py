@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netinvert.errors import ConfigError
-from netinvert.io.files import FileError, check_readable
+from netinvert.io.files import check_readable, guarded, refusing
 
 NAMES = ("name", "file", "filename", "image")
 """Headings of a column that says whose row it is."""
@@ -31,6 +31,7 @@ class Attribute:
         return Attribute(self.name, tuple(self.values[row] for row in rows), self.numeric)
 
 
+@guarded(ConfigError, "mend it")
 def read_attributes(path: Path, names: Sequence[str]) -> list[Attribute]:
     """The columns of a CSV file with a heading each, in the order of the codes ``names``.
 
@@ -59,18 +60,12 @@ def read_attributes(path: Path, names: Sequence[str]) -> list[Attribute]:
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
+    with refusing(path, ConfigError, "is not UTF-8 text", "save it as CSV in UTF-8"):
         text = check_readable(path).read_bytes().decode("utf-8-sig")
-    except FileError as error:
-        raise ConfigError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text ({error}): save it as CSV in UTF-8") from error
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    try:
+    with refusing(path, ConfigError, "is not CSV", "mend it"):
         lines = [row for row in csv.reader(text.splitlines(), delimiter=delimiter, strict=True) if row]
-    except csv.Error as error:
-        raise ConfigError(f"{path} is not CSV ({error}): mend it") from error
     if len(lines) < 2:
         raise ConfigError(f"{path} has no rows below its headings: give one a code")
     headings = [text.strip() for text in lines[0]]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from netinvert.errors import ConfigError, NetinvertError, NetworkError
+from netinvert.errors import ConfigError, NetinvertError, NetworkError, OutputError
 from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
-from netinvert.io.files import Tell, read_json, sha256_of, write_json
+from netinvert.io.files import Tell, inside, read_json, refusing, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, compare
 from netinvert.io.pieces import OfNetwork
 
@@ -138,20 +138,20 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
     """Run it again into ``asked.out``. Raises NetinvertError before any long work."""
     file = asked.manifest / MANIFEST if asked.manifest.is_dir() else asked.manifest
     first = read_json(file)
-    if not isinstance(first, dict) or not isinstance(first.get("files"), dict) or not first["files"]:
-        raise ConfigError(
-            f"{file} is not the manifest of a run: it lists no files; give the manifest.json of one"
-        )
-    config = _repeated(first, asked)
-    if not asked.trust and (code := _code_named_in(config)):
-        raise ConfigError(f"the manifest wants to run the code {code}; add --trust if you know it")
-    config = _with_inputs(config, first, file.parent, tell)
-    _check_weights(config, first)
+    with refusing(file, ConfigError, remedy="mend it, or run the command itself"):
+        if not isinstance(first, dict) or not isinstance(first.get("files"), dict) or not first["files"]:
+            raise ConfigError("it is not the manifest of a run, for it lists no files; give the one of a run")
+        if any(not isinstance(first.get(key, {}), dict) for key in ("contents", "versions")):
+            raise ConfigError("what it says of contents or versions is damaged; run the command itself")
+        if not asked.trust and (named := _distrusted(first.get("command"))):
+            raise ConfigError(f"it names {named}: it could run code or fetch; add --trust if you know it")
+        config = _with_inputs(_repeated(first, asked), first, file.parent, tell)
+        _check_weights(config, first)
     done = perform(config, tell)
     found = compare(first, done.facts)
     facts = {**done.facts, "rerun": {**dataclasses.asdict(found), "sentence": found.sentence}}
     if done.folder is not None:
-        write_json(done.folder / MANIFEST, facts)
+        write_json(inside(done.folder, MANIFEST, OutputError), facts)
     return Outcome(facts, "\n".join(filter(None, (done.text, found.sentence))), done.folder)
 
 
@@ -165,17 +165,24 @@ def _repeated(first: Mapping[str, Any], asked: Rerun) -> Config:
         raise ConfigError(f"there is no command '{name}'; 'netinvert --help' lists them")
     cls = COMMANDS[name].load()
     names = {field.name for field in fields_of(cls)}
-    changes = {"out": str(asked.out), "overwrite": asked.overwrite}
+    # A card would be written beside the decoder, and all that is written stays in --out.
+    changes = {"out": str(asked.out), "overwrite": asked.overwrite, "trust": asked.trust, "card": False}
     if facts.get("threads") is None and isinstance(first.get("threads"), int):
         changes["threads"] = first["threads"]
     return cls.from_facts({**facts, **{name: value for name, value in changes.items() if name in names}})
 
 
-def _code_named_in(config: Config) -> str | None:
-    values = (
-        value for field in fields_of(type(config)) for value in field.values(getattr(config, field.name))
-    )
-    return next((value for value in values if isinstance(value, str) and value.startswith("module:")), None)
+def _distrusted(facts: object) -> str:
+    """What of a manifest's command could run code, or fetch something; nothing if nothing could."""
+    from netinvert.models.registry import untrusted_in
+
+    if isinstance(facts, str):
+        return untrusted_in(facts)
+    if isinstance(facts, Mapping):
+        ray = facts.get("ray")
+        elsewhere = [f"the cluster {ray}"] if ray not in (None, "local") else []
+        return next(filter(None, [*elsewhere, *map(_distrusted, facts.values())]), "")
+    return next(filter(None, map(_distrusted, facts)), "") if isinstance(facts, list) else ""
 
 
 def _with_inputs(config: C, first: Mapping[str, Any], folder: Path, tell: Tell) -> C:

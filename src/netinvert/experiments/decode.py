@@ -26,6 +26,7 @@ from netinvert.experiments.inputs import (
 )
 from netinvert.experiments.runs import images_known, made_by, run_facts
 from netinvert.inversion.result import Result
+from netinvert.io.codes import read_code
 from netinvert.io.files import Tell, save_tensors, write_atomic
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, manifest
@@ -33,7 +34,6 @@ from netinvert.io.rundir import RunDir
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.registry import load_network
 
 DECODED = "decoded"
 CHUNK = 64
@@ -42,8 +42,8 @@ CHUNK = 64
 
 def run_decode(config: Decode, tell: Tell) -> Outcome:
     """Decode, evaluate and save. Raises NetinvertError."""
-    decoder = load_decoder(config.decoder)
-    network = load_network(decoder.network, config.weights, preprocessing_of(config))
+    decoder = load_decoder(config.decoder, config.trust)
+    network = decoder.load_network(config.weights, preprocessing_of(config))
     encoder = Encoder(on_device(network, config.device), decoder.layer)
     decoder.check_encoder(encoder)
     decoder = decoder.to(encoder.device)
@@ -114,11 +114,20 @@ def knowledge_of(decoder: Decoder) -> str:
     return f"decoder {decoder.name} was trained on {what} and knows nothing else: other images come out so"
 
 
+def _holds_codes(path: Path) -> bool:
+    try:
+        return bool(read_code(path).numel())
+    except CodeError:
+        return False
+
+
 def run_encode(config: Encode, tell: Tell) -> Outcome:
     """Encode the images and write their codes. Raises NetinvertError."""
     path = config.out
     if path.exists() and not config.overwrite:
         raise OutputError(f"{path} exists; choose another file or --overwrite")
+    if path.exists() and not _holds_codes(path):
+        raise OutputError(f"{path} holds no codes, and would be lost; choose another file")
     if not path.absolute().parent.is_dir():
         raise OutputError(f"cannot write {path}: its folder does not exist: create it first")
     if is_code_file(config.input):

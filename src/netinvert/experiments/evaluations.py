@@ -71,8 +71,8 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
         ConfigError: fewer than two images in the folder.
         MissingExtraError: without the extra scenes, for chairs.
     """
-    decoder = load_decoder(config.decoder)
-    encoder = Encoder(load_network(decoder.network, config.weights), decoder.layer)
+    decoder = load_decoder(config.decoder, config.trust)
+    encoder = Encoder(decoder.load_network(config.weights), decoder.layer)
     decoder.check_encoder(encoder)
     paths = []
     if config.images is not None:

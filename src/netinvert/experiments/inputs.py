@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import warnings
@@ -17,7 +18,8 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Reference, encode_images, reference_of, shipped_reference
 from netinvert.evaluation.save_results import LABELS
-from netinvert.io.files import Tell, load_tensors, read_code, sha256_of
+from netinvert.io.codes import read_code
+from netinvert.io.files import Tell, load_tensors, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
 from netinvert.io.pieces import ImageFormat, OfNetwork
 from netinvert.models.encoder import Encoder
@@ -170,10 +172,9 @@ def _labelled(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     if path.suffix.lower() != ".safetensors":
         return {}, {}
     tensors, texts = load_tensors(path)
-    try:
+    facts: object = {}
+    with contextlib.suppress(ValueError, RecursionError):
         facts = json.loads(texts.get(LABELS, "{}"))
-    except ValueError:
-        facts = {}
     return tensors, facts if isinstance(facts, dict) else {}
 
 
@@ -188,8 +189,9 @@ def unique_stems(paths: Sequence[Path], restarts: int = 1) -> tuple[str, ...]:
     """
 
     def clean(stem: str) -> str:
-        """Neither hidden nor too long."""
-        return stem.lstrip(".")[:60] or "image"
+        """Neither hidden nor too long, in letters that can be written and drawn."""
+        shown = "".join(letter if letter.isprintable() else "_" for letter in stem)
+        return shown.lstrip(".")[:60] or "image"
 
     def files_of(stem: str) -> set[str]:
         names = [f"original-{stem}", *(restart_name(stem, k) for k in range(restarts))]

@@ -34,7 +34,8 @@ from netinvert.inversion.presets.yosinski15 import stretched
 from netinvert.inversion.schedule import Recipe
 from netinvert.inversion.units import class_index, parse_objective
 from netinvert.io.assets import photographs
-from netinvert.io.files import Tell, read_code
+from netinvert.io.codes import read_code
+from netinvert.io.files import Tell
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.pieces import Unit

@@ -167,8 +167,8 @@ class MethodWork:
 
         @cache
         def problem(decoder: str, autoencoder: str | None) -> LayerProblem:
-            loaded = load_decoder(decoder)
-            along = None if autoencoder is None else load_autoencoder(autoencoder)
+            loaded = load_decoder(decoder, self.config.trust)
+            along = None if autoencoder is None else load_autoencoder(autoencoder, self.config.trust)
             return LayerProblem(loaded, loaded.encoder(), chairs, self.config.steps, along)
 
         def make(key: MethodKey, piece: Piece) -> Cell:
@@ -191,10 +191,11 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         ConfigError: an autoencoder of no decoder's layer.
         MissingExtraError: without the extra scenes.
     """
-    decoders = {name: load_decoder(name) for name in config.decoders or POSENET}
+    decoders = {name: load_decoder(name, config.trust) for name in config.decoders or POSENET}
     for decoder in decoders.values():
         decoder.encoder()
-    along = {load_autoencoder(path)[0].layer: path for path in config.autoencoders}
+    pairs = {path: load_autoencoder(path, config.trust) for path in config.autoencoders}
+    along = {encoder.layer: path for path, (encoder, _) in pairs.items()}
     missing = sorted(along.keys() - {decoder.layer for decoder in decoders.values()})
     if missing:
         raise ConfigError(
@@ -209,7 +210,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
     ]
     known = {
         "decoders": decoder_facts(decoders.values()),
-        "autoencoders": decoder_facts(load_autoencoder(path)[1] for path in config.autoencoders),
+        "autoencoders": decoder_facts(decoder for _, decoder in pairs.values()),
     }
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         cells = run_cells(run, MethodWork(config, side), keys, workers_of(config), "methods")

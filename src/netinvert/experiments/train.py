@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from netinvert.errors import OutputError
 from netinvert.evaluation.report import Block, Code, Heading, ImageGrid, Prose, Report, Tile
 from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import figures_table
-from netinvert.io.files import Tell, read_json, write_json
+from netinvert.io.files import Tell, inside, read_json, write_atomic, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
 from netinvert.io.running import Interrupted
 from netinvert.models.decoder import DecoderFile
@@ -110,7 +112,11 @@ def _finish(
     config: Training, name: str, content: PoseFile | DecoderFile, words: tuple[str, str], blocks: list[Block]
 ) -> Outcome:
     """Write the weights, the card, the page and the manifest; ``words`` say how good it is and what next."""
-    path = export(config.out / name, content)
+
+    def place(name: str) -> Path:  # a link in the folder could lead to any file
+        return inside(config.out, name, OutputError)
+
+    path = export(place(name), content)
     facts, (said, following) = content.facts, words
     figures = figures_table(facts["figures"])
     report = Report(
@@ -118,9 +124,13 @@ def _finish(
         [Prose(f"{said[0].upper()}{said[1:]}."), figures, *blocks, Heading("Next"), Code(following)],
         command=config.command_line(without=("out", "json")),
     )
-    written = {path.name, path.with_suffix(".md").name, *report.save(config.out)}
+    written = {
+        path.name,
+        path.with_suffix(".md").name,
+        *report.save(lambda name, data: write_atomic(place(name), data)),
+    }
     found = files_of(config.out)
     kept = {kind: {one: of[one] for one in of if one in written} for kind, of in found.items()}
     made = manifest(config, {"weights": path.name, "threads": facts["threads"], "training": facts})
-    write_json(config.out / MANIFEST, {**made, **kept})
+    write_json(place(MANIFEST), {**made, **kept})
     return Outcome(read_json(config.out / MANIFEST), f"{path}: {said}", config.out)

@@ -37,7 +37,7 @@ from netinvert.inversion.presets.fitting import reference_images
 from netinvert.inversion.result import EarlyStopping, Result, StepInfo
 from netinvert.inversion.schedule import MakeCanvas, Recipe
 from netinvert.inversion.units import parse_objective
-from netinvert.io.files import read_code
+from netinvert.io.codes import read_code
 from netinvert.io.images import ImageLike, as_images
 from netinvert.models.decoder import Decoder
 from netinvert.models.private_copy import as_usable, plain_torch

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.objectives import Activate, PoseTowards, Term
-from netinvert.io.files import read_code
+from netinvert.io.codes import read_code
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.mobile import class_names
 from netinvert.scenes.cameras import rotation_from_angles

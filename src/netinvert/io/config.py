@@ -28,6 +28,8 @@ from netinvert.errors import ConfigError
 
 C = TypeVar("C", bound="Config")
 PROGRAM = "netinvert"
+MOST = 10**9
+"""Of whole numbers that say no ``max`` of their own: a manifest may hold any."""
 COMMAND = "command"
 """The key of the command's name among its facts."""
 SECTIONS = ("Network", "Unit", "Options", "Output", "Compute", "Preprocessing")
@@ -138,13 +140,14 @@ class Field:
     def check(self, value: object) -> None:
         """Raises ConfigError if a value is out of bounds."""
         option = self.option
+        most = MOST if self.kind is int else None
         if self.length == 0 and self.required and not self.values(value):
             raise ConfigError(f"{self.flag} takes at least one value")
         for one in self.values(value):
             for bound, words, wrong in (
                 (option.min, "at least", operator.lt),
                 (option.above, "above", operator.le),
-                (option.max, "at most", operator.gt),
+                (most if option.max is None else option.max, "at most", operator.gt),
             ):
                 if bound is not None and wrong(one, bound):
                     raise ConfigError(f"{self.flag} is {words} {bound:g}, got {one}")

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, tensors, JSON, codes, checksums.
+"""Files that are whole or absent: atomic writes, tensors, JSON, checksums; and what those of others may say.
 
 Torch and NumPy are loaded by what needs them: JSON and bytes are wanted before any network is.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -16,19 +17,23 @@ import pickle
 import secrets
 import shutil
 import sys
-import zipfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from netinvert.errors import CodeError, ConfigError, NetinvertError, OutputError
+from netinvert.errors import ConfigError, MissingExtraError, NetinvertError, OutputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+F = TypeVar("F", bound=Callable[..., Any])
 Tell = Callable[[str], None]
 """Says a line to the user."""
+SMALL = 1 << 24
+"""Bytes that may be asked for whatever a file says."""
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
@@ -66,6 +71,66 @@ def check_readable(path: str | Path, error: type[NetinvertError] = FileError) ->
             return file
     except (OSError, ValueError) as problem:
         raise error(f"{file} cannot be read: {problem}") from problem
+
+
+@contextmanager
+def refusing(
+    path: str | Path,
+    error: type[NetinvertError],
+    what: str = "",
+    remedy: str = "make it again",
+) -> Iterator[None]:
+    """Raise whatever goes wrong inside as `error` that names the file at `path`: every reader's outer door.
+
+    What parsers raise on damaged files has nothing in common, so no list of it would be whole. An error of
+    netinvert that names the file keeps its words; MissingExtraError passes.
+
+    >>> with refusing("a.txt", FileError):
+    ...     {}["name"]
+    Traceback (most recent call last):
+    netinvert.io.files.FileError: a.txt is damaged or of another kind ('name'): make it again
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except Exception as problem:
+        named = isinstance(problem, NetinvertError) and str(path) in str(problem)
+        if named and isinstance(problem, error):
+            raise
+        if named or (isinstance(problem, NetinvertError) and not what):
+            raise error(str(problem) if named else f"{path}: {problem}") from problem
+        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise error(f"{path} {what or 'is damaged or of another kind'} ({said:.200}): {remedy}") from problem
+
+
+def guarded(error: type[NetinvertError], remedy: str = "make it again") -> Callable[[F], F]:
+    """The decorator of a reader whose first argument is a file's path: `refusing` around all of it."""
+
+    def guard(read: F) -> F:
+        @functools.wraps(read)
+        def whole(path: str | Path, *args: object, **options: object) -> object:
+            with refusing(path, error, remedy=remedy):
+                return read(path, *args, **options)
+
+        return cast(F, whole)
+
+    return guard
+
+
+def inside(folder: str | Path, name: str, error: type[NetinvertError] = FileError) -> Path:
+    """The path of what is called `name` in a folder, by a file that may come from anywhere.
+
+    Raises `error` if that is an absolute path or a URL, or leads out of the folder, be it by a link.
+    """
+    path = Path(folder) / name
+    try:
+        leaves = not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except (OSError, ValueError):  # too long, or with a zero byte
+        leaves = True
+    if leaves or not name or Path(name).anchor or "://" in name:
+        raise error(f"{name!r} is no name for a file in {folder}, or leads out of it: name one in it")
+    return path
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -126,18 +191,60 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read what `save_tensors` wrote: the tensors (on the CPU) and the metadata. Raises FileError."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     file = check_readable(path)
-    try:
-        with safe_open(str(file), framework="pt", device="cpu") as stored:
-            # Clones: the file may be replaced or removed while the tensors live on.
-            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
-            return tensors, dict(stored.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise FileError(
-            f"{file} is not a whole safetensors file ({error}): it is damaged or cut off; make it again"
-        ) from error
+    damaged = ("is not a whole safetensors file", "it is damaged or cut off; make it again")
+    with (
+        refusing(file, FileError, *damaged),
+        safe_open(str(file), framework="pt", device="cpu") as stored,
+    ):
+        # Clones: the file may be replaced or removed while the tensors live on.
+        tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+        return tensors, dict(stored.metadata() or {})
+
+
+def load_torch(path: str | Path, known: str = "") -> object:
+    """What `torch.save` wrote, on the CPU: tensors, and texts, numbers, lists and dicts of them.
+
+    No code is run. ``known`` is the SHA-256 of a file that may have the layout before torch 1.6. Raises
+    FileError: damaged, of that layout, more than that, or tensors that take more memory than the file holds.
+    """
+    import torch
+
+    file = check_readable(path)
+    with file.open("rb") as stream:
+        # Torch before 2.6 could be made to run code by files of the older layout even with weights_only
+        # (CVE-2025-32434). Torch itself goes by these bytes; a zip archive may begin with anything.
+        if stream.read(4) != b"PK\x03\x04" and sha256_of(file) != known:
+            raise FileError(
+                f"{file} is damaged, or of torch's layout before 1.6, which could run code: load it with "
+                "weights_only=True in torch 2.6 or newer and save it again, best as .safetensors"
+            )
+    with refusing(file, FileError, "is damaged", "fetch it again"), warnings.catch_warnings():
+        # torch warns of its own old storage classes; that is no news to the user
+        warnings.simplefilter("ignore")
+        try:
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise FileError(
+                f"{file} refused, since unpickling it could run code: save the tensor or state_dict() alone, "
+                "best as .safetensors"
+            ) from error
+        # Strides of 0 make any size of a few bytes.
+        if _dense_bytes(content) > max(SMALL, 2 * file.stat().st_size):
+            raise FileError(f"{file} holds tensors that are larger than the file: save their .contiguous()")
+    return content
+
+
+def _dense_bytes(content: object) -> int:
+    from torch import Tensor
+
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        return sum(map(_dense_bytes, content.values()))
+    return sum(map(_dense_bytes, content)) if isinstance(content, list | tuple) else 0
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -191,10 +298,8 @@ def _simple(value: object, inner: Callable[[object], Any]) -> Any:  # noqa: ANN4
 def read_json(path: str | Path) -> Any:  # noqa: ANN401
     """Read a JSON file (UTF-8). Raises FileError naming the place of a mistake."""
     file = check_readable(path)
-    try:
+    with refusing(file, FileError, "is not valid JSON", "mend it or make it again"):
         return json.loads(file.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise FileError(f"{file} is not valid JSON ({error}): mend it or make it again") from error
 
 
 def sha256_of(path: str | Path) -> str:
@@ -202,6 +307,8 @@ def sha256_of(path: str | Path) -> str:
     file = Path(path)
     digest = hashlib.sha256()
     try:
+        if not file.is_file():  # a device may have no end
+            raise FileError(f"{file} cannot be read: it does not exist, or is no file")
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -234,96 +341,6 @@ def remove_directory(directory: Path, last: str) -> None:
             elif entry.name != last:
                 entry.unlink()
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def read_code(path: str | Path) -> Tensor:
-    """Read a code of any shape as float32 from `.npy`, `.safetensors`, `.pt` or `.pth`; no code is run.
-
-    Raises CodeError: missing, damaged, empty, not real numbers, NaN or Inf, several tensors.
-    """
-    import torch
-
-    file = check_readable(path, CodeError)
-    suffix = file.suffix.lower()
-    if suffix == ".npy":
-        code = _read_npy(file)
-    elif suffix == ".safetensors":
-        try:
-            code = _the_code(file, load_tensors(file)[0])
-        except FileError as error:
-            raise CodeError(str(error)) from error
-    elif suffix in {".pt", ".pth"}:
-        code = _the_code(file, _read_pt(file))
-    else:
-        raise CodeError(
-            f"{file}: a code is a .npy, .safetensors, .pt or .pth file; encode an image to get it"
-        )
-    if code.is_complex() or code.is_quantized or code.layout != torch.strided:
-        raise CodeError(f"{file} holds {code.dtype} {code.layout}: save it as dense real numbers")
-    if code.numel() == 0:
-        raise CodeError(f"{file} holds an empty code of shape {tuple(code.shape)}: encode an image again")
-    code = code.detach().to(torch.float32).contiguous()
-    if bad := int((~torch.isfinite(code)).sum()):
-        raise CodeError(
-            f"{file}: {bad} of {code.numel()} values are NaN or infinite as float32: "
-            "mend them (numpy.nan_to_num) or encode again"
-        )
-    return code
-
-
-def _read_npy(file: Path) -> Tensor:
-    import numpy as np
-    import torch
-
-    try:
-        with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite
-            array = np.load(file, allow_pickle=False)
-            if not isinstance(array, np.ndarray):
-                array.close()
-                raise CodeError(f"{file} is an .npz archive: save one array with numpy.save")
-            if array.dtype.kind not in "biuf":
-                raise CodeError(f"{file} holds {array.dtype}: save real numbers, such as float32")
-            return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise CodeError(
-            f"{file} is not a whole .npy file of numbers ({error}): save the code again"
-        ) from error
-
-
-def _read_pt(file: Path) -> object:
-    import torch
-
-    # torch before 2.6 could be made to run code by files of the older layout even with weights_only
-    # (CVE-2025-32434); every torch since 1.6 writes zip archives, so nothing else is opened.
-    if not zipfile.is_zipfile(file):
-        raise CodeError(f"{file} is damaged or of an old layout: save the code again with numpy.save")
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CodeError(
-            f"{file} holds more than tensors, which could run code: save the tensor alone"
-        ) from error
-    except Exception as error:  # torch raises nearly anything on a damaged archive
-        raise CodeError(f"{file} is damaged ({error}): save the code again with numpy.save") from error
-
-
-def _the_code(file: Path, stored: object) -> Tensor:
-    from torch import Tensor
-
-    if isinstance(stored, Tensor):
-        return stored
-    if isinstance(stored, list | tuple) and len(stored) == 1:
-        return _the_code(file, stored[0])
-    if not isinstance(stored, Mapping):
-        several = f" of {len(stored)}: torch.stack them, or" if isinstance(stored, list | tuple) else ":"
-        raise CodeError(f"{file} holds a {type(stored).__name__}{several} save one tensor")
-    tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
-    if isinstance(stored.get("code"), Tensor | list | tuple):
-        return _the_code(file, stored["code"])
-    if len(tensors) == 1:
-        return next(iter(tensors.values()))
-    names = ", ".join(sorted(tensors)[:8]) + (", …" if len(tensors) > 8 else "")
-    raise CodeError(f'{file} holds {len(tensors)} tensors ({names}): name the code "code", or save it alone')
 
 
 def fingerprint(facts: object) -> str:

@@ -36,8 +36,8 @@ INPUT = Option(
 )
 IMAGES = Option("The originals: a folder of images, or a quoted glob.", metavar="DIR")
 DECODERS = Option("Decoders by name or file, one or more.", short="D", also=("decoder",), metavar="NAME|FILE")
-CHAIRS = Option("How many held-out chairs.", metavar="N", min=1)
-RESTARTS = Option("Images of each, with seeds SEED, SEED + 1, …", short="r", min=1)
+CHAIRS = Option("How many held-out chairs.", metavar="N", min=1, max=10**6)
+RESTARTS = Option("Images of each, with seeds SEED, SEED + 1, …", short="r", min=1, max=10_000)
 PRESET = Option("The recipe.", short="p", metavar="NAME")
 PRIOR = Option(
     "none, tv-isotropic, tv-anisotropic, tv-quadratic, tv-huber, second-order, batchnorm, or several with + "
@@ -46,7 +46,7 @@ PRIOR = Option(
     default="the preset's own",
     check="netinvert.inversion.priors:parse_prior",
 )
-STEPS = Option("Evaluations of the network.", min=1, default="the preset's own")
+STEPS = Option("Evaluations of the network.", min=1, max=10**7, default="the preset's own")
 OUT = Option("The folder to write.", short="o", metavar="DIR", identity=False)
 SEED = Option("Of the noise to start from.", short="s", min=0, max=2**63 - 1)
 
@@ -135,6 +135,20 @@ class Output(Json):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trust(Config):
+    """What files may name."""
+
+    section: ClassVar[str] = "Network"
+    trust: Annotated[
+        bool,
+        Option(
+            "Load what files name although it could run code (module:), read other files or fetch some.",
+            identity=False,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seed(Config):
     """Random numbers."""
 
@@ -149,7 +163,12 @@ class Threads(Config):
     threads: Annotated[
         int | None,
         Option(
-            "CPU threads of each process.", short="t", min=1, default="torch's own choice", identity=False
+            "CPU threads of each process.",
+            short="t",
+            min=1,
+            max=1024,
+            default="torch's own choice",
+            identity=False,
         ),
     ] = None
 
@@ -167,7 +186,7 @@ class Processes(Threads):
     """Work of independent parts, spread over processes or machines."""
 
     section: ClassVar[str] = "Compute"
-    workers: Annotated[int, Option("Processes.", short="j", min=1, identity=False)] = 1
+    workers: Annotated[int, Option("Processes.", short="j", min=1, max=1024, identity=False)] = 1
     ray: Annotated[
         str | None,
         Option("Spread the work over a Ray cluster instead.", metavar="ADDRESS|local", identity=False),
@@ -179,7 +198,7 @@ class Compute(Device, Processes):
     """The same, with images in batches and on a device."""
 
     section: ClassVar[str] = "Compute"
-    batch: Annotated[int, Option("Images at work at once.", short="b", min=1)] = 8
+    batch: Annotated[int, Option("Images at work at once.", short="b", min=1, max=10**6)] = 8
 
 
 @dataclass(frozen=True, kw_only=True)

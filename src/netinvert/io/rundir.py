@@ -20,6 +20,7 @@ from netinvert.io.files import (
     canonical,
     differences,
     fingerprint,
+    inside,
     is_temporary,
     names_in,
     output_error,
@@ -103,11 +104,9 @@ class RunDir:
         foreign = not parts or Path(name).anchor or name.endswith("/") or parts == (MANIFEST,)
         if foreign or any(part.startswith(".") for part in parts):
             raise OutputError(f"{name!r} is no name for a file in {self.out}: choose another")
-        path = self._files.joinpath(*parts)
+        path = inside(self._files, name, OutputError)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._files)):
-                raise OutputError(f"{name!r} leads out of {self.out}: remove the link")
         except (OSError, ValueError) as error:
             raise OutputError(f"cannot write {name!r} into {self.out}: {error}: choose another") from error
         return path
@@ -219,7 +218,10 @@ class RunDir:
     def _check_staged(self) -> None:
         manifest = _manifest_of(self.out)
         if manifest is None:
-            raise OutputError(f"{self.out} holds files that are not of a run: choose another directory")
+            lost = _some(names_in(self.out))
+            raise OutputError(
+                f"{self.out} holds files that are not of a run ({lost}): choose another directory"
+            )
         if not manifest["run"].get("staged"):
             raise OutputError(f"{self.out} holds a dataset, cache or training: choose another directory")
         if self.overwrite:
@@ -300,7 +302,7 @@ class RunDir:
                 remove_directory(self._work, _MARKER)
             raise
         for place in (work, self.cells, self._checkpoints, self._files):
-            place.mkdir(exist_ok=True)
+            inside(work.parent, os.path.relpath(place, work.parent), OutputError).mkdir(exist_ok=True)
             for entry in filter(is_temporary, list(place.iterdir())):
                 entry.unlink(missing_ok=True)
         self.resumes = self._has_pieces()
@@ -345,8 +347,10 @@ def _manifest_of(directory: Path) -> dict[str, Any] | None:
     """The manifest of a run of ours, which may be overwritten; None if it is not one."""
     found = _read(directory / MANIFEST)
     run, files = found.get("run"), found.get("files")
-    ours = isinstance(files, dict) and isinstance(run, dict) and isinstance(run.get("identity"), str)
-    return found if ours else None
+    if not isinstance(files, dict) or not isinstance(run, dict) or run.get("format") != FORMAT:
+        return None
+    # What any program may call manifest.json does not have this.
+    return found if run.get("identity") == fingerprint(run.get("facts")) else None
 
 
 def _marker_of(work: Path) -> dict[str, Any] | None:

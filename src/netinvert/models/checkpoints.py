@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
+from netinvert.io.files import load_torch, refusing
 
 TORCH_FILES = (".pt", ".pth", ".ckpt", ".bin", ".tar")
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -29,21 +28,11 @@ EXTRA = "_extra_state"
 """What modules keep beside tensors."""
 
 
-def read_torch_file(file: Path) -> dict[str, Any]:
+def read_torch_file(file: Path, known: str = "") -> dict[str, Any]:
     """The tensors in a file of ``torch.save`` by name; of a dict within a dict as ``state_dict.conv.weight``.
     Raises NetworkError: it is not safe or not readable, or holds none."""
-    try:
-        with warnings.catch_warnings():
-            # torch warns of its own old storage classes; that is no news to the user
-            warnings.simplefilter("ignore")
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise NetworkError(
-            f"{file}: refused, since unpickling it could run code: save the state_dict() alone, "
-            "best as .safetensors"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NetworkError(f"{file}: no readable torch file ({error}): fetch it again") from error
+    with refusing(file, NetworkError):
+        content = load_torch(file, known)
     state = _flat(content, "") if isinstance(content, Mapping) else {}
     if not any(isinstance(value, Tensor) for value in state.values()):
         raise NetworkError(f"{file}: holds no state_dict: save module.state_dict() and give that")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -14,11 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netinvert.errors import CodeError, NetinvertError, NetworkError
+from netinvert.errors import CodeError, NetworkError
+from netinvert.io.files import SMALL, guarded, refusing
 from netinvert.models.encoder import Encoder, as_batch, finite
 from netinvert.models.importers.diffusers_rae import rae_decoder
-from netinvert.models.network import built, load_parts, load_state, save_parts, shipped
-from netinvert.models.registry import load_network
+from netinvert.models.network import (
+    MOST_NUMBERS,
+    Network,
+    Preprocessing,
+    built,
+    load_parts,
+    load_state,
+    save_parts,
+    shipped,
+)
+from netinvert.models.registry import check_named, load_network
 from netinvert.models.upconv import Architecture, UpConvolutional, made_quick
 
 
@@ -46,6 +57,8 @@ class Decoder:
     network_sha256: str = ""
     licence: str = "unknown"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    """What names ``network``, where that is a file that is not trusted."""
 
     def __repr__(self) -> str:
         codes = ", ".join(map(str, self.code_shape))
@@ -89,9 +102,16 @@ class Decoder:
                 "those, or train a decoder for these with netinvert decoder train"
             )
 
+    def load_network(self, weights: str | None = None, preprocessing: Preprocessing | None = None) -> Network:
+        """The network it belongs to. Raises NetworkError: it cannot be loaded, or the decoder's file is not
+        trusted and names one that could run code."""
+        if self.file:
+            check_named(self.network, self.file)
+        return load_network(self.network, weights, preprocessing)
+
     def encoder(self) -> Encoder:
         """The encoder it belongs to, with the network's own weights. Raises NetworkError, CodeError."""
-        encoder = Encoder(load_network(self.network), self.layer)
+        encoder = Encoder(self.load_network(), self.layer)
         self.check_encoder(encoder)
         return encoder
 
@@ -139,12 +159,12 @@ class DecoderFile:
     licence: str = DECODER_LICENCE
     encoder_state: Mapping[str, Tensor] | None = None
 
-    def decoder(self, name: str) -> Decoder:
-        """The decoder, quick to run."""
+    def decoder(self, name: str, file: str = "") -> Decoder:
+        """The decoder, quick to run; ``file`` is where it comes from, if that is not trusted."""
         what = self.module.architecture
         return Decoder(
             *(name, self.network, self.layer, what.code_shape, what.size, made_quick(self.module)),
-            *(what.channels, what.mask, self.network_sha256, self.licence, self.facts),
+            *(what.channels, what.mask, self.network_sha256, self.licence, self.facts, file),
         )
 
 
@@ -171,6 +191,7 @@ def save_decoder(path: str | Path, content: DecoderFile, half: bool = False) -> 
     save_parts(path, parts, header)
 
 
+@guarded(NetworkError, "fetch it again")
 def read_decoder(path: str | Path) -> DecoderFile:
     """Read what ``save_decoder`` wrote, as float32 in eval mode. Raises NetworkError: no such file, one cut
     short, of another version, or that holds something else."""
@@ -184,21 +205,26 @@ def read_decoder(path: str | Path) -> DecoderFile:
             f"{path} holds a decoder of version {metadata.get('version')}, this netinvert reads version "
             f"{VERSION}: install the netinvert that wrote it, or train it again"
         )
-    try:
+    with refusing(path, NetworkError, "has a damaged description", "fetch it again"):
         architecture = Architecture(**json.loads(metadata["architecture"]))
-        facts = json.loads(metadata["facts"])
+        facts = dict(json.loads(metadata["facts"]))
         origin = {name: metadata[name] for name in ORIGIN}
-    except (KeyError, TypeError, ValueError, NetinvertError) as error:
-        raise NetworkError(f"{path}: its description is damaged ({error}): fetch it again") from error
+        if architecture.channels * math.prod(architecture.size) > MOST_NUMBERS:
+            raise ValueError(f"images of {architecture.channels} channels and {architecture.size} pixels")
+    with torch.device("meta"):  # without memory
+        wanted = built(partial(UpConvolutional, architecture)).state_dict().values()
+    if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):
+        raise NetworkError(f"{path} has fewer weights than its description says: fetch it again")
     module = built(partial(UpConvolutional, architecture))
     load_state(module, state, str(path))
     return DecoderFile(module.eval(), **origin, facts=facts, encoder_state=along or None)
 
 
-def load_decoder(name: str | Path) -> Decoder:
+def load_decoder(name: str | Path, trust: bool = False) -> Decoder:
     """A decoder by name: one of SHIPPED, a file of ``netinvert decoder train``, or
-    ``diffusers:NAME_OR_FOLDER``. Raises MissingExtraError: the decoder needs an optional package;
-    NetworkError: no such decoder, or it cannot be loaded.
+    ``diffusers:NAME_OR_FOLDER``. The network that a file names is loaded with it only where that runs no code
+    and fetches nothing of the file's choice, or with ``trust``. Raises MissingExtraError: the decoder needs
+    an optional package; NetworkError: no such decoder, or it cannot be loaded.
 
     >>> load_decoder("posenet-fc6")
     <Decoder posenet-fc6 of relu6 of posenet: codes (N, 512) to images (N, 3, 64, 64), on cpu>
@@ -207,7 +233,7 @@ def load_decoder(name: str | Path) -> Decoder:
     family, _, rest = text.partition(":")
     if family == "diffusers" and rest:
         return Decoder(**rae_decoder(rest))
-    return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem)
+    return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem, "" if trust else text)
 
 
 def decoder_file(name: str | Path) -> DecoderFile:
@@ -223,14 +249,15 @@ def decoder_file(name: str | Path) -> DecoderFile:
     raise NetworkError(f"no decoder {text!r}: {hint}; or give a {SUFFIX} file, or diffusers:NAME")
 
 
-def load_autoencoder(path: str | Path) -> tuple[Encoder, Decoder]:
-    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``. Raises
-    NetworkError: no such file, or one without an encoder."""
+def load_autoencoder(path: str | Path, trust: bool = False) -> tuple[Encoder, Decoder]:
+    """The encoder and the decoder of a file of ``netinvert decoder train --autoencoder``; ``trust`` as in
+    ``load_decoder``. Raises NetworkError: no such file, one without an encoder, or of a network that is not
+    trusted."""
     content = read_decoder(path)
     if content.encoder_state is None:
         raise NetworkError(f"{path} holds a decoder without an encoder: train it with --autoencoder")
-    network = load_network(content.network)
+    decoder = content.decoder(Path(path).stem, "" if trust else str(path))
+    network = decoder.load_network()
     module = copy.deepcopy(network.module)
     load_state(module, content.encoder_state, str(path))
-    encoder = Encoder(replace(network, module=module), content.layer)
-    return encoder, content.decoder(Path(path).stem)
+    return Encoder(replace(network, module=module), content.layer), decoder

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.io.files import FileError, load_tensors, read_json, save_tensors
+from netinvert.io.files import load_tensors, read_json, refusing, save_tensors
 from netinvert.models.checkpoints import TORCH_FILES, fitting, read_torch_file
 from netinvert.scenes.poses import PoseReading
 
@@ -27,6 +27,9 @@ REMEDY = (
     "Without mean and std it gets images in [0, 1]"
 )
 """How a network's preprocessing is told."""
+
+MOST_NUMBERS = 1 << 26
+"""In an image, or in what else a file may ask memory for."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Preprocessing:
         _refuse(
             self.order not in ("RGB", "BGR") or (self.order == "BGR" and channels != 3),
             f"the order of {channels} channels is RGB, or BGR for three; got {self.order!r}",
+        )
+        _refuse(
+            channels * size[0] * size[1] > MOST_NUMBERS,
+            f"images of {channels}×{size[0]}×{size[1]} numbers need too much memory: take smaller ones",
         )
         for name, value in (("size", size), ("mean", mean), ("std", std), ("scale", float(self.scale))):
             object.__setattr__(self, name, value)
@@ -149,14 +156,14 @@ def sidecar(path: str | Path, size: tuple[int, int], channels: int) -> tuple[Pre
     own size unless it says another, and whether it was assumed: if neither is there, images in [0, 1] as they
     are. Raises NetworkError for one that cannot be used."""
     file = Path(path)
+    if channels * math.prod(size) > MOST_NUMBERS:
+        raise NetworkError(f"{file} wants images of {channels}×{size[0]}×{size[1]}: export it smaller")
     for beside in (file.with_name(f"{file.name}.json"), file.with_suffix(".json")):
         if beside.is_file():
-            try:
+            with refusing(beside, NetworkError, remedy="mend it"):
                 form = Preprocessing.of({"size": size, **read_json(beside)})
                 _refuse(form.channels != channels, f"the network's images have {channels} channels")
                 return form, False
-            except (ConfigError, TypeError) as error:
-                raise NetworkError(f"{beside}: {error}") from error
     return Preprocessing(size, mean=(0.0,) * channels), True
 
 
@@ -267,8 +274,9 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     load_state(module, read_weights(path), source=str(path))
 
 
-def read_weights(path: str | Path) -> dict[str, Any]:
-    """The tensors of a weights file by name, or of its part ``ema``, given as ``FILE:ema``. Raises
+def read_weights(path: str | Path, known: str = "") -> dict[str, Any]:
+    """The tensors of a weights file by name, or of its part ``ema``, given as ``FILE:ema``; ``known`` as in
+    ``load_torch``. Raises
     NetworkError: no such file or part, or one that is not safe or not readable."""
     file, part = Path(path), ""
     if not file.is_file() and ":" in file.name:
@@ -282,7 +290,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"{file}: weights must be a .safetensors, .pt or .pth file (or {', '.join(TORCH_FILES[2:])}), "
             f"not {file.suffix!r}"
         )
-    state = _stored(file)[0] if suffix == ".safetensors" else read_torch_file(file)
+    state = _stored(file)[0] if suffix == ".safetensors" else read_torch_file(file, known)
     found = {name: value for name, value in state.items() if not part or name.startswith(f"{part}.")}
     if not found:
         raise NetworkError(f"{file} holds no part {part!r}: {_some('tensors', list(state))}")
@@ -357,7 +365,5 @@ def _some(what: str, names: list[str]) -> str:
 
 
 def _stored(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
+    with refusing(path, NetworkError):
         return load_tensors(path)
-    except FileError as error:
-        raise NetworkError(str(error)) from error

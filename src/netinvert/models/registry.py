@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +20,10 @@ from netinvert.models.importers import diffusers_rae, onnx, packages, tflite
 from netinvert.models.network import Network, Preprocessing, PreprocessingWarning, as_network
 from netinvert.models.zoo import alexnet, descriptors, mobile, pose
 
+DISTRUST = (
+    "which could run code, read other files or fetch some: say --trust (in Python trust=True) if you know "
+    "where it comes from"
+)
 Loader = Callable[[str, str | None], Network | nn.Module]
 """Of a network's name (of a family: what stands behind the colon) and its weights: a file, "random", None."""
 Factory = Callable[[], Network | nn.Module]
@@ -29,6 +34,8 @@ ELSEWHERE = (
     *("regnet", "resne", "shufflenet", "squeezenet", "swin", "vgg", "vit", "wide_resnet"),
 )
 """How the names of networks begin that torchvision and timm have."""
+LISTED = ("torchvision:", "timm:")
+"""Families whose packages list their networks and where the weights are: a name cannot lead anywhere else."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,34 @@ def load_network(
     if network.assumed:
         warnings.warn(network.assumption, PreprocessingWarning, stacklevel=2)
     return network
+
+
+def check_named(name: str, file: str | Path) -> None:
+    """Raise NetworkError unless a network's name that stands in a file is of one that ships, is registered,
+    or is LISTED: files that may come from anywhere name no code, no other files and no downloads.
+
+    >>> check_named("module:net.py:make", "decoder.safetensors")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    netinvert.errors.NetworkError: decoder.safetensors names the network 'module:net.py:make', which could ...
+    """
+    before, colon, rest = name.rpartition(":")
+    if (colon and f"{before}:" not in LISTED) or not re.fullmatch(r"[\w.@-]+", rest):
+        raise NetworkError(f"{file} names the network {name!r}, {DISTRUST}")
+
+
+def untrusted_in(text: str) -> str:
+    """What of a text that stands in a file names a network that ``check_named`` refuses, or is a URL; nothing
+    if there is no such thing. A path to Python code is given whole.
+
+    >>> untrusted_in("pixel=1+feature:onnx:net.onnx/conv1=0.05")
+    'onnx:net.onnx/conv1=0.05'
+    """
+    families = "|".join(name for name in NETWORKS if name.endswith(":") and name not in LISTED)
+    found = re.search(rf"(?<!\w)(?:{families}|\w+://).*", text, re.DOTALL)
+    if found is None:
+        return ""
+    where = re.search(r"module:(.+\.py):", found[0])
+    return found[0] + (f" ({Path(where[1]).resolve()})" if where else "")
 
 
 def list_networks() -> list[NetworkCard]:

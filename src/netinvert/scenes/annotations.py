@@ -15,11 +15,13 @@ import numpy as np
 import torch
 
 from netinvert.errors import ConfigError, MissingExtraError
+from netinvert.io.files import guarded, inside
 from netinvert.io.images import IMAGE_SUFFIXES
 from netinvert.scenes.cameras import Camera, rotation_from_quaternion
 from netinvert.scenes.poses import BOX_FROM_PASCAL
 from netinvert.scenes.viewpoints import (
     Annotation,
+    AnnotationError,
     Annotations,
     image_size,
     is_render_for_cnn,
@@ -46,6 +48,7 @@ IMAGE_COLUMNS = 10
 Lens = tuple[Any, tuple[int, int]]
 
 
+@guarded(AnnotationError)
 def read_colmap(path: Path) -> Annotations:
     """The images registered in an images.txt, with the cameras.txt beside it; in the reconstruction's own
     world and scale. Raises AnnotationError: a missing or broken file, or a distorted lens."""
@@ -63,7 +66,8 @@ def read_colmap(path: Path) -> Annotations:
         intrinsics, size = lenses[fields[8]]
         turn = rotation_from_quaternion(torch.tensor(values[:4], dtype=torch.float64)).numpy()
         position = -turn.T @ np.array(values[4:7])
-        found.append(Annotation(path.parent / fields[9], Camera(AXES @ turn, position, intrinsics, size)))
+        image = inside(path.parent, fields[9], AnnotationError)
+        found.append(Annotation(image, Camera(AXES @ turn, position, intrinsics, size)))
     return Annotations(tuple(found))
 
 
@@ -126,6 +130,7 @@ ENDINGS = ("", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 """What file_path may leave out."""
 
 
+@guarded(AnnotationError)
 def read_nerf(path: Path) -> Annotations:
     """The frames of a transforms.json, in the file's own world: z is up, no side is the front.
 
@@ -134,22 +139,21 @@ def read_nerf(path: Path) -> Annotations:
     says goes before what the file says. Raises AnnotationError: not such a file, a camera that is no pinhole,
     or neither sizes nor images."""
     what = "is no transforms.json, which should hold a list of 'frames'"
-    with reading(path, what, ValueError, KeyError, TypeError):
+    with reading(path, what):
         content = json.loads(text_of(path))
         frames = list(content["frames"])
     return Annotations(tuple(_frame(path, content, frame, k) for k, frame in enumerate(frames)))
 
 
 def _frame(path: Path, content: Mapping[str, Any], frame: Any, index: int) -> Annotation:  # noqa: ANN401
-    with reading(
-        path, f"frame {index} is no frame or has something missing", KeyError, TypeError, ValueError
-    ):
+    with reading(path, f"frame {index} is no frame or has something missing"):
         matrix = np.array(frame["transform_matrix"], float)
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"transform_matrix is {matrix.shape}, not (4, 4)")
         settings = {**content, **frame}
         _check_pinhole(settings)
-        choices = [path.parent / (str(frame["file_path"]) + ending) for ending in ENDINGS]
+        name = str(frame["file_path"])
+        choices = [inside(path.parent, name + ending, AnnotationError) for ending in ENDINGS]
         image = next((each for each in choices if each.is_file()), choices[0])
         if "w" in settings and "h" in settings:
             size = int(settings["w"]), int(settings["h"])
@@ -207,6 +211,7 @@ SCHEMA = {
 UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
+@guarded(AnnotationError)
 def read_objectron(path: Path) -> Annotations:
     """The boxes of every frame of a .pbdata file, in metres about the box's centre.
 
@@ -214,9 +219,8 @@ def read_objectron(path: Path) -> Annotations:
     annotation; the images are upright, of the sensor's height by its width. Raises AnnotationError: no such
     file, or not such a message; MissingExtraError: protobuf is not installed."""
     sequence = sequence_message()()
-    from google.protobuf.message import DecodeError
 
-    with reading(path, "is no readable annotation of Objectron", OSError, DecodeError):
+    with reading(path, "is no readable annotation of Objectron"):
         sequence.ParseFromString(path.read_bytes())
     if not sequence.objects:
         raise reject(path, "holds no objects, so it is empty or no annotation of Objectron")
@@ -227,7 +231,7 @@ def read_objectron(path: Path) -> Annotations:
             if annotated.object_id not in objects:
                 skipped += 1
                 continue
-            with reading(path, f"frame {frame.frame_id}", ValueError):
+            with reading(path, f"frame {frame.frame_id}"):
                 found.append(_annotated(path, frame, annotated, objects[annotated.object_id]))
     return Annotations(tuple(found), {"unknown object": skipped} if skipped else {})
 

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from netinvert.errors import ConfigError, NetinvertError
-from netinvert.io.files import read_json
+from netinvert.io.files import read_json, refusing
+from netinvert.io.images import MAX_PIXELS
 from netinvert.scenes.backgrounds import random_background
 
 MANIFEST = "manifest.json"
@@ -102,30 +103,54 @@ def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
 def read_shard(path: str | Path, sha256: str | None = None) -> Iterator[Sample]:
     """The samples of a shard: ``rgba`` or ``rgb``, ``mask``, ``parts`` (uint8 arrays), ``json`` and ``key``.
     Raises DatasetError: the shard is cut short, damaged, or has another hash than ``sha256``."""
-    try:
+    with refusing(path, DatasetError, "is damaged", AGAIN):
         content = Path(path).read_bytes()
         if sha256 not in (None, hashlib.sha256(content).hexdigest()):
             raise DatasetError(f"{path} is not what {MANIFEST} says: {AGAIN}")
         if any(content[-END:]) or len(content) < END:
             raise DatasetError(f"{path} is cut short: {AGAIN}")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            sample: Sample = {}
+            images: dict[str, NDArray[np.uint8]] = {}
             for info in tar:
-                member = tar.extractfile(info)
-                assert member is not None
+                member = tar.extractfile(info) if info.isreg() and not info.issparse() else None
+                if member is None:
+                    raise DatasetError(f"{path}: {info.name} is a link or no file: {AGAIN}")
                 key, name = info.name.split(".")[:2]
                 data = member.read()
                 if len(data) != info.size:
                     raise DatasetError(f"{path} is cut short in {info.name}: {AGAIN}")
                 if name == "json":
-                    yield sample | {"json": json.loads(data), "key": key}
-                    sample = {}
+                    yield {**_checked(images, record := json.loads(data)), "json": record, "key": key}
+                    images = {}
                 else:
-                    sample[name] = np.asarray(Image.open(io.BytesIO(data)))
-            if sample:
+                    images[name] = _pixels(data)
+            if images:
                 raise DatasetError(f"{path} is cut short: its last sample is incomplete; {AGAIN}")
-    except (tarfile.TarError, UnidentifiedImageError, OSError, ValueError, EOFError, SyntaxError) as error:
-        raise DatasetError(f"{path} is damaged ({error}): {AGAIN}") from error
+
+
+def _pixels(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"an image has {image.width}×{image.height} pixels")
+        return np.asarray(image)
+
+
+def _checked(images: dict[str, NDArray[np.uint8]], record: Mapping[str, Any]) -> Sample:
+    """The images of a sample. Raises an error of any kind: one is missing or of another size, or the record
+    does not tell the rotation, symmetry and identity."""
+    colours = "rgba" if "rgba" in images else "rgb"
+    shapes = {name: images[name].shape for name in (colours, "mask", "parts")}
+    size = shapes["mask"]
+    if shapes != {colours: (*size, len(colours)), "mask": size, "parts": size} or len(size) != 2:
+        raise ValueError(f"the images of a sample differ in size, or in their channels: {shapes}")
+    if any(one.dtype != np.uint8 for one in images.values()):
+        raise ValueError("an image has no 8 bits a channel")
+    if not np.isfinite(np.array(record["rotation"], np.float32).reshape(3, 3)).all():
+        raise ValueError("a rotation is not finite")
+    for name in ("symmetry", "identity"):
+        if type(record[name]) is not int or not 0 <= record[name] < 2**63:
+            raise ValueError(f"{name} is {record[name]!r:.40}, not a whole number")
+    return {name: images[name] for name in shapes}
 
 
 def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> Arrays:
@@ -140,7 +165,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
         if samples is None:
             skipped.append(path.name)
             continue
-        if samples and "rgba" not in samples[0]:
+        if any("rgba" not in sample for sample in samples):
             raise DatasetError(
                 f"{path} holds images with backgrounds already, and training puts its own behind: "
                 "render without --background"
@@ -148,6 +173,8 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
         for name, values in columns.items():
             values += [sample[name] for sample in samples]
     records = columns["json"]
+    if len({image.shape for image in columns["mask"]}) > 1:
+        raise DatasetError(f"{folder} holds images of several sizes: render it again")
     if not records:
         raise DatasetError(f"no undamaged shard of the split {split!r} in {folder}: render it again")
     return Arrays(
@@ -165,10 +192,8 @@ def shard_hashes(folder: Path) -> dict[str, str]:
     manifest is damaged."""
     manifest = folder / MANIFEST
     content: Any = read_json(manifest) if manifest.exists() else {}
-    try:
+    with refusing(manifest, DatasetError, "is damaged", f"delete it and {AGAIN}"):
         return {shard["name"]: shard["sha256"] for shard in content.get("shards", [])}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{manifest} is damaged: delete it and {AGAIN}") from error
 
 
 def _samples(path: Path, hashes: Mapping[str, str], damaged: Damaged) -> list[Sample] | None:

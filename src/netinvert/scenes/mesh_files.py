@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import MissingExtraError
+from netinvert.io.files import guarded, inside, refusing
 from netinvert.scenes.mesh_surfaces import Gltf, Surface, surface_of
 from netinvert.scenes.objects import Material, MeshError, Object3D, Value
 from netinvert.scenes.polygons import (
@@ -106,6 +107,7 @@ def list_objects(folder: str | Path) -> list[Path]:
     return paths
 
 
+@guarded(MeshError, "export it again")
 def read_object(path: str | Path, options: MeshOptions | None = None) -> Object3D:
     """The object in a mesh file; each of its geometries is a part.
 
@@ -168,7 +170,7 @@ def _load(file: Path) -> Loaded:
 
         def get(self, name: str) -> bytes:
             try:
-                content = bytes(super().get(name))
+                content = inside(file.parent, name.strip()).read_bytes()
                 if Path(name).suffix.lower() in Image.registered_extensions():
                     Image.open(io.BytesIO(content)).verify()
             except Exception:
@@ -176,15 +178,8 @@ def _load(file: Path) -> Loaded:
                 raise
             return content
 
-    with _silence():
-        try:
-            geometries, unread, surface = _read(file, Files(str(file)))
-        except MeshError as error:
-            raise MeshError(f"{file}: {error}") from error
-        except Exception as error:  # trimesh's readers raise whatever their parsers do
-            raise MeshError(
-                f"{file} cannot be read ({error or type(error).__name__}): export it again"
-            ) from error
+    with _silence(), refusing(file, MeshError, "cannot be read", "export it again"):
+        geometries, unread, surface = _read(file, Files(str(file)))
     for name, mesh in geometries:
         if not np.isfinite(mesh.vertices).all():
             raise MeshError(f"{file}: {name} has NaN or infinite vertices: repair it and export it again")

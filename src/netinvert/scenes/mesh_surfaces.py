@@ -99,6 +99,9 @@ READ = {GLOSSINESS, TRANSFORM, "EXT_texture_webp", "KHR_materials_unlit", "KHR_d
 PACKED = {"EXT_meshopt_compression", *(() if find_spec("DracoPy") else ("KHR_draco_mesh_compression",))}
 
 
+MOST_CORNERS = 20_000_000
+
+
 class Gltf:
     """The header of a glTF file, which says more of its looks than trimesh takes from it: numbers of full
     precision, colours beside a material, other texture coordinates and their transforms.
@@ -110,6 +113,8 @@ class Gltf:
         packed = content[:4] == b"glTF"
         end = 20 + int.from_bytes(content[12:16], "little")
         self.header: dict[str, Any] = json.loads(content[20:end] if packed else content)
+        if any(not 0 <= one["count"] <= MOST_CORNERS for one in self.header.get("accessors", ())):
+            raise MeshError(f"it says that it has more than {MOST_CORNERS:,} corners: simplify it")
         used = set(self.header.get("extensionsUsed", ()))
         if wrong := PACKED & used:
             raise MeshError(f"its geometry is packed ({', '.join(sorted(wrong))}): export it without")

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from netinvert.errors import MissingExtraError, NetinvertError
-from netinvert.scenes.cameras import Camera, CameraError, rotation_from_angles, turn_about
+from netinvert.errors import NetinvertError
+from netinvert.io.files import guarded, inside, refusing
+from netinvert.scenes.cameras import Camera, rotation_from_angles, turn_about
+from netinvert.scenes.matlab import read_mat
 from netinvert.scenes.objects import Value
 
 
@@ -62,19 +64,14 @@ def reject(path: Path, why: str) -> AnnotationError:
     return AnnotationError(f"{path}: {why}")
 
 
-@contextmanager
-def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
-    """Raise ``errors``, and CameraError, as AnnotationError that tells ``what`` is wrong with a file."""
-    expected: tuple[type[Exception], ...] = (CameraError, *errors)
-    try:
-        yield
-    except expected as error:
-        raise reject(path, f"{what} ({error})") from error
+def reading(path: Path, what: str) -> AbstractContextManager[None]:
+    """Whatever goes wrong becomes an AnnotationError that tells ``what`` is wrong with a file."""
+    return refusing(path, AnnotationError, what, "mend it, or get it again")
 
 
 def numbers(path: Path, texts: list[str], line: int) -> list[float]:
     """Numbers of a line of text. Raises AnnotationError: something that is no number, or NaN."""
-    with reading(path, f"line {line} should hold numbers", ValueError):
+    with reading(path, f"line {line} should hold numbers"):
         values = [float(text) for text in texts]
     if not all(abs(value) < float("inf") for value in values):
         raise reject(path, f"line {line} has NaN or infinite numbers")
@@ -83,7 +80,7 @@ def numbers(path: Path, texts: list[str], line: int) -> list[float]:
 
 def text_of(path: Path) -> str:
     """A text file. Raises AnnotationError: it cannot be read as text."""
-    with reading(path, "cannot be read as text", OSError, UnicodeDecodeError):
+    with reading(path, "cannot be read as text"):
         return path.read_text(encoding="utf-8")
 
 
@@ -91,7 +88,7 @@ def image_size(path: Path, image: Path, since: str = "") -> tuple[int, int]:
     """Width and height of the ``image`` of the annotations at ``path``; ``since`` says why it is looked at.
     Raises AnnotationError: it cannot be opened."""
     with (
-        reading(path, f"{since}the image {image.name} cannot be opened", OSError, UnidentifiedImageError),
+        reading(path, f"{since}the image {image.name} cannot be opened"),
         Image.open(image) as opened,
     ):
         return opened.size
@@ -102,18 +99,18 @@ UNSEEN = "no viewpoint"
 FLAGS = ("truncated", "occluded", "difficult")
 
 
+@guarded(AnnotationError)
 def read_pascal3d(path: Path) -> Annotations:
     """The objects of one .mat file.
 
     The camera is the devkit's: C = d (cos e sin a, -cos e cos a, sin e), focal length viewport × focal in
     pixels, principal point (px, py), the image then turned by theta. MATLAB's first pixel has its centre at
-    1, ours at 0.5. Raises AnnotationError: no such file, or no record of PASCAL3D+ in it; MissingExtraError:
-    scipy is not installed."""
+    1, ours at 0.5. Raises AnnotationError: no such file, or no record of PASCAL3D+ in it."""
     record = _record(path)
     objects = np.atleast_1d(getattr(record, "objects", np.array([])))
     found, skipped = [], {COARSE: 0, UNSEEN: 0}
     size = _image_size(path, record)
-    image = path.with_name(str(getattr(record, "filename", path.stem)))
+    image = inside(path.parent, str(getattr(record, "filename", path.stem)), AnnotationError)
     for index, thing in enumerate(objects):
         viewpoint: Any = getattr(thing, "viewpoint", None)
         if not hasattr(viewpoint, "distance"):
@@ -125,18 +122,12 @@ def read_pascal3d(path: Path) -> Annotations:
     return Annotations(tuple(found), {reason: count for reason, count in skipped.items() if count})
 
 
-def _record(path: Path) -> Any:  # noqa: ANN401  (scipy's own struct)
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise MissingExtraError("reading .mat files", "scenes") from error
-    try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except NotImplementedError as error:
-        raise reject(path, "is a MATLAB 7.3 file: save it again in MATLAB with -v7") from error
-    except (MatReadError, ValueError, TypeError, OSError, EOFError) as error:
-        raise reject(path, f"is no readable .mat file ({error})") from error
+def _record(path: Path) -> Any:  # noqa: ANN401  (a struct has the fields that it has)
+    with reading(path, "is no readable .mat file"):
+        try:
+            content = read_mat(path.read_bytes())
+        except NotImplementedError as error:
+            raise reject(path, "is a MATLAB 7.3 file: save it again in MATLAB with -v7") from error
     if "record" not in content:
         raise reject(path, "has no variable 'record', so it is no annotation of PASCAL3D+ or ObjectNet3D")
     return content["record"]
@@ -156,7 +147,7 @@ def _image_size(path: Path, record: Any) -> tuple[int, int]:  # noqa: ANN401
 def _annotation(path: Path, image: Path, thing: Any, size: tuple[int, int], index: int) -> Annotation:  # noqa: ANN401
     view = thing.viewpoint
     what = f"object {index} has no usable viewpoint"
-    with reading(path, what, AttributeError, TypeError, ValueError):
+    with reading(path, what):
         azimuth, elevation, theta, distance, focal, px, py = (
             float(getattr(view, name))
             for name in ("azimuth", "elevation", "theta", "distance", "focal", "px", "py")
@@ -182,6 +173,7 @@ NAME = re.compile(
 BLENDER_FOV = 49.13  # degrees, of Blender's default camera, before the images were cropped
 
 
+@guarded(AnnotationError)
 def read_render_for_cnn(path: Path, negate_tilt: bool = True) -> Annotation:
     """What the name of one image tells, such as ``03001627_1a6f_a010_e007_t016_d002.png``.
 
@@ -211,6 +203,7 @@ EQUATOR, FLATTENING = 6378137.0, 1 / 298.257223563  # WGS84, metres
 COLUMNS = 17
 
 
+@guarded(AnnotationError)
 def read_street_view(path: Path) -> Annotation:
     """What one text file tells: the camera about the target point, in metres.
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netinvert.io.files import write_atomic
+from netinvert.errors import OutputError
+from netinvert.io.files import inside, write_atomic
 from netinvert.models.decoder import SUFFIX, DecoderFile, save_decoder
 from netinvert.models.zoo.pose import LICENCE, PoseFile, save_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
@@ -40,12 +41,12 @@ def export(path: Path, content: PoseFile | DecoderFile) -> Path:
 
     Raises OutputError: a file cannot be written.
     """
-    target = path.with_suffix(SUFFIX)
+    target, card = (inside(path.parent, path.with_suffix(end).name, OutputError) for end in (SUFFIX, ".md"))
     if isinstance(content, PoseFile):
         save_pose_network(target, content, half=True)
     else:
         save_decoder(target, content, half=True)
-    write_atomic(target.with_suffix(".md"), model_card(target.stem, content).encode())
+    write_atomic(card, model_card(target.stem, content).encode())
     return target
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from netinvert.errors import OutputError
-from netinvert.io.files import FileError, load_tensors, output_error, plain_json, save_tensors
+from netinvert.io.files import inside, load_tensors, output_error, plain_json, save_tensors
 from netinvert.io.running import Progress, deferred_interrupt, torch_threads
 from netinvert.training.config import Group, TrainingConfig, TrainingError, TrainingRun, process_group
 
@@ -28,6 +28,7 @@ LOG_EVERY = 50
 CLIP = 1.0
 """The largest norm of a gradient."""
 LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
+LOCK, LOGS = ".training.lock", "logs"
 FIRST_SECONDS = 45.0
 """The first checkpoint comes this soon."""
 Optimizers = list[torch.optim.Optimizer]
@@ -115,8 +116,10 @@ def fit_trainee(
     """
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
+        for name in (LOCK, LAST, BEFORE, LOGS):  # a link in the folder could lead to any file
+            inside(run.folder, name, OutputError)
         with torch_threads(run.threads), process_group(run.device, run.devices * run.nodes) as group:
-            lock = FileLock(run.folder / ".training.lock")
+            lock = FileLock(run.folder / LOCK)
             if group.rank == 0:
                 lock.acquire(timeout=0)
             try:
@@ -240,7 +243,7 @@ def _log(run: TrainingRun, first: int, wanted: bool) -> Iterator[Callable[..., N
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of what TensorBoard imports
                     from torch.utils.tensorboard import SummaryWriter
-                writer = closing.enter_context(SummaryWriter(str(run.folder / "logs"), purge_step=first))
+                writer = closing.enter_context(SummaryWriter(str(run.folder / LOGS), purge_step=first))
             except ImportError:
                 run.note("no logs for TensorBoard: install netinvert[training] to have them")
         yield log
@@ -271,7 +274,7 @@ class Checkpoints:
                 tensors, metadata = load_tensors(path)
                 facts = json.loads(metadata["training"])
                 step, seconds, identity = int(facts["step"]), float(facts["seconds"]), facts["identity"]
-            except (FileError, KeyError, TypeError, ValueError) as error:
+            except Exception as error:  # whatever is in the file
                 damage = damage or f"{path} is damaged ({error})"
                 continue
             self._take(path, tensors, identity)

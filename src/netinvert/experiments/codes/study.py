@@ -88,7 +88,7 @@ class CodeWork:
             return fresh_chairs(FEW, config.seed + OTHERS, side).images
 
         def make(name: str, piece: Piece) -> Cell:
-            decoder = load_decoder(name)
+            decoder = load_decoder(name, config.trust)
             encoder, side = decoder.encoder(), max(decoder.size)
             piece.tell(0.1, f"{name}: chairs")
             with torch.no_grad():
@@ -113,7 +113,7 @@ def study_codes(config: CodeStudy, tell: Tell) -> Outcome:
     """
     experiment = EXPERIMENTS[config.command]
     names = tuple(dict.fromkeys(config.decoders))
-    decoders = [load_decoder(name) for name in names]
+    decoders = [load_decoder(name, config.trust) for name in names]
     for decoder in decoders:
         decoder.encoder()
     data: Path | None = getattr(config, "data", None)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Config, Option
-from netinvert.io.pieces import Compute, Device, ImageFormat, Json, OfLayer, Output, Seed, Unit
+from netinvert.io.pieces import Compute, Device, ImageFormat, Json, OfLayer, Output, Seed, Trust, Unit
 
 DECODER = "decoder"
 """The canvas that is a decoder's input."""
@@ -113,7 +113,7 @@ def _check_seeds(seed: int, restarts: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decode(ImageFormat, Output, Device):
+class Decode(ImageFormat, Trust, Output, Device):
     """Turn codes, or the codes of images, into images with a trained decoder.
 
     A decoder gives in a moment what an optimisation needs minutes for, but it knows only images like those
@@ -218,7 +218,7 @@ class Networks(Json):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rerun(Output):
+class Rerun(Trust, Output):
     """Repeat a run from its manifest, and say whether every file came out the same to the last bit.
 
     Inputs are read again if they are as they were; otherwise what the run kept of them is used.
@@ -229,6 +229,3 @@ class Rerun(Output):
     manifest: Annotated[
         Path, Option("The manifest.json of a run, or its folder.", positional=True, metavar="MANIFEST")
     ]
-    trust: Annotated[
-        bool, Option("Run code that the manifest names: networks of the kind module:FILE.py:FACTORY.")
-    ] = False

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Device, OfLayer, OfLayers, OnNetwork, Output, Processes, Seed
+from netinvert.io.pieces import Device, OfLayer, OfLayers, OnNetwork, Output, Processes, Seed, Trust
 
 CHAIRS = "chairs"
 """As --images: the unseen chairs of the demo."""
@@ -290,7 +290,7 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyMethods(Seed, Output, Processes):
+class StudyMethods(Trust, Seed, Output, Processes):
     """Compare optimising, decoding, both together and autoencoders, layer by layer.
 
     Every method gets the codes of the same held-out chairs; another network reads the poses of the images.
@@ -315,7 +315,7 @@ class StudyMethods(Seed, Output, Processes):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodeStudy(Seed, Output, Processes):
+class CodeStudy(Trust, Seed, Output, Processes):
     """Decoders, and the held-out chairs whose codes they get."""
 
     decoders: Annotated[tuple[str, ...], pieces.DECODERS]

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads
+from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads, Trust
 from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, UP, DatasetConfig
 
 AUTO = "auto"
@@ -29,14 +29,15 @@ class Training(Json, Threads):
         int, Option("Steps between checkpoints, if ten minutes are not less.", min=1, identity=False)
     ] = 1000
     device: Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "auto"
-    devices: Annotated[int, Option("Devices of each machine.", min=1)] = 1
-    nodes: Annotated[int, Option("Machines.", min=1)] = 1
+    devices: Annotated[int, Option("Devices of each machine.", min=1, max=1024)] = 1
+    nodes: Annotated[int, Option("Machines.", min=1, max=10_000)] = 1
     workers: Annotated[
         int | None,
         Option(
             "Processes that make batches.",
             short="j",
             min=0,
+            max=1024,
             default="some for a GPU, none for a CPU",
             identity=False,
         ),
@@ -112,12 +113,14 @@ class DecoderTrain(Training, OfLayer):
     def check(self) -> None:
         """Raises ConfigError."""
         super().check()
+        if Path(self.name).name != self.name or self.name.startswith("."):
+            raise ConfigError(f"--name is a file's name without folder and ending, got '{self.name}'")
         if self.cache is not None and self.autoencoder:
             raise ConfigError("an autoencoder's codes change as it learns: leave out --cache")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderEvaluate(Seed, Output, Threads):
+class DecoderEvaluate(Trust, Seed, Output, Threads):
     """Decode the codes of images that a decoder never saw, and compare."""
 
     command: ClassVar[str] = "decoder evaluate"
@@ -202,9 +205,9 @@ class ScenesRender(DatasetConfig, Json, Processes):
             metavar="NAME",
         ),
     ] = AUTO
-    workers: Annotated[int, Option("Processes.", short="j", min=1, default="one a core", identity=False)] = (
-        os.cpu_count() or 1
-    )
+    workers: Annotated[
+        int, Option("Processes.", short="j", min=1, max=1024, default="one a core", identity=False)
+    ] = os.cpu_count() or 1
 
     def dataset(self) -> DatasetConfig:
         """What is to be rendered."""

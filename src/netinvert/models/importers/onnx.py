@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
+from netinvert.io.files import guarded, inside, refusing
 from netinvert.models.importers import first_line, optional
 from netinvert.models.importers import onnx_graph as graph
 from netinvert.models.network import Network, load_weights, sidecar
 from netinvert.models.private_copy import put
 
 OPSET = 11  # from here on onnx2torch knows Slice, Pad and Clip with their bounds as inputs
+MOST_OPSETS = 100
 MAIN = ("", "ai.onnx")
 DEFAULT_SIZE = 224
 REBUILD = "Rebuild the network in torch and give it as module:FILE.py:FACTORY"
@@ -88,6 +90,7 @@ class OnnxConcat(nn.Module):
         return torch.cat(tensors, self.axis)
 
 
+@guarded(NetworkError, "export it again")
 def load_onnx(path: str, weights: str | None = None) -> Network:
     """The network in an .onnx file, with the preprocessing of a JSON file beside it (``sidecar``); without
     one it is assumed to take images in [0, 1] as they are. Raises MissingExtraError: onnx or onnx2torch is
@@ -109,14 +112,20 @@ def load_onnx(path: str, weights: str | None = None) -> Network:
 def _read(onnx: Any, path: Path) -> Any:
     if not path.is_file():
         raise NetworkError(f"no file at {path}: check the path")
-    try:
-        model = onnx.load(str(path))
+    with refusing(path, NetworkError, "is no valid ONNX file", "export it again"):
+        helper = importlib.import_module("onnx.external_data_helper")
+        model = onnx.load(str(path), load_external_data=False)
+        for tensor in filter(helper.uses_external_data, helper._get_all_tensors(model)):
+            named = {entry.key: entry.value for entry in tensor.external_data}
+            beside = inside(path.parent, named.get("location", ""))
+            last = int(named.get("offset", 0)) + int(named.get("length", 0))
+            if not beside.is_file() or last > beside.stat().st_size:
+                raise NetworkError(f"{path}: {beside}, which holds {tensor.name}, is missing or short")
+        helper.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
         if model.functions:
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)
         return model
-    except Exception as error:  # protobuf's, onnx's and the file system's errors have nothing in common
-        raise NetworkError(f"{path} is no valid ONNX file ({first_line(error)}): export it again") from error
 
 
 def _known_opset(onnx: Any, path: str, model: Any) -> Any:
@@ -167,6 +176,8 @@ def _newest(model: Any) -> tuple[int, int, set[str]]:
 
     others = {entry.domain: entry.version for entry in model.opset_import}
     version = max((entry.version for entry in model.opset_import if entry.domain in MAIN), default=0)
+    if version > MOST_OPSETS:
+        raise ValueError(f"it says that it has opset {version}")
     tried = {opset: missing(opset) for opset in range(max(version, OPSET), OPSET - 1, -1)}
     best = min(tried, key=lambda opset: len(tried[opset]))  # of equal ones the first, the newest
     return version, best, tried[best]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netinvert.errors import NetworkError
+from netinvert.models.network import MOST_NUMBERS
 from netinvert.models.rewrite import same_padding
 
 DRAWN = ("Bernoulli", "Dropout", "Multinomial")
+GROWING = ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")
+"""What makes much of a few bytes."""
 ASIDE = "netinvert.aside"
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 """How Transpose brings channels first, and last."""
@@ -38,7 +42,7 @@ def fold_constants(onnx: Any, model: Any) -> None:
     """Compute what no image has a part in, such as weights in Constant nodes, cast or transposed ones."""
     from onnx.reference import ReferenceEvaluator
 
-    graph = model.graph
+    graph, grown = model.graph, 0
     known = {tensor.name: tensor for tensor in graph.initializer}
     fixed = {value.name for value in graph.output}
     kept = []
@@ -54,14 +58,25 @@ def fold_constants(onnx: Any, model: Any) -> None:
             continue
         try:
             infos = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-            part = onnx.helper.make_graph([node], "part", [], infos, [known[name] for name in names])
-            values = ReferenceEvaluator(
-                onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
-            ).run(None, {})
+            part = onnx.helper.make_model(
+                onnx.helper.make_graph([node], "part", [], infos, [known[name] for name in names]),
+                opset_imports=model.opset_import,
+                ir_version=model.ir_version,
+            )
+            if node.op_type in GROWING:
+                grown += _size(onnx, part)
+                if grown > MOST_NUMBERS:
+                    raise MemoryError
+            values = ReferenceEvaluator(part).run(None, {})
             tensors = [
                 onnx.numpy_helper.from_array(*pair)
                 for pair in zip(values, (i.name for i in infos), strict=True)
             ]
+        except MemoryError:
+            raise NetworkError(
+                f"{node.op_type} {node.name} makes a constant that is larger than {MOST_NUMBERS:,} numbers: "
+                "export the network without it"
+            ) from None
         except Exception:  # onnx's evaluator lacks it, or fails: onnx2torch may not
             kept.append(node)
             continue
@@ -69,6 +84,12 @@ def fold_constants(onnx: Any, model: Any) -> None:
         known |= {tensor.name: tensor for tensor in tensors}
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _size(onnx: Any, model: Any) -> int:
+    """How many numbers the outputs of a model of constants hold, before they are computed."""
+    shaped = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
+    return sum(math.prod(axis.dim_value for axis in one.type.tensor_type.shape.dim) for one in shaped)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -196,8 +197,9 @@ def load_transformers(name: str, weights: str | None = None) -> Network:
         if kind:
             config = transformers.CONFIG_MAPPING[name]()
         else:
-            read = transformers.AutoConfig.from_pretrained
-            config = had(f"the configuration of transformers:{name}", lambda: read(name), GIVE_CONFIG)
+            # False, or it would ask on the terminal whether to run the code in a folder.
+            read = partial(transformers.AutoConfig.from_pretrained, name, trust_remote_code=False)
+            config = had(f"the configuration of transformers:{name}", read, GIVE_CONFIG)
         config = getattr(config, "vision_config", None) or config
         factory = _class_of(transformers, name, config)
         module = built(lambda: _module(factory, name, config, weights))
@@ -250,7 +252,8 @@ def _module(factory: Any, name: str, config: Any, weights: str | None) -> nn.Mod
     if weights is not None:
         source["state_dict"] = fitting(read_weights(weights), factory(config).state_dict(), weights)
     own = name if weights is None else None
-    options = {"config": config, "output_loading_info": True, **source}
+    # No pickles: those of old layouts run code in torch before 2.6.
+    options = {"config": config, "output_loading_info": True, "use_safetensors": True, **source}
     module, found = had(
         f"the weights of transformers:{name}", lambda: factory.from_pretrained(own, **options)
     )

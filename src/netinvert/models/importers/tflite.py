@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from netinvert.errors import NetinvertError, NetworkError
+from netinvert.errors import NetworkError
+from netinvert.io.files import guarded, refusing
 from netinvert.models.importers import optional
 from netinvert.models.importers.tflite_ops import BUILDERS, Array, Operator, TensorRecord, to_nchw, to_nhwc
 from netinvert.models.network import Network, load_weights, sidecar
@@ -181,18 +182,15 @@ def tflite_module(path: str | Path) -> tuple[TFLiteModule, tuple[int, int, int]]
         raise NetworkError(f"cannot read {path} ({error.strerror}): check the path") from error
     if content[4:8] != b"TFL3":
         raise NetworkError(f"{path} is not a .tflite file (no TFL3 mark): give a TensorFlow Lite model")
-    try:
+    with refusing(path, NetworkError, remedy="fetch it again"):
         module = TFLiteModule(tflite, content)
-    except NetinvertError as error:
-        raise NetworkError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged flatbuffer fails in any way: struct, index, type, unicode …
-        raise NetworkError(f"{path} is damaged ({type(error).__name__}: {error}): fetch it again") from error
     for name, tensor in module.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise NetworkError(f"{path}: {name} has NaN or infinite values: fetch the file again")
     return module, module.input_shape
 
 
+@guarded(NetworkError, "fetch it again")
 def load_tflite(path: str, weights: str | None = None) -> Network:
     """The network in a .tflite file, with the preprocessing of a JSON file beside it (``sidecar``); without
     one it is assumed to take images in [0, 1] as they are. Raises MissingExtraError: the package ``tflite``

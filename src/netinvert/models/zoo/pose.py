@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from netinvert.errors import ConfigError, NetworkError
+from netinvert.io.files import guarded
 from netinvert.models.network import (
     Network,
     Preprocessing,
@@ -335,6 +336,7 @@ def save_pose_network(path: str | Path, content: PoseFile, half: bool = False) -
     save_parts(path, parts, {"topology": content.topology, "head": content.head.name, "facts": facts})
 
 
+@guarded(NetworkError, "fetch it again")
 def read_pose_network(path: str | Path) -> PoseFile:
     """Read what ``save_pose_network`` wrote, as float32 in eval mode. Raises NetworkError: no such file, or
     one that holds something else."""
@@ -349,7 +351,9 @@ def read_pose_network(path: str | Path) -> PoseFile:
     network, pairs = _bare(topology, head)
     for module, state in zip((network, pairs), parts, strict=True):
         load_state(module, state, str(path))
-    return PoseFile(network.eval(), pairs.eval(), topology, head, json.loads(metadata.get("facts", "{}")))
+    return PoseFile(
+        network.eval(), pairs.eval(), topology, head, dict(json.loads(metadata.get("facts", "{}")))
+    )
 
 
 def load_pose_file(name: str) -> PoseFile:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.cells import Cells
-from netinvert.io.files import FileError, fingerprint, read_json, tensor_bytes
+from netinvert.io.files import fingerprint, read_json, tensor_bytes
 from netinvert.io.manifest import MANIFEST
 from netinvert.io.rundir import RunDir
 from netinvert.io.running import generator_at
@@ -94,7 +94,7 @@ class CachedImages:
         try:
             manifest = read_json(folder / MANIFEST)
             complete = manifest["run"]["identity"] == fingerprint(facts)
-        except (FileError, KeyError, TypeError):
+        except Exception:  # whatever is in the file
             complete = False
         if not complete:
             raise CacheError(f"the cache {folder} is not complete: run the command that makes it again")
