@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.cut import INPUT, OUTPUT, observed, tensors_of
+from netinvert.models.cut import INPUT, OUTPUT, Strides, is_map, observed, tensors_of
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import load_network
-from netinvert.models.strides import Strides, is_map
 
 MOST_SHIFTS = 32
 """The largest stride whose receptive field is found exactly."""
