@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from netinvert.errors import ConfigError, NetinvertError, NetworkError
 from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
-from netinvert.io.files import Tell, read_json, sha256_of, write_json
+from netinvert.io.files import Tell, make_directory, read_json, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, compare
-from netinvert.io.pieces import OfNetwork
+from netinvert.io.pieces import OfNetwork, Output
 
 if TYPE_CHECKING:
     from netinvert.experiments.configs.images import Rerun
@@ -147,11 +147,14 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
         raise ConfigError(f"the manifest wants to run the code {code}; add --trust if you know it")
     config = _with_inputs(config, first, file.parent, tell)
     _check_weights(config, first)
+    one_file = isinstance(config, Output) and config.one_file
+    if one_file:
+        make_directory(asked.out)
     done = perform(config, tell)
     found = compare(first, done.facts)
     facts = {**done.facts, "rerun": {**dataclasses.asdict(found), "sentence": found.sentence}}
-    if done.folder is not None:
-        write_json(done.folder / MANIFEST, facts)
+    if isinstance(config, Output) and (one_file or done.folder is not None):
+        write_json(config.manifest_file, facts)
     return Outcome(facts, "\n".join(filter(None, (done.text, found.sentence))), done.folder)
 
 
@@ -166,6 +169,8 @@ def _repeated(first: Mapping[str, Any], asked: Rerun) -> Config:
     cls = COMMANDS[name].load()
     names = {field.name for field in fields_of(cls)}
     changes = {"out": str(asked.out), "overwrite": asked.overwrite}
+    if issubclass(cls, Output) and cls.one_file:  # of the same name as then
+        changes["out"] = str(asked.out / Path(str(facts.get("out"))).name)
     if facts.get("threads") is None and isinstance(first.get("threads"), int):
         changes["threads"] = first["threads"]
     return cls.from_facts({**facts, **{name: value for name, value in changes.items() if name in names}})
