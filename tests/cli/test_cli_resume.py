@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from netinvert.inversion import checkpoint
+from netinvert.inversion.result import Checkpoint
 
 MAIN = [sys.executable, "-c", "import sys; from netinvert.cli.app import main; sys.exit(main())"]
 
@@ -69,9 +69,9 @@ def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, number, code):
 def test_within_a_chunk(cli, net, pictures, tmp_path, monkeypatch):
     """The checkpoint of the chunk at work is taken up to the same bits."""
     arguments = [pictures, *net, "--steps", 30]
-    monkeypatch.setattr(checkpoint.Checkpoint, "due", lambda self: True)
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
     saves = []
-    save = checkpoint.Checkpoint.save
+    save = Checkpoint.save
 
     def stop_at_the_tenth(self, state):
         save(self, state)
@@ -79,7 +79,7 @@ def test_within_a_chunk(cli, net, pictures, tmp_path, monkeypatch):
         if len(saves) == 10:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", stop_at_the_tenth)
+    monkeypatch.setattr(Checkpoint, "save", stop_at_the_tenth)
     stopped = cli("invert", *arguments, "--out", tmp_path / "out")
     assert stopped.exit_code == 130
     assert len(set(saves)) == 1
