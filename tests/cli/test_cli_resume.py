@@ -42,7 +42,7 @@ def stopped(arguments, out, when, number):
     ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill", "ctrl-c"]
 )
 def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, number, code):
-    arguments = [pictures, *net, "--preset", "fourier-adam", "--steps", 300, "--restarts", 2, "--batch", 1]
+    arguments = [pictures, *net, "--preset", "fourier-adam", "--steps", 100, "--restarts", 2, "--batch", 1]
     arguments += ["--threads", 1]
     out, cells = tmp_path / "out", tmp_path / ".out.partial" / "cells"
     returned, said = stopped(arguments, out, lambda: any(cells.glob("*.safetensors")), number)
@@ -50,7 +50,8 @@ def test_a_stopped_run_goes_on(cli, net, pictures, tmp_path, number, code):
     assert "Traceback" not in said
     if number == signal.SIGINT:
         done = len(list(cells.glob("*.safetensors")))
-        assert said == f"netinvert: stopped; {done} of 4 batches are done; the same command resumes\n"
+        last = said.splitlines()[-1]  # behind what a busy machine says of progress
+        assert last == f"netinvert: stopped; {done} of 4 batches are done; the same command resumes"
     assert 1 <= len(list(cells.glob("*.safetensors"))) < 4
     assert not out.exists()
     other = cli("invert", *arguments, "--seed", 3, "--out", out)
