@@ -22,6 +22,8 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "netinvert"
+Walk = dict[str, set[str]]
+"""Names of functions by file."""
 
 
 def size() -> dict[str, object]:
@@ -50,25 +52,36 @@ def repeated_names() -> dict[str, list[str]]:
     return {name: sorted(places) for name, places in sorted(where.items()) if len(places) > 1}
 
 
-def files_entered(call: Callable[[], object]) -> list[str]:
-    """The package's files in which a function is called, but for module bodies."""
-    entered: set[str] = set()
+def files_entered(call: Callable[[], object]) -> Walk:
+    """The package's files in which a function is called, and which; but for what imports call."""
+    entered: Walk = collections.defaultdict(set)
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        name = frame.f_code.co_filename
+        code = frame.f_code
         # CO_OPTIMIZED marks functions: the bodies of modules and classes run at import
-        if event == "call" and name.startswith(str(SRC)) and frame.f_code.co_flags & 1:
-            entered.add(str(Path(name).relative_to(SRC)))
+        if event == "call" and code.co_filename.startswith(str(SRC)) and code.co_flags & 1:
+            file = str(Path(code.co_filename).relative_to(SRC))
+            if code.co_name not in entered[file] and not _importing(frame):
+                entered[file].add(code.co_name)
 
     sys.setprofile(note)
     try:
         call()
     finally:
         sys.setprofile(None)
-    return sorted(entered)
+    return {file: names for file, names in sorted(entered.items()) if names}
 
 
-def walks() -> dict[str, list[str]]:
+def _importing(frame: FrameType | None) -> bool:
+    """Whether the body of one of the package's modules is at work further out: it fills a table, say."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(str(SRC)):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def walks() -> dict[str, Walk]:
     """Files entered by the two commands and the one call that most users need."""
     import netinvert as ni
     from netinvert.cli.app import main
@@ -128,7 +141,7 @@ def rerun() -> dict[str, list[str]]:
     from netinvert.io.pieces import Output
 
     writing = [name for name, command in COMMANDS.items() if issubclass(command.load(), Output)]
-    return {"writes": writing, "repeats": [name for name in writing if name not in ("encode", "rerun")]}
+    return {"writes": writing, "repeats": [name for name in writing if name != "rerun"]}
 
 
 def cpu_seconds(*arguments: str) -> float:
@@ -148,12 +161,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--walks", action="store_true", help="print only each walk's files and functions")
     arguments = parser.parse_args()
     entered = walks()
+    if arguments.walks:
+        for name, files in entered.items():
+            print(f"{name}: {len(files)} files")
+            for file, functions in files.items():
+                print(f"    {file}: {', '.join(sorted(functions))}")
+        return
     figures = {
         "size": size(),
         "repeated names": repeated_names(),
-        "walks": entered,
+        "walks": {name: sorted(files) for name, files in entered.items()},
         "extension lines": extension_lines(),
         "rerun": rerun(),
         "CPU seconds": {option: round(cpu_seconds(option), 2) for option in ("--help", "--version")},

@@ -140,6 +140,7 @@ def test_a_grey_network_has_the_photographs_in_grey_as_reference(cli, pictures, 
         assert shown.mode == "L"
 
 
+@pytest.mark.slow
 def test_the_chair(cli, tmp_path):
     code = tmp_path / "chair.npy"
     options = ["--network", "objectron-chair", "--layer", "blocks.7"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from netinvert import Encoder, load_network, read_image
-from netinvert.inversion import checkpoint
+from netinvert.inversion.result import Checkpoint
 from netinvert.io import assets as samples
 from netinvert.io.files import load_tensors
 from netinvert.models.zoo import mobile as imagenet
@@ -253,7 +253,7 @@ def test_a_caricature_of_a_code_above_zero_nowhere(cli, nets, pictures, tmp_path
 def stop_at(monkeypatch, count):
     """Ctrl-C at the so-manieth checkpoint."""
     saves = []
-    save = checkpoint.Checkpoint.save
+    save = Checkpoint.save
 
     def stopping(self, state):
         save(self, state)
@@ -261,8 +261,8 @@ def stop_at(monkeypatch, count):
         if len(saves) == count:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "due", lambda self: True)
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", stopping)
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    monkeypatch.setattr(Checkpoint, "save", stopping)
 
 
 @pytest.mark.slow

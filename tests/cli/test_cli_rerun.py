@@ -72,3 +72,21 @@ def test_refusals(cli, first, pictures, tmp_path):
     (pictures / "a.png").unlink()
     (first / "tensors.safetensors").unlink()
     refused("a.png is gone")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors"])
+def test_codes_have_their_manifest_beside_them(cli, net, pictures, tmp_path, suffix):
+    assert cli("encode", pictures, *net, "--out", tmp_path / f"codes.{suffix}").exit_code == 0
+    manifest = tmp_path / f"codes.{suffix}.manifest.json"
+    again = tmp_path / "new" / "again"
+    said = cli("rerun", manifest, "--trust", "--out", again)
+    assert said.exit_code == 0, said.output
+    assert "\nbit-identical" in said.stdout
+    assert json.loads((again / manifest.name).read_text())["rerun"]["identical"]
+    assert (again / f"codes.{suffix}").read_bytes() == (tmp_path / f"codes.{suffix}").read_bytes()
+    assert "exists; choose another" in cli("rerun", manifest, "--trust", "--out", again).stderr
+    assert cli("rerun", manifest, "--trust", "--out", again, "--overwrite").exit_code == 0
+    (pictures / "a.png").write_bytes((pictures / "b.png").read_bytes())
+    said = cli("rerun", manifest, "--trust", "--out", tmp_path / "third")
+    assert "a.png is gone or has changed" in said.stderr
+    assert not (tmp_path / "third").exists()

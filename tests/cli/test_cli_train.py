@@ -75,8 +75,8 @@ def test_begin_with_a_trained_one_and_train_the_encoder_along(cli, data, tmp_pat
     [
         (["--loss", "pixel+prettiness"], "no loss 'prettiness'"),
         (["--cache", 16, "--autoencoder"], "leave out --cache"),
-        (["--start", "posenet-fc9"], "no decoder"),
-        (["--start", "posenet-fc7"], "belongs to layer 'relu7'"),
+        pytest.param(["--start", "posenet-fc9"], "no decoder", marks=pytest.mark.slow),
+        pytest.param(["--start", "posenet-fc7"], "belongs to layer 'relu7'", marks=pytest.mark.slow),
         (["--widths", "wide"], "--widths: there is no 'wide'"),
         (["--cache", 16, "--loss", "pixel+lpips"], "pip install 'netinvert[training]'"),
     ],

@@ -200,6 +200,7 @@ def renders():
     return render_chairs(COUNT, 404)
 
 
+@pytest.mark.slow
 def test_every_attribute_varies_as_it_says_and_alone(renders):
     for name, attribute in ATTRIBUTES.items():
         one = attribute_series(renders, name, 0)
@@ -220,6 +221,7 @@ def test_every_attribute_varies_as_it_says_and_alone(renders):
             assert bool(((before - after).abs().amax((1, 2, 3)) > 0.02).all()), name
 
 
+@pytest.mark.slow
 def test_the_wide_image_is_the_same_view(renders):
     middle = renders.wide[:, :, SIZE // 2 : 3 * SIZE // 2, SIZE // 2 : 3 * SIZE // 2]
     assert (middle - renders.front).abs().mean() < 1e-3
@@ -269,6 +271,7 @@ def test_what_a_pooled_image_keeps(renders):
     assert measured(Encoder(tiny(), "2"), renders, ("hue",))[0]["hue"].decoded is None
 
 
+@pytest.mark.slow
 def test_the_report_says_what_the_figures_say(renders):
     layers, originals = {}, {}
     for layer, decoder in (("1", blurred()), ("2", None)):

@@ -58,7 +58,7 @@ def blocks(count: int) -> FreshChairs:
     return FreshChairs(rgba, images, torch.eye(3).expand(count, 3, 3), symmetry, angles, angles / 10)
 
 
-@pytest.fixture(scope="module", params=["fc8", "relu5"])
+@pytest.fixture(scope="module", params=[pytest.param("fc8", marks=pytest.mark.slow), "relu5"])
 def subject(request) -> CodeSubject:
     decoder = untrained(request.param).decoder("try")
     encoder, judge = decoder.encoder(), Encoder(load_network("posenet-judge"), "fc6")

@@ -98,6 +98,7 @@ def test_evaluate_a_pose_network(tmp_path, capsys):
     assert "\nbit-identical" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_evaluate_own_weights_and_write_their_card(tmp_path, capsys):
     weights = tmp_path / "posenet.safetensors"
     content = load_pose_file("posenet")

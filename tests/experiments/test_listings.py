@@ -47,7 +47,10 @@ def test_extras_that_are_missing_are_told_with_the_remedy(capsys, monkeypatch):
     assert "timm" not in text.splitlines()[-1]
 
 
-@pytest.mark.parametrize("words", [["networks"], ["layers", "mobilenet-v2"], ["layers", "hog"]])
+@pytest.mark.parametrize(
+    "words",
+    [["networks"], ["layers", "hog"], pytest.param(["layers", "mobilenet-v2"], marks=pytest.mark.slow)],
+)
 def test_listings_fit_80_columns(capsys, words):
     assert max(map(len, said(capsys, *words).splitlines())) <= 80
 

@@ -69,6 +69,7 @@ def test_the_dial_shows_the_front_from_above(azimuth, to):
     assert min(drawn.getpixel((24 - 9 * to[0], 176 - 9 * to[1]))) > 200
 
 
+@pytest.mark.slow
 def test_poses_of_photographs_as_a_run(tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

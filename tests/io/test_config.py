@@ -95,6 +95,7 @@ def test_facts_as_json_give_the_config_back(config):
     assert Toy.from_facts(json.loads(json.dumps(config.to_facts()))) == config
 
 
+@pytest.mark.slow
 @given(TOYS)
 def test_a_command_line_gives_the_config_back(config):
     program, first, second, *words = shlex.split(config.command_line())

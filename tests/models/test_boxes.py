@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netinvert.errors import NetworkError
+from netinvert.evaluation.evaluate import pose_differences
 from netinvert.scenes.cameras import geodesic_degrees
-from netinvert.scenes.poses import PoseReading, corner_rays, pose_differences, read_pose, solve_box
+from netinvert.scenes.poses import PoseReading, corner_rays, read_pose, solve_box
 
 SIZE = 224
 DOUBLE = torch.float64

@@ -14,7 +14,10 @@ from netinvert.models.decoder import SHIPPED
 FOLDER = files("netinvert") / "data" / "decoders"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [name if name.startswith("posenet") else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED],
+)
 def test_it_belongs_to_the_network_that_is_shipped(name):
     decoder = ni.load_decoder(name)
     encoder = decoder.encoder()

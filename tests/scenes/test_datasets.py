@@ -51,6 +51,7 @@ def small(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(1, 300))
 def test_splits_share_no_identity_and_do_not_move(seed, identities):
     plan = DatasetConfig(identities=identities, seed=seed, identities_a_shard=20)

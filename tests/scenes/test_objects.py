@@ -25,7 +25,10 @@ def overlap(one, other):
     return np.minimum(one, other).sum() / np.maximum(one, other).sum()
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize(
+    "category",
+    [name if name == "tables" else pytest.param(name, marks=pytest.mark.slow) for name in CATEGORIES],
+)
 @given(seed=SEEDS)
 @settings(max_examples=20)
 def test_objects_are_well_formed(category, seed):
@@ -47,6 +50,7 @@ def test_objects_are_well_formed(category, seed):
     assert all(0 <= value <= 1 for material in thing.materials for value in material.colour)
 
 
+@pytest.mark.slow
 @given(seed=SEEDS)
 @settings(max_examples=30)
 def test_chairs_are_put_together_from_closed_pieces(seed):

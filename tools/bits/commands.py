@@ -43,6 +43,7 @@ def encode(folder: Path) -> dict[str, Any]:
     images = tiny.pictures(folder)
     for suffix in ("npy", "safetensors"):
         ni.command(f"encode {images} {LAYER} --out {folder}/codes.{suffix}")
+        (folder / f"codes.{suffix}.manifest.json").unlink()
     return contents(folder)
 
 

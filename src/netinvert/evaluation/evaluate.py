@@ -20,7 +20,8 @@ from netinvert.io.assets import photographs
 from netinvert.io.images import fit, read_image
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
-from netinvert.scenes.poses import PoseReading, pose_differences
+from netinvert.scenes.cameras import geodesic_degrees
+from netinvert.scenes.poses import PoseReading
 
 ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
 CHUNK = 8
@@ -215,6 +216,27 @@ def held_out_estimator(encoder: Encoder) -> Encoder | None:
         return None
     other = load_network(encoder.network.held_out_pose_estimator)
     return Encoder(other, other.layers[-1])
+
+
+@dataclass(frozen=True)
+class PoseDifference:
+    """How far a reading is from a reference, each (N,) and at least 0.
+
+    ``azimuth`` in degrees on the circle (at most 180); ``rotation``, the geodesic error in degrees;
+    ``keypoints``, the mean distance in pixels, None unless both have them."""
+
+    azimuth: Tensor
+    rotation: Tensor
+    keypoints: Tensor | None
+
+
+def pose_differences(reading: PoseReading, reference: PoseReading) -> PoseDifference:
+    """The differences of two readings, image by image; a reference of one image serves all."""
+    azimuth = (reading.azimuth - reference.azimuth + 180) % 360 - 180
+    rotation, keypoints = geodesic_degrees(reading.rotation, reference.rotation), None
+    if reading.keypoints is not None and reference.keypoints is not None:
+        keypoints = (reading.keypoints - reference.keypoints).norm(dim=-1).mean(dim=-1)
+    return PoseDifference(azimuth.abs(), rotation, keypoints)
 
 
 def _poses(encoder: Encoder, images: Tensor, originals: Tensor | None) -> list[PoseFigures] | None:

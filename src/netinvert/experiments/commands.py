@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from netinvert.errors import ConfigError, NetinvertError, NetworkError, OutputError
 from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
-from netinvert.io.files import Tell, inside, read_json, refusing, sha256_of, write_json
+from netinvert.io.files import Tell, inside, make_directory, read_json, refusing, sha256_of, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, compare
-from netinvert.io.pieces import OfNetwork
+from netinvert.io.pieces import OfNetwork, Output
 
 if TYPE_CHECKING:
     from netinvert.experiments.configs.images import Rerun
@@ -147,11 +147,15 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
             raise ConfigError(f"it names {named}: it could run code or fetch; add --trust if you know it")
         config = _with_inputs(_repeated(first, asked), first, file.parent, tell)
         _check_weights(config, first)
+    one_file = isinstance(config, Output) and config.one_file
+    if one_file:
+        make_directory(asked.out)
     done = perform(config, tell)
     found = compare(first, done.facts)
     facts = {**done.facts, "rerun": {**dataclasses.asdict(found), "sentence": found.sentence}}
-    if done.folder is not None:
-        write_json(inside(done.folder, MANIFEST, OutputError), facts)
+    if isinstance(config, Output) and (one_file or done.folder is not None):
+        path = config.manifest_file
+        write_json(inside(path.parent, path.name, OutputError), facts)
     return Outcome(facts, "\n".join(filter(None, (done.text, found.sentence))), done.folder)
 
 
@@ -167,6 +171,8 @@ def _repeated(first: Mapping[str, Any], asked: Rerun) -> Config:
     names = {field.name for field in fields_of(cls)}
     # A card would be written beside the decoder, and all that is written stays in --out.
     changes = {"out": str(asked.out), "overwrite": asked.overwrite, "trust": asked.trust, "card": False}
+    if issubclass(cls, Output) and cls.one_file:  # of the same name as then
+        changes["out"] = str(asked.out / Path(str(facts.get("out"))).name)
     if facts.get("threads") is None and isinstance(first.get("threads"), int):
         changes["threads"] = first["threads"]
     return cls.from_facts({**facts, **{name: value for name, value in changes.items() if name in names}})

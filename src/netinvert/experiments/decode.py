@@ -24,12 +24,12 @@ from netinvert.experiments.inputs import (
     read_inputs,
     sources_of,
 )
-from netinvert.experiments.runs import images_known, made_by, run_facts
+from netinvert.experiments.runs import images_known, made_by, network_facts, run_facts
 from netinvert.inversion.result import Result
 from netinvert.io.codes import read_code
-from netinvert.io.files import Tell, save_tensors, write_atomic
+from netinvert.io.files import Tell, save_tensors, write_atomic, write_json
 from netinvert.io.images import fit
-from netinvert.io.manifest import Outcome, manifest
+from netinvert.io.manifest import Outcome, hashes, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
@@ -122,7 +122,7 @@ def _holds_codes(path: Path) -> bool:
 
 
 def run_encode(config: Encode, tell: Tell) -> Outcome:
-    """Encode the images and write their codes. Raises NetinvertError."""
+    """Encode the images and write their codes, and the manifest beside them. Raises NetinvertError."""
     path = config.out
     if path.exists() and not config.overwrite:
         raise OutputError(f"{path} exists; choose another file or --overwrite")
@@ -142,11 +142,16 @@ def run_encode(config: Encode, tell: Tell) -> Outcome:
         save_tensors(path, {"code": inputs.codes}, labels(encoder, inputs.stems))
     shape = list(inputs.codes.shape)
     tell(f"{counted(shape[0], 'code')} of {by(shape[1:])}")
-    facts = {
+    entries = {
         "file": str(path),
-        "network": encoder.network.name,
+        **network_facts(encoder),
         "layer": encoder.layer,
         "shape": shape,
         "names": list(inputs.stems),
+        "inputs": inputs.sources,
+        "threads": torch.get_num_threads(),
+        "device": str(encoder.device),
     }
+    facts = {**manifest(config, entries), **hashes({path.name: path})}
+    write_json(config.manifest_file, facts)
     return Outcome(facts, str(path))

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.canvas import Canvas, Shifts
-from netinvert.inversion.checkpoint import Checkpoint
 from netinvert.inversion.objectives import AnyEncoder, Energy, Match, Term, term_name
-from netinvert.inversion.result import STATUS, EarlyStopping, Result, StepInfo
+from netinvert.inversion.result import STATUS, Checkpoint, EarlyStopping, Result, StepInfo
 from netinvert.inversion.schedule import Stage, Updater, flat_state, parted
 from netinvert.inversion.transforms import Transform
 from netinvert.io.running import Interrupt, Progress, deferred_interrupt, generators, shifts

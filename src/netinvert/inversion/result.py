@@ -1,11 +1,13 @@
-"""What an optimisation gives, what is seen of it on the way, and when it may stop."""
+"""What an optimisation gives, what is seen and saved of it on the way, and when it may stop."""
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.objectives import Code, code_error, layers_of
+from netinvert.io.files import load_tensors, save_tensors
 from netinvert.io.images import ImageLike, Shown, as_images
 
 STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
@@ -48,6 +51,37 @@ class StepInfo:
     image: Tensor = field(repr=False)
     best_image: Tensor = field(repr=False)
     best_loss: Tensor = field(repr=False)
+
+
+class Checkpoint:
+    """A file with the state of one run, known by its fingerprint; written whole or not at all."""
+
+    def __init__(self, path: Path, seconds: float, fingerprint: str) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.fingerprint = fingerprint
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Tensor] | None:
+        """The state, None if there is no file; ConfigError if the file belongs to another run."""
+        if not self.path.exists():
+            return None
+        state, metadata = load_tensors(self.path)
+        if metadata.get("fingerprint") != self.fingerprint:
+            raise ConfigError(
+                f"{self.path} is the checkpoint of a run with another code, network, seed or settings; "
+                "delete it, or name another checkpoint"
+            )
+        return state
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= self.seconds
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        """Write the state."""
+        save_tensors(self.path, state, {"fingerprint": self.fingerprint})
+        self._saved = time.monotonic()
 
 
 _FACTS = "result"

@@ -57,6 +57,14 @@ def output_error(path: str | Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path}: {reason}")
 
 
+def make_directory(path: Path) -> None:
+    """Make it where it is not there. Raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 def check_readable(path: str | Path, error: type[NetinvertError] = FileError) -> Path:
     """Return `path` if it is a file that can be read; raise `error` saying what it is instead."""
     file = Path(path)

@@ -76,8 +76,13 @@ def files_of(folder: Path) -> dict[str, dict[str, str]]:
         name = path.relative_to(folder)
         if path.is_file() and name != Path(MANIFEST) and not any(part[0] == "." for part in name.parts):
             shown[name.as_posix()] = path
-    contents = {name: content for name, path in shown.items() if (content := _content(path)) is not None}
-    return {"files": {name: sha256_of(path) for name, path in shown.items()}, "contents": contents}
+    return hashes(shown)
+
+
+def hashes(files: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """``files`` and ``contents`` of these, by their names."""
+    contents = {name: content for name, path in files.items() if (content := _content(path)) is not None}
+    return {"files": {name: sha256_of(path) for name, path in files.items()}, "contents": contents}
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from netinvert.errors import ConfigError
 from netinvert.io.config import Config, Option
+from netinvert.io.manifest import MANIFEST
 
 NETWORK = Option(
     "A name from 'netinvert networks', or torchvision:NAME, timm:NAME, transformers:NAME, diffusers:NAME, "
@@ -130,8 +131,15 @@ class Output(Json):
     """The folder that a run writes."""
 
     section: ClassVar[str] = "Output"
+    one_file: ClassVar[bool] = False
+    """Whether ``out`` is a file, with its manifest beside it."""
     out: Annotated[Path, OUT]
     overwrite: Annotated[bool, Option("Replace the run in the folder.", identity=False)] = False
+
+    @property
+    def manifest_file(self) -> Path:
+        """Where the run says what it was."""
+        return self.out.with_name(f"{self.out.name}.{MANIFEST}") if self.one_file else self.out / MANIFEST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from netinvert.errors import LayerError, NetworkError
-from netinvert.models.private_copy import HOOKS, without_checkpoints
-from netinvert.models.strides import Strides
+from netinvert.models.private_copy import without_checkpoints
 
 INPUT, OUTPUT = "input", "output"
 _GRAMMAR = re.compile(r"(?P<name>[^:\[\]]+)(?::(?P<call>\d+))?(?P<items>(?:\[[^\[\]]+\])*)")
@@ -224,6 +221,75 @@ def leaky_relu_gradients(slope: float) -> Iterator[None]:
         yield
 
 
+def is_map(output: Tensor, image: Tensor) -> bool:
+    """Whether an output has the image's rows and columns: a tensor (N, heads, tokens, numbers) of a
+    transformer, say, shrinks one of them only."""
+    if output.ndim != 4 or output.shape[0] != image.shape[0] or min(output.shape[-2:]) < 2:
+        return False
+    down, right = (image.shape[side] / output.shape[side] for side in (-2, -1))
+    return max(down, right) <= 1.5 * min(down, right)
+
+
+class Strides:
+    """Stride and receptive field of feature maps in pixels, as products and sums over the layers' windows
+    (MatConvNet's arithmetic): ratios of sizes are off wherever a border is cut or padded.
+
+    Maps of one size have one stride; where branches meet, the larger field counts. A change of size that no
+    module tells of is taken for windows side by side. ``now`` is of the last map, or of the vector behind it.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = image
+        self.size = (image.shape[-2], image.shape[-1])
+        self.known = {self.size: (1, 1)}
+
+    @property
+    def now(self) -> tuple[int, int]:
+        """(stride, receptive field)."""
+        return self.known[self.size]
+
+    def see(self, part: nn.Module, first: Tensor | None, output: object) -> None:
+        """Take note of what a module was given and what it gave."""
+        leaf = not any(True for _ in part.children())
+        if leaf and first is not None and self._is_map(first):
+            self._reach((first.shape[-2], first.shape[-1]))
+        rows, (stride, field) = self.size[0], self.now
+        if isinstance(output, Tensor) and self._is_map(output):
+            size = (output.shape[-2], output.shape[-1])
+            kernel, step, dilation = (_rows(part, name) for name in ("kernel_size", "stride", "dilation"))
+            mean = size == (1, 1) and not isinstance(part, nn.Conv2d | nn.MaxPool2d)  # over the whole map
+            if leaf and kernel and step and size[0] <= rows and not mean:
+                self._note(size, stride * step, field + (dilation or 1) * (kernel - 1) * stride)
+            else:
+                self._reach(size)
+        elif isinstance(part, nn.Linear) and first is not None and first.ndim == 2:
+            self._reach((1, 1))  # a window over the whole map
+
+    def _is_map(self, output: Tensor) -> bool:
+        return is_map(output, self.image) or (output.ndim == 4 and output.shape[-2:] == (1, 1))
+
+    def _reach(self, size: tuple[int, int]) -> None:
+        """Come to a map of this size without a module that tells how; to one value by all of the map."""
+        stride, field = self.now
+        rows, self.size = self.size[0], size
+        if size == (1, 1):
+            self._note(size, stride, field + (rows - 1) * stride)
+        elif size not in self.known:
+            times, back = max(1, round(rows / size[0])), max(1, round(size[0] / rows))
+            self.known[size] = (max(1, stride * times // back), field + (times - 1) * stride)
+
+    def _note(self, size: tuple[int, int], stride: int, field: int) -> None:
+        before = self.known.get(size, (stride, field))
+        self.size, self.known[size] = size, (stride, max(field, before[1]) if stride == before[0] else field)
+
+
+def _rows(part: nn.Module, name: str) -> int | None:
+    """A window's extent down the image: modules have an int or a pair."""
+    value = getattr(part, name, None)
+    value = value[0] if isinstance(value, tuple | list) and value else value
+    return value if isinstance(value, int) else None
+
+
 Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 
 
@@ -258,82 +324,6 @@ def observed(module: nn.Module, observer: Observer) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations that read a tensor's memory, from modules and functions alike. What an operation
-    in place leaves there is another version, with its own readers."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.of: Counter[tuple[int, int]] = Counter()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would import its compiler for that, which takes a second
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        self.read(args, kwargs)
-        return func(*args, **kwargs or {})
-
-    def read(self, *values: Any) -> None:  # noqa: ANN401
-        """Count one reading of all tensors in these."""
-        tensors = (one for one in tree_leaves(values) if isinstance(one, Tensor))
-        self.of.update({memory_of(one) for one in tensors if one.layout is torch.strided})
-
-
-def memory_of(tensor: Tensor) -> tuple[int, int]:
-    """Where its numbers are, and how often they were changed in place."""
-    return tensor.untyped_storage().data_ptr(), tensor._version
-
-
-@dataclass
-class Followers:
-    """What a dry run up to a cut found: how often each module ran, the ``makers`` that did, and the ``pairs``
-    of one and the only reader of its output, a module, with that one's own output and its version."""
-
-    runs: Counter[nn.Module] = field(default_factory=Counter)
-    makers: set[nn.Module] = field(default_factory=set)
-    pairs: list[tuple[nn.Module, nn.Module, Any, int]] = field(default_factory=list)
-
-
-def followers(
-    cut: LayerCut,
-    x: Tensor,
-    makes: Callable[[nn.Module], bool],
-    takes: Callable[[nn.Module], bool],
-    through: type[nn.Module] | None = None,
-) -> Followers:
-    """Which modules that ``takes`` accepts are alone in reading what those that ``makes`` accepts make, also
-    ``through`` one of a type. A code is read by its user; a module with hooks neither makes nor takes."""
-    found, reads = Followers(), _Reads()
-    # Tensors are kept, so that their ids and memory stay theirs; with what was read there before.
-    made_by: dict[int, tuple[nn.Module, Tensor, tuple[int, int], int]] = {}
-    places: list[tuple[tuple[int, int], int]] = []
-    hooked = {part for part in cut.module.modules() if any(vars(part).get(name) for name in HOOKS)}
-
-    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        found.runs[part] += 1
-        made = made_by.get(id(first))
-        if not isinstance(output, Tensor) or part in hooked:
-            return
-        if makes(part):
-            memory = memory_of(output)
-            made_by[id(output)] = (part, output, memory, reads.of[memory])
-            found.makers.add(part)
-            return
-        changes = -1 if made is None else made[1]._version - made[2][1]
-        if made is not None and changes == 0 and type(part) is through:
-            made_by[id(output)] = (made[0], output, *made[2:])
-        elif made is not None and takes(part) and changes == (output is made[1]):  # by nobody else on the way
-            found.pairs.append((made[0], part, output, output._version))
-            places.append(made[2:])
-
-    with observed(cut.module, observe), reads:
-        reads.read(cut.outputs(x))
-    alone = [reads.of[memory] - before == 1 for memory, before in places]
-    found.pairs = [pair for pair, one in zip(found.pairs, alone, strict=True) if one]
-    return found
 
 
 _IDLE = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.cut import INPUT, OUTPUT, observed, tensors_of
+from netinvert.models.cut import INPUT, OUTPUT, Strides, is_map, observed, tensors_of
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network, Preprocessing
 from netinvert.models.registry import load_network
-from netinvert.models.strides import Strides, is_map
 
 MOST_SHIFTS = 32
 """The largest stride whose receptive field is found exactly."""
@@ -126,7 +125,7 @@ def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:
 def _extent(code: Tensor, height: int, stride: int, field: int) -> tuple[int | None, int | None]:
     """Stride and receptive field of a feature map (shifts + 2, C, h, w) marked row by row; what the windows
     say of them counts where the marks do not tell."""
-    reached = torch.isnan(code).any(dim=1).any(dim=2)
+    reached = torch.isnan(code.amax(dim=(1, 3)))  # which is NaN where any is, in one pass
     reached, ends = reached[:-2], reached[-2:]  # (shifts, h), (2, h)
     if bool(reached.all()):  # a few large fields that overlap in the middle, or the whole image
         return stride, height if bool(ends.all(0).any()) else min(field, height)

@@ -7,8 +7,10 @@ is rewritten together with the only reader of its output, and images of several 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,8 +20,10 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from netinvert.models.cut import LayerCut, followers
+from netinvert.models.cut import LayerCut, observed
 from netinvert.models.private_copy import HOOKS, put, shared_copy
 
 NHWC = torch.channels_last
@@ -132,6 +136,82 @@ def _needs_torch_s_own(x: Tensor) -> bool:
     """Under autocast, ``torch.func`` and forward-mode derivatives, which ``_Convolve`` knows nothing of."""
     transformed = torch.is_autocast_enabled(x.device.type) or torch._C._are_functorch_transforms_active()
     return transformed or forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+
+
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operations that read a tensor's memory, from modules and functions alike. What an operation
+    in place leaves there is another version, with its own readers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.of: Counter[tuple[int, int]] = Counter()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler for that, which takes a second
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        self.read(args, kwargs)
+        return func(*args, **kwargs or {})
+
+    def read(self, *values: Any) -> None:  # noqa: ANN401
+        """Count one reading of all tensors in these."""
+        tensors = (one for one in tree_leaves(values) if isinstance(one, Tensor))
+        self.of.update({memory_of(one) for one in tensors if one.layout is torch.strided})
+
+
+def memory_of(tensor: Tensor) -> tuple[int, int]:
+    """Where its numbers are, and how often they were changed in place."""
+    return tensor.untyped_storage().data_ptr(), tensor._version
+
+
+@dataclass
+class Followers:
+    """What a dry run up to a cut found: how often each module ran, the ``makers`` that did, and the ``pairs``
+    of one and the only reader of its output, a module, with that one's own output and its version."""
+
+    runs: Counter[nn.Module] = field(default_factory=Counter)
+    makers: set[nn.Module] = field(default_factory=set)
+    pairs: list[tuple[nn.Module, nn.Module, Any, int]] = field(default_factory=list)
+
+
+def followers(
+    cut: LayerCut,
+    x: Tensor,
+    makes: Callable[[nn.Module], bool],
+    takes: Callable[[nn.Module], bool],
+    through: type[nn.Module] | None = None,
+) -> Followers:
+    """Which modules that ``takes`` accepts are alone in reading what those that ``makes`` accepts make, also
+    ``through`` one of a type. A code is read by its user; a module with hooks neither makes nor takes."""
+    found, reads = Followers(), _Reads()
+    # Tensors are kept, so that their ids and memory stay theirs; with what was read there before.
+    made_by: dict[int, tuple[nn.Module, Tensor, tuple[int, int], int]] = {}
+    places: list[tuple[tuple[int, int], int]] = []
+    hooked = {part for part in cut.module.modules() if any(vars(part).get(name) for name in HOOKS)}
+
+    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        found.runs[part] += 1
+        made = made_by.get(id(first))
+        if not isinstance(output, Tensor) or part in hooked:
+            return
+        if makes(part):
+            memory = memory_of(output)
+            made_by[id(output)] = (part, output, memory, reads.of[memory])
+            found.makers.add(part)
+            return
+        changes = -1 if made is None else made[1]._version - made[2][1]
+        if made is not None and changes == 0 and type(part) is through:
+            made_by[id(output)] = (made[0], output, *made[2:])
+        elif made is not None and takes(part) and changes == (output is made[1]):  # by nobody else on the way
+            found.pairs.append((made[0], part, output, output._version))
+            places.append(made[2:])
+
+    with observed(cut.module, observe), reads:
+        reads.read(cut.outputs(x))
+    alone = [reads.of[memory] - before == 1 for memory, before in places]
+    found.pairs = [pair for pair, one in zip(found.pairs, alone, strict=True) if one]
+    return found
 
 
 def fuse_convolutions(cut: LayerCut, x: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import NetworkError
-from netinvert.scenes.cameras import geodesic_degrees, within_circle
+from netinvert.scenes.cameras import within_circle
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,6 @@ class PoseReading:
     rotation: Tensor
     keypoints: Tensor | None = None
     presence: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class PoseDifference:
-    """How far a reading is from a reference, each (N,) and at least 0.
-
-    ``azimuth`` in degrees on the circle (at most 180); ``rotation``, the geodesic error in degrees;
-    ``keypoints``, the mean distance in pixels, None unless both have them."""
-
-    azimuth: Tensor
-    rotation: Tensor
-    keypoints: Tensor | None
-
-
-def pose_differences(reading: PoseReading, reference: PoseReading) -> PoseDifference:
-    """The differences of two readings, image by image; a reference of one image serves all."""
-    azimuth = (reading.azimuth - reference.azimuth + 180) % 360 - 180
-    rotation, keypoints = geodesic_degrees(reading.rotation, reference.rotation), None
-    if reading.keypoints is not None and reference.keypoints is not None:
-        keypoints = (reading.keypoints - reference.keypoints).norm(dim=-1).mean(dim=-1)
-    return PoseDifference(azimuth.abs(), rotation, keypoints)
 
 
 FIELD_OF_VIEW = 35.0

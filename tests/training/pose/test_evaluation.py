@@ -112,7 +112,8 @@ def test_networks_that_cannot_be_evaluated():
         evaluation_plan(wide, 2, 2, 1)
 
 
-@pytest.mark.parametrize("name", ["posenet", pytest.param("posenet-judge", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["posenet", "posenet-judge"])
 def test_the_shipped_networks_read_poses_of_unseen_chairs(name):
     test = fresh_views(DatasetConfig(identities=30, views=2, size=64, seed=23))
     figures = full_evaluation(load_network(name), test)

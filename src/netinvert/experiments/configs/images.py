@@ -132,9 +132,13 @@ class Decode(ImageFormat, Trust, Output, Device):
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(OfLayer, Output, Device):
-    """Write the codes of images to a file, (N, …), which 'netinvert invert' takes."""
+    """Write the codes of images to a file, (N, …), which 'netinvert invert' takes.
+
+    The manifest, FILE.manifest.json, lies beside it.
+    """
 
     command: ClassVar[str] = "encode"
+    one_file: ClassVar[bool] = True
 
     input: Annotated[str, IMAGES]
     out: Annotated[Path, replace(pieces.OUT, help="The file to write.", metavar="FILE.safetensors|FILE.npy")]
@@ -227,5 +231,5 @@ class Rerun(Trust, Output):
     command: ClassVar[str] = "rerun"
 
     manifest: Annotated[
-        Path, Option("The manifest.json of a run, or its folder.", positional=True, metavar="MANIFEST")
+        Path, Option("The manifest of a run, or the run's folder.", positional=True, metavar="MANIFEST")
     ]
