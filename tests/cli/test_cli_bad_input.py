@@ -26,6 +26,18 @@ def refused(cli, tmp_path):
     return check
 
 
+def test_images_of_the_package(refused, cli, nets, tmp_path):
+    refused(
+        "sample:dog", "--network", nets("good"), "--layer", "2", says="choose from astronaut, camera, chair"
+    )
+    out = tmp_path / "out"
+    said = cli("invert", "sample:chelsea", "-n", nets("good"), "-l", "2", "--steps", 2, "--out", out)
+    assert said.exit_code == 0, said.output
+    assert (out / "chelsea.png").exists()
+    again = cli("rerun", out, "--out", tmp_path / "again", "--trust")
+    assert "bit-identical" in again.output
+
+
 def test_network_and_layer(refused, nets, pictures):
     a = pictures / "a.png"
     refused(a, "--network", "objectron-chiar", "--layer", "0", says="did you mean objectron-chair")

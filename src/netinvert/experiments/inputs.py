@@ -18,6 +18,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Reference, encode_images, reference_of, shipped_reference
 from netinvert.evaluation.save_results import LABELS
+from netinvert.io.assets import sample
 from netinvert.io.codes import read_code
 from netinvert.io.files import Tell, load_tensors, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
@@ -32,6 +33,9 @@ Source = dict[str, str]
 
 
 # -- networks ------------------------------------------------------------------------------------------
+
+SAMPLE = "sample:"
+"""Before the name of an image that comes with the package, where a command takes images."""
 
 
 def open_network(config: OfNetwork, device: str = "cpu", tell: Tell | None = None) -> Network:
@@ -100,9 +104,11 @@ def is_code_file(text: str | Path) -> bool:
 
 
 def image_paths(text: str | Path, tell: Tell = warnings.warn) -> list[Path]:
-    """The image files that an image, a folder or a glob stands for; ``tell`` names what a folder holds in
-    formats that are not read. Raises ImageError."""
+    """The image files that an image, a folder, a glob or ``sample:NAME`` (an image of the package) stands
+    for; ``tell`` names what a folder holds in formats that are not read. Raises ImageError, ConfigError."""
     path = Path(text)
+    if str(text).startswith(SAMPLE) and not path.exists():
+        return [sample(str(text).removeprefix(SAMPLE))]
     if path.is_dir():
         found = image_files(path, below=False, tell=tell)
         wrong = f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"

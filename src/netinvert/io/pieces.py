@@ -31,7 +31,8 @@ LAYERS = Option(
     "Names from 'netinvert layers NETWORK', one or more.", short="l", also=("layer",), metavar="NAME"
 )
 INPUT = Option(
-    "An image, a folder of images, a quoted glob, or a code (.npy, .safetensors, .pt).",
+    "An image, a folder of images, a quoted glob, sample:NAME (chair, chelsea, …), or a code (.npy, "
+    ".safetensors, .pt).",
     positional=True,
     metavar="INPUT",
 )

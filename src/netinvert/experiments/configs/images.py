@@ -15,7 +15,7 @@ DECODER = "decoder"
 """The canvas that is a decoder's input."""
 SUFFIXES = (".safetensors", ".npy")
 INPUT = replace(pieces.INPUT, kept="tensors.safetensors", identity=False)
-IMAGES = replace(pieces.INPUT, help="An image, a folder of images, or a quoted glob.")
+IMAGES = replace(pieces.INPUT, help="An image, a folder of images, a quoted glob, or sample:NAME.")
 START = Option(
     "An image to start from instead of noise.", metavar="IMAGE", identity=False, kept="tensors.safetensors"
 )

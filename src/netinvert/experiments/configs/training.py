@@ -181,7 +181,9 @@ class PoseRead(OfNetwork, Output, Device):
 
     input: Annotated[
         str,
-        replace(pieces.INPUT, help="An image, a folder of images, or a quoted glob.", identity=False),
+        replace(
+            pieces.INPUT, help="An image, a folder of images, a quoted glob, or sample:NAME.", identity=False
+        ),
     ]
     network: Annotated[str, replace(pieces.NETWORK, help="A network that reads poses.")] = "posenet"
 
