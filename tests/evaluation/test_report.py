@@ -507,6 +507,11 @@ def test_a_phone_has_three_small_images_side_by_side(count, three):
     assert (" three" in Report("x", [grid]).html().split("<main", 1)[1]) == three
 
 
+def test_a_phone_keeps_pairs_side_by_side():
+    grid = ImageGrid.of({"row": [torch.zeros(3, 8, 8)] * 8}, ["original", "optimised"] * 4)
+    assert " three" not in Report("x", [grid]).html().split("<main", 1)[1]
+
+
 def test_a_single_point_is_drawn_though_no_line_joins_it():
     def drawn(marker):
         return Plot([Panel([Series("mean image", ["relu6"], [0.5], line=":", marker=marker)])]).png()

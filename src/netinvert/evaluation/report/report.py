@@ -208,7 +208,7 @@ class _Views:
         signs = [1 if one.startswith("-") else -1 for one in block.sort]
         orders = [(name, sign, keys.index(name)) for name, sign in zip(sort, signs, strict=True)]
         bar = self._bar(orders, [(one, keys.index(one)) for one in block.filters]) if keys else None
-        count = len(block.columns)
+        count = _period(block.columns)  # pairs stay pairs
         three = (count and count % 3 == 0) or (shown <= _SMALL and count not in (2, 4))
         return {"rows": rows, "fit": fit, "shown": shown, "bar": bar, "three": three}
 
@@ -391,3 +391,9 @@ def _markdown(block: Block, names: dict[int, str]) -> list[str]:  # noqa: PLR091
 def _utf8(text: str) -> bytes:
     """A file name that is not UTF-8 holds lone surrogates, which no file can hold."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def _period(names: Sequence[str]) -> int:
+    """After how many the names come again; all of them where they don't."""
+    count = len(names)
+    return next((n for n in range(1, count) if [*names[:n]] * (count // n) == [*names]), count)
