@@ -62,7 +62,7 @@ def test_all_that_the_demo_shows():
 
 @pytest.mark.slow
 def test_the_page_agrees_with_its_figures_and_comes_again(few, tmp_path, cli):
-    said = cli("demo", "--steps", 2, "--out", tmp_path / "demo", "--threads", 1)
+    said = cli("demo", "--steps", 3, "--out", tmp_path / "demo", "--threads", 1)
     assert said.exit_code == 0, said.stderr
     rows = read_json(tmp_path / "demo" / "manifest.json")["reconstructions"]
     assert len(rows) == 4 + 4 + 3 + 1
@@ -111,7 +111,7 @@ def test_a_stopped_demo_is_resumed_without_any_extra(few, tmp_path, monkeypatch,
 
         return open_and_count
 
-    words = ["demo", "--steps", 2, "--out", tmp_path / "demo", "--threads", 1]
+    words = ["demo", "--steps", 3, "--out", tmp_path / "demo", "--threads", 1]
     monkeypatch.setattr(DemoWork, "open", counting(2))
     said = cli(*words)
     assert said.exit_code == 130

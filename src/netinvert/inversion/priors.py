@@ -340,7 +340,7 @@ def weigh_priors(
     texts = []
     for name, weight, prior in parse_prior(given):
         term = prior.make(encoder)
-        own = data_weight * prior.weight
+        own = float(f"{data_weight * prior.weight:.6g}")  # short in texts
         if tv_weight is not None and isinstance(term, TotalVariation):
             own = tv_weight(term)
         priors.append((own if weight is None else weight, term))

@@ -41,10 +41,10 @@ class Contrast:
         """The share of its full weight that a prior gets beside such a code, so that it takes from images of
         different networks about the same share of their contrast.
 
-        >>> round(Contrast(0.005, 1.0).share, 3), Contrast(0.2, 1.0).share
+        >>> Contrast(0.005, 1.0).share, Contrast(0.2, 1.0).share
         (0.2, 1.0)
         """
-        return min(1.0, self.sensitivity / FULL)
+        return float(f"{min(1.0, self.sensitivity / FULL):.3g}")  # the same on other machines
 
 
 @torch.no_grad()
