@@ -23,7 +23,7 @@ from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 
-ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray")
+ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray", "card", "trust")
 """Options that say where and how fast, not what."""
 PAGE: tuple[Kind, ...] = ("html",)
 """The report as a page alone, where its tables are in the manifest and its images are files."""
