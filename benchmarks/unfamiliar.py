@@ -369,7 +369,8 @@ def main() -> None:
     rows = [json.loads(file.read_text()) for file in sorted(done.glob("*.json"))]
     write_json(options.out / f"unfamiliar-{options.set}.json", rows)
     (options.out / f"unfamiliar-{options.set}.md").write_text(table(rows, options.set))
-    sheet(cells, done).save(options.out / f"unfamiliar-{options.set}.jpg", quality=85)
+    if any(done.glob("*.png")):
+        sheet(cells, done).save(options.out / f"unfamiliar-{options.set}.jpg", quality=85)
 
 
 def mean(values: list[float]) -> float:
