@@ -61,6 +61,7 @@ bench: setup
 	$(BIN)/python benchmarks/shallow.py
 	$(BIN)/python benchmarks/posenet_codes.py --out benchmarks/results
 	$(BIN)/python benchmarks/layers.py --network posenet --images chairs --protocol ijcv16 --values 1 20 100 300 none
+	$(BIN)/python benchmarks/unfamiliar.py
 	$(BIN)/python benchmarks/pose_sureness.py --networks posenet posenet-judge objectron-chair
 	$(BIN)/python benchmarks/peers.py --seconds 25 --clock cpu
 
