@@ -135,6 +135,8 @@ def test_stopped_before_there_is_anything_to_keep(monkeypatch, cli, tmp_path):
     said = cli(*words)
     assert (said.exit_code, "begins anew" in said.stderr) == (130, True)
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".training.lock").touch()
+    assert "begins anew" in cli(*words).stderr
     (tmp_path / "out" / "checkpoint.safetensors").touch()
     assert "goes on with" in cli(*words).stderr
 

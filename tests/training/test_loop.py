@@ -105,6 +105,41 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(tmp_path, what, err
     assert same_bits(whole, again)
 
 
+def stops_at(step, what):
+    """Batches; something happens as one is made."""
+
+    def made(number):
+        if number == step:
+            what()
+        return points(number)
+
+    return made
+
+
+def test_a_signal_in_the_last_step_is_not_lost(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, batches=stops_at(5, terminated))
+    assert trained(tmp_path).seen == []
+
+
+def test_a_signal_while_packages_are_imported_is_not_lost(tmp_path, monkeypatch):
+    class Module:
+        """As some packages, makes an ImportError of what is raised in them."""
+
+        def __getattr__(self, name):
+            try:
+                interrupted()
+            except KeyboardInterrupt:
+                raise ImportError("cannot load module more than once per process") from None
+            raise ImportError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", Module())
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path)
+    assert trained(tmp_path).seen == [1, 2, 3, 4, 5]
+
+
 def test_the_global_generator_is_left_alone(tmp_path):
     model = Line()
     torch.manual_seed(11)
@@ -153,6 +188,22 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, spoil):
     spoil(tmp_path / BEFORE)
     with pytest.raises(TrainingError, match=r"damaged.*start anew"):
         trained(tmp_path)
+
+
+def test_the_only_whole_checkpoint_stays_until_there_is_another(tmp_path, monkeypatch):
+    whole = trained(tmp_path)
+    cut_short(tmp_path / LAST)
+
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_tensors", full)
+        with pytest.raises(OutputError, match="full"):
+            trained(tmp_path)
+    resumed = trained(tmp_path)
+    assert resumed.seen == [4, 5]
+    assert same_bits(whole, resumed)
 
 
 def test_a_kill_between_two_checkpoints_leaves_the_first(tmp_path):

@@ -90,7 +90,7 @@ def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
 
 
 def _stopped(config: Training) -> Interrupted:
-    if config.out.is_dir() and any(config.out.iterdir()):
+    if any(config.out.rglob("*.safetensors")):  # a checkpoint, or images with their codes
         return Interrupted(f"stopped; the same command goes on with {config.out}")
     return Interrupted("stopped before there was anything to keep; the same command begins anew")
 
