@@ -37,6 +37,7 @@ def test_a_pose_network(cli, data, tmp_path):
     facts = json.loads(said.stdout)
     assert facts["training"]["data"]["sha256"] == read_json(data / "manifest.json")["sha256"]
     assert set(facts["files"]) == {"posenet.safetensors", "posenet.md", "report.html"}
+    assert str(tmp_path) not in (out / "posenet.safetensors").read_bytes()[:9000].decode(errors="ignore")
     card = (out / "posenet.md").read_text()
     assert "netinvert pose train" in card
     assert "--splits 0.6 0.3 0.1" in card

@@ -223,6 +223,23 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
     assert trained(tmp_path).seen == [2, 3, 4, 5]
 
 
+def test_a_limit_on_files_is_told_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    """As on a full disk, a file ends in the middle."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    whole, limits = trained(tmp_path / "whole"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    model = Stops(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1])))
+    try:
+        with pytest.raises(OutputError, match="larger than the file system"):
+            trained(tmp_path / "cut", model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name for path in (tmp_path / "cut").iterdir()} <= {loop.LOCK, LAST, BEFORE}
+    resumed = trained(tmp_path / "cut")
+    assert resumed.seen == [2, 3, 4, 5]
+    assert same_bits(whole, resumed)
+
+
 def test_checkpoints_hold_nothing_that_could_run(tmp_path):
     trained(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".safetensors", ".lock"}

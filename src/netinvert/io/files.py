@@ -37,6 +37,7 @@ SMALL = 1 << 24
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
+    errno.EFBIG: "it is larger than the file system or a limit (ulimit -f) allows: choose another disk",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EACCES: "no permission to write there: choose another folder or change its permissions",
     errno.EPERM: "no permission to write there: choose another folder or change its permissions",
