@@ -2,16 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test quick fuzz lint bench clean
+.PHONY: help setup demo test quick test-oldest fuzz sbom lint bench clean
 
 help:
 	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
 	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make test    linters, type checker and all tests"
 	@echo "make quick   the tests that are not slow"
+	@echo "make test-oldest   those with the oldest versions of all dependencies, in .venv-oldest"
+	@echo "make sbom    dist/sbom.json: what the environment consists of (CycloneDX)"
 	@echo "make fuzz    ten minutes of damaged files for all readers, with a seed that it prints"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
@@ -47,6 +50,24 @@ test: lint
 quick: setup
 	$(PYTEST) -m "not slow"
 
+# Old torch brings gigabytes of CUDA: make test-oldest INSTEAD="torch==2.14.1 torchvision==0.29.1" takes others.
+# What is old may warn of what is new, so warnings are no errors here.
+test-oldest: $(OLDEST)/ready
+	$(OLDEST)/bin/python -m pytest -n logical --dist worksteal -W default -m "not slow"
+
+$(OLDEST)/ready: $(VENV)/ready pyproject.toml tools/oldest.py
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(BIN)/python tools/oldest.py $(INSTEAD) > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e '.[dev]'
+	touch $@
+
+# By a tool in a place of its own, so that it is not in its own list.
+sbom: setup
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
+	mkdir -p dist
+	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible -o dist/sbom.json $(BIN)/python
+
 fuzz: setup
 	$(BIN)/python tests/fuzz/test_fuzz.py --seconds 600 --out out/fuzz
 
@@ -66,5 +87,5 @@ bench: setup
 	$(BIN)/python benchmarks/peers.py --seconds 25 --clock cpu
 
 clean:
-	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -55,6 +55,11 @@ def paint(config: Paint, tell: commands.Tell) -> Outcome:
         raise KeyboardInterrupt
     if config.trouble == "bug":
         raise ZeroDivisionError("a bug")
+    if config.trouble == "import":
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("cannot load module more than once per process") from None
     if config.trouble == "wait":
         sys.stdout.write("waiting\n")
         sys.stdout.flush()
@@ -241,6 +246,8 @@ def test_what_becomes_of_errors(painting, capsys):
     assert call(start + "input") == 2
     assert capsys.readouterr().err == "netinvert: --trouble is refused\n"
     assert call(start + "stop") == 130
+    assert capsys.readouterr().err == "netinvert: stopped; the same command resumes\n"
+    assert call(start + "import") == 130  # packages make errors of their own of it
     assert capsys.readouterr().err == "netinvert: stopped; the same command resumes\n"
     with pytest.raises(ZeroDivisionError):
         call(start + "bug")

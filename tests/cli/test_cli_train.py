@@ -37,6 +37,7 @@ def test_a_pose_network(cli, data, tmp_path):
     facts = json.loads(said.stdout)
     assert facts["training"]["data"]["sha256"] == read_json(data / "manifest.json")["sha256"]
     assert set(facts["files"]) == {"posenet.safetensors", "posenet.md", "report.html"}
+    assert str(tmp_path) not in (out / "posenet.safetensors").read_bytes()[:9000].decode(errors="ignore")
     card = (out / "posenet.md").read_text()
     assert "netinvert pose train" in card
     assert "--splits 0.6 0.3 0.1" in card
@@ -135,6 +136,8 @@ def test_stopped_before_there_is_anything_to_keep(monkeypatch, cli, tmp_path):
     said = cli(*words)
     assert (said.exit_code, "begins anew" in said.stderr) == (130, True)
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".training.lock").touch()
+    assert "begins anew" in cli(*words).stderr
     (tmp_path / "out" / "checkpoint.safetensors").touch()
     assert "goes on with" in cli(*words).stderr
 

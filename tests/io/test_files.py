@@ -24,6 +24,7 @@ from netinvert.io.files import (
     read_json,
     save_tensors,
     sha256_of,
+    tensor_bytes,
     write_atomic,
     write_json,
 )
@@ -160,6 +161,24 @@ def test_what_safetensors_cannot_hold(tmp_path, tensors, metadata):
     with pytest.raises(OutputError, match="safetensors holds"):
         save_tensors(tmp_path / "a.safetensors", tensors, metadata)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_same_tensors_and_texts_are_the_same_bytes():
+    tensors = {"odd": torch.rand(3), "half": torch.rand(5).half(), "one": torch.tensor(True)}
+    texts = {name: f'{name} "λ" \\u00e9\n' for name in ("head", "topology", "facts", "é", "λ", "layer", "a")}
+    orders = (dict(sorted(texts.items(), reverse=turned)) for turned in [False, True] * 8)
+    assert len({tensor_bytes(tensors, order) for order in orders}) == 1
+
+
+def test_files_with_texts_in_order_hold_what_was_given(tmp_path):
+    tensors = {"odd": torch.rand(3), "half": torch.rand(5).half(), "one": torch.tensor(True)}
+    for count in range(12):
+        texts = {f"{number:x} é": "x" * number for number in reversed(range(count))}
+        save_tensors(tmp_path / "a.safetensors", tensors, texts)
+        loaded, metadata = load_tensors(tmp_path / "a.safetensors")
+        assert metadata == texts
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
+        assert int.from_bytes((tmp_path / "a.safetensors").read_bytes()[:8], "little") % 8 == 0
 
 
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.99])

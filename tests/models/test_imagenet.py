@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from netinvert.errors import MissingExtraError
+from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.models.registry import load_network
 from netinvert.models.zoo import mobile as imagenet
 
@@ -88,7 +88,7 @@ def test_mobilenet_is_torchvisions():
     models = pytest.importorskip("torchvision").models
     reference = models.mobilenet_v2(weights=None).features.eval()
     facts = imagenet.FACTS["mobilenet-v2"]
-    path = imagenet.package_file(facts.package, facts.file, what="the test")
+    path = imagenet.package_file(facts.package, facts.file, facts.sha256, what="the test")
     state = torch.load(path, weights_only=True)
     # today's torchvision nests its blocks otherwise; the order of the tensors is the same
     reference.load_state_dict(dict(zip(reference.state_dict(), state.values(), strict=True)))
@@ -97,6 +97,18 @@ def test_mobilenet_is_torchvisions():
     with torch.inference_mode():
         expected = F.adaptive_avg_pool2d(reference(image), 1).flatten(1)
         assert torch.allclose(network.module(image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v2", "efficientnet-lite0"])
+def test_weights_other_than_those_that_are_known_are_refused(tmp_path, monkeypatch, name):
+    facts = imagenet.FACTS[name]
+    path = tmp_path / facts.package / facts.file
+    path.parent.mkdir(parents=True)
+    torch.save(facts.make().state_dict(), path)  # whole, safe, and of somebody else
+    (tmp_path / facts.package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NetworkError, match=f"{facts.sha256}: install the package again"):
+        load_network(name)
 
 
 def test_mobilenet_tells_photographs_apart():

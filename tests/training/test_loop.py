@@ -105,6 +105,41 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(tmp_path, what, err
     assert same_bits(whole, again)
 
 
+def stops_at(step, what):
+    """Batches; something happens as one is made."""
+
+    def made(number):
+        if number == step:
+            what()
+        return points(number)
+
+    return made
+
+
+def test_a_signal_in_the_last_step_is_not_lost(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, batches=stops_at(5, terminated))
+    assert trained(tmp_path).seen == []
+
+
+def test_a_signal_while_packages_are_imported_is_not_lost(tmp_path, monkeypatch):
+    class Module:
+        """As some packages, makes an ImportError of what is raised in them."""
+
+        def __getattr__(self, name):
+            try:
+                interrupted()
+            except KeyboardInterrupt:
+                raise ImportError("cannot load module more than once per process") from None
+            raise ImportError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", Module())
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path)
+    assert trained(tmp_path).seen == [1, 2, 3, 4, 5]
+
+
 def test_the_global_generator_is_left_alone(tmp_path):
     model = Line()
     torch.manual_seed(11)
@@ -155,6 +190,22 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, spoil):
         trained(tmp_path)
 
 
+def test_the_only_whole_checkpoint_stays_until_there_is_another(tmp_path, monkeypatch):
+    whole = trained(tmp_path)
+    cut_short(tmp_path / LAST)
+
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_tensors", full)
+        with pytest.raises(OutputError, match="full"):
+            trained(tmp_path)
+    resumed = trained(tmp_path)
+    assert resumed.seen == [4, 5]
+    assert same_bits(whole, resumed)
+
+
 def test_a_kill_between_two_checkpoints_leaves_the_first(tmp_path):
     whole = trained(tmp_path)
     (tmp_path / LAST).unlink()
@@ -170,6 +221,23 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
         with pytest.raises(OutputError, match="full"):
             trained(tmp_path, model)
     assert trained(tmp_path).seen == [2, 3, 4, 5]
+
+
+def test_a_limit_on_files_is_told_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    """As on a full disk, a file ends in the middle."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    whole, limits = trained(tmp_path / "whole"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    model = Stops(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1])))
+    try:
+        with pytest.raises(OutputError, match="larger than the file system"):
+            trained(tmp_path / "cut", model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name for path in (tmp_path / "cut").iterdir()} <= {loop.LOCK, LAST, BEFORE}
+    resumed = trained(tmp_path / "cut")
+    assert resumed.seen == [2, 3, 4, 5]
+    assert same_bits(whole, resumed)
 
 
 def test_checkpoints_hold_nothing_that_could_run(tmp_path):

@@ -37,7 +37,14 @@ _OPTIONS = {name: Group.create_ordered(name) for name in ("Arguments", *config.S
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    heard = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         config = parse(words)
         if config is not None:
@@ -46,14 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FinishedError as nothing_to_do:
         note(str(nothing_to_do))
         return 0
-    except NetinvertError as error:
-        note(str(error))
-        return BAD_INPUT
     except KeyboardInterrupt as stop:
         note(str(stop) or STOPPED)
         return INTERRUPTED
+    except Exception as error:
+        if came:  # packages that are being imported make errors of their own of it
+            note(STOPPED)
+            return INTERRUPTED
+        if not isinstance(error, NetinvertError):
+            raise
+        note(str(error))
+        return BAD_INPUT
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def parse(words: Sequence[str]) -> Config | None:
@@ -106,10 +119,6 @@ def version() -> str:
     from importlib.metadata import version as installed
 
     return f"{PROGRAM} {installed(PROGRAM)}"
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 # -- from configs to options -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import figures_table
 from netinvert.io.files import Tell, inside, read_json, write_atomic, write_json
 from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
-from netinvert.io.running import Interrupted
+from netinvert.io.running import Interrupted, duration
 from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
@@ -47,7 +47,8 @@ def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
     if not is_main_process():
         return Outcome({})
     figures = final_figures(model, config.data)
-    facts = _facts(config, described(str(config.data)), model.seconds, figures)
+    tell(f"trained for {duration(model.seconds)}")
+    facts = _facts(config, described(str(config.data)), figures)
     text = f"median error {figures['median_geodesic_deg']:.1f}° on the validation split"
     evaluate = f"netinvert pose evaluate --network {config.network} --weights {config.out / config.network}"
     evaluate += ".safetensors --out out/evaluation"
@@ -72,7 +73,8 @@ def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
         return Outcome({})
     watched = held_out_images(source, encoder)
     figures, made = figures_of(model, watched)
-    facts = _facts(config, described(config.data), model.seconds, figures)
+    tell(f"trained for {duration(model.seconds)}")
+    facts = _facts(config, described(config.data), figures)
     pairs = {
         f"{number}": [Tile(one) for one in pair]
         for number, pair in enumerate(zip(watched.images[:SHOWN], made[:SHOWN], strict=True), 1)
@@ -90,19 +92,16 @@ def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
 
 
 def _stopped(config: Training) -> Interrupted:
-    if config.out.is_dir() and any(config.out.iterdir()):
+    if any(config.out.rglob("*.safetensors")):  # a checkpoint, or images with their codes
         return Interrupted(f"stopped; the same command goes on with {config.out}")
     return Interrupted("stopped before there was anything to keep; the same command begins anew")
 
 
-def _facts(
-    config: Training, data: Mapping[str, Any], seconds: float, figures: Mapping[str, float]
-) -> dict[str, Any]:
-    """What the card tells of a training, beside its plan."""
+def _facts(config: Training, data: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, Any]:
+    """What the card tells of a training, beside its plan, and what is the same for every such training."""
     return {
-        "command": config.command_line(without=("json",)),
+        "command": config.command_line(without=("out", "json")),
         "data": dict(data),
-        "hours": round(seconds / 3600, 2),
         "threads": config.threads or torch.get_num_threads(),
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }

