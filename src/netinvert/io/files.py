@@ -5,7 +5,6 @@ Torch and NumPy are loaded by what needs them: JSON and bytes are wanted before 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import functools
@@ -15,7 +14,6 @@ import math
 import os
 import pickle
 import secrets
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +32,7 @@ Tell = Callable[[str], None]
 """Says a line to the user."""
 SMALL = 1 << 24
 """Bytes that may be asked for whatever a file says."""
+_TEMPORARY = ".netinvert-"
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
@@ -154,7 +153,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         if target.exists() and not target.is_file():
             raise OutputError(f"cannot write {path}: it is a device, not a file: choose another path")
         # Not tempfile: its files are private to the user (mode 600), and the final file would stay so.
-        temporary = target.parent / f".netinvert-{secrets.token_hex(8)}.tmp"
+        temporary = target.parent / f"{_temporary(target.name)}{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
                 file.write(data)
@@ -192,9 +191,21 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        return save(copies, dict(metadata or {}))
+        return _in_order(save(copies, dict(metadata or {})))
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise OutputError(f"safetensors holds dense tensors by name, and texts: {error}") from error
+
+
+def _in_order(data: bytes) -> bytes:
+    """The content of a safetensors file with its texts in order; safetensors has them by chance."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    texts = header.pop("__metadata__", {})
+    if len(texts) < 2:
+        return data
+    head = json.dumps({"__metadata__": dict(sorted(texts.items())), **header}, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # as safetensors does, so that tensors are aligned
+    return len(head).to_bytes(8, "little") + head + data[start:]
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -325,30 +336,13 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a file is one that a killed process has left half-written."""
-    return path.name.startswith(".netinvert-") and path.suffix == ".tmp"
+def is_temporary(path: Path, of: str = "") -> bool:
+    """Whether a killed process has left this half-written, be it for any file or for the one called `of`."""
+    return path.name.startswith(_temporary(of) if of else _TEMPORARY) and path.suffix == ".tmp"
 
 
-def names_in(directory: Path, hidden: bool = True) -> set[str]:
-    """All files below a directory by their names from there; links to directories count as files."""
-    found = set()
-    for entry in os.scandir(directory):
-        if hidden or not entry.name.startswith("."):
-            below = names_in(Path(entry.path), hidden) if entry.is_dir(follow_symlinks=False) else None
-            found |= {entry.name} if below is None else {f"{entry.name}/{name}" for name in below}
-    return found
-
-
-def remove_directory(directory: Path, last: str) -> None:
-    """Remove a directory, its file `last` last: what a crash leaves is still known by it. Never raises."""
-    with contextlib.suppress(OSError):
-        for entry in directory.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name != last:
-                entry.unlink()
-    shutil.rmtree(directory, ignore_errors=True)
+def _temporary(name: str) -> str:
+    return f"{_TEMPORARY}{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}-"
 
 
 def fingerprint(facts: object) -> str:

@@ -22,13 +22,12 @@ from netinvert.io.files import (
     fingerprint,
     inside,
     is_temporary,
-    names_in,
     output_error,
     read_json,
-    remove_directory,
     sha256_of,
     write_json,
 )
+from netinvert.io.folders import names_in, remove_directory
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -190,7 +189,8 @@ class RunDir:
         if self._inside:
             self._inside = False
             if not self._keep_all:
-                self._discard()
+                with contextlib.suppress(OSError):  # so that no other error is hidden
+                    self._discard()
             self._leave()
 
     # -- what is in the way ------------------------------------------------------------------------------
@@ -323,10 +323,10 @@ class RunDir:
             raise
 
     def _discard(self) -> None:
-        """Nothing is raised, so that no other error is hidden."""
-        complete = _manifest_of(self.out) is not None
-        begun = not self.staged and not complete and bool(names_in(self.out, hidden=False))
-        if not begun and not self._has_pieces():
+        # Of a complete directory that was entered again, the manifest knows the files.
+        complete = not self.staged and _manifest_of(self.out) is not None
+        begun = not self.staged and bool(names_in(self.out, hidden=False))
+        if complete or not (begun or self._has_pieces()):
             remove_directory(self._work, _MARKER)
         elif self.staged:
             shutil.rmtree(self._files, ignore_errors=True)
