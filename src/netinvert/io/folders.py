@@ -14,13 +14,17 @@ from netinvert.errors import OutputError
 from netinvert.io.files import inside, is_temporary, output_error
 
 
+class InUseError(OutputError):
+    """Another process is at it."""
+
+
 @contextlib.contextmanager
 def alone(lock: Path, what: Path, stale: Callable[[Path], bool] = is_temporary) -> Iterator[None]:
     """Within, no other process that asks for the same `lock`, a file that is gone afterwards, writes `what`.
 
     What killed processes left half-written beside it is removed first, where it is `stale`.
 
-    Raises OutputError: another process is at it; the folder cannot be written; the lock is a link out of it.
+    Raises InUseError, or OutputError: the folder cannot be written; the lock is a link out of it.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -33,7 +37,7 @@ def alone(lock: Path, what: Path, stale: Callable[[Path], bool] = is_temporary) 
     try:
         held.acquire(timeout=0)
     except Timeout:
-        raise OutputError(f"another process writes {what}: wait, or choose another place") from None
+        raise InUseError(f"another process writes {what}: wait, or choose another place") from None
     except OSError as error:
         raise output_error(what, error) from error
     try:

@@ -27,7 +27,7 @@ from netinvert.io.files import (
     sha256_of,
     write_json,
 )
-from netinvert.io.folders import names_in, remove_directory
+from netinvert.io.folders import InUseError, names_in, remove_directory
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -54,8 +54,8 @@ class RunDir:
 
     Raises:
         FinishedError: on entering; `out` is staged, complete, and of the same facts.
-        OutputError: on entering; `out` is a file, holds foreign files or another run, cannot be
-            written, or is in use by another process.
+        InUseError: on entering; another process is in it.
+        OutputError: on entering; `out` is a file, holds foreign files or another run, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -272,7 +272,7 @@ class RunDir:
             self._lock.acquire(timeout=0)
         except Timeout:
             who = (_marker_of(self._work) or {}).get("process", "which has just started")
-            raise OutputError(
+            raise InUseError(
                 f"another process writes {self.out} ({who}): wait for it or choose another directory"
             ) from None
 
