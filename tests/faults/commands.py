@@ -38,8 +38,7 @@ COMMANDS = {
     "encode": f"encode {IN}/images {TINY} --layer 0 --out out.npy",
     "maximise": f"maximise {TINY} --layer 0 --channel 0 --steps 2 --out out",
     "invert": f"invert {IN}/images {TINY} --layer 0 --steps 2 --batch 1 --out out",
-    "decode": f"decode {IN}/images/a.png --decoder {IN}/tiny/decoder.safetensors --trust --threads 1 "
-    "--out out",
+    "decode": f"decode {IN}/images/a.png --decoder posenet-pose --threads 1 --out out",
     "sweep": f"sweep {IN}/images/a.png {TINY} --layers 0 --priors tv-isotropic none --prior-weights 0.1 "
     "--steps 2 --out out",
     "scenes render": f"scenes render --count 4 --views 1 --identities-a-shard 2 {SPLITS} --out out",
@@ -47,7 +46,6 @@ COMMANDS = {
     "decoder train": f"{DECODER} --cache 4 --out out",
 }
 BEFORE = {
-    "decode": f"{DECODER} --out {IN}/tiny",
     "pose train": f"scenes render --count 8 --views 2 {SPLITS} --out {IN}/data",
 }
 """What makes the inputs of some."""

@@ -15,6 +15,7 @@ import contextlib
 import io
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -30,11 +31,12 @@ from points import FAULTS, Points
 from netinvert.cli.app import main as netinvert
 from netinvert.errors import NetinvertError
 from netinvert.io.files import fingerprint, load_tensors, read_json, sha256_of
+from netinvert.io.manifest import PAGES
 
 SECONDS = 60
 """A process that takes longer is said to block."""
 NOWHERE = 1 << 60
-CHANGING = {"seconds", "resumed", "written", "files"}
+CHANGING = {"seconds", "cpu_seconds", "resumed", "written", "files"}
 """What manifests say of time; the hashes are of pages too, and the files are compared themselves."""
 DONE, REFUSED, STOPPED = 0, 2, 130
 EXPECTED = {"kill": {-signal.SIGKILL}, "term": {DONE, STOPPED}}
@@ -118,11 +120,19 @@ def content(path: Path) -> str:
         return "folder"
     try:
         if path.name.endswith("manifest.json"):
-            kept = {name: value for name, value in read_json(path).items() if name not in CHANGING}
-            return fingerprint(kept)
+            return fingerprint(timeless(read_json(path)))
+        if path.suffix in PAGES:
+            return fingerprint(re.sub(rb"[\d.]+ s\b", b"", path.read_bytes()))
         return fingerprint(load_tensors(path)[0]) if path.name.startswith("checkpoint") else sha256_of(path)
     except NetinvertError as error:
         return str(error)
+
+
+def timeless(value: object) -> object:
+    """JSON without what changes from run to run."""
+    if isinstance(value, dict):
+        return {name: timeless(one) for name, one in value.items() if name not in CHANGING}
+    return [timeless(one) for one in value] if isinstance(value, list) else value
 
 
 def wrong_with(ended: Ended, fault: str) -> str:
