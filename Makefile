@@ -12,7 +12,7 @@ help:
 	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make test    linters, type checker and all tests"
 	@echo "make quick   the tests that are not slow"
-	@echo "make fuzz    ten minutes of damaged files for all readers, with a seed that it prints"
+	@echo "make fuzz    ten minutes of damaged files for all readers, ten of kills and errors at file operations"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
 	@echo "make clean   remove the environment and everything generated"
@@ -49,6 +49,7 @@ quick: setup
 
 fuzz: setup
 	$(BIN)/python tests/fuzz/test_fuzz.py --seconds 600 --out out/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/strike.py --seconds 600 --twice --seed $$(date +%s)
 
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results

@@ -139,6 +139,20 @@ def test_tensors_round_trip(tmp_path):
     assert metadata == {"seed": "3", "λ": "σ"}
 
 
+def test_the_same_tensors_and_texts_are_the_same_bytes(tmp_path):
+    tensors = {"b": torch.arange(3), "a": torch.eye(2, dtype=torch.float16)}
+    texts = {f"ü{k}": f"{k}\n" for k in range(8)}
+    found = set()
+    for k in range(6):
+        save_tensors(tmp_path / f"{k}", tensors, dict(sorted(texts.items(), key=lambda one: hash((k, one)))))
+        found.add((tmp_path / f"{k}").read_bytes())
+    (data,) = found
+    assert int.from_bytes(data[:8], "little") % 8 == 0  # tensors begin at whole words
+    kept, read = load_tensors(tmp_path / "0")
+    assert read == texts
+    assert all(torch.equal(kept[name], tensors[name]) for name in tensors)
+
+
 def test_loaded_tensors_outlive_the_file(tmp_path):
     save_tensors(tmp_path / "a.safetensors", {"a": torch.arange(9.0)})
     loaded, metadata = load_tensors(tmp_path / "a.safetensors")
