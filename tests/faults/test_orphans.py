@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from commands import COMMANDS, make_inputs
 
-WORKERS = {
-    "invert": "--workers 2 --restarts 2 --steps 500",
-    "scenes render": "--workers 2 --count 40",
-    "pose train": "--workers 2 --samples 4000",
-    "decoder train": "--workers 2 --samples 4000",
+LONGER = {
+    "invert": {"--steps": 2000},
+    "scenes render": {"--count": 60},
+    "pose train": {"--samples": 4000, "--every": 1000},
+    "decoder train": {"--samples": 4000, "--every": 1000},
 }
+"""Commands that have workers, and what keeps these at work."""
 
 
 def in_session(session: int) -> list[str]:
@@ -41,12 +42,14 @@ def until(what, seconds=60):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc to look into")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
-@pytest.mark.parametrize("name", WORKERS)
+@pytest.mark.parametrize("name", LONGER)
 def test_workers_end_with_their_parent(tmp_path, monkeypatch, name, number):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)  # and back, at the end
     make_inputs(name, tmp_path)
-    words = [*COMMANDS[name].split(), *WORKERS[name].split()]
+    words = [*COMMANDS[name].replace(" --workers 1", "").split(), "--workers", "2"]
+    for option, value in LONGER[name].items():
+        words[words.index(option) + 1] = str(value)
     process = subprocess.Popen(
         [sys.executable, "-m", "netinvert", *words],
         cwd=tmp_path / "here",
