@@ -33,7 +33,6 @@ from netinvert.io.files import (
     FileError,
     Tell,
     canonical,
-    is_temporary,
     read_json,
     tensor_bytes,
     write_atomic,
@@ -164,9 +163,8 @@ def run_encode(config: Encode, tell: Tell) -> Outcome:
         "threads": torch.get_num_threads(),
         "device": str(encoder.device),
     }
-    ours = (path.name, config.manifest_file.name)
     lock = path.absolute().with_name(f".{path.name}.lock")
-    with alone(lock, path, lambda file: any(is_temporary(file, name) for name in ours)):
+    with alone(lock, path, (path.name, config.manifest_file.name)):
         _check_file(config, run)
         facts = manifest(config, entries)
         # First without hashes, so that codes without a whole manifest are known to be of this run.

@@ -16,7 +16,7 @@ import pickle
 import secrets
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -336,9 +336,9 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def is_temporary(path: Path, of: str = "") -> bool:
-    """Whether a killed process has left this half-written, be it for any file or for the one called `of`."""
-    return path.name.startswith(_temporary(of) if of else _TEMPORARY) and path.suffix == ".tmp"
+def is_temporary(path: Path, of: Collection[str] = ()) -> bool:
+    """Whether a killed process has left this half-written, be it for any file or for one of these names."""
+    return path.name.startswith(tuple(map(_temporary, of)) or _TEMPORARY) and path.suffix == ".tmp"
 
 
 def _temporary(name: str) -> str:

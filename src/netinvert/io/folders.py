@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,10 +19,11 @@ class InUseError(OutputError):
 
 
 @contextlib.contextmanager
-def alone(lock: Path, what: Path, stale: Callable[[Path], bool] = is_temporary) -> Iterator[None]:
+def alone(lock: Path, what: Path, files: Collection[str] = ()) -> Iterator[None]:
     """Within, no other process that asks for the same `lock`, a file that is gone afterwards, writes `what`.
 
-    What killed processes left half-written beside it is removed first, where it is `stale`.
+    What killed processes left half-written beside it is removed first: of all files, or of those with these
+    names.
 
     Raises InUseError, or OutputError: the folder cannot be written; the lock is a link out of it.
 
@@ -34,20 +35,24 @@ def alone(lock: Path, what: Path, stale: Callable[[Path], bool] = is_temporary) 
     ['a.txt']
     """
     held = FileLock(inside(lock.parent, lock.name, OutputError), thread_local=False)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise InUseError(f"another process writes {what}: wait, or choose another place") from None
-    except OSError as error:
-        raise output_error(what, error) from error
-    try:
-        for entry in filter(stale, list(lock.parent.iterdir())):
-            entry.unlink(missing_ok=True)
+    with contextlib.ExitStack() as leaving:
+        try:
+            held.acquire(timeout=0)
+            leaving.callback(_let_go, held)
+            for entry in list(lock.parent.iterdir()):
+                if is_temporary(entry, files):
+                    entry.unlink(missing_ok=True)
+        except Timeout:
+            raise InUseError(f"another process writes {what}: wait, or choose another place") from None
+        except OSError as error:
+            raise output_error(what, error) from error
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()  # while it is held, so that nobody's is removed but ours
-        held.release()
+
+
+def _let_go(held: FileLock) -> None:
+    with contextlib.suppress(OSError):
+        Path(held.lock_file).unlink()  # while it is held, so that nobody's is removed but ours
+    held.release()
 
 
 def names_in(directory: Path, hidden: bool = True) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netinvert.errors import OutputError
-from netinvert.io.files import inside, is_temporary, write_atomic
+from netinvert.io.files import inside, write_atomic
 from netinvert.io.folders import alone
 from netinvert.models.decoder import SUFFIX, DecoderFile, save_decoder
 from netinvert.models.zoo.pose import LICENCE, PoseFile, save_pose_network
@@ -60,7 +60,7 @@ def add_test_figures(
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     facts = {**content.facts, TESTED: {"command": command, "figures": numbers}}
     names = (path.with_suffix(SUFFIX).name, path.with_suffix(".md").name)
-    with alone(path.parent / LOCK, path, lambda file: any(is_temporary(file, name) for name in names)):
+    with alone(path.parent / LOCK, path, names):
         export(path, replace(content, facts=facts))
 
 
