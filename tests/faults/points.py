@@ -16,7 +16,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ ERRORS = {
     "EIO": (errno.EIO, (*CHANGES, "os.listdir"), False),
     "EACCES": (errno.EACCES, FORBIDDEN, True),
 }
+KILLED = (None, CHANGES, False)
 FAULTS = (*KILLS, *ERRORS)
 _EVENTS = {
     "os.mkdir": (0, 2),
@@ -47,6 +49,11 @@ _EVENTS = {
 """Where the arguments of an audit event have the path, or a descriptor, and the descriptor of its folder."""
 
 
+def points_of(fault: str, met: Mapping[str, int]) -> int:
+    """How many of the operations that were met a fault can strike."""
+    return sum(met.get(event, 0) for event in ERRORS.get(fault, KILLED)[1])
+
+
 class Points:
     """Counts the operations below `root` that a fault of this kind can strike, and strikes at number `at`.
 
@@ -55,7 +62,7 @@ class Points:
 
     def __init__(self, root: Path, fault: str, at: int) -> None:
         self.root, self.fault, self.at = os.path.realpath(root), fault, at
-        self.count, self.inside = 0, False
+        self.count, self.met, self.inside = 0, Counter(), False
         sys.addaudithook(self._audit)
         for module, name in ((builtins, "open"), (io, "open"), (Path, "open")):
             setattr(module, name, self._opening(getattr(module, name)))
@@ -63,7 +70,8 @@ class Points:
 
     def reach(self, event: str, half: Callable[[], object] = lambda: None) -> None:
         """Before an operation; `half` does half of it."""
-        number, events, lasting = ERRORS.get(self.fault, (None, CHANGES, False))
+        self.met[event] += 1
+        number, events, lasting = ERRORS.get(self.fault, KILLED)
         if event not in events:
             return
         self.count += 1

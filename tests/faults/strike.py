@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import random
 import re
@@ -22,11 +23,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from commands import COMMANDS, make_inputs, quickened
-from points import FAULTS, Points
+from points import FAULTS, Points, points_of
 
 from netinvert.cli.app import main as netinvert
 from netinvert.errors import NetinvertError
@@ -44,11 +46,11 @@ EXPECTED = {"kill": {-signal.SIGKILL}, "term": {DONE, STOPPED}}
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit status (below 0 for a signal), what it said, how many points it met."""
+    """How a process ended: its exit status (below 0 for a signal), what it said, the operations it met."""
 
     code: int
     said: str
-    count: int
+    met: Mapping[str, int]
 
     @property
     def failed(self) -> bool:
@@ -86,16 +88,16 @@ class Place:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
-            os.write(log, f"\n{points.count}".encode())
+            os.write(log, f"\n{json.dumps(points.met)}".encode())
             os._exit(code)
 
     def end(self, child: int) -> Ended:
         """Wait for it."""
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         log = self._log(child)
-        said, _, count = log.read_text(errors="replace").rpartition("\n")
+        said, _, met = log.read_text(errors="replace").rpartition("\n")
         log.unlink()
-        return Ended(code, said[-700:], int(count) if count.isdigit() else 0)
+        return Ended(code, said[-700:], json.loads(met) if met.startswith("{") else {})
 
     def run(self, fault: str = "kill", at: int = NOWHERE) -> Ended:
         """Begin and end."""
@@ -180,10 +182,7 @@ def examine(name: str, asked: argparse.Namespace, folder: Path) -> int:
     place.clear()
     if (first := place.run()).failed:
         raise SystemExit(f"{name} fails by itself: {first.said}")
-    whole, total = place.tree(), {}
-    for fault in asked.faults:
-        place.clear()
-        total[fault] = place.run(fault).count
+    whole, total = place.tree(), {fault: points_of(fault, first.met) for fault in FAULTS}
     tries = [
         (fault, at)
         for fault in asked.faults
@@ -192,7 +191,7 @@ def examine(name: str, asked: argparse.Namespace, folder: Path) -> int:
     end = time.monotonic() + asked.seconds / len(asked.commands)
     if asked.seconds < NOWHERE:
         rng.shuffle(tries)
-    tried, found = dict.fromkeys(total, 0), dict.fromkeys(total, 0)
+    tried, found = dict.fromkeys(FAULTS, 0), dict.fromkeys(FAULTS, 0)
     for fault, at in tries:
         if time.monotonic() > end:
             break

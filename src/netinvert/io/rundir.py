@@ -124,8 +124,14 @@ class RunDir:
             )
 
     def files(self) -> dict[str, str]:
-        """The files so far and their SHA-256, by name; without the manifest and what is hidden."""
-        names = sorted(names_in(self._files, hidden=False) - {MANIFEST})
+        """The files so far and their SHA-256, by name; without the manifest and what is hidden.
+
+        Raises OutputError, FileError.
+        """
+        try:
+            names = sorted(names_in(self._files, hidden=False) - {MANIFEST})
+        except OSError as error:
+            raise output_error(self.out, error) from error
         return {name: sha256_of(self._files / name) for name in names}
 
     def commit(self, manifest: Mapping[str, object] | None = None) -> Path:
