@@ -15,7 +15,7 @@ help:
 	@echo "make quick   the tests that are not slow"
 	@echo "make test-oldest   those with the oldest versions of all dependencies, in .venv-oldest"
 	@echo "make sbom    dist/sbom.json: what the environment consists of (CycloneDX)"
-	@echo "make fuzz    ten minutes of damaged files for all readers, with a seed that it prints"
+	@echo "make fuzz    ten minutes of damaged files for all readers, ten of kills and errors at file operations"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
 	@echo "make clean   remove the environment and everything generated"
@@ -70,6 +70,7 @@ sbom: setup
 
 fuzz: setup
 	$(BIN)/python tests/fuzz/test_fuzz.py --seconds 600 --out out/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/strike.py --seconds 600 --twice --seed $$(date +%s)
 
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results

@@ -51,6 +51,10 @@ def test_evaluate_a_decoder_and_write_its_card(stored, tmp_path, capsys):
     assert figures["image_error"] > 0
     assert 0 <= figures["judge_median_deg"] <= 180
     card = stored.with_suffix(".md").read_text()
+    stored.with_suffix(".md").write_text("killed before it was written")
+    capsys.readouterr()
+    assert call("decoder", "evaluate", stored, "--chairs", 3, "--card", "--out", out) == 0
+    assert stored.with_suffix(".md").read_text() == card
     assert "netinvert decoder evaluate mine.safetensors --chairs 3 --seed 404" in card
     assert f"{figures['image_error']:.4g}" in card
     with Image.open(out / "sheet.png") as sheet:

@@ -464,6 +464,19 @@ def test_two_at_once_in_one_process(tmp_path):
 # --- growing ----------------------------------------------------------------------------------------------
 
 
+def test_what_a_kill_after_the_manifest_left_in_a_growing_directory_is_removed(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("netinvert.io.rundir.remove_directory", lambda *_: None)
+        with RunDir(tmp_path / "out", FACTS, staged=False) as run:
+            run.path("images/0.png").write_text("done")
+            (run.cells / "a.json").write_text("{}")
+            run.commit()
+    assert (tmp_path / "out" / ".netinvert").exists()
+    with RunDir(tmp_path / "out", FACTS, staged=False) as run:
+        assert set(run.published) == {"images/0.png"}
+    assert tree(tmp_path) == DONE
+
+
 def test_a_growing_directory_is_seen_from_the_start_and_resumed(tmp_path):
     stop(tmp_path / "out", staged=False)
     assert (tmp_path / "out" / "half.png").read_text() == "half"

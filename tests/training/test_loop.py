@@ -242,7 +242,7 @@ def test_a_limit_on_files_is_told_and_leaves_the_last_checkpoint(tmp_path, monke
 
 def test_checkpoints_hold_nothing_that_could_run(tmp_path):
     trained(tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".safetensors", ".lock"}
+    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".safetensors"}
 
 
 def test_a_training_of_something_else_is_refused_and_kept(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +29,19 @@ from netinvert.experiments.inputs import (
 from netinvert.experiments.runs import images_known, made_by, network_facts, run_facts
 from netinvert.inversion.result import Result
 from netinvert.io.codes import read_code
-from netinvert.io.files import Tell, save_tensors, write_atomic, write_json
+from netinvert.io.files import (
+    FileError,
+    Tell,
+    canonical,
+    read_json,
+    tensor_bytes,
+    write_atomic,
+    write_json,
+)
+from netinvert.io.folders import alone
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome, hashes, manifest
-from netinvert.io.rundir import RunDir
+from netinvert.io.rundir import FinishedError, RunDir
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
@@ -124,8 +135,7 @@ def _holds_codes(path: Path) -> bool:
 def run_encode(config: Encode, tell: Tell) -> Outcome:
     """Encode the images and write their codes, and the manifest beside them. Raises NetinvertError."""
     path = config.out
-    if path.exists() and not config.overwrite:
-        raise OutputError(f"{path} exists; choose another file or --overwrite")
+    _check_file(config, {"command": config.identity()})
     if path.exists() and not _holds_codes(path):
         raise OutputError(f"{path} holds no codes, and would be lost; choose another file")
     if not path.absolute().parent.is_dir():
@@ -137,12 +147,13 @@ def run_encode(config: Encode, tell: Tell) -> Outcome:
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, inputs.codes.cpu().numpy())
-        write_atomic(path, buffer.getvalue())
+        data = buffer.getvalue()
     else:
-        save_tensors(path, {"code": inputs.codes}, labels(encoder, inputs.stems))
+        data = tensor_bytes({"code": inputs.codes}, labels(encoder, inputs.stems))
     shape = list(inputs.codes.shape)
-    tell(f"{counted(shape[0], 'code')} of {by(shape[1:])}")
+    run = canonical(run_facts(config, images_known(encoder, inputs.sources, inputs.stems)))
     entries = {
+        "run": run,
         "file": str(path),
         **network_facts(encoder),
         "layer": encoder.layer,
@@ -152,6 +163,31 @@ def run_encode(config: Encode, tell: Tell) -> Outcome:
         "threads": torch.get_num_threads(),
         "device": str(encoder.device),
     }
-    facts = {**manifest(config, entries), **hashes({path.name: path})}
-    write_json(config.manifest_file, facts)
+    lock = path.absolute().with_name(f".{path.name}.lock")
+    with alone(lock, path, (path.name, config.manifest_file.name)):
+        _check_file(config, run)
+        facts = manifest(config, entries)
+        # First without hashes, so that codes without a whole manifest are known to be of this run.
+        write_json(config.manifest_file, facts)
+        write_atomic(path, data)
+        facts |= hashes({path.name: path})
+        write_json(config.manifest_file, facts)
+    tell(f"{counted(shape[0], 'code')} of {by(shape[1:])}")
     return Outcome(facts, str(path))
+
+
+def _check_file(config: Encode, run: Mapping[str, Any]) -> None:
+    """Raises OutputError for a file that is not of a run of these facts; FinishedError for a whole one."""
+    path = config.out
+    if config.overwrite or not path.exists():
+        return
+    found: Any = None
+    with contextlib.suppress(FileError):
+        found = read_json(config.manifest_file)
+    theirs = found.get("run") if isinstance(found, dict) else None
+    if not isinstance(theirs, dict) or any(theirs.get(name) != canonical(run[name]) for name in run):
+        raise OutputError(f"{path} exists; choose another file or --overwrite")
+    if "files" in found and theirs.keys() == run.keys():
+        if found["files"] != hashes({path.name: path})["files"]:
+            raise OutputError(f"{path} was changed since it was made; choose another file or --overwrite")
+        raise FinishedError(f"{path} holds these codes: nothing to do (--overwrite makes them again)")

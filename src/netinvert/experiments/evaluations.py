@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
 from netinvert.experiments.inputs import sources_of
 from netinvert.experiments.runs import decoder_facts, figures_table, publish, run_facts
-from netinvert.io.files import Tell
+from netinvert.io.files import Tell, read_json
 from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
-from netinvert.io.rundir import RunDir
+from netinvert.io.rundir import FinishedError, RunDir
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
@@ -63,6 +63,16 @@ FIGURES = {
 FigureRows = Mapping[str, Mapping[str, float]]
 
 
+def _evaluated(config: DecoderEvaluate | PoseEvaluate, run: Callable[[], Outcome]) -> Outcome:
+    """What ``run`` gives; where that was done before, and the card perhaps was not, what it gave then."""
+    try:
+        return run()
+    except FinishedError:
+        if not config.card:
+            raise
+        return Outcome(read_json(config.manifest_file), folder=config.out)
+
+
 def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     """Measure, and leave table, images and report in ``config.out``.
 
@@ -71,6 +81,18 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
         ConfigError: fewer than two images in the folder.
         MissingExtraError: without the extra scenes, for chairs.
     """
+    outcome = _evaluated(config, lambda: _evaluate_decoder(config, tell))
+    if config.card:
+        path = Path(config.decoder)
+        how = f"--chairs {config.chairs} --seed {config.seed}"
+        how = how if config.images is None else f"--images {config.images.name}"
+        command = f"netinvert decoder evaluate {path.name} {how}"
+        figures: Any = outcome.facts["figures"]
+        add_test_figures(path, read_decoder(path), command, figures)
+    return outcome
+
+
+def _evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     decoder = load_decoder(config.decoder, config.trust)
     encoder = Encoder(decoder.load_network(config.weights), decoder.layer)
     decoder.check_encoder(encoder)
@@ -98,14 +120,7 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
         ceiling = {f"{key}_of_originals": rows["originals"][key] for key in degrees}
         figures = {**rows[DECODED], **ceiling, **times}
         page = _report(decoder, rows, times, _sheet(decoder, encoder, images[:ON_SHEET]))
-        outcome = publish(run, config, page, {**known, "figures": figures, "rows": rows}, _table(rows).text())
-    if config.card:
-        path = Path(config.decoder)
-        how = f"--chairs {config.chairs} --seed {config.seed}"
-        how = how if config.images is None else f"--images {config.images.name}"
-        command = f"netinvert decoder evaluate {path.name} {how}"
-        add_test_figures(path, read_decoder(path), command, figures)
-    return outcome
+        return publish(run, config, page, {**known, "figures": figures, "rows": rows}, _table(rows).text())
 
 
 @torch.no_grad()
@@ -198,6 +213,20 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
         ConfigError: it reads no poses.
         MissingExtraError: without the extra scenes, or mitsuba for path tracing.
     """
+    outcome = _evaluated(config, lambda: _evaluate_pose(config, tell))
+    if config.card and config.weights is not None:
+        how = (
+            f"--network {config.network} --chairs {config.chairs} --views {config.views} --seed {config.seed}"
+        )
+        how += " --path-traced" * config.path_traced
+        path = Path(config.weights)
+        command = f"netinvert pose evaluate {how}"
+        figures: Any = outcome.facts["figures"]
+        add_test_figures(path, read_pose_network(path), command, figures)
+    return outcome
+
+
+def _evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
     network = load_network(config.network, config.weights)
     plan = evaluation_plan(network, config.chairs, config.views, config.seed)
     trained = config.seed in TRAINED_SEEDS and config.network.startswith("posenet")
@@ -220,15 +249,7 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
             _pose_blocks(figures, views, read_rotations(network, views.images)),
             lead,
         )
-        outcome = publish(run, config, page, {**known, "figures": figures}, _pose_table(figures).text())
-    if config.card and config.weights is not None:
-        how = (
-            f"--network {config.network} --chairs {config.chairs} --views {config.views} --seed {config.seed}"
-        )
-        how += " --path-traced" * config.path_traced
-        path = Path(config.weights)
-        add_test_figures(path, read_pose_network(path), f"netinvert pose evaluate {how}", figures)
-    return outcome
+        return publish(run, config, page, {**known, "figures": figures}, _pose_table(figures).text())
 
 
 def _pose_table(figures: Mapping[str, Any]) -> report.Table:

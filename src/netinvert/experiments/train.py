@@ -15,9 +15,10 @@ from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Trai
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import figures_table
 from netinvert.io.files import Tell, inside, read_json, write_atomic, write_json
-from netinvert.io.manifest import MANIFEST, Outcome, files_of, manifest
+from netinvert.io.folders import alone
+from netinvert.io.manifest import MANIFEST, Outcome, hashes, manifest
 from netinvert.io.running import Interrupted, duration
-from netinvert.models.decoder import DecoderFile
+from netinvert.models.decoder import SUFFIX, DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
 from netinvert.training.card import export
@@ -27,6 +28,7 @@ from netinvert.training.decoder.images import described, open_source
 from netinvert.training.decoder.losses import LossChoice, comparisons
 from netinvert.training.decoder.model import DecoderConfig
 from netinvert.training.decoder.train import figures_of, held_out_images, train_decoder
+from netinvert.training.loop import LOCK
 from netinvert.training.pose.train import PoseConfig, final_figures, train_pose
 
 T = TypeVar("T")
@@ -115,7 +117,7 @@ def _finish(
     def place(name: str) -> Path:  # a link in the folder could lead to any file
         return inside(config.out, name, OutputError)
 
-    path = export(place(name), content)
+    path = (config.out / name).with_suffix(SUFFIX)
     facts, (said, following) = content.facts, words
     figures = figures_table(facts["figures"])
     report = Report(
@@ -123,13 +125,10 @@ def _finish(
         [Prose(f"{said[0].upper()}{said[1:]}."), figures, *blocks, Heading("Next"), Code(following)],
         command=config.command_line(without=("out", "json")),
     )
-    written = {
-        path.name,
-        path.with_suffix(".md").name,
-        *report.save(lambda name, data: write_atomic(place(name), data)),
-    }
-    found = files_of(config.out)
-    kept = {kind: {one: of[one] for one in of if one in written} for kind, of in found.items()}
     made = manifest(config, {"weights": path.name, "threads": facts["threads"], "training": facts})
-    write_json(place(MANIFEST), {**made, **kept})
-    return Outcome(read_json(config.out / MANIFEST), f"{path}: {said}", config.out)
+    with alone(config.out / LOCK, config.out):
+        export(place(path.name), content)
+        pages = report.save(lambda name, data: write_atomic(place(name), data))
+        written = sorted({path.name, path.with_suffix(".md").name, *pages})
+        write_json(place(MANIFEST), {**made, **hashes({name: config.out / name for name in written})})
+        return Outcome(read_json(config.out / MANIFEST), f"{path}: {said}", config.out)

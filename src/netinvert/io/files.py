@@ -5,7 +5,6 @@ Torch and NumPy are loaded by what needs them: JSON and bytes are wanted before 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import functools
@@ -15,10 +14,9 @@ import math
 import os
 import pickle
 import secrets
-import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -34,6 +32,7 @@ Tell = Callable[[str], None]
 """Says a line to the user."""
 SMALL = 1 << 24
 """Bytes that may be asked for whatever a file says."""
+_TEMPORARY = ".netinvert-"
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
@@ -155,7 +154,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         if target.exists() and not target.is_file():
             raise OutputError(f"cannot write {path}: it is a device, not a file: choose another path")
         # Not tempfile: its files are private to the user (mode 600), and the final file would stay so.
-        temporary = target.parent / f".netinvert-{secrets.token_hex(8)}.tmp"
+        temporary = target.parent / f"{_temporary(target.name)}{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
                 file.write(data)
@@ -338,30 +337,13 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a file is one that a killed process has left half-written."""
-    return path.name.startswith(".netinvert-") and path.suffix == ".tmp"
+def is_temporary(path: Path, of: Collection[str] = ()) -> bool:
+    """Whether a killed process has left this half-written, be it for any file or for one of these names."""
+    return path.name.startswith(tuple(map(_temporary, of)) or _TEMPORARY) and path.suffix == ".tmp"
 
 
-def names_in(directory: Path, hidden: bool = True) -> set[str]:
-    """All files below a directory by their names from there; links to directories count as files."""
-    found = set()
-    for entry in os.scandir(directory):
-        if hidden or not entry.name.startswith("."):
-            below = names_in(Path(entry.path), hidden) if entry.is_dir(follow_symlinks=False) else None
-            found |= {entry.name} if below is None else {f"{entry.name}/{name}" for name in below}
-    return found
-
-
-def remove_directory(directory: Path, last: str) -> None:
-    """Remove a directory, its file `last` last: what a crash leaves is still known by it. Never raises."""
-    with contextlib.suppress(OSError):
-        for entry in directory.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name != last:
-                entry.unlink()
-    shutil.rmtree(directory, ignore_errors=True)
+def _temporary(name: str) -> str:
+    return f"{_TEMPORARY}{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}-"
 
 
 def fingerprint(facts: object) -> str:

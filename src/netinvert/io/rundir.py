@@ -22,13 +22,12 @@ from netinvert.io.files import (
     fingerprint,
     inside,
     is_temporary,
-    names_in,
     output_error,
     read_json,
-    remove_directory,
     sha256_of,
     write_json,
 )
+from netinvert.io.folders import InUseError, names_in, remove_directory
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -55,8 +54,8 @@ class RunDir:
 
     Raises:
         FinishedError: on entering; `out` is staged, complete, and of the same facts.
-        OutputError: on entering; `out` is a file, holds foreign files or another run, cannot be
-            written, or is in use by another process.
+        InUseError: on entering; another process is in it.
+        OutputError: on entering; `out` is a file, holds foreign files or another run, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -125,8 +124,14 @@ class RunDir:
             )
 
     def files(self) -> dict[str, str]:
-        """The files so far and their SHA-256, by name; without the manifest and what is hidden."""
-        names = sorted(names_in(self._files, hidden=False) - {MANIFEST})
+        """The files so far and their SHA-256, by name; without the manifest and what is hidden.
+
+        Raises OutputError, FileError.
+        """
+        try:
+            names = sorted(names_in(self._files, hidden=False) - {MANIFEST})
+        except OSError as error:
+            raise output_error(self.out, error) from error
         return {name: sha256_of(self._files / name) for name in names}
 
     def commit(self, manifest: Mapping[str, object] | None = None) -> Path:
@@ -190,7 +195,8 @@ class RunDir:
         if self._inside:
             self._inside = False
             if not self._keep_all:
-                self._discard()
+                with contextlib.suppress(OSError):  # so that no other error is hidden
+                    self._discard()
             self._leave()
 
     # -- what is in the way ------------------------------------------------------------------------------
@@ -272,7 +278,7 @@ class RunDir:
             self._lock.acquire(timeout=0)
         except Timeout:
             who = (_marker_of(self._work) or {}).get("process", "which has just started")
-            raise OutputError(
+            raise InUseError(
                 f"another process writes {self.out} ({who}): wait for it or choose another directory"
             ) from None
 
@@ -323,10 +329,10 @@ class RunDir:
             raise
 
     def _discard(self) -> None:
-        """Nothing is raised, so that no other error is hidden."""
-        complete = _manifest_of(self.out) is not None
-        begun = not self.staged and not complete and bool(names_in(self.out, hidden=False))
-        if not begun and not self._has_pieces():
+        # Of a complete directory that was entered again, the manifest knows the files.
+        complete = not self.staged and _manifest_of(self.out) is not None
+        begun = not self.staged and bool(names_in(self.out, hidden=False))
+        if complete or not (begun or self._has_pieces()):
             remove_directory(self._work, _MARKER)
         elif self.staged:
             shutil.rmtree(self._files, ignore_errors=True)

@@ -102,7 +102,8 @@ def run_cells(
             with contextlib.closing(make(job)) as made:
                 for key, content in made if todo else ():
                     cells.put(key, content)
-                    run.checkpoint(key).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # commit removes it too
+                        run.checkpoint(key).unlink()
                     shown.advance(fingerprint(key))
             if interrupt.pending:
                 raise KeyboardInterrupt

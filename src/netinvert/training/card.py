@@ -10,9 +10,11 @@ from typing import Any
 
 from netinvert.errors import OutputError
 from netinvert.io.files import inside, write_atomic
+from netinvert.io.folders import alone
 from netinvert.models.decoder import SUFFIX, DecoderFile, save_decoder
 from netinvert.models.zoo.pose import LICENCE, PoseFile, save_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.training.loop import LOCK
 
 TESTED = "test"
 """The fact that holds the figures of an evaluation."""
@@ -57,7 +59,9 @@ def add_test_figures(
     ``content``. Of the figures the numbers are taken."""
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     facts = {**content.facts, TESTED: {"command": command, "figures": numbers}}
-    export(path, replace(content, facts=facts))
+    names = (path.with_suffix(SUFFIX).name, path.with_suffix(".md").name)
+    with alone(path.parent / LOCK, path, names):
+        export(path, replace(content, facts=facts))
 
 
 def model_card(name: str, content: PoseFile | DecoderFile) -> str:

@@ -10,17 +10,17 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from netinvert.errors import OutputError
 from netinvert.io.files import inside, load_tensors, output_error, plain_json, save_tensors
+from netinvert.io.folders import alone
 from netinvert.io.running import Progress, deferred_interrupt, torch_threads
 from netinvert.training.config import Group, TrainingConfig, TrainingError, TrainingRun, process_group
 
@@ -116,18 +116,14 @@ def fit_trainee(
     """
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        for name in (LOCK, LAST, BEFORE, LOGS):  # a link in the folder could lead to any file
+        for name in (LAST, BEFORE, LOGS):  # a link in the folder could lead to any file
             inside(run.folder, name, OutputError)
-        with torch_threads(run.threads), process_group(run.device, run.devices * run.nodes) as group:
-            lock = FileLock(run.folder / LOCK)
-            if group.rank == 0:
-                lock.acquire(timeout=0)
-            try:
-                _fit(model, batch_at, watch, run, group)
-            finally:
-                lock.release()
-    except Timeout:
-        raise OutputError(f"another process trains in {run.folder}: wait, or choose another folder") from None
+        with (
+            torch_threads(run.threads),
+            process_group(run.device, run.devices * run.nodes) as group,
+            alone(run.folder / LOCK, run.folder) if group.rank == 0 else nullcontext(),
+        ):
+            _fit(model, batch_at, watch, run, group)
     except OSError as error:
         raise output_error(run.folder, error) from error
 
@@ -143,6 +139,8 @@ def _fit(
     optimizers, steps, main = model.optimizers(), model.config.steps, group.rank == 0
     checkpoints = Checkpoints(run, model, optimizers)
     first, model.seconds = checkpoints.load()
+    if first >= steps:
+        run.note(f"all {steps:,} steps are done already")
     began, text = time.perf_counter() - model.seconds, ""
     loader = _loader(Steps(batch_at, group), range(first, steps), run, group.device)
     with (

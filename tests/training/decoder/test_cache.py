@@ -7,6 +7,7 @@ from torch import nn
 import tiny
 from netinvert import Encoder, Preprocessing
 from netinvert.errors import ConfigError, OutputError
+from netinvert.io.folders import InUseError
 from netinvert.models.upconv import Architecture
 from netinvert.training.decoder import cache
 from netinvert.training.decoder.cache import CacheError, as_bytes, as_half, cached
@@ -155,6 +156,29 @@ def test_a_kill_before_the_first_block(encoder, folder):
     with pytest.raises(KeyboardInterrupt):
         cached(stopped_at("held out"), encoder, COUNT, folder)
     assert cached(Noise(), encoder, COUNT, folder).count == COUNT
+
+
+def test_several_at_once_have_it_as_soon_as_it_is_complete(encoder, folder):
+    seen = []
+
+    def another(step):
+        try:
+            seen.append(cached(Noise(), encoder, COUNT, folder).batch(0, 8).codes)
+        except InUseError as error:
+            seen.append(str(error))
+
+    first = cached(Noise(before=another), encoder, COUNT, folder)
+    assert len(seen) == 6  # while it made the held-out images and five batches
+    assert all("another process writes" in one for one in seen)
+    again = cached(Noise(before=another), encoder, COUNT, folder)  # looks whether the images are the same
+    assert torch.equal(seen[6], again.batch(0, 8).codes)
+    # A damaged block is named to those that read, and made again under their eyes.
+    before, block = first.batch(2, 64).codes, folder / "block-00001.safetensors"
+    block.write_bytes(block.read_bytes()[:-1])
+    with pytest.raises(CacheError, match=r"block-00001.*run the command"):
+        first.batch(2, 64)
+    cached(Noise(), encoder, COUNT, folder)
+    assert torch.equal(before, first.batch(2, 64).codes)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.cells import Cells
-from netinvert.io.files import fingerprint, read_json, tensor_bytes
+from netinvert.io.files import fingerprint, read_json, refusing, tensor_bytes
+from netinvert.io.folders import InUseError
 from netinvert.io.manifest import MANIFEST
 from netinvert.io.rundir import RunDir
 from netinvert.io.running import generator_at
@@ -53,11 +54,12 @@ def cached(
     """``count`` images of a source and its held-out ones, with their codes, in ``folder``.
 
     What is there already is taken, once it is known to be whole and of this encoder, source and count; what
-    is missing or damaged is made, so that a stop costs one block. ``tell`` hears of the progress.
+    is missing or damaged is made, so that a stop costs one block. Of several processes at once, one makes and
+    checks it; the others have it as soon as it is complete. ``tell`` hears of the progress.
 
     Raises OutputError: the folder holds codes of another network, layer or source, or something else; it
-    cannot be written; the disk is too small; or another process is at it; CacheError: the folder holds other
-    images, or codes are not finite; ConfigError: fewer than two images.
+    cannot be written; the disk is too small; or another process still makes it; CacheError: the folder holds
+    other images, or codes are not finite; ConfigError: fewer than two images.
     """
     if count < 2:
         raise ConfigError(f"a cache of {count} images: give two or more")
@@ -76,8 +78,14 @@ def cached(
         "count": count,
     }
     if is_main_process():
-        with RunDir(folder, facts, staged=False) as run:
-            _build(run, source, encoder, count, tell or (lambda _: None))
+        try:
+            with RunDir(folder, facts, staged=False) as run:
+                _build(run, source, encoder, count, tell or (lambda _: None))
+        except InUseError as error:
+            try:
+                return CachedImages(folder, facts, encoder.dtype)  # the other is only reading, or mending
+            except CacheError:
+                raise error from None
     return CachedImages(folder, facts, encoder.dtype)
 
 
@@ -128,7 +136,9 @@ class CachedImages:
         """The images of files and their rows."""
         found = {}
         for name in {name for name, _ in rows}:
-            with safe_open(str(self._folder / name), "pt") as stored:
+            path = self._folder / name
+            again = "run the command that makes the cache again"
+            with refusing(path, CacheError, remedy=again), safe_open(str(path), "pt") as stored:
                 planes, halves = stored.get_slice("images"), stored.get_slice("codes")
                 scale = stored.get_tensor("scale")
                 for row in {row for block, row in rows if block == name}:

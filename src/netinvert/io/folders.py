@@ -1,0 +1,76 @@
+"""Folders: what is in them, removing them so that a crash is seen, and one process at a time in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from netinvert.errors import OutputError
+from netinvert.io.files import inside, is_temporary, output_error
+
+
+class InUseError(OutputError):
+    """Another process is at it."""
+
+
+@contextlib.contextmanager
+def alone(lock: Path, what: Path, files: Collection[str] = ()) -> Iterator[None]:
+    """Within, no other process that asks for the same `lock`, a file that is gone afterwards, writes `what`.
+
+    What killed processes left half-written beside it is removed first: of all files, or of those with these
+    names.
+
+    Raises InUseError, or OutputError: the folder cannot be written; the lock is a link out of it.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with alone(folder / ".lock", folder):
+    ...     _ = (folder / "a.txt").write_text("a")
+    >>> [path.name for path in folder.iterdir()]
+    ['a.txt']
+    """
+    held = FileLock(inside(lock.parent, lock.name, OutputError), thread_local=False)
+    with contextlib.ExitStack() as leaving:
+        try:
+            held.acquire(timeout=0)
+            leaving.callback(_let_go, held)
+            for entry in list(lock.parent.iterdir()):
+                if is_temporary(entry, files):
+                    entry.unlink(missing_ok=True)
+        except Timeout:
+            raise InUseError(f"another process writes {what}: wait, or choose another place") from None
+        except OSError as error:
+            raise output_error(what, error) from error
+        yield
+
+
+def _let_go(held: FileLock) -> None:
+    with contextlib.suppress(OSError):
+        Path(held.lock_file).unlink()  # while it is held, so that nobody's is removed but ours
+    held.release()
+
+
+def names_in(directory: Path, hidden: bool = True) -> set[str]:
+    """All files below a directory by their names from there; links to directories count as files."""
+    found = set()
+    for entry in os.scandir(directory):
+        if hidden or not entry.name.startswith("."):
+            below = names_in(Path(entry.path), hidden) if entry.is_dir(follow_symlinks=False) else None
+            found |= {entry.name} if below is None else {f"{entry.name}/{name}" for name in below}
+    return found
+
+
+def remove_directory(directory: Path, last: str) -> None:
+    """Remove a directory, its file `last` last: what a crash leaves is still known by it. Never raises."""
+    with contextlib.suppress(OSError):
+        for entry in directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != last:
+                entry.unlink()
+    shutil.rmtree(directory, ignore_errors=True)
