@@ -22,6 +22,7 @@ from netinvert.experiments.invert import Measure, optimised
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
 from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.presets.fitting import is_vector
 from netinvert.inversion.result import Result
 from netinvert.io.assets import chair, photographs, unseen_chairs
 from netinvert.io.cells import Cell, Piece
@@ -98,7 +99,9 @@ class DemoWork:
         def make(code: DemoCode, piece: Piece) -> Cell:
             encoder, images = Encoder(load(code.network), code.layer), originals[code.original]
             unseen = code.original == UNSEEN
-            how = recipe("default", encoder, None if unseen else code.prior)
+            # Of vectors, the recipe whose images show most, though the default matches the code better.
+            preset = "robust" if is_vector(encoder) else "default"
+            how = recipe(preset, encoder, None if unseen else code.prior)
             how = how.with_steps(self.steps * (MORE_STEPS if unseen and code.layer in DECODERS else 1))
             target = encoder(images)
             told = Measure(
