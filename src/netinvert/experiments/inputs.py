@@ -34,9 +34,6 @@ Source = dict[str, str]
 
 # -- networks ------------------------------------------------------------------------------------------
 
-SAMPLE = "sample:"
-"""Before the name of an image that comes with the package, where a command takes images."""
-
 
 def open_network(config: OfNetwork, device: str = "cpu", tell: Tell | None = None) -> Network:
     """The network that the options name, on a device; if its preprocessing was assumed, that is told. Raises
@@ -101,6 +98,10 @@ def is_code_file(text: str | Path) -> bool:
     """Whether this names a code rather than an image."""
     path = Path(text)
     return path.suffix.lower() in CODES and not path.is_dir()
+
+
+SAMPLE = "sample:"
+"""Before the name of an image that comes with the package, where a command takes images."""
 
 
 def image_paths(text: str | Path, tell: Tell = warnings.warn) -> list[Path]:

@@ -13,10 +13,7 @@ from netinvert.inversion.canvases import paper_canvas, phase_canvas
 from netinvert.inversion.lbfgs import LBFGS
 from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.objectives import AnyEncoder, Term, Terms
-from netinvert.inversion.presets.fitting import (
-    contrast_of,
-    is_vector,
-)
+from netinvert.inversion.presets.fitting import contrast_of, is_vector
 from netinvert.inversion.presets.mahendran15 import cvpr15, cvpr15_shallow
 from netinvert.inversion.presets.mahendran16 import (
     IJCV16_ALPHA,
@@ -71,14 +68,14 @@ SEEN = (
     RandomNoise(0.05),
     RandomErasing(0.3, 0.4),
 )
-ROBUST_STEPS, HALVING, AVERAGED = 300, 90, 100
-VECTOR_STAGES = (
-    Stage(220, Adam(0.05), transforms=SEEN),
-    Stage(220, Adam(0.05, halving=66), transforms=SEEN, averaged=74),
-    Stage(160, LBFGS()),
-)
-"""As ``robust``, for the parts; then the image as it is, for the code: its error is near that of ``quick``,
-in images with the contrast that the views have found."""
+ROBUST_STEPS, VECTOR_STEPS = 300, 220
+
+
+def _changing_views(steps: int) -> tuple[Stage, Stage]:
+    """Twice so many steps; in the second half the rate falls, and the last third of its images is averaged."""
+    averaged = -(-steps // 3)
+    last = Stage(steps, Adam(0.05, halving=round(0.3 * steps)), transforms=SEEN, averaged=averaged)
+    return Stage(steps, Adam(0.05), transforms=SEEN), last
 
 
 def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
@@ -91,7 +88,8 @@ def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     contrast = contrast_of(encoder)
     stages: tuple[Stage, ...] = (LEAVING_GREY, Stage(DEFAULT_STEPS - LEAVING_GREY.steps, LBFGS()))
     if is_vector(encoder):
-        stages = VECTOR_STAGES
+        # Then the image as it is, for the code: the error is near that of `quick`.
+        stages = (*_changing_views(VECTOR_STEPS), Stage(160, LBFGS()))
     elif not contrast.known:
         return replace(shallow(encoder, prior), name="default")
     elif encoder.stride >= COARSE:
@@ -136,11 +134,9 @@ def robust(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     better, by what no other network sees. Found on chairs' codes of ``posenet``, with the pose that another
     network reads as the measure (benchmarks/posenet_codes.py).
     """
-    stages = (
-        Stage(ROBUST_STEPS, Adam(0.05), transforms=SEEN),
-        Stage(ROBUST_STEPS, Adam(0.05, halving=HALVING), transforms=SEEN, averaged=AVERAGED),
+    return _on_fourier(
+        "robust", encoder, ROBUST_PRIOR if prior is None else prior, _changing_views(ROBUST_STEPS)
     )
-    return _on_fourier("robust", encoder, ROBUST_PRIOR if prior is None else prior, stages)
 
 
 def _fitted(name: str, encoder: AnyEncoder, prior: Terms | None, stages: tuple[Stage, ...]) -> Recipe:
