@@ -72,7 +72,7 @@ ROBUST_STEPS, VECTOR_STEPS = 300, 220
 
 
 def _changing_views(steps: int) -> tuple[Stage, Stage]:
-    """Twice so many steps; in the second half the rate falls, and the last third of its images is averaged."""
+    """Twice so many steps; in the second half the rate falls, and the last third of images is averaged."""
     averaged = -(-steps // 3)
     last = Stage(steps, Adam(0.05, halving=round(0.3 * steps)), transforms=SEEN, averaged=averaged)
     return Stage(steps, Adam(0.05), transforms=SEEN), last
