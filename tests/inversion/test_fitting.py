@@ -10,6 +10,7 @@ from netinvert.inversion.presets.fitting import (
     is_vector,
     reference_images,
 )
+from netinvert.inversion.schedule import Adam
 from netinvert.io.assets import photographs
 
 FORM = Preprocessing((32, 32), (0.0,) * 3, (1.0,) * 3)
@@ -109,3 +110,11 @@ def test_the_default_of_vectors_ends_near_the_error_of_quick():
     }
     assert found["default"] < 0.5 * found["robust"]
     assert found["default"] < 3 * found["quick"]
+
+
+def test_coarse_maps_by_adam_with_jitter_and_then_lbfgs():
+    module = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 4, 1), nn.AvgPool2d(8)).eval()
+    cut = Encoder(module, "2", Preprocessing((64, 64)))
+    first, last = recipe("default", cut).stages
+    assert (first.steps, first.jitter, type(first.optimizer)) == (100, 32 // 8, Adam)
+    assert (last.steps, last.jitter, type(last.optimizer)) == (200, 1, LBFGS)
