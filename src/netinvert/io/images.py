@@ -19,7 +19,8 @@ from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
-from netinvert.io.files import Tell, check_readable, write_atomic
+from netinvert.io.files import Tell, check_readable, refusing, write_atomic
+from netinvert.io.folders import visible_files
 
 MAX_PIXELS = 100_000_000
 TOLERANCE = 1e-4  # how far float arithmetic may lead out of [0, 1]
@@ -52,16 +53,16 @@ def image_files(folder: str | Path, below: bool = True, tell: Tell = warnings.wa
     """The image files in a folder, and in the folders ``below`` it, in the order of their paths.
 
     Hidden files and those that are no images are left out; images of a format that is not read are counted
-    and named by ``tell``. Raises ImageError where there is no such folder.
+    and named by ``tell``, and so are folders below that cannot be read. Raises ImageError where there is no
+    such folder, or it cannot be read.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise ImageError(f"{root} is not a folder: name a folder of images")
-    shown = [
-        path
-        for path in sorted(root.rglob("*") if below else root.iterdir())
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
+    with refusing(root, ImageError, "cannot be read", "change its permissions, or name another folder"):
+        if not root.is_dir():
+            raise ImageError(f"{root} is not a folder: name a folder of images")
+        shown, locked = visible_files(root, below)
+    if locked:
+        tell(f"passed over in {root}: {', '.join(locked)} cannot be read; change their permissions")
     unread = [path.relative_to(root).as_posix() for path in shown if path.suffix.lower() in _UNREAD]
     if unread:
         named = ", ".join(unread[:5]) + ", …" * (len(unread) > 5)
