@@ -48,12 +48,13 @@ def test_a_pose_network(cli, data, tmp_path):
 @pytest.mark.slow
 def test_a_decoder(cli, data, tmp_path):
     out = tmp_path / "out"
-    said = cli(*DECODER, "--data", data, "--out", out, "--name", "mine")
+    said = cli(*DECODER, "--data", data, "--out", out, "--name", "mine.v2")
     assert said.exit_code == 0, said.stderr
     assert "decoders need some 100,000 images" in said.stderr
-    assert load_decoder(out / "mine.safetensors").layer == "fc8"
+    assert load_decoder(out / "mine.v2.safetensors").layer == "fc8"
     assert read_json(out / "manifest.json")["training"]["data"]["samples"] == 28
-    assert "netinvert scenes render" in (out / "mine.md").read_text()
+    assert "netinvert scenes render" in (out / "mine.v2.md").read_text()
+    assert str(out / "mine.v2.safetensors") in (out / "report.html").read_text()
     assert "Held-out images" in (out / "report.html").read_text()
     assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 

@@ -18,10 +18,10 @@ from netinvert.io.files import Tell, inside, read_json, write_atomic, write_json
 from netinvert.io.folders import alone
 from netinvert.io.manifest import MANIFEST, Outcome, hashes, manifest
 from netinvert.io.running import Interrupted, duration
-from netinvert.models.decoder import SUFFIX, DecoderFile
+from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
-from netinvert.training.card import export
+from netinvert.training.card import export, file_names
 from netinvert.training.config import TrainingRun, is_main_process
 from netinvert.training.decoder.cache import cached
 from netinvert.training.decoder.images import described, open_source
@@ -83,7 +83,8 @@ def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     }
     blocks: list[Block] = [Heading("Held-out images"), ImageGrid.of(pairs, ["original", "decoded"])]
     text = f"image error {figures['image_error']:.3f} on held-out images"
-    again = f"netinvert decode photo.jpg --decoder {config.out / config.name}.safetensors --out out/decoded"
+    stored = config.out / file_names(config.name)[0]
+    again = f"netinvert decode photo.jpg --decoder {stored} --out out/decoded"
     return _finish(config, config.name, model.file(facts), (text, again), blocks)
 
 
@@ -117,7 +118,7 @@ def _finish(
     def place(name: str) -> Path:  # a link in the folder could lead to any file
         return inside(config.out, name, OutputError)
 
-    path = (config.out / name).with_suffix(SUFFIX)
+    weights, card = file_names(name)
     facts, (said, following) = content.facts, words
     figures = figures_table(facts["figures"])
     report = Report(
@@ -125,10 +126,10 @@ def _finish(
         [Prose(f"{said[0].upper()}{said[1:]}."), figures, *blocks, Heading("Next"), Code(following)],
         command=config.command_line(without=("out", "json")),
     )
-    made = manifest(config, {"weights": path.name, "threads": facts["threads"], "training": facts})
+    made = manifest(config, {"weights": weights, "threads": facts["threads"], "training": facts})
     with alone(config.out / LOCK, config.out):
-        export(place(path.name), content)
+        export(place(weights), content)
         pages = report.save(lambda name, data: write_atomic(place(name), data))
-        written = sorted({path.name, path.with_suffix(".md").name, *pages})
+        written = sorted({weights, card, *pages})
         write_json(place(MANIFEST), {**made, **hashes({name: config.out / name for name in written})})
-        return Outcome(read_json(config.out / MANIFEST), f"{path}: {said}", config.out)
+        return Outcome(read_json(config.out / MANIFEST), f"{config.out / weights}: {said}", config.out)

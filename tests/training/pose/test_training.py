@@ -221,6 +221,16 @@ def test_figures_of_a_test_are_added_to_weights_and_card(tmp_path):
     assert f"`netinvert scenes render --objects chairs {said}`" in card
 
 
+def test_a_name_keeps_its_dots(tmp_path):
+    content = PoseModel(QUICK).file({})
+    path = export(tmp_path / "mine.v2", content)
+    assert export(path, content) == path
+    add_test_figures(path, content, "netinvert pose evaluate", {"acc_30": 0.25})
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.v2.md", "mine.v2.safetensors"]
+    assert (tmp_path / "mine.v2.md").read_text().startswith("# mine.v2\n")
+    assert "acc_30" in read_pose_network(path).facts["test"]["figures"]
+
+
 def test_final_figures_are_those_of_the_validation_split(dataset):
     figures = final_figures(PoseModel(QUICK), dataset)
     assert 0 <= figures["median_geodesic_deg"] <= 180
