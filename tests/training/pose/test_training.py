@@ -15,10 +15,11 @@ from netinvert.errors import ConfigError
 from netinvert.io.files import load_tensors
 from netinvert.models.zoo.pose import load_pose_network, read_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_reader import DatasetError, Views, load_arrays
+from netinvert.scenes.dataset_reader import DatasetError, Views, background_pool, load_arrays
 from netinvert.training.card import add_test_figures, export
 from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.loop import LAST
+from netinvert.training.pose import train
 from netinvert.training.pose.train import (
     PoseBatches,
     PoseConfig,
@@ -239,7 +240,9 @@ def test_final_figures_are_those_of_the_validation_split(dataset):
 
 
 @pytest.mark.slow
-def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path):
+def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "background_pool", background_pool)  # as in another process
+
     def command(folder):
         options = ["--data", str(dataset), "--out", str(folder), "--samples", "120", "--batch", "8"]
         return ["pose", "train", *options, "--threads", "1", "--every", "2", "--workers", "1"]
