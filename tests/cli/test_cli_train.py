@@ -41,7 +41,11 @@ def test_a_pose_network(cli, data, tmp_path):
     card = (out / "posenet.md").read_text()
     assert "netinvert pose train" in card
     assert "--splits 0.6 0.3 0.1" in card
-    assert "netinvert pose evaluate" in (out / "report.html").read_text()
+    page, constant = (out / "report.html").read_text(), "the mean rotation of the training views"
+    assert "netinvert pose evaluate" in page
+    always = facts["baselines"][constant]["median_geodesic_deg"]
+    assert f"({always:.1f}° by {constant})" in page
+    assert f">{constant}</th>" in page
     assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 
@@ -55,7 +59,12 @@ def test_a_decoder(cli, data, tmp_path):
     assert read_json(out / "manifest.json")["training"]["data"]["samples"] == 28
     assert "netinvert scenes render" in (out / "mine.v2.md").read_text()
     assert str(out / "mine.v2.safetensors") in (out / "report.html").read_text()
-    assert "Held-out images" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Held-out images" in page
+    assert "by the mean training image)" in page
+    assert set(read_json(out / "manifest.json")["baselines"]["the mean training image"]) == set(
+        read_json(out / "manifest.json")["training"]["figures"]
+    )
     assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 

@@ -1,9 +1,11 @@
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -234,9 +236,28 @@ def test_a_name_keeps_its_dots(tmp_path):
 
 
 def test_final_figures_are_those_of_the_validation_split(dataset):
-    figures = final_figures(PoseModel(QUICK), dataset)
+    figures, _ = final_figures(PoseModel(QUICK), dataset)
     assert 0 <= figures["median_geodesic_deg"] <= 180
     assert 0 <= figures["dead_code_units"] <= 512
+
+
+def about_z(*degrees):
+    turns = [[[0.0, -turn, 0.0], [turn, 0.0, 0.0], [0.0, 0.0, 0.0]] for turn in map(math.radians, degrees)]
+    return torch.matrix_exp(torch.tensor(turns))
+
+
+def test_the_constant_answer_is_the_mean_rotation_of_the_training_views(dataset, tmp_path, monkeypatch):
+    arrays = load_arrays(dataset, "train")
+    turned = about_z(*(20 + 30 * (-1) ** k for k in range(len(arrays.rotation))))
+    monkeypatch.setattr(train, "load_arrays", lambda *_: replace(arrays, rotation=turned.numpy()))
+    model = train_pose(QUICK, dataset, run_in(tmp_path / "out"))
+    torch.testing.assert_close(model.constant, about_z(20.0))
+    views = torch.zeros(3, 3, 64, 64, dtype=torch.uint8), about_z(20.0, 35.0, 60.0), torch.ones(3)
+    monkeypatch.setattr(train, "validation_images", lambda *_: views)
+    _, always = final_figures(model, dataset)
+    assert always["median_geodesic_deg"] == pytest.approx(15, abs=0.01)
+    assert always["mean_geodesic_deg"] == pytest.approx((0 + 15 + 40) / 3, abs=0.05)
+    assert always["acc_30"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.slow
