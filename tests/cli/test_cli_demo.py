@@ -29,10 +29,10 @@ FEW = [
     DemoCode("posenet", "relu4", "unseen-chair"),
     DemoCode("posenet", "relu6", "unseen-chair"),
     *(
-        DemoCode("objectron-chair", "pool", "chair", prior)
+        DemoCode("objectron-chair", "blocks.2", "chair", prior)
         for prior in ("tv-isotropic", "tv-anisotropic", "none")
     ),
-    DemoCode("mobilenet-v2", "pool", "chelsea"),
+    DemoCode("mobilenet-v2", "blocks.5", "chelsea"),
 ]
 
 
