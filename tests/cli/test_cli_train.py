@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,9 @@ from netinvert.io.assets import chair
 from netinvert.io.files import read_json
 from netinvert.models.decoder import load_autoencoder, load_decoder
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_reader import background_pool
 from netinvert.scenes.dataset_writer import render_dataset
+from netinvert.training.pose import train
 
 POSE = ["pose", "train", "--samples", 8, "--batch", 4, "--threads", 1]
 DECODER = ["decoder", "train", "--network", "posenet", "--layer", "fc8", "--samples", 16, "--batch", 8]
@@ -28,7 +31,14 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def few_backgrounds(monkeypatch):
+    """Of 3000 backgrounds, 60 do for a few steps."""
+    monkeypatch.setattr(train, "background_pool", partial(background_pool, count=60))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_backgrounds")
 def test_a_pose_network(cli, data, tmp_path):
     out = tmp_path / "out"
     said = cli(*POSE, "--data", data, "--out", out, "--json")
@@ -113,6 +123,7 @@ def test_pose_networks_that_are_refused_before_any_work(cli, data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_backgrounds")
 def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
     plan = DatasetConfig(
         identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
