@@ -125,7 +125,10 @@ class DecoderEvaluate(Trust, Seed, Output, Threads):
 
     command: ClassVar[str] = "decoder evaluate"
 
-    decoder: Annotated[str, Option("A decoder's name or file.", positional=True, metavar="DECODER")]
+    decoder: Annotated[
+        str,
+        Option("A decoder's name (see 'netinvert networks') or file.", positional=True, metavar="DECODER"),
+    ]
     weights: Annotated[str | None, pieces.WEIGHTS] = None
     images: Annotated[
         Path | None, Option("A folder of test images.", metavar="DIR", default="rendered chairs")
