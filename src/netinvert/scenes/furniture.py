@@ -59,7 +59,8 @@ class Furniture:
             thing = read_object(mesh, MeshOptions("y"))
         turned = _turned(thing, UPRIGHT @ np.reshape(self.rotation, (3, 3)) @ UPRIGHT.T)
         stretched = _stretched(turned, np.array(self.size)).normalised()
-        parameters = {**thing.parameters, **self.credit}
+        told = {name: value for name, value in thing.parameters.items() if name not in ("file", "up")}
+        parameters = {**told, **self.credit}
         name = f"{self.name} ({mesh.stem})"
         return replace(stretched, name=name, category="furniture", parameters=parameters)
 

@@ -81,7 +81,7 @@ def decode_textures(mesh: Any) -> set[str]:  # noqa: ANN401
     others: its copies would decode them. Gives the names of materials whose image cannot be read; it is left
     out.
 
-    Colour profiles do not count, as the definition of glTF has it (section 3.8.2)."""
+    Colour profiles do not count: glTF 2.0 has them ignored (its section on images)."""
     material, missing = getattr(mesh.visual, "material", None), set[str]()
     for name in IMAGES:
         image = getattr(material, name, None)
