@@ -201,8 +201,8 @@ def _wrong(row: Row) -> int:
 HEAD = """\
 # Faults and bad input
 
-Made by `python tests/faults/table.py --out benchmarks/results/reliability.md{options}`, seed {seed}, on a
-CPU, with {used}.
+Made by `python tests/faults/table.py --out benchmarks/results/reliability.md{options}` (`make reliability`),
+seed {seed}, on a CPU, with {used}.
 
 | what | count | result |
 | --- | --- | --- |
@@ -270,7 +270,7 @@ def page(settings: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
         for one in of("files")
     ]
     return HEAD.format(
-        options=f" --share {settings['share']}" if settings["share"] > 1 else "",
+        options=f" --files {settings['files']} --share {settings['share']}",
         seed=settings["seed"],
         used="; ".join(dict.fromkeys(row["with"] for row in rows.values())),
         rows="\n".join(lines),

@@ -40,6 +40,25 @@ def test_every_command_that_writes_is_struck():
     assert {name.partition(",")[0] for name in COMMANDS} == set(filter(writes, ALL))
 
 
+TORN = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(STRIKE.parent)!r})
+from netinvert.io import files
+files.write_atomic = lambda path, data: Path(path).write_bytes(data)
+import strike
+sys.argv[1:] = ["--commands", "encode", "--faults", "kill"]
+sys.exit(strike.main())
+"""
+
+
+@pytest.mark.slow
+def test_files_that_are_not_written_at_once_are_found():
+    done = subprocess.run([sys.executable, "-c", TORN], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the same command ended with 2" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_kill_and_another_fault(part):
