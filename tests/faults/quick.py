@@ -1,4 +1,4 @@
-"""What makes small commands quick in one process: nothing is drawn, loaded or rendered twice, or timed."""
+"""What makes small commands quick in one process: what they load, render or measure is made once."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from netinvert.cli import app
 from netinvert.evaluation import evaluate
-from netinvert.evaluation.report import ImageGrid
-from netinvert.experiments import attribute_series, demo_cells, held_out_chairs
+from netinvert.evaluation.report import ImageGrid, Plot
+from netinvert.experiments import attribute_measures, attribute_series, demo_cells, held_out_chairs, methods
 from netinvert.experiments.codes import study
 from netinvert.experiments.commands import COMMANDS
 from netinvert.inversion.result import Checkpoint
+from netinvert.io import assets
 from netinvert.io.config import imported
 from netinvert.models import decoder, registry
+from netinvert.models.encoder import Encoder
 from netinvert.scenes import dataset_reader
 from netinvert.training.decoder import train
 from netinvert.training.pose import evaluation
@@ -30,14 +31,14 @@ DEMO = (("fc8", "tv-isotropic"), ("blocks.7", "none"))
 
 
 def quickened() -> None:
-    """This process and its forks; also, checkpoints are always due, and there are no logs for TensorBoard."""
+    """This process and its forks. Also, plots and grids of images are blank, nothing is timed, checkpoints
+    are always due, and there are no logs for TensorBoard."""
     for command in COMMANDS.values():
         imported(command.run)
     blank = io.BytesIO()
     Image.new("L", (1, 1)).save(blank, "PNG")
-    Figure.savefig = lambda self, file, **options: file.write(blank.getvalue())
     ImageGrid.png = lambda self: blank.getvalue()
-    ConstrainedLayoutEngine.execute = lambda self, figure: None
+    Plot._drawn = lambda self, kind, narrow: blank.getvalue()
     Checkpoint.due = lambda self: True
     # Seconds are in tables, and from there in pages.
     time.perf_counter = time.process_time = lambda: 0.0
@@ -50,10 +51,18 @@ def quickened() -> None:
         attribute_series.render_chairs,
         registry.load_network,
         decoder.load_decoder,
+        assets.photographs,
     ):
         _replace(made, _kept(made))
+    _replace(app.parse, _kept(app.parse, tuple))
     _replace(train.milliseconds, lambda *settings: 0.0)
     _replace(evaluate.held_out_estimator, _kept(evaluate.held_out_estimator, lambda one: one.network.name))
+    score = attribute_measures.score_attribute
+    _replace(score, _kept(score, lambda encoder, one, *others: one.name))
+    made = methods.LayerProblem.images
+    methods.LayerProblem.images = _kept(made, lambda problem, method, piece=None: method)
+    decoder.Decoder.encoder = _kept(decoder.Decoder.encoder, id)
+    Encoder.__init__ = _once_each(Encoder.__init__)
     codes = [one for one in demo_cells.demo_codes() if (one.layer, one.prior) in DEMO]
     _replace(demo_cells.demo_codes, lambda: codes)
     study.MANY = 4
@@ -66,10 +75,24 @@ def _kept(make: Callable[..., Any], key: Callable[..., object] = lambda *words: 
     def get(*words: Any, **options: Any) -> Any:
         name = (key(*words), tuple(options.items()))
         if name not in found:
-            found[name] = make(*words, **options)
-        return found[name]
+            found[name] = make(*words, **options), words  # of which there may be ids in the key
+        return found[name][0]
 
     return get
+
+
+def _once_each(build: Callable[..., None]) -> Callable[..., None]:
+    """An initialiser whose objects share what the first of the same arguments has made."""
+    found: dict[object, Any] = {}
+
+    def init(self: Any, network: Any, *words: Any, **options: Any) -> None:
+        name = (id(network), repr((words, options)))
+        if name not in found:
+            build(self, network, *words, **options)
+            found[name] = dict(vars(self)), network
+        vars(self).update(found[name][0])
+
+    return init
 
 
 def _replace(old: Callable[..., Any], new: Callable[..., Any]) -> None:

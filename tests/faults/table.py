@@ -77,10 +77,10 @@ def main() -> int:
     rows: dict[str, Row] = {
         name: row for name, row in table["rows"].items() if row["name"] not in asked.again
     }
-    print(f"seed {asked.seed}, {_with()}", flush=True)
+    print(f"seed {asked.seed}, commit {_commit()}, {_with()}", flush=True)
 
     def keep(part: str, name: str, row: Row) -> None:
-        rows[f"{part} {name}"] = {"part": part, "name": name, **row, "with": _with()}
+        rows[f"{part} {name}"] = {"part": part, "name": name, **row, "with": _with(), "commit": _commit()}
         write_json(kept, {"settings": settings, "rows": rows})
         write_atomic(out, page(settings, rows).encode())
         print(f"{time.strftime('%H:%M')} {part} {name}: {row}", flush=True)
@@ -91,9 +91,6 @@ def main() -> int:
     if "doors files that name code" not in rows:
         keep("doors", "files that name code", tests_of("tests/test_trust.py", "tests/fuzz/test_found.py"))
     quickened()
-    for name in asked.commands:
-        if f"faults {name}" not in rows:
-            keep("faults", name, strike_all(name, asked.seed, asked.share))
     for (name, workers), count in shared_out(asked.kills).items():
         part = "kills with workers" if workers else "kills"
         if name in asked.commands and f"{part} {name}" not in rows:
@@ -102,17 +99,23 @@ def main() -> int:
                 found = list(kill_at_random(name, workers, count, rng, Path(folder).resolve() / "place"))
             wrong = Counter(one.kind for _, one in found if one)
             keep(part, name, {"tried": count, "before the end": sum(met for met, _ in found), "wrong": wrong})
+    for name in asked.commands:
+        if f"faults {name}" not in rows:
+            keep("faults", name, strike_all(name, asked.seed, asked.share))
     return int(any(_wrong(row) for row in rows.values()))
 
 
 def _with() -> str:
     """The versions that a row was made with."""
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     used = versions()
     names = ("netinvert", "torch", "numpy", "pillow", "safetensors", "onnx", "trimesh")
     known = ", ".join(f"{name} {used[name]}" for name in names if name in used)
-    return f"commit {commit}, {known}, Python {platform.python_version()}"
+    return f"{known}, Python {platform.python_version()}"
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 # -- rows --------------------------------------------------------------------------------------------------
@@ -202,7 +205,7 @@ HEAD = """\
 # Faults and bad input
 
 Made by `python tests/faults/table.py --out benchmarks/results/reliability.md{options}` (`make reliability`),
-seed {seed}, on a CPU, with {used}.
+seed {seed}, on a CPU, at commit {commits}, with {used}.
 
 | what | count | result |
 | --- | --- | --- |
@@ -273,6 +276,7 @@ def page(settings: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
         options=f" --files {settings['files']} --share {settings['share']}",
         seed=settings["seed"],
         used="; ".join(dict.fromkeys(row["with"] for row in rows.values())),
+        commits=", ".join(dict.fromkeys(row["commit"] for row in rows.values())),
         rows="\n".join(lines),
         faults=" | ".join(FAULTS),
         right=" ---: |" * (1 + len(FAULTS)),
