@@ -2,7 +2,7 @@
 
     python tests/faults/kills.py [--count 100] [--seed 0]
 
-Two of three are forked from this process, and killed any time after they have begun. The others are ``python
+Three of four are forked from this process, and killed any time after they have begun. The others are ``python
 -m netinvert`` with two workers, killed in the last two thirds of their time, for the first goes by with
 imports. Of ten signals eight are SIGKILL, one SIGTERM, one SIGINT.
 """
@@ -25,6 +25,8 @@ from commands import COMMANDS
 from place import DONE, ORPHANS, Place, Wrong
 from points import NOWHERE
 from quick import quickened
+
+from netinvert.io.manifest import PAGES
 
 STOPPED = 130
 SIGNALS = (*[signal.SIGKILL] * 8, signal.SIGTERM, signal.SIGINT)
@@ -65,6 +67,11 @@ class Started(Place):
         log.rename(self.log(process.pid))
         return process.pid
 
+    def tree(self) -> dict[str, str]:
+        """Of pages only that they are there: they tell how long it took."""
+        found = super().tree()
+        return {name: "a page" if Path(name).suffix in PAGES else text for name, text in found.items()}
+
 
 def with_workers(name: str) -> list[str]:
     """The words of a command, with two workers."""
@@ -92,8 +99,11 @@ def until(what: Callable[[], bool], seconds: float = 60) -> bool:
     return what()
 
 
-def wrong_after_kill(place: Place, number: signal.Signals, after: float) -> tuple[bool, Wrong | None]:
-    """Whether a signal after so many seconds came before the end, and what is wrong afterwards."""
+def wrong_after_kill(
+    place: Place, number: signal.Signals, after: float, finished: bool
+) -> tuple[bool, Wrong | None]:
+    """Whether a signal after so many seconds came before the end, and what is wrong afterwards; whether also
+    the run after the whole one is looked at."""
     place.clear()
     child = place.begin("kill", NOWHERE)
     time.sleep(after)
@@ -103,7 +113,7 @@ def wrong_after_kill(place: Place, number: signal.Signals, after: float) -> tupl
     wrong = ended.wrong(frozenset({DONE, -number, *heard}))
     if not until(lambda: not in_session(child)):
         wrong = wrong or Wrong(ORPHANS, f"{in_session(child)}")
-    for when in ("the same command", "a finished run"):
+    for when in ("the same command", "a finished run")[: 1 + finished]:
         wrong = wrong or place.wrong_since(place.run(), when)
     return ended.code != DONE, wrong
 
@@ -113,9 +123,9 @@ def kill_at_random(
 ) -> Iterator[tuple[bool, Wrong | None]]:
     """What `wrong_after_kill` gives, so often, of a command; what is wrong is printed."""
     place = (Started if workers else Place)(name, folder)
-    for _ in range(count):
+    for turn in range(count):
         number, after = rng.choice(SIGNALS), rng.uniform(place.seconds / 3 * workers, place.seconds)
-        met, wrong = wrong_after_kill(place, number, after)
+        met, wrong = wrong_after_kill(place, number, after, not workers or turn == 0)
         if wrong:
             print(f"{name}, {number.name} after {after:.2f} s: {wrong.kind}: {wrong.text}", flush=True)
         yield met, wrong
@@ -125,9 +135,9 @@ def shared_out(count: int) -> dict[tuple[str, bool], int]:
     """How many of so many kills are of which command, with workers or forked."""
     shares: Counter[tuple[str, bool]] = Counter()
     for number in range(count):
-        workers = number % 3 == 2
+        workers = number % 4 == 3
         names = WORKERS if workers else list(COMMANDS)
-        place = number // 3 if workers else number - number // 3
+        place = number // 4 if workers else number - number // 4
         shares[names[place % len(names)], workers] += 1
     return dict(shares)
 

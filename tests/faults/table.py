@@ -217,7 +217,7 @@ else; given once more, it has to change nothing (looked at after each kill, and 
 faults). Manifests are compared without dates and seconds, and checkpoints by their tensors. Commands are
 small: tiny networks or the shipped pose networks, a few steps, plots and grids of images blank, and what is
 loaded or rendered is kept from run to run of a process. Those with two workers are started as users start
-them.
+them; of their pages, which tell how long it took, only that they are there is looked at.
 
 ## By command
 
