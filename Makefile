@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test quick test-oldest fuzz sbom lint bench clean
+.PHONY: help setup demo test quick test-oldest fuzz reliability sbom lint bench clean
 
 help:
 	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-oldest   those with the oldest versions of all dependencies, in .venv-oldest"
 	@echo "make sbom    dist/sbom.json: what the environment consists of (CycloneDX)"
 	@echo "make fuzz    ten minutes of damaged files for all readers, ten of kills and errors at file operations"
+	@echo "make reliability   benchmarks/results/reliability.md: damaged files, faults and kills of every command (hours)"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
 	@echo "make clean   remove the environment and everything generated"
@@ -71,6 +72,10 @@ sbom: setup
 fuzz: setup
 	$(BIN)/python tests/fuzz/test_fuzz.py --seconds 600 --out out/fuzz
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/strike.py --seconds 600 --twice --seed $$(date +%s)
+
+# A stopped run is gone on with.
+reliability: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/table.py --out benchmarks/results/reliability.md --files 2000 --share 4
 
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+
+from netinvert.io.files import write_json
 
 
 @pytest.fixture
@@ -21,6 +24,24 @@ def test_the_same_to_the_last_bit(cli, first, tmp_path):
     assert manifest["rerun"]["identical"]
     for name in ("a.png", "a-2.png", "original-a.png", "losses.csv", "loss.png", "tensors.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_killed_before_its_last_write_it_still_compares(cli, first, tmp_path):
+    words = ("rerun", first, "--trust", "--out", tmp_path / "again")
+    assert cli(*words).exit_code == 0
+    file = tmp_path / "again" / "manifest.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in whole.items() if name != "rerun"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", None)
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        with pytest.raises(TypeError):
+            write_json(file, whole)
+    said = cli(*words)
+    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == []
+    assert "bit-identical" in said.stdout
+    assert json.loads(file.read_text()) == whole
+    assert "nothing to do" in cli(*words).stderr
 
 
 @pytest.mark.parametrize("fate", ["gone", "changed"])

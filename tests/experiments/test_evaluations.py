@@ -136,6 +136,14 @@ def test_seeds_that_were_trained_on_are_no_fair_test(tmp_path, capsys):
     assert "no fair test" in (out / "report.html").read_text()
 
 
+def test_a_single_view_has_no_pairs(tmp_path):
+    out = tmp_path / "out"
+    assert call("pose", "evaluate", "--chairs", 1, "--views", 1, "--out", out) == 0
+    figures = read_json(out / "manifest.json")["figures"]
+    assert figures["views"] == 1
+    assert "match_accuracy" not in figures
+
+
 def test_bad_input(tmp_path, capsys):
     assert call("pose", "evaluate", "--network", "mobilenet-v2", "--out", tmp_path / "out") == 2
     assert "reads no poses" in capsys.readouterr().err

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from functools import cache
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from netinvert import write_png
 from netinvert.cli.app import main
-from netinvert.inversion.result import Checkpoint
-from netinvert.training.pose import train
 
 NETS = """
 import torch
@@ -29,54 +27,112 @@ def good():
     ).eval()
     return Network("tiny", module, Preprocessing((16, 16)))
 """
+LETTERS = "abcdefgh"
+PEOPLE = "name,smiles\n" + "".join(f"{one},{'yes' if one in 'aceg' else 'no'}\n" for one in LETTERS)
 IN = "../inputs"
 TINY = f"--network module:{IN}/nets.py:good --threads 1"
+ONE = f"{IN}/images/a.png {TINY}"
 SPLITS = "--seed 5 --size 64 --objects chairs --splits 0.5 0.5 0 --workers 1 --threads 1"
 TRAIN = "--samples 8 --batch 4 --every 1 --threads 1"
 DECODER = f"decoder train {TINY} --layer 4 --data {IN}/images --pixels 16 --samples 8 --batch 4 --every 1"
+CODES = "--decoders posenet-pose --chairs 2 --threads 1 --out out"
+INVERT = f"invert {IN}/images {TINY} --layer 0 --steps 2 --batch 1"
+RENDER = f"scenes render --count 8 --views 2 {SPLITS} --out {IN}/data"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, the commands that make what it reads, and which of the inputs lie in its folder from the
+    start, by what they are called there."""
+
+    words: str
+    before: tuple[str, ...] = ()
+    there: Mapping[str, str] = field(default_factory=dict)
+
+
 COMMANDS = {
-    "encode": f"encode {IN}/images {TINY} --layer 0 --out out.npy",
-    "maximise": f"maximise {TINY} --layer 0 --channel 0 --steps 2 --out out",
-    "invert": f"invert {IN}/images {TINY} --layer 0 --steps 2 --batch 1 --out out",
-    "decode": f"decode {IN}/images/a.png --decoder posenet-pose --threads 1 --out out",
-    "sweep": f"sweep {IN}/images/a.png {TINY} --layers 0 --priors tv-isotropic none --prior-weights 0.1 "
-    "--steps 2 --out out",
-    "scenes render": f"scenes render --count 4 --views 1 --identities-a-shard 2 {SPLITS} --out out",
-    "pose train": f"pose train --data {IN}/data {TRAIN} --out out",
-    "decoder train": f"{DECODER} --cache 4 --out out",
+    "encode": Case(f"encode {IN}/images {TINY} --layer 0 --out out.npy"),
+    "maximise": Case(f"maximise {TINY} --layer 0 --channel 0 --steps 2 --out out"),
+    "caricature": Case(f"caricature {ONE} --layer 0 --steps 2 --out out"),
+    "invert": Case(f"{INVERT} --out out"),
+    "invert, over another": Case(
+        f"{INVERT} --out out --overwrite", (f"{INVERT} --seed 1 --out {IN}/other",), {"out": "other"}
+    ),
+    "decode": Case(f"decode {IN}/images/a.png --decoder posenet-pose --threads 1 --out out"),
+    "look": Case(f"look {ONE} --layers 0 --steps 2 --out out"),
+    "sweep": Case(
+        f"sweep {ONE} --layers 0 --priors tv-isotropic none --prior-weights 0.1 --steps 2 --out out"
+    ),
+    "audit": Case(
+        f"audit {IN}/codes.npy {TINY} --layer 0 --images {IN}/images --attributes {IN}/people.csv --sample 2 "
+        "--shuffles 20 --steps 3 --out out",
+        (f"encode {IN}/images {TINY} --layer 0 --out {IN}/codes.npy",),
+    ),
+    "deepvis": Case(
+        f"deepvis {TINY} --layer 0 --channel 0 --draws 1 --steps 2 --published-steps 2 --factor 1 --out out"
+    ),
+    "study layers": Case(
+        f"study layers {TINY} --layers 0 --images {IN}/images --count 1 --steps 3 --values 1 --out out"
+    ),
+    "study attributes": Case(
+        "study attributes --network posenet --layers fc8 --decoders posenet-pose --attributes hue "
+        "--chairs 10 --threads 1 --out out"
+    ),
+    "study methods": Case(f"study methods --steps 12 {CODES}"),
+    "study perturb": Case(f"study perturb --data {IN}/data {CODES}", (RENDER,)),
+    "study interpolate": Case(f"study interpolate {CODES}"),
+    "study random": Case(f"study random --data {IN}/data {CODES}", (RENDER,)),
+    "study iterate": Case(f"study iterate --rounds 1 {CODES}"),
+    "demo": Case("demo --steps 3 --threads 1 --out out"),
+    "pose read": Case(f"pose read {IN}/images/a.png --threads 1 --out out"),
+    "pose evaluate": Case("pose evaluate --chairs 1 --views 1 --threads 1 --out out"),
+    "pose evaluate, with a card": Case(
+        "pose evaluate --weights posenet.safetensors --chairs 2 --views 2 --card --threads 1 --out out",
+        (RENDER, f"pose train --data {IN}/data {TRAIN} --out {IN}/trained"),
+        {"posenet.safetensors": "trained/posenet.safetensors", "posenet.md": "trained/posenet.md"},
+    ),
+    "decoder evaluate": Case("decoder evaluate posenet-pose --chairs 2 --threads 1 --out out"),
+    "decoder evaluate, with a card": Case(
+        f"decoder evaluate decoder.safetensors --trust --images {IN}/images --card --threads 1 --out out",
+        (f"{DECODER} --out {IN}/trained".replace(f"{TINY} --layer 4", "--network posenet --layer fc8"),),
+        {"decoder.safetensors": "trained/decoder.safetensors", "decoder.md": "trained/decoder.md"},
+    ),
+    "pose train": Case(f"pose train --data {IN}/data {TRAIN} --out out", (RENDER,)),
+    "decoder train": Case(f"{DECODER} --cache 4 --out out"),
+    "scenes render": Case(f"scenes render --count 4 --views 1 --identities-a-shard 2 {SPLITS} --out out"),
+    "scenes show": Case("scenes show --count 1 --views 1 --pixels 16 --out out"),
+    "rerun": Case(f"rerun {IN}/first --trust --out out", (f"{INVERT} --out {IN}/first",)),
+    "rerun, of a file": Case(
+        f"rerun {IN}/out.npy.manifest.json --trust --out out",
+        (f"encode {IN}/images {TINY} --layer 0 --out {IN}/out.npy",),
+    ),
 }
-BEFORE = {
-    "pose train": f"scenes render --count 8 --views 2 {SPLITS} --out {IN}/data",
-}
-"""What makes the inputs of some."""
+"""By the name in the help and, of several of one command, a word more."""
 
 
 def make_inputs(name: str, folder: Path) -> None:
-    """What a command reads, in `folder`/inputs."""
+    """What a command reads, in `folder`/inputs; `folder`/here is where it is run."""
     images = folder / "inputs" / "images"
     images.mkdir(parents=True)
     down, right = torch.meshgrid(torch.linspace(0, 1, 20), torch.linspace(0, 1, 20), indexing="ij")
-    for k in range(2 if name in ("invert", "encode") else 8):
-        write_png(torch.stack([down, right, (k * right).sin() / 2 + 0.5]), images / f"{'abcdefgh'[k]}.png")
+    few = name.startswith(("invert", "encode", "rerun"))
+    for k, letter in enumerate(LETTERS[: 2 if few else None]):
+        write_png(torch.stack([down, right, (k * right).sin() / 2 + 0.5]), images / f"{letter}.png")
     (images.parent / "nets.py").write_text(NETS)
-    if name in BEFORE:
-        os.chdir(folder / "here")
+    (images.parent / "people.csv").write_text(PEOPLE)
+    os.chdir(folder / "here")
+    for command in COMMANDS[name].before:
         said = io.StringIO()
-        with redirect_stdout(said), redirect_stderr(said):
-            if main(BEFORE[name].split()):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            if main(command.split()):
                 raise SystemExit(said.getvalue())
 
 
-def quickened() -> None:
-    """In this process: plots are blank, backgrounds made once, checkpoints always due, logs left out."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    blank = io.BytesIO()
-    Image.new("L", (1, 1)).save(blank, "PNG")
-    Figure.savefig = lambda self, file, **options: file.write(blank.getvalue())
-    ConstrainedLayoutEngine.execute = lambda self, figure: None
-    Checkpoint.due = lambda self: True
-    train.background_pool = cache(train.background_pool)
-    sys.modules["torch.utils.tensorboard"] = None
-    torch.set_num_threads(1)
+def lay_out(name: str, folder: Path) -> None:
+    """`folder`/here, empty but for what is there from the start."""
+    here = folder / "here"
+    shutil.rmtree(here, ignore_errors=True)
+    here.mkdir()
+    for called, source in COMMANDS[name].there.items():
+        whole = folder / "inputs" / source
+        (shutil.copytree if whole.is_dir() else shutil.copy2)(whole, here / called)

@@ -33,6 +33,7 @@ ERRORS = {
 }
 KILLED = (None, CHANGES, False)
 FAULTS = (*KILLS, *ERRORS)
+NOWHERE = 1 << 60
 _EVENTS = {
     "os.mkdir": (0, 2),
     "os.rename": (1, 3),

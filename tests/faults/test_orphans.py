@@ -4,51 +4,31 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from commands import COMMANDS, make_inputs
+from commands import make_inputs
+from kills import in_session, until, with_workers
 
 LONGER = {
-    "invert": {"--steps": 2000},
-    "scenes render": {"--count": 60},
-    "pose train": {"--samples": 4000, "--every": 1000},
-    "decoder train": {"--samples": 4000, "--every": 1000},
+    "invert": (signal.SIGTERM, {"--steps": 2000}),
+    "scenes render": (signal.SIGKILL, {"--count": 60}),
+    "pose train": (signal.SIGKILL, {"--samples": 4000, "--every": 1000}),
+    "decoder train": (signal.SIGTERM, {"--samples": 4000, "--every": 1000}),
 }
-"""Commands that have workers, and what keeps these at work."""
-
-
-def in_session(session: int) -> list[str]:
-    """The processes of a session that have not ended: what they do."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
-            if fields[3] == str(session) and fields[0] != "Z":
-                found.append((place / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
-
-
-def until(what, seconds=60):
-    end = time.monotonic() + seconds
-    while not what() and time.monotonic() < end:
-        time.sleep(0.05)
-    return what()
+"""Commands that have workers, one of each kind of them twice, a signal, and what keeps them at work."""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc to look into")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("name", LONGER)
-def test_workers_end_with_their_parent(tmp_path, monkeypatch, name, number):
+def test_workers_end_with_their_parent(tmp_path, monkeypatch, name):
+    number, longer = LONGER[name]
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)  # and back, at the end
     make_inputs(name, tmp_path)
-    words = [*COMMANDS[name].replace(" --workers 1", "").split(), "--workers", "2"]
-    for option, value in LONGER[name].items():
+    words = with_workers(name)
+    for option, value in longer.items():
         words[words.index(option) + 1] = str(value)
     process = subprocess.Popen(
         [sys.executable, "-m", "netinvert", *words],

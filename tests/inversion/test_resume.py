@@ -33,6 +33,7 @@ from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
 from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
 from netinvert.inversion.transforms import Box
+from netinvert.io.files import FileError
 from tiny import encoder, images
 
 OPTIMIZERS = {
@@ -194,13 +195,32 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     assert inversion(stages, run=run, mask=mask).steps == 12
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
+def test_a_damaged_checkpoint_is_set_aside(tmp_path):
+    path = tmp_path / "checkpoint"
+    stages = (Stage(12, Adam(0.03)),)
+    whole = inversion(stages, run=Run(seed=SEEDS))
+    inversion(stages, run=Run(seed=SEEDS, checkpoint=path, callback=interrupt_at(5)))
+    path.write_bytes(damaged := path.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"damaged or cut off.*kept as checkpoint.damaged"):
+        anew = inversion(stages, run=Run(seed=SEEDS, checkpoint=path))
+    assert torch.equal(anew.losses, whole.losses)
+    assert (tmp_path / "checkpoint.damaged").read_bytes() == damaged
+
+
+def test_a_checkpoint_that_cannot_be_read_is_left(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     stages = (Stage(12, Adam(0.03)),)
     inversion(stages, run=Run(seed=SEEDS, checkpoint=path, callback=interrupt_at(5)))
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(Exception, match="damaged or cut off"):
-        inversion(stages, run=Run(seed=SEEDS, checkpoint=path))
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", forbidden)
+        patch.setattr("safetensors.safe_open", forbidden)
+        with pytest.raises(FileError, match="Permission denied"):
+            inversion(stages, run=Run(seed=SEEDS, checkpoint=path))
+    assert inversion(stages, run=Run(seed=SEEDS, checkpoint=path)).steps == 12
 
 
 class Bright:

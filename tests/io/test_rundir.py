@@ -255,6 +255,13 @@ def test_a_run_with_files_of_the_user_is_not_replaced(tmp_path, name):
     assert isinstance(refused(tmp_path / "out", "nothing to do"), FinishedError)
 
 
+def test_what_a_killed_process_left_half_written_in_a_run_is_nobodys(tmp_path):
+    finish(tmp_path / "out")
+    (tmp_path / "out" / ".netinvert-0123-4567.tmp").write_text("half")
+    finish(tmp_path / "out", "new", OTHER, overwrite=True)
+    assert tree(tmp_path) == DONE
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_dataset_is_not_replaced_by_a_run(tmp_path, overwrite):
     finish(tmp_path / "out", staged=False)

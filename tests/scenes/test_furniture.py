@@ -146,6 +146,17 @@ def test_models_unpack_into_their_folder_and_within_a_budget(tmp_path, monkeypat
         one.read()
 
 
+def test_a_damaged_model_names_its_library(tmp_path):
+    path = library(tmp_path / "a.sh3f", HEADER + entry(1))
+    (one,) = read_library(path)
+    path.write_bytes(path.read_bytes().replace(b"v 1 2 3", b"v 1 2 4"))  # its checksum is of the other
+    with pytest.raises(MeshError, match=r"a\.sh3f.*fetch the library again"):
+        one.read()
+    (one,) = read_library(library(path, HEADER + entry(1), (), **{"lib/m 1/wedge.obj": "v 0 0 0\n"}))
+    with pytest.raises(MeshError, match=r"a\.sh3f"):
+        one.read()
+
+
 def test_only_libraries_have_categories_and_no_axis(tmp_path):
     path = library(tmp_path / "a.sh3f", HEADER + entry(1))
     with pytest.raises(ConfigError, match="--category"):

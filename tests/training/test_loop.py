@@ -176,7 +176,7 @@ def overwrite(path):
 
 
 @pytest.mark.parametrize("spoil", [cut_short, overwrite])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, spoil):
+def test_damaged_checkpoints_are_told_and_set_aside(tmp_path, spoil):
     whole, told = trained(tmp_path), []
     spoil(tmp_path / LAST)
     resumed = trained(tmp_path, tell=told.append)
@@ -184,10 +184,13 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, spoil):
     assert same_bits(whole, resumed)
     assert "damaged" in told[0]
     assert "of step 4" in told[0]
+    assert (tmp_path / f"{LAST}.damaged").exists()
     spoil(tmp_path / LAST)
     spoil(tmp_path / BEFORE)
-    with pytest.raises(TrainingError, match=r"damaged.*start anew"):
-        trained(tmp_path)
+    anew = trained(tmp_path, tell=told.append)
+    assert anew.seen == whole.seen
+    assert same_bits(whole, anew)
+    assert "begun anew" in told[1]
 
 
 def test_the_only_whole_checkpoint_stays_until_there_is_another(tmp_path, monkeypatch):

@@ -11,14 +11,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from netinvert.errors import ConfigError, NetinvertError, NetworkError, OutputError
 from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
-from netinvert.io.files import Tell, inside, make_directory, read_json, refusing, sha256_of, write_json
+from netinvert.io.files import (
+    Tell,
+    inside,
+    make_directory,
+    output_error,
+    read_json,
+    refusing,
+    sha256_of,
+    write_json,
+)
+from netinvert.io.folders import remove_half_written
 from netinvert.io.manifest import MANIFEST, Outcome, compare
 from netinvert.io.pieces import OfNetwork, Output
+from netinvert.io.rundir import FinishedError
 
 if TYPE_CHECKING:
     from netinvert.experiments.configs.images import Rerun
 
 C = TypeVar("C", bound=Config)
+RERUN = "rerun"
+"""In the manifest of a rerun: how its files compare with the first run's."""
 SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
 """The headings of commands in the help, in the order in which a newcomer wants them."""
 GROUPS = {
@@ -150,11 +163,20 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
     one_file = isinstance(config, Output) and config.one_file
     if one_file:
         make_directory(asked.out)
-    done = perform(config, tell)
+    try:
+        done = perform(config, tell)
+    except FinishedError:  # perhaps one that was killed when all but the comparison was written
+        if not isinstance(config, Output) or RERUN in (facts := read_json(config.manifest_file)):
+            raise
+        done = Outcome(facts, folder=None if one_file else asked.out)
     found = compare(first, done.facts)
-    facts = {**done.facts, "rerun": {**dataclasses.asdict(found), "sentence": found.sentence}}
+    facts = {**done.facts, RERUN: {**dataclasses.asdict(found), "sentence": found.sentence}}
     if isinstance(config, Output) and (one_file or done.folder is not None):
         path = config.manifest_file
+        try:
+            remove_half_written(path.parent, (path.name,))
+        except OSError as error:
+            raise output_error(path, error) from error
         write_json(inside(path.parent, path.name, OutputError), facts)
     return Outcome(facts, "\n".join(filter(None, (done.text, found.sentence))), done.folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.objectives import Code, code_error, layers_of
-from netinvert.io.files import load_tensors, save_tensors
+from netinvert.io.files import FileError, load_tensors, save_tensors
+from netinvert.io.folders import set_aside
 from netinvert.io.images import ImageLike, as_images
 from netinvert.io.shown import Shown
 
@@ -64,10 +66,17 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Tensor] | None:
-        """The state, None if there is no file; ConfigError if the file belongs to another run."""
+        """The state, None if there is no file; ConfigError if the file belongs to another run.
+
+        A damaged file is set aside, with a warning.
+        """
         if not self.path.exists():
             return None
-        state, metadata = load_tensors(self.path)
+        try:
+            state, metadata = load_tensors(self.path)
+        except FileError as error:
+            warnings.warn(f"{set_aside(self.path, error)}; the run is begun anew", stacklevel=2)
+            return None
         if metadata.get("fingerprint") != self.fingerprint:
             raise ConfigError(
                 f"{self.path} is the checkpoint of a run with another code, network, seed or settings; "

@@ -1,4 +1,4 @@
-"""Folders: what is in them, removing them so that a crash is seen, and one process at a time in them."""
+"""Folders: what is in them, what crashes have left there, and one process at a time in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from netinvert.errors import OutputError
+from netinvert.errors import NetinvertError, OutputError
 from netinvert.io.files import inside, is_temporary, output_error
 
 
@@ -39,9 +39,7 @@ def alone(lock: Path, what: Path, files: Collection[str] = ()) -> Iterator[None]
         try:
             held.acquire(timeout=0)
             leaving.callback(_let_go, held)
-            for entry in list(lock.parent.iterdir()):
-                if is_temporary(entry, files):
-                    entry.unlink(missing_ok=True)
+            remove_half_written(lock.parent, files)
         except Timeout:
             raise InUseError(f"another process writes {what}: wait, or choose another place") from None
         except OSError as error:
@@ -53,6 +51,29 @@ def _let_go(held: FileLock) -> None:
     with contextlib.suppress(OSError):
         Path(held.lock_file).unlink()  # while it is held, so that nobody's is removed but ours
     held.release()
+
+
+def remove_half_written(folder: Path, files: Collection[str] = ()) -> None:
+    """Remove what killed processes have left half-written: of all files, or of those with these names."""
+    for entry in list(folder.iterdir()):
+        if is_temporary(entry, files):
+            entry.unlink(missing_ok=True)
+
+
+def set_aside(path: Path, error: NetinvertError) -> str:
+    """Rename a file that is damaged, as `error` says, so that its work may be begun anew; gives a sentence.
+
+    Raises the error where the file cannot be read, or cannot be renamed: it may be whole.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    if isinstance(error.__cause__, OSError):
+        raise error
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        try:
+            path.replace(aside)
+        except PermissionError:
+            raise error from None
+    return f"{error} (kept as {aside.name})"
 
 
 def names_in(directory: Path, hidden: bool = True) -> set[str]:

@@ -27,7 +27,7 @@ from netinvert.io.files import (
     sha256_of,
     write_json,
 )
-from netinvert.io.folders import InUseError, names_in, remove_directory
+from netinvert.io.folders import InUseError, names_in, remove_directory, remove_half_written
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -231,7 +231,8 @@ class RunDir:
         if not manifest["run"].get("staged"):
             raise OutputError(f"{self.out} holds a dataset, cache or training: choose another directory")
         if self.overwrite:
-            if foreign := names_in(self.out) - {*manifest["files"], MANIFEST, ".DS_Store"}:
+            foreign = names_in(self.out) - {*manifest["files"], MANIFEST, ".DS_Store"}
+            if foreign := {name for name in foreign if not is_temporary(Path(name))}:
                 raise OutputError(
                     f"{self.out} holds files that are not of the run ({_some(foreign)}): choose another "
                     "directory"
@@ -309,8 +310,7 @@ class RunDir:
             raise
         for place in (work, self.cells, self._checkpoints, self._files):
             inside(work.parent, os.path.relpath(place, work.parent), OutputError).mkdir(exist_ok=True)
-            for entry in filter(is_temporary, list(place.iterdir())):
-                entry.unlink(missing_ok=True)
+            remove_half_written(place)
         self.resumes = self._has_pieces()
 
     def _has_pieces(self) -> bool:

@@ -145,7 +145,9 @@ def _checked(images: dict[str, NDArray[np.uint8]], record: Mapping[str, Any]) ->
         raise ValueError(f"the images of a sample differ in size, or in their channels: {shapes}")
     if any(one.dtype != np.uint8 for one in images.values()):
         raise ValueError("an image has no 8 bits a channel")
-    if not np.isfinite(np.array(record["rotation"], np.float32).reshape(3, 3)).all():
+    with np.errstate(over="ignore"):  # what is too large is infinite then
+        rotation = np.array(record["rotation"], np.float32).reshape(3, 3)
+    if not np.isfinite(rotation).all():
         raise ValueError("a rotation is not finite")
     for name in ("symmetry", "identity"):
         if type(record[name]) is not int or not 0 <= record[name] < 2**63:

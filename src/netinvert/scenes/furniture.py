@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from netinvert.errors import MissingExtraError
-from netinvert.io.files import SMALL, guarded, inside
+from netinvert.io.files import SMALL, guarded, inside, refusing
 from netinvert.scenes.objects import MeshError, Object3D
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Furniture:
         MeshError, MissingExtraError."""
         from netinvert.scenes.mesh_files import MeshOptions, read_object
 
-        with tempfile.TemporaryDirectory() as folder:
+        damaged = refusing(self.library, MeshError, remedy="fetch the library again")
+        with tempfile.TemporaryDirectory() as folder, damaged:
             mesh = self._unpack(Path(folder))
             thing = read_object(mesh, MeshOptions("y"))
         turned = _turned(thing, UPRIGHT @ np.reshape(self.rotation, (3, 3)) @ UPRIGHT.T)

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from netinvert.errors import OutputError
-from netinvert.io.files import inside, load_tensors, output_error, plain_json, save_tensors
-from netinvert.io.folders import alone
+from netinvert.io.files import (
+    FileError,
+    inside,
+    load_tensors,
+    output_error,
+    plain_json,
+    refusing,
+    save_tensors,
+)
+from netinvert.io.folders import alone, set_aside
 from netinvert.io.running import Progress, deferred_interrupt, torch_threads
 from netinvert.training.config import Group, TrainingConfig, TrainingError, TrainingRun, process_group
 
@@ -110,7 +118,7 @@ def fit_trainee(
     ``batch_at`` makes batches, which have a method ``to(device)``; ``watch`` is called every ``run.every``
     steps. Checkpoints and TensorBoard logs go to the folder.
 
-    Raises TrainingError: the checkpoint is damaged or of another training, or the loss is not finite;
+    Raises TrainingError: the checkpoint is of another training, or the loss is not finite;
     OutputError: the folder cannot be written, or another process trains there; KeyboardInterrupt: Ctrl-C or
     SIGTERM, after a checkpoint.
     """
@@ -260,31 +268,31 @@ class Checkpoints:
         self._identity = json.loads(json.dumps(plain_json(model.identity())))
         self._last, self._before = run.folder / LAST, run.folder / BEFORE
         self._saved, self._wait = time.monotonic(), FIRST_SECONDS
-        self._damaged = False
 
     def load(self) -> tuple[int, float]:
         """Take up the newest whole state: how many steps it has made, in how many seconds.
 
-        Raises TrainingError: no state is whole, or it is of another training.
+        Damaged ones are set aside. Raises TrainingError: it is of another training; FileError: it cannot be
+        read.
         """
-        damage = ""
+        said = ""
         for path in (self._last, self._before):
             if not path.exists():
                 continue
             try:
-                tensors, metadata = load_tensors(path)
-                facts = json.loads(metadata["training"])
-                step, seconds, identity = int(facts["step"]), float(facts["seconds"]), facts["identity"]
-            except Exception as error:  # whatever is in the file
-                damage = damage or f"{path} is damaged ({error})"
+                with refusing(path, FileError):
+                    tensors, metadata = load_tensors(path)
+                    facts = json.loads(metadata["training"])
+                    step, seconds, identity = int(facts["step"]), float(facts["seconds"]), facts["identity"]
+            except FileError as error:
+                said = set_aside(path, error)
                 continue
             self._take(path, tensors, identity)
-            if damage:
-                self._damaged = True
-                self._run.note(f"{damage}: the one before it is gone on with, of step {step}")
+            if said:
+                self._run.note(f"{said}; going on from the one before, of step {step}")
             return step, seconds
-        if damage:
-            raise TrainingError(f"{damage}: delete it to start anew, or choose another folder")
+        if said:
+            self._run.note(f"{said}; the training is begun anew")
         return 0, 0.0
 
     def due(self) -> bool:
@@ -300,11 +308,10 @@ class Checkpoints:
         for which, optimizer in enumerate(self._optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{index}.{name}": value for name, value in state.items()}
-        if self._last.exists() and not self._damaged:  # or the only whole one would be lost
+        if self._last.exists():
             self._last.replace(self._before)
         facts = {"step": step, "seconds": seconds, "identity": self._identity}
         save_tensors(self._last, tensors, {"training": json.dumps(facts)})
-        self._damaged = False
         self._saved, self._wait = time.monotonic(), 60 * self._run.minutes
 
     def _take(self, path: Path, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]) -> None:

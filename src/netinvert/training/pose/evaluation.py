@@ -166,8 +166,9 @@ def full_evaluation(network: Network, views: TestViews, weights: str | Path | No
     parts = torch.split(prepared(views.images), CHUNK)
     codes = torch.cat([content.network.codes_and_outputs(part)[0] for part in parts])
     figures["dead_code_units"] = int((codes <= 0).all(0).sum())
-    figures |= evaluate_pairs(content.pairs, codes, views)
-    figures["relative_from_absolute_median_deg"] = _relative_from_absolute(network, views)
+    if len(views.identity) > figures["identities"]:  # or there are no two views of one object
+        figures |= evaluate_pairs(content.pairs, codes, views)
+        figures["relative_from_absolute_median_deg"] = _relative_from_absolute(network, views)
     return figures
 
 

@@ -48,7 +48,7 @@ def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
     Checkpoints and TensorBoard logs go to ``run.folder``.
 
     Raises TrainingError: the loss is not finite, and the last checkpoint is kept; or the checkpoint to go on
-    from is damaged or of another training; DatasetError: the dataset is missing or damaged; OutputError: the
+    from is of another training; DatasetError: the dataset is missing or damaged; OutputError: the
     folder cannot be written, or another process trains there.
     """
     relaunch(run.devices, run.nodes)
