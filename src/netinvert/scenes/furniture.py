@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from netinvert.errors import MissingExtraError
-from netinvert.io.files import SMALL, guarded, inside, refusing
+from netinvert.io.files import SMALL, guarded, inside, make_directory, refusing, write_atomic
 from netinvert.scenes.objects import MeshError, Object3D
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Furniture:
                 )
             for one in parts:
                 path = inside(folder, one.filename, MeshError)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(archive.read(one))
+                make_directory(path.parent)
+                write_atomic(path, archive.read(one))
         return inside(folder, self.model, MeshError)
 
 
