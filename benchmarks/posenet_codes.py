@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
+from unfamiliar import deviation
 
 import netinvert as ni
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--seed", type=int, default=TESTING, help="of the chairs")
     parser.add_argument("--layers", nargs="+", default=list(LAYERS))
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES)[:4], choices=RECIPES)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     network = ni.load_network("posenet")
@@ -100,8 +101,17 @@ RECIPES: dict[str, Callable[[ni.Encoder], Recipe]] = {
     "default": lambda encoder: recipe("default", encoder),
     "quick": lambda encoder: recipe("quick", encoder),
     "fourier-adam": lambda encoder: recipe("fourier-adam", encoder, "tv-isotropic=1"),
+    "plain-40": lambda encoder: ending(encoder, 40),
+    "plain-160": lambda encoder: ending(encoder, 160),
 }
-"""Changing views; those, and then the image as it is; neither; the first without its changes."""
+"""Changing views; those, and then the image as it is; neither; the first without its changes; and the second
+with other numbers of steps on the image as it is."""
+
+
+def ending(encoder: ni.Encoder, steps: int) -> Recipe:
+    """The default with so many steps on the image as it is."""
+    how = recipe("default", encoder)
+    return replace(how, stages=(*how.stages[:-1], replace(how.stages[-1], steps=steps)))
 
 
 # -- the experiment --------------------------------------------------------------------------------------
@@ -165,6 +175,7 @@ def figures(encoder: ni.Encoder, chairs: Chairs, images: Tensor) -> dict[str, An
     return {
         "code_error": error.mean().item(),
         "ssim": ssim(flat, many.images).mean().item(),
+        "contrast": statistics.median((deviation(flat.clamp(0, 1)) / deviation(many.images)).tolist()),
         "own": summary(own),
         "judge": summary(judged),
         "judge_of_code": summary(of_code),
