@@ -128,3 +128,12 @@ def test_files_are_written_whole_by_one_function():
         if isinstance(node, ast.Attribute) and node.attr in ("write_bytes", "write_text")
     ]
     assert odd == []
+
+
+def test_a_public_name_is_defined_once():
+    places: dict[str, list[str]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(set(found)) > 1} == {}

@@ -17,7 +17,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.inversion.objectives import Code, code_error, layers_of
 from netinvert.io.files import FileError, load_tensors, save_tensors
-from netinvert.io.folders import set_aside
+from netinvert.io.folders import set_damaged_aside
 from netinvert.io.images import ImageLike, as_images
 from netinvert.io.shown import Shown
 
@@ -75,7 +75,7 @@ class Checkpoint:
         try:
             state, metadata = load_tensors(self.path)
         except FileError as error:
-            warnings.warn(f"{set_aside(self.path, error)}; the run is begun anew", stacklevel=2)
+            warnings.warn(f"{set_damaged_aside(self.path, error)}; the run is begun anew", stacklevel=2)
             return None
         if metadata.get("fingerprint") != self.fingerprint:
             raise ConfigError(

@@ -60,7 +60,7 @@ def remove_half_written(folder: Path, files: Collection[str] = ()) -> None:
             entry.unlink(missing_ok=True)
 
 
-def set_aside(path: Path, error: NetinvertError) -> str:
+def set_damaged_aside(path: Path, error: NetinvertError) -> str:
     """Rename a file that is damaged, as `error` says, so that its work may be begun anew; gives a sentence.
 
     Raises the error where the file cannot be read, or cannot be renamed: it may be whole.

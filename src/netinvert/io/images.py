@@ -85,11 +85,11 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     with _told_of(file):
         TiffImagePlugin.OPEN_INFO.setdefault(_WHITE_IS_ZERO, ("I;16B", "I;16B"))
         with Image.open(file) as image:
-            pixels = _floats(decoded(image, file), file)
+            pixels = _floats(decode_image(image, file), file)
     return _as_tensor(pixels, channels)
 
 
-def decoded(image: Image.Image, name: str | Path) -> Image.Image:
+def decode_image(image: Image.Image, name: str | Path) -> Image.Image:
     """An image that Pillow has opened, with its pixels. Raises ImageError, which tells its name: it is too
     large, a drawing, or damaged."""
     with _told_of(name):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.errors import ImageError
-from netinvert.io.images import as_images, decoded, to_pil
+from netinvert.io.images import as_images, decode_image, to_pil
 from netinvert.scenes.objects import Array, Material, MeshError, linear_to_srgb, srgb_to_linear
 
 TEXTURE = 512
@@ -90,7 +90,7 @@ def decode_textures(mesh: Any) -> set[str]:  # noqa: ANN401
         shown = None
         if name in SHOWN:
             try:
-                shown = _reduced(decoded(image, "texture"))
+                shown = _reduced(decode_image(image, "texture"))
             except ImageError:
                 missing.add(str(getattr(material, "name", None) or "material"))
         setattr(material, name, shown)

@@ -28,7 +28,7 @@ from netinvert.io.files import (
     refusing,
     save_tensors,
 )
-from netinvert.io.folders import alone, set_aside
+from netinvert.io.folders import alone, set_damaged_aside
 from netinvert.io.running import Progress, deferred_interrupt, torch_threads
 from netinvert.training.config import Group, TrainingConfig, TrainingError, TrainingRun, process_group
 
@@ -285,7 +285,7 @@ class Checkpoints:
                     facts = json.loads(metadata["training"])
                     step, seconds, identity = int(facts["step"]), float(facts["seconds"]), facts["identity"]
             except FileError as error:
-                said = set_aside(path, error)
+                said = set_damaged_aside(path, error)
                 continue
             self._take(path, tensors, identity)
             if said:
