@@ -104,6 +104,18 @@ def test_files_are_one_concept_long():
     assert long == {}
 
 
+def test_files_are_written_by_write_atomic_alone():
+    """What a full disk is about is said in words only there."""
+    calls = {
+        f"{name}: {node.func.attr}"
+        for name, path in FILES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in ("write_bytes", "write_text")
+    }
+    assert calls == set()
+
+
 PROJECT = Path(__file__).parents[1]
 SCRIPTS = [file for folder in ("benchmarks", "tools") for file in sorted((PROJECT / folder).rglob("*.py"))]
 

@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +186,7 @@ def strike_all(name: str, seed: int, share: int) -> Row:
             tries += [
                 (fault, at) for at in range(rng.randint(1, step), points_of(fault, place.met) + 1, step)
             ]
-        return {fault: asdict(row) for fault, row in examine(place, tries, rng).items()}
+        return {fault: vars(row) for fault, row in examine(place, tries, rng).items()}
 
 
 def _wrong(row: Row) -> int:

@@ -25,7 +25,7 @@ from netinvert.experiments.sweep import (
     recommended_for_all,
     trial_of,
 )
-from netinvert.io.files import Tell
+from netinvert.io.files import Tell, write_atomic
 from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -262,7 +262,7 @@ def run_sweep(config: Sweep, tell: Tell) -> Outcome:
         layers = by_layer(trials)
         for layer, some in layers.items():
             if (plot := tradeoff(some, f"{network.name}, {layer}", config.measure)) is not None:
-                folder.path(f"tradeoff-{file_part(layer)}.png").write_bytes(plot.png())
+                write_atomic(folder.path(f"tradeoff-{file_part(layer)}.png"), plot.png())
         originals = inputs[0].originals
         for stem, image in zip(names, originals if originals is not None else (), strict=False):
             write_png(image, folder.path(f"images/original-{stem}.png"))
