@@ -107,8 +107,8 @@ def test_files_are_one_concept_long():
 def test_files_are_written_by_write_atomic_alone():
     """What a full disk is about is said in words only there."""
     calls = {
-        f"{name}: {node.func.attr}"
-        for name, path in FILES.items()
+        f"{path.name}: {node.func.attr}"
+        for path in ROOT.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
         if node.func.attr in ("write_bytes", "write_text")
