@@ -8,6 +8,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from netinvert.evaluation.report import plot
+
 # The first call of anything in torch is slow; time is measured in benchmarks, not here.
 # The same examples every time: what fails for one fails for all.
 settings.register_profile("netinvert", deadline=None, derandomize=True)
@@ -47,15 +49,7 @@ BLANK = {
 
 @pytest.fixture
 def blank_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are made, but not drawn, which takes most of the time of a command with a small network.
-
-    Slow tests do draw them, and those marked ``drawn``.
-    """
-    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("drawn"):
-        return
-    from matplotlib.figure import Figure
-
-    def savefig(self: Figure, file: io.BytesIO, format: str, metadata: object) -> None:
-        file.write(BLANK[format])
-
-    monkeypatch.setattr(Figure, "savefig", savefig)
+    """Plots are made, but neither laid out nor drawn, which takes most of the time of a command with a small
+    network. Tests that are marked ``drawn`` do draw them."""
+    if not request.node.get_closest_marker("drawn"):
+        monkeypatch.setattr(plot, "_written", lambda made, kind: BLANK[kind])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -54,9 +55,18 @@ def test_links_lead_somewhere(page):
     ],
 )
 def test_snippets_run(page, tmp_path, monkeypatch):
-    """One after another, as a reader would; in a directory with an image ``photo.jpg``."""
+    """One after another, as a reader would; in a directory with an image ``photo.jpg``. Inversions take a few
+    steps: how good they are is tested elsewhere."""
     import netinvert as ni
 
+    check = ni.Stage.__post_init__
+
+    def shortened(stage: ni.Stage) -> None:
+        for name in ("steps", "averaged"):
+            object.__setattr__(stage, name, min(getattr(stage, name), 4))
+        check(stage)
+
+    monkeypatch.setattr(ni.Stage, "__post_init__", shortened)
     monkeypatch.chdir(tmp_path)
     ni.write_png(ni.read_image(ni.sample("astronaut"))[0], "photo.png")
     Path("photo.png").rename("photo.jpg")
@@ -82,3 +92,25 @@ REFUTED = ("private language", "most faithful", "Both together have both", "all 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_claims_that_controls_refuted_do_not_come_back(page):
     assert not [claim for claim in REFUTED if claim in " ".join(page.read_text().split())]
+
+
+def texts_of(node):
+    """The texts in a piece of code; what is put into them is left out with an ellipsis."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "…" for part in one.values)
+            yield "".join(parts)
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value.replace("{}", "…")
+
+
+def test_messages_that_are_explained_are_said():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    table = page[page.index("## Messages") :].splitlines()[4:]
+    said = "\n".join(
+        text for file in (ROOT / "src").rglob("*.py") for text in texts_of(ast.parse(file.read_text()))
+    )
+    rows = [line.split("|")[1].strip().rstrip(" …") for line in table if line.startswith("|")]
+    assert len(rows) >= 10
+    unknown = [row for row in rows if not re.search(re.escape(row).replace("…", "…[^\n]*"), said)]
+    assert unknown == []

@@ -144,7 +144,7 @@ def test_every_help_has_an_example_and_all_options(name, capsys):
     text = help_of(name, capsys)
     assert f"Example: {COMMANDS[name].example}" in text
     for field in fields_of(COMMANDS[name].load()):
-        assert field.flag in text
+        assert re.search(rf"(?<![\w-]){field.flag}(?![\w-])", text), field.flag
         assert field.option.help.split()[0] in text
 
 

@@ -84,7 +84,7 @@ def test_objectives_are_those_of_the_images_kept(cli, net, nets, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["maximise", "caricature"])
+@pytest.mark.parametrize("kind", [pytest.param("maximise", marks=pytest.mark.drawn), "caricature"])
 def test_a_rerun_is_the_same_to_the_bit(cli, net, pictures, tmp_path, kind):
     a = pictures / "a.png"
     what = [kind, "--channel", 2, "--start", a] if kind == "maximise" else [kind, a, "--from-noise"]

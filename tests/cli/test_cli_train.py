@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,9 @@ from netinvert.io.assets import chair
 from netinvert.io.files import read_json
 from netinvert.models.decoder import load_autoencoder, load_decoder
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_reader import background_pool
 from netinvert.scenes.dataset_writer import render_dataset
+from netinvert.training.pose import train
 
 POSE = ["pose", "train", "--samples", 8, "--batch", 4, "--threads", 1]
 DECODER = ["decoder", "train", "--network", "posenet", "--layer", "fc8", "--samples", 16, "--batch", 8]
@@ -28,7 +31,14 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def few_backgrounds(monkeypatch):
+    """Of 3000 backgrounds, 60 do for a few steps."""
+    monkeypatch.setattr(train, "background_pool", partial(background_pool, count=60))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_backgrounds")
 def test_a_pose_network(cli, data, tmp_path):
     out = tmp_path / "out"
     said = cli(*POSE, "--data", data, "--out", out, "--json")
@@ -41,20 +51,30 @@ def test_a_pose_network(cli, data, tmp_path):
     card = (out / "posenet.md").read_text()
     assert "netinvert pose train" in card
     assert "--splits 0.6 0.3 0.1" in card
-    assert "netinvert pose evaluate" in (out / "report.html").read_text()
+    page, constant = (out / "report.html").read_text(), "the mean rotation of the training views"
+    assert "netinvert pose evaluate" in page
+    always = facts["baselines"][constant]["median_geodesic_deg"]
+    assert f"({always:.1f}° by {constant})" in page
+    assert f">{constant}</th>" in page
     assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 
 @pytest.mark.slow
 def test_a_decoder(cli, data, tmp_path):
     out = tmp_path / "out"
-    said = cli(*DECODER, "--data", data, "--out", out, "--name", "mine")
+    said = cli(*DECODER, "--data", data, "--out", out, "--name", "mine.v2")
     assert said.exit_code == 0, said.stderr
     assert "decoders need some 100,000 images" in said.stderr
-    assert load_decoder(out / "mine.safetensors").layer == "fc8"
+    assert load_decoder(out / "mine.v2.safetensors").layer == "fc8"
     assert read_json(out / "manifest.json")["training"]["data"]["samples"] == 28
-    assert "netinvert scenes render" in (out / "mine.md").read_text()
-    assert "Held-out images" in (out / "report.html").read_text()
+    assert "netinvert scenes render" in (out / "mine.v2.md").read_text()
+    assert str(out / "mine.v2.safetensors") in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Held-out images" in page
+    assert "by the mean training image)" in page
+    assert set(read_json(out / "manifest.json")["baselines"]["the mean training image"]) == set(
+        read_json(out / "manifest.json")["training"]["figures"]
+    )
     assert "\nbit-identical" in cli("rerun", out, "--out", tmp_path / "again").stdout
 
 
@@ -103,6 +123,7 @@ def test_pose_networks_that_are_refused_before_any_work(cli, data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_backgrounds")
 def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
     plan = DatasetConfig(
         identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4

@@ -8,6 +8,7 @@ import torch
 from netinvert import Network, Preprocessing
 from netinvert.cli.app import main
 from netinvert.errors import CodeError, ConfigError
+from netinvert.experiments import attributes
 from netinvert.experiments.attribute_measures import (
     MEASURES,
     AttributeReader,
@@ -296,12 +297,14 @@ def test_the_report_says_what_the_figures_say(renders):
 
 
 @pytest.mark.slow
-def test_the_command_leaves_a_report_and_is_repeated_to_the_bit(tmp_path, capsys):
-    pytest.importorskip("embreex")
+def test_the_command_leaves_a_report_and_is_repeated_to_the_bit(renders, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(attributes, "render_chairs", lambda *what: asked.append(what) or renders)
     out = tmp_path / "out"
     words = ["study", "attributes", "--network", "posenet", "--layers", "fc8", "--decoders", "posenet-pose"]
     words += ["--attributes", "hue", "--attributes", "azimuth", "--chairs", str(COUNT), "--out", str(out)]
     assert main(words) == 0
+    assert asked == [(COUNT, 404)]
     said = capsys.readouterr()
     assert "shuffled labels" in said.out
     assert {"report.html", "report.json", "figures.csv", "curves.png", "sheet-hue.png", "manifest.json"} <= {

@@ -2,6 +2,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,12 +13,12 @@ from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.probes import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
-from netinvert.experiments.audit import DECODED, OPTIMISED, Audited, audit
+from netinvert.experiments.audit import DECODED, OPTIMISED, Audited, audit, audit_decoder
 from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, shown_of, told, verdict
 from netinvert.experiments.configs.studies import Audit
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir
-from netinvert.models.decoder import Decoder
+from netinvert.models.decoder import Decoder, load_decoder
 from tiny import PLAIN, images, plain, seeded, smooth
 
 # -- re-identification ---------------------------------------------------------------------------------
@@ -347,3 +348,12 @@ def test_subjects_that_cannot_be_audited():
 def test_shown_codes_are_evenly_spaced():
     assert shown_of(5, 12) == [0, 1, 2, 3, 4]
     assert shown_of(24, 12) == list(range(0, 24, 2))
+
+
+@pytest.mark.parametrize("name", ["posenet-fc7", "objectron-chair"])
+def test_a_shipped_decoder_of_the_very_layer_goes_along(name):
+    encoder, said = load_decoder(name).encoder(), []
+    assert audit_decoder(SimpleNamespace(decoder=None), encoder, said.append).name == name
+    assert said == [f"the decoder {name} fits and is used"]
+    other = Encoder(encoder.network, {"posenet": "fc7", "objectron-chair": "blocks.10"}[encoder.network.name])
+    assert audit_decoder(SimpleNamespace(decoder=None), other, pytest.fail) is None

@@ -108,8 +108,12 @@ def test_evaluate_own_weights_and_write_their_card(tmp_path, capsys):
     content = load_pose_file("posenet")
     save_pose_network(weights, content, half=True)
     few = ("--chairs", 2, "--views", 2)
-    assert call("pose", "evaluate", "--weights", weights, *few, "--card", "--out", tmp_path / "out") == 0
+    command = ("pose", "evaluate", "--weights", weights, *few, "--card", "--out", tmp_path / "out")
+    assert call(*command) == 0
     card = weights.with_suffix(".md").read_text()
+    weights.with_suffix(".md").unlink()
+    assert call(*command) == 0
+    assert weights.with_suffix(".md").read_text() == card
     assert "`netinvert pose evaluate --network posenet --chairs 2 --views 2 --seed 1`" in card
     other = (
         "pose",

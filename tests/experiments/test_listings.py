@@ -35,6 +35,9 @@ def test_networks(capsys):
     for card in list_networks():
         assert card.name in text
         assert all(layer in text for layer in card.layers)
+    assert "  posenet-fc7: relu7 of posenet\n" in text
+    decoders = json.loads(said(capsys, "networks", "--json"))["decoders"]
+    assert {"name": "posenet-pose", "network": "posenet", "layer": "fc8"} in decoders
 
 
 def test_extras_that_are_missing_are_told_with_the_remedy(capsys, monkeypatch):

@@ -32,9 +32,10 @@ def test_the_methods_of_a_layer(problem):
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
     out = tmp_path / "out"
-    words = ["study", "methods", "--decoders", "posenet-pose", "--chairs", "2", "--steps", "12"]
+    words = ["study", "methods", "--decoders", "posenet-pose", "--chairs", "2", "--steps", "4"]
     assert main([*words, "--out", str(out)]) == 0
     rows = read_json(out / "manifest.json")["rows"]
     assert [row["method"] for row in rows] == [*(one for one in METHODS if one != "autoencoder"), *BASELINES]

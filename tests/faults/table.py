@@ -186,7 +186,8 @@ def strike_all(name: str, seed: int, share: int) -> Row:
             tries += [
                 (fault, at) for at in range(rng.randint(1, step), points_of(fault, place.met) + 1, step)
             ]
-        return {fault: vars(row) for fault, row in examine(place, tries, rng).items()}
+        done = examine(place, tries, rng)
+        return {fault: {**vars(row), "wrong": dict(row.wrong)} for fault, row in done.items()}
 
 
 def _wrong(row: Row) -> int:

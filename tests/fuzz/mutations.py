@@ -7,6 +7,8 @@ import io
 import json
 import re
 import tarfile
+import warnings
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +133,26 @@ def in_glb(data: bytes, rng: np.random.Generator) -> bytes:
     sizes = (20 + len(header) + len(data) - end, len(header))
     total, length = (size.to_bytes(4, "little") for size in sizes)
     return data[:8] + total + length + data[16:20] + header + data[end:]
+
+
+def in_zip(data: bytes, rng: np.random.Generator) -> bytes:
+    """A file of a zip is another one, has another name, or is left out."""
+    target = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(target, "w") as new,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # of names that are there twice
+        names = old.namelist()
+        chosen = names[rng.integers(0, len(names))]
+        for name in names:
+            content, what = old.read(name), int(rng.integers(0, 8)) if name == chosen else -1
+            odd = (names[rng.integers(0, len(names))], f"../{name}", f"/{name}", "a\\b")[rng.integers(0, 4)]
+            if what != 0:
+                change = in_numbers if what % 2 else in_bytes
+                new.writestr(odd if what == 1 else name, change(content, rng) if what > 1 else content)
+    return target.getvalue()
 
 
 def in_tar(data: bytes, rng: np.random.Generator) -> bytes:

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from mutations import (
     in_onnx,
     in_safetensors,
     in_tar,
+    in_zip,
 )
 from PIL import Image
 from safetensors.torch import save
@@ -46,6 +48,7 @@ from netinvert.models.upconv import Architecture, UpConvolutional
 from netinvert.models.zoo.pose import read_pose_network
 from netinvert.scenes.annotations import load_annotations, sequence_message
 from netinvert.scenes.dataset_reader import load_arrays, read_shard, shard_hashes
+from netinvert.scenes.furniture import CATALOGUE, read_library
 from netinvert.scenes.mesh_files import read_object
 
 DATA = Path(__file__).parents[1] / "data"
@@ -196,6 +199,16 @@ def _objectron() -> dict[str, bytes]:
     return {"a.pbdata": message.SerializeToString()}
 
 
+def _library() -> dict[str, bytes]:
+    model = "model#1=/a/a.obj\nwidth#1=1\ndepth#1=2.5\nheight#1=3\nmodelRotation#1=0 0 1 0 1 0 -1 0 0\n"
+    with zipfile.ZipFile(made := io.BytesIO(), "w") as archive:
+        archive.writestr(CATALOGUE, f"license=CC0 \\u00e9\nname#1=Chair\ntags#1=Seat\n{model}")
+        archive.writestr("a/a.obj", OBJ)
+        archive.writestr("a/a.mtl", "newmtl m\nmap_Kd a.png\n")
+        archive.writestr("a/a.png", _images()["a.png"])
+    return {"a.sh3f": made.getvalue()}
+
+
 CAMERAS = b"1 PINHOLE 8 8 8 8 4 4\n"
 REGISTERED = b"1 1 0 0 0 0 0 1 1 a.png\n1 1 -1\n2 1 0 0 0 0 0 2 1 b.png\n\n"
 STREET = b"d 1 2 3 4 47.1 8.2 0 0 1 0 47.1 8.2 2 12 30 2 1\np 1 2\na 3 4\n"
@@ -257,6 +270,9 @@ READERS = {
         lambda: {"a.mtl": b"newmtl m\nKd 1 0 0\n"},
     ),
     "glTF": Reader(partial(_meshes, "glb"), read_object, (in_glb,), 120),
+    "furniture libraries": Reader(
+        _library, lambda path: [one.read() for one in read_library(path)], (in_bytes, in_zip, in_zip), 80
+    ),
     "shards": Reader(_shard, lambda path: list(read_shard(path)), (in_bytes, in_tar), 200),
     "datasets": Reader(_shard, lambda path: load_arrays(path.parent, "train"), (in_tar,), 100),
     "manifests of datasets": Reader(

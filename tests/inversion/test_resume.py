@@ -1,5 +1,6 @@
 """Checkpoints: a run taken up again ends at the same bits, and nobody else's run is taken up."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -50,8 +51,11 @@ def stages_of(optimizer):
     return (Stage(9, optimizer, jitter, projections), Stage(6, Adam(0.01), 3), Stage(5, optimizer))
 
 
+one_encoder = functools.cache(encoder)
+
+
 def inversion(stages, kind="pixels", run=None, **changes):
-    cut = changes.pop("cut", None) or encoder()
+    cut = changes.pop("cut", None) or one_encoder()
     target = changes.pop("target", None)
     target = cut(images(2)).detach() if target is None else target
     canvas = Fourier.noise((3, *tiny.SIZE), SEEDS, torch.empty(0, dtype=torch.float64))

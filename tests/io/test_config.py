@@ -59,6 +59,7 @@ class Toy(OfLayers, Seed, Output, Compute):
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PATHS = TEXTS.map(Path)
+read_toy = reader(Toy)
 TOYS = st.builds(
     Toy,
     input=TEXTS,
@@ -100,7 +101,7 @@ def test_facts_as_json_give_the_config_back(config):
 def test_a_command_line_gives_the_config_back(config):
     program, first, second, *words = shlex.split(config.command_line())
     assert (program, first, second) == ("netinvert", "toy", "box")
-    assert reader(Toy)(words) == config
+    assert read_toy(words) == config
 
 
 def test_values_get_their_exact_types():

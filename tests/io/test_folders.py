@@ -1,10 +1,14 @@
 """One process at a time, and what a killed one leaves."""
 
+import contextlib
+import os
+
 import pytest
 
 from netinvert.errors import OutputError
 from netinvert.io.files import write_atomic
 from netinvert.io.folders import InUseError, alone
+from netinvert.io.rundir import RunDir
 
 
 def half_written(path, monkeypatch):
@@ -44,3 +48,29 @@ def test_places_that_cannot_be(tmp_path):
     for lock in (tmp_path / ".lock", tmp_path / "file" / ".lock"):
         with pytest.raises(OutputError), alone(lock, lock.parent):
             pytest.fail("entered")
+
+
+@pytest.mark.parametrize("entered", ["alone", "RunDir"])
+def test_a_lock_that_is_removed_while_another_opens_it_is_not_held(tmp_path, monkeypatch, entered):
+    """Who leaves removes the lock's file: who has opened it by then, and locks it, would be alone with a file
+    that nobody sees, while a third enters by a new one."""
+    out, opened, left = tmp_path / "out", os.open, []
+
+    def open_and_leave(path, *args, **options):
+        descriptor = opened(path, *args, **options)
+        if str(path).endswith("lock") and not left:
+            left.append(path)
+            os.unlink(path, dir_fd=options.get("dir_fd"))
+        return descriptor
+
+    def enter():
+        return alone(tmp_path / ".lock", out) if entered == "alone" else RunDir(out, "run")
+
+    with monkeypatch.context() as patch, contextlib.suppress(InUseError), contextlib.ExitStack() as inside:
+        patch.setattr(os, "open", open_and_leave)
+        inside.enter_context(enter())
+        with pytest.raises(InUseError):
+            inside.enter_context(enter())
+    assert left
+    with enter():
+        pass

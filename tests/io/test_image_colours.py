@@ -1,17 +1,21 @@
 """What files say of their colours, and which files of a folder are read."""
 
+import errno
 import io
+import os
 import struct
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
 
-from netinvert.errors import ImageError
-from netinvert.experiments.inputs import image_paths
-from netinvert.io.images import as_images, image_files, read_image
+from netinvert.errors import CodeError, ImageError
+from netinvert.experiments.inputs import image_paths, is_code_file
+from netinvert.io.codes import read_code
+from netinvert.io.images import as_images, image_files, read_image, write_png
 from netinvert.training.decoder.images import read_for
 
 P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
@@ -207,3 +211,57 @@ def test_folders_tell_what_they_hold_in_other_formats(tmp_path):
         image_files(tmp_path)
     with pytest.raises(ImageError, match="not a folder"):
         image_files(tmp_path / "gone")
+
+
+def closed(monkeypatch, *folders):
+    """These folders cannot be listed; nor can pathlib look at what is in them."""
+    scandir, exists = os.scandir, Path.exists
+
+    def listed(folder="."):
+        if Path(folder) in folders:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    def there(path):
+        if path.parent in folders:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    for name in ("exists", "is_dir", "is_file"):
+        monkeypatch.setattr(Path, name, there)
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, below):
+    write_png(torch.rand(3, 4, 4), tmp_path / "a.png")
+    closed(monkeypatch, tmp_path)
+    with pytest.raises(ImageError, match=f"{tmp_path} cannot be read .*Permission denied.*permissions"):
+        image_files(tmp_path, below)
+
+
+def test_folders_below_that_cannot_be_listed_are_told(tmp_path, monkeypatch):
+    for name in ("open", "shut", ".hidden"):
+        (tmp_path / name).mkdir()
+        write_png(torch.rand(3, 4, 4), tmp_path / name / "a.png")
+    closed(monkeypatch, tmp_path / "shut", tmp_path / ".hidden")
+    told = []
+    assert image_files(tmp_path, tell=told.append) == [tmp_path / "open" / "a.png"]
+    assert told == [f"passed over in {tmp_path}: shut cannot be read; change their permissions"]
+    assert image_files(tmp_path, below=False, tell=pytest.fail) == []
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("a.png", "cannot be read"), ("*.png", "no file matches")])
+def test_an_image_in_a_closed_folder_is_an_error_that_names_it(tmp_path, monkeypatch, name, wrong):
+    closed(monkeypatch, tmp_path)
+    with pytest.raises(ImageError, match=wrong) as error:
+        [read_image(one) for one in image_paths(str(tmp_path / name))]
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_code_in_a_closed_folder_is_an_error_that_names_it(tmp_path, monkeypatch):
+    path = tmp_path / "code.npy"
+    closed(monkeypatch, tmp_path)
+    assert is_code_file(path)
+    with pytest.raises(CodeError, match=f"{path} cannot be read"):
+        read_code(path)

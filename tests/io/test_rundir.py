@@ -118,7 +118,7 @@ def test_names_that_leave_the_directory_or_cannot_be(tmp_path, name):
 
 @pytest.mark.slow
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4).map("/".join))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_name_the_file_is_inside(tmp_path, name):
     with RunDir(tmp_path / "out", FACTS) as run:
         try:

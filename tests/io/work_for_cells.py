@@ -74,7 +74,9 @@ class Shards:
 
 @dataclass(frozen=True)
 class Counting:
-    """Counts slowly to 30, with its state in the checkpoint; stops at Ctrl-C after the present step."""
+    """Counts to 30, with its state in the checkpoint; stops at Ctrl-C after the present step."""
+
+    seconds: float = 0.0
 
     def open(self):
         return self.count
@@ -84,7 +86,7 @@ class Counting:
         at = int(path.read_text()) if path.exists() else 0
         with deferred_interrupt() as interrupt:
             while at < 30:
-                time.sleep(0.05)
+                time.sleep(self.seconds)
                 at += 1
                 path.write_text(str(at))
                 piece.tell(at / 30, f"step {at} of 30")
@@ -109,7 +111,7 @@ def main():
             whole_run(out, count, seconds=0.2)
         else:
             with RunDir(out, "counting") as run:
-                run_cells(run, Counting(), range(4), Workers(count))
+                run_cells(run, Counting(seconds=0.05), range(4), Workers(count))
                 run.commit()
     except Interrupted as stop:
         print(stop)  # noqa: T201

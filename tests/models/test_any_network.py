@@ -279,3 +279,26 @@ def test_shapes_are_asked_about():
     for wrong in (lambda: channel(number, 0), lambda: channel_mask(number, slice(1))):
         with pytest.raises(ConfigError, match="no channels"):
             wrong()
+
+
+def test_codes_are_confirmed_without_tf32():
+    """Or a GPU's rounding would be taken for another way through the network."""
+    matmul = torch.backends.cuda.matmul
+    seen = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, x):
+            seen.append(matmul.fp32_precision)
+            return super().forward(x)
+
+    module = nn.Sequential(Watched(3, 4, 3), nn.ReLU()).double().eval()
+    encoder = Encoder(module, "1", PLAIN)
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    try:
+        seen.clear()
+        encoder.confirmed(images(1))
+        assert seen
+        assert set(seen) == {"ieee"}
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before

@@ -68,7 +68,7 @@ edge = st.floats(0.4, 2.0)
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     azimuth=angles,
     elevation=st.floats(-80, 80),

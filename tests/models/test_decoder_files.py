@@ -11,7 +11,6 @@ from netinvert.errors import NetworkError, OutputError
 from netinvert.io.files import load_tensors, save_tensors
 from netinvert.models.checkpoints import state_sha256
 from netinvert.models.decoder import (
-    SHIPPED,
     VERSION,
     DecoderFile,
     as_stored,
@@ -152,8 +151,11 @@ def test_files_that_cannot_be_read(tmp_path, kind):
 def test_unknown_names():
     with pytest.raises(NetworkError, match="did you mean posenet-fc7"):
         load_decoder("posenet-fc77")
-    with pytest.raises(NetworkError, match=f"there are {SHIPPED[0]}"):
+    with pytest.raises(NetworkError, match=r"there are posenet-conv5 \(layer 'relu5' of posenet\), "):
         load_decoder("zzz")
+    for layer, name in (("relu7", "posenet-fc7"), ("fc8", "posenet-pose")):
+        with pytest.raises(NetworkError, match=rf"did you mean {name} \(layer '{layer}' of posenet\)\?"):
+            load_decoder(f"posenet-{layer}")
     with pytest.raises(NetworkError, match="no decoder"):
         load_decoder("elsewhere:thing")
 

@@ -29,6 +29,11 @@ def test_it_belongs_to_the_network_that_is_shipped(name):
     assert decoder.mask(encoder(chair(encoder.size).image)).shape == (1, 1, *decoder.size)
 
 
+def test_they_decode_the_layers_that_are_told():
+    decoders = {name: ni.load_decoder(name) for name in SHIPPED}
+    assert {name: (one.network, one.layer) for name, one in decoders.items()} == SHIPPED
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_its_card_tells_how_it_was_made(name):
     card = (FOLDER / f"{name}.md").read_text()

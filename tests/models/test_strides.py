@@ -44,12 +44,7 @@ def test_alexnet(alexnet, layer):
     pixels = cut.size[0] * cut.size[1]
     sigma2 = CVPR15_SIGMA**2 * pixels / 227**2
     assert weight == pytest.approx(own / 2 * 255**2 * pixels / sigma2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("layer", "field"), [("conv5", 163), ("pool5", 195), ("fc6", 355), ("fc8", 355)])
-def test_what_an_activation_weighs_in_ijcv16(layer, field):
-    cut = ni.Encoder(ni.load_network("alexnet-caffe", "random"), layer)
+    # what an activation weighs
     assert ni.maximising_recipe("ijcv16", cut).data_weight == pytest.approx(1e4 / field**2)
 
 

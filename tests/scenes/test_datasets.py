@@ -210,18 +210,6 @@ def test_a_stopped_render_is_taken_up_and_ends_with_the_same_bytes(small, tmp_pa
     assert not [path for path in out.iterdir() if path.name.startswith(".")]  # nothing half-written is left
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_ray_makes_the_same_bytes(small, tmp_path):
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        render_dataset(SMALL, tmp_path / "ray", Workers(ray="local"))
-    finally:
-        ray.shutdown()
-    assert hashes(tmp_path / "ray") == hashes(small)
-
-
 def test_a_whole_dataset_is_left_as_it_is(small):
     before = {path.name: path.stat().st_mtime_ns for path in small.iterdir() if path.name != "plan.json"}
     manifest = render_dataset(SMALL, small)

@@ -5,11 +5,12 @@ import io
 import itertools
 import json
 import struct
+import zlib
 
 import numpy as np
 import pytest
 import trimesh
-from PIL import Image
+from PIL import Image, ImageCms, ImageFile
 
 from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.mesh_files import MeshOptions, guessed_up, read_object
@@ -353,3 +354,62 @@ def test_what_points_up_is_guessed_by_the_format_and_told(tmp_path):
     for up, longest in (("auto", 2), ("z", 1)):
         thing = object_source(str(tmp_path / "a.obj"), up).make(0, 0)
         assert int(np.ptp(thing.vertices, axis=0).argmax()) == longest
+
+
+def png(width, height, damage=None, **info):
+    """A PNG file of a red image; by its header of another size, cut off, or of a colour profile."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (188, 0, 0)).save(buffer, "PNG", **info)
+    content = buffer.getvalue()
+    if damage == "bomb":
+        head = b"IHDR" + struct.pack(">II", 12_000, 12_000) + content[24:29]
+        content = content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:]
+    return content[: len(content) // 2] if damage == "cut" else content
+
+
+def boxed(tmp_path, suffix, content):
+    """A triangle with a texture in its file, or a square with one beside it."""
+    if suffix == "obj":
+        (tmp_path / "t.png").write_bytes(content)
+        (tmp_path / "a.mtl").write_text("newmtl m\nKd 0 1 0\nmap_Kd t.png\n")
+        (tmp_path / "a.obj").write_text(
+            "mtllib a.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\n"
+        )
+        return read_object(tmp_path / "a.obj")
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    uv = {"TEXCOORD_0": np.zeros((3, 2), np.float32)}
+    green = {"baseColorTexture": {"index": 0}, "baseColorFactor": [0, 1, 0, 1]}
+    return gltf(tmp_path / f"a.{suffix}", {"pbrMetallicRoughness": green}, uv, texture=uri)
+
+
+@pytest.mark.parametrize("suffix", ["gltf", "glb", "obj"])
+@pytest.mark.parametrize("damage", ["bomb", "cut"])
+def test_textures_that_no_image_may_be_are_missing(tmp_path, suffix, damage):
+    thing = boxed(tmp_path, suffix, png(400, 300, damage))
+    assert thing.parameters["missing_textures"] == 1
+    assert [(one.colour, one.texture) for one in thing.materials] == [((0, 1, 0), None)]
+
+
+@pytest.mark.parametrize("suffix", ["gltf", "glb", "obj"])
+def test_textures_are_reduced_as_they_are_read_and_their_colour_profiles_do_not_count(tmp_path, suffix):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    thing = boxed(tmp_path, suffix, png(2048, 1024, icc_profile=profile))
+    assert thing.parameters["missing_textures"] == 0
+    (material,) = thing.materials
+    assert material.texture.shape == (256, 512, 3)
+    assert np.allclose(material.texture, srgb_to_linear(np.array([188, 0, 0]) / 255), atol=1e-6)
+
+
+def test_other_textures_are_not_decoded(tmp_path, monkeypatch):
+    material = {"normalTexture": {"index": 0}, "emissiveTexture": {"index": 0}}
+    uri = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
+    thing = gltf(tmp_path / "a.glb", material, {"TEXCOORD_0": np.zeros((3, 2), np.float32)}, texture=uri)
+    assert thing.materials[0].texture is None
+
+
+def test_textures_of_16_bits_keep_their_shades(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 0x4080, np.uint16)).save(buffer, "PNG")
+    (material,) = boxed(tmp_path, "glb", buffer.getvalue()).materials
+    assert np.allclose(material.texture, srgb_to_linear(np.full(3, 0x40 / 255)), atol=1e-6)

@@ -203,7 +203,7 @@ def _parameter(field: Field) -> inspect.Parameter:
         **metavar,
     )
     return inspect.Parameter(
-        field.name,
+        field.metavar.lower() if option.positional else field.name,  # as which the help shows arguments
         inspect.Parameter.POSITIONAL_ONLY if option.positional else inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if field.required else field.default,
         annotation=Annotated[hint, shown],

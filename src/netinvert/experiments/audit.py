@@ -162,7 +162,7 @@ def _originals(
 
 def audit_decoder(config: Audit, encoder: Encoder, tell: Tell) -> Decoder | None:
     """As told; else a shipped one of this very layer and these weights."""
-    shipped = [name for name in SHIPPED if name.startswith(f"{encoder.network.name}-")]
+    shipped = [name for name, codes in SHIPPED.items() if codes == (encoder.network.name, encoder.layer)]
     for name in shipped if config.decoder is None else [config.decoder]:
         try:
             decoder = load_decoder(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import FinishedError, RunDir
 from netinvert.models.checkpoints import weights_sha256
-from netinvert.models.decoder import Decoder, load_decoder, read_decoder
+from netinvert.models.decoder import Decoder, DecoderFile, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
-from netinvert.models.zoo.pose import read_pose_network
+from netinvert.models.zoo.pose import PoseFile, read_pose_network
 from netinvert.scenes.cameras import angles_from_rotation, heading, symmetric_geodesic_degrees
 from netinvert.training.card import add_test_figures
 from netinvert.training.decoder.train import image_figures, in_chunks, milliseconds
@@ -63,14 +64,25 @@ FIGURES = {
 FigureRows = Mapping[str, Mapping[str, float]]
 
 
-def _evaluated(config: DecoderEvaluate | PoseEvaluate, run: Callable[[], Outcome]) -> Outcome:
-    """What ``run`` gives; where that was done before, and the card perhaps was not, what it gave then."""
+def _evaluated(
+    config: DecoderEvaluate | PoseEvaluate,
+    run: Callable[[], Outcome],
+    read: Callable[[Path], PoseFile | DecoderFile],
+    weights: str | None,
+    command: str,
+) -> Outcome:
+    """What ``run`` gives; with ``--card`` its figures, and the command that repeats them, also go into the
+    file of ``weights``. Where all but that was done before, ``run`` refuses, and its folder has them."""
     try:
-        return run()
+        outcome = run()
     except FinishedError:
         if not config.card:
             raise
-        return Outcome(read_json(config.manifest_file), folder=config.out)
+        outcome = Outcome(read_json(config.manifest_file), folder=config.out)
+    if config.card and weights is not None:
+        figures: Any = outcome.facts["figures"]
+        add_test_figures(Path(weights), read(Path(weights)), command, figures)
+    return outcome
 
 
 def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
@@ -81,15 +93,11 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
         ConfigError: fewer than two images in the folder.
         MissingExtraError: without the extra scenes, for chairs.
     """
-    outcome = _evaluated(config, lambda: _evaluate_decoder(config, tell))
-    if config.card:
-        path = Path(config.decoder)
-        how = f"--chairs {config.chairs} --seed {config.seed}"
-        how = how if config.images is None else f"--images {config.images.name}"
-        command = f"netinvert decoder evaluate {path.name} {how}"
-        figures: Any = outcome.facts["figures"]
-        add_test_figures(path, read_decoder(path), command, figures)
-    return outcome
+    how = f"--chairs {config.chairs} --seed {config.seed}"
+    how = how if config.images is None else f"--images {config.images.name}"
+    command = f"netinvert decoder evaluate {Path(config.decoder).name} {how}"
+    run = partial(_evaluate_decoder, config, tell)
+    return _evaluated(config, run, read_decoder, config.decoder, command)
 
 
 def _evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
@@ -213,17 +221,11 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
         ConfigError: it reads no poses.
         MissingExtraError: without the extra scenes, or mitsuba for path tracing.
     """
-    outcome = _evaluated(config, lambda: _evaluate_pose(config, tell))
-    if config.card and config.weights is not None:
-        how = (
-            f"--network {config.network} --chairs {config.chairs} --views {config.views} --seed {config.seed}"
-        )
-        how += " --path-traced" * config.path_traced
-        path = Path(config.weights)
-        command = f"netinvert pose evaluate {how}"
-        figures: Any = outcome.facts["figures"]
-        add_test_figures(path, read_pose_network(path), command, figures)
-    return outcome
+    command = f"netinvert pose evaluate --network {config.network} --chairs {config.chairs}"
+    command += f" --views {config.views} --seed {config.seed}" + " --path-traced" * config.path_traced
+    return _evaluated(
+        config, partial(_evaluate_pose, config, tell), read_pose_network, config.weights, command
+    )
 
 
 def _evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:

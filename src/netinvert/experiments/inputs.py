@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ def read_inputs(text: str, encoder: Encoder, restarts: int = 1, tell: Tell = war
 def is_code_file(text: str | Path) -> bool:
     """Whether this names a code rather than an image."""
     path = Path(text)
-    return path.suffix.lower() in CODES and not path.is_dir()
+    return path.suffix.lower() in CODES and not os.path.isdir(path)  # noqa: PTH112  (as below)
 
 
 SAMPLE = "sample:"
@@ -108,12 +109,12 @@ def image_paths(text: str | Path, tell: Tell = warnings.warn) -> list[Path]:
     """The image files that an image, a folder, a glob or ``sample:NAME`` (an image of the package) stands
     for; ``tell`` names what a folder holds in formats that are not read. Raises ImageError, ConfigError."""
     path = Path(text)
-    if str(text).startswith(SAMPLE) and not path.exists():
+    if str(text).startswith(SAMPLE) and not os.path.exists(path):  # noqa: PTH110
         return [sample(str(text).removeprefix(SAMPLE))]
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (pathlib raises where its folder is closed)
         found = image_files(path, below=False, tell=tell)
         wrong = f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"
-    elif not path.exists() and glob.has_magic(str(text)):
+    elif glob.has_magic(str(text)) and not os.path.exists(path):  # noqa: PTH110
         found = [Path(name) for name in glob.glob(str(text), recursive=True)]  # noqa: PTH207  (absolute ones too)
         wrong = f"no file matches {text}: check the pattern, and quote it for the shell"
     else:

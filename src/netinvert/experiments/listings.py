@@ -12,6 +12,7 @@ from netinvert.experiments.configs.images import Layers, Networks
 from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
+from netinvert.models.decoder import SHIPPED
 from netinvert.models.layers import architecture, list_layers, suggested_layers
 from netinvert.models.network import PreprocessingWarning
 from netinvert.models.registry import NetworkCard, list_networks, load_network
@@ -73,11 +74,18 @@ def list_all_networks(config: Networks, tell: Tell) -> Outcome:
         _described(families, ["family", "what it is", "extra"], lambda card: (_extra(card),)),
         "worth inverting, early to late\n" + _grouped(known, lambda card: " ".join(card.layers)),
         "licences\n" + _grouped(cards, lambda card: card.licence),
+        "decoders, and the layers whose codes they decode\n"
+        + "\n".join(f"  {name}: {layer} of {network}" for name, (network, layer) in SHIPPED.items()),
         "'netinvert layers NETWORK' lists all layers",
     ]
     if missing := sorted({str(card.extra) for card in cards if not card.installed}):
         parts.append(f"✗ not installed: pip install 'netinvert[{','.join(missing)}]'")
-    facts = {"networks": [{**asdict(card), "installed": card.installed} for card in cards]}
+    facts = {
+        "networks": [{**asdict(card), "installed": card.installed} for card in cards],
+        "decoders": [
+            {"name": name, "network": network, "layer": layer} for name, (network, layer) in SHIPPED.items()
+        ],
+    }
     return Outcome(facts, "\n\n".join(parts))
 
 

@@ -64,15 +64,20 @@ def network_facts(encoder: Encoder) -> dict[str, Any]:
     return {**encoder.network.facts(), "weights_sha256": encoder.weights_sha256()}
 
 
-def figures_table(figures: Mapping[str, float]) -> Table:
-    """Figures by their names in manifests, as "median_geodesic_deg", told in words."""
+def figures_table(
+    figures: Mapping[str, float], beside: Mapping[str, Mapping[str, float]] | None = None
+) -> Table:
+    """Figures by their names in manifests, as "median_geodesic_deg", told in words; ``beside`` them, each in
+    its column, those of baselines."""
 
     def words(name: str) -> str:
         name = re.sub(r"acc_(\d+)", r"within \1°", name)
         return re.sub("_deg$", " (°)", name).replace("_", " ")
 
     whole = {name: int(value) if name.endswith("units") else value for name, value in figures.items()}
-    return Table([Column("figure", show=words), "value"], list(whole.items()), name="figures")
+    others = beside or {}
+    rows = [(name, value, *(one.get(name) for one in others.values())) for name, value in whole.items()]
+    return Table([Column("figure", show=words), "value", *others], rows, name="figures")
 
 
 def made_by(config: Config) -> str:

@@ -18,7 +18,6 @@ from netinvert.io.manifest import Outcome, manifest
 from netinvert.io.rundir import RunDir
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.cameras import heading
-from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, read_shard, shard_paths
 from netinvert.scenes.dataset_writer import estimated_bytes, render_dataset
@@ -53,7 +52,7 @@ def render_scenes(config: ScenesRender, tell: Tell) -> Outcome:
         report.save(lambda name, data: write_atomic(run.path(name), data))
         return manifest(config, {})
 
-    if guess := object_source(plan.objects, plan.up).guess:
+    if guess := plan.source().guess:
         tell(guess)
     samples = plan.identities * plan.views
     tell(f"{samples} images, about {estimated_bytes(plan, samples) / 1e6:.0f} MB")
@@ -69,13 +68,14 @@ def show_scenes(config: ScenesShow, tell: Tell) -> Outcome:
         plan = DatasetConfig(
             objects=config.objects,
             up=config.up,
+            category=config.category,
             identities=config.count,
             views=config.views,
             size=config.pixels,
             seed=config.seed,
         )
         rows, title = fresh_rows(plan, config.parts), config.objects
-        if guess := object_source(config.objects, config.up).guess:
+        if guess := plan.source().guess:
             tell(guess)
     else:
         paths = shard_paths(config.dataset, config.split)
@@ -121,7 +121,7 @@ def fresh_rows(plan: DatasetConfig, parts: bool = False) -> Iterator[GridRow]:
 
     Raises ConfigError, MeshError, MissingExtraError.
     """
-    source = object_source(plan.objects, plan.up)
+    source = plan.source()
     for identity in range(min(plan.identities, source.count or plan.identities)):
         thing = source.make(plan.object_seed(identity), identity)
         renderer, tiles = Renderer(thing), []

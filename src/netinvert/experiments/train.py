@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,22 +18,29 @@ from netinvert.io.files import Tell, inside, read_json, write_atomic, write_json
 from netinvert.io.folders import alone
 from netinvert.io.manifest import MANIFEST, Outcome, hashes, manifest
 from netinvert.io.running import Interrupted, duration
-from netinvert.models.decoder import SUFFIX, DecoderFile
+from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
-from netinvert.training.card import export
+from netinvert.training.card import export, file_names
 from netinvert.training.config import TrainingRun, is_main_process
 from netinvert.training.decoder.cache import cached
 from netinvert.training.decoder.images import described, open_source
 from netinvert.training.decoder.losses import LossChoice, comparisons
 from netinvert.training.decoder.model import DecoderConfig
-from netinvert.training.decoder.train import figures_of, held_out_images, train_decoder
+from netinvert.training.decoder.train import (
+    figures_of,
+    held_out_images,
+    mean_image_figures,
+    train_decoder,
+)
 from netinvert.training.loop import LOCK
 from netinvert.training.pose.train import PoseConfig, final_figures, train_pose
 
 T = TypeVar("T")
 SHOWN = 8
 """Held-out images on a decoder's page."""
+CONSTANT, MEAN_IMAGE = "the mean rotation of the training views", "the mean training image"
+"""Answers that do not look at the input."""
 
 
 def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
@@ -48,13 +55,15 @@ def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
         raise _stopped(config) from None
     if not is_main_process():
         return Outcome({})
-    figures = final_figures(model, config.data)
+    figures, always = final_figures(model, config.data)
     tell(f"trained for {duration(model.seconds)}")
     facts = _facts(config, described(str(config.data)), figures)
     text = f"median error {figures['median_geodesic_deg']:.1f}° on the validation split"
+    text += f" ({always['median_geodesic_deg']:.1f}° by {CONSTANT})"
     evaluate = f"netinvert pose evaluate --network {config.network} --weights {config.out / config.network}"
     evaluate += ".safetensors --out out/evaluation"
-    return _finish(config, config.network, model.file(facts), (text, evaluate), [])
+    made = Made(config.network, model.file(facts), {CONSTANT: always}, [])
+    return _finish(config, made, (text, evaluate))
 
 
 def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
@@ -82,9 +91,12 @@ def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
         for number, pair in enumerate(zip(watched.images[:SHOWN], made[:SHOWN], strict=True), 1)
     }
     blocks: list[Block] = [Heading("Held-out images"), ImageGrid.of(pairs, ["original", "decoded"])]
+    always = mean_image_figures(model, source, watched)
     text = f"image error {figures['image_error']:.3f} on held-out images"
-    again = f"netinvert decode photo.jpg --decoder {config.out / config.name}.safetensors --out out/decoded"
-    return _finish(config, config.name, model.file(facts), (text, again), blocks)
+    text += f" ({always['image_error']:.3f} by {MEAN_IMAGE})"
+    stored = config.out / file_names(config.name)[0]
+    again = f"netinvert decode photo.jpg --decoder {stored} --out out/decoded"
+    return _finish(config, Made(config.name, model.file(facts), {MEAN_IMAGE: always}, blocks), (text, again))
 
 
 def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
@@ -109,26 +121,39 @@ def _facts(config: Training, data: Mapping[str, Any], figures: Mapping[str, floa
     }
 
 
-def _finish(
-    config: Training, name: str, content: PoseFile | DecoderFile, words: tuple[str, str], blocks: list[Block]
-) -> Outcome:
+@dataclass(frozen=True)
+class Made:
+    """What a training made under a name, the figures of ``baselines``, and what its page shows."""
+
+    name: str
+    content: PoseFile | DecoderFile
+    baselines: Mapping[str, Mapping[str, float]]
+    blocks: Sequence[Block]
+
+
+def _finish(config: Training, made: Made, words: tuple[str, str]) -> Outcome:
     """Write the weights, the card, the page and the manifest; ``words`` say how good it is and what next."""
 
     def place(name: str) -> Path:  # a link in the folder could lead to any file
         return inside(config.out, name, OutputError)
 
-    path = (config.out / name).with_suffix(SUFFIX)
-    facts, (said, following) = content.facts, words
-    figures = figures_table(facts["figures"])
+    weights, card = file_names(made.name)
+    facts, (said, following) = made.content.facts, words
+    baselines = {
+        of: {name: round(value, 4) for name, value in figures.items()}
+        for of, figures in made.baselines.items()
+    }
+    figures = figures_table(facts["figures"], baselines)
     report = Report(
-        f"Training of {name}",
-        [Prose(f"{said[0].upper()}{said[1:]}."), figures, *blocks, Heading("Next"), Code(following)],
+        f"Training of {made.name}",
+        [Prose(f"{said[0].upper()}{said[1:]}."), figures, *made.blocks, Heading("Next"), Code(following)],
         command=config.command_line(without=("out", "json")),
     )
-    made = manifest(config, {"weights": path.name, "threads": facts["threads"], "training": facts})
+    entries = {"weights": weights, "threads": facts["threads"], "training": facts, "baselines": baselines}
+    told = manifest(config, entries)
     with alone(config.out / LOCK, config.out):
-        export(place(path.name), content)
+        export(place(weights), made.content)
         pages = report.save(lambda name, data: write_atomic(place(name), data))
-        written = sorted({path.name, path.with_suffix(".md").name, *pages})
-        write_json(place(MANIFEST), {**made, **hashes({name: config.out / name for name in written})})
-        return Outcome(read_json(config.out / MANIFEST), f"{path}: {said}", config.out)
+        written = sorted({weights, card, *pages})
+        write_json(place(MANIFEST), {**told, **hashes({name: config.out / name for name in written})})
+        return Outcome(read_json(config.out / MANIFEST), f"{config.out / weights}: {said}", config.out)

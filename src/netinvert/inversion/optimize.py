@@ -134,7 +134,8 @@ def optimize(
 
     Changing one sample's target changes no other's result by a bit (so stopped samples stay in the batch:
     another batch size would round differently). Raises NetworkError when no sample has a gradient, even
-    with leaking ReLUs. Ctrl-C ends the run with what was best so far (``Result.interrupted``).
+    with leaking ReLUs. Ctrl-C ends the run with what was best so far (``Result.interrupted``); SIGTERM ends
+    the process, after a checkpoint, unless a handler of the caller's is there for it.
     """
     if not stages:
         raise ConfigError("optimize needs at least one stage")
@@ -179,6 +180,7 @@ class _Optimization:
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
                 interrupted = True
+                interrupt.end_if_terminated()
         history = self.history
         code = self.encoder.confirmed(history.best_image)
         target = next((term.target for _, term in self.energy.terms if isinstance(term, Match)), None)

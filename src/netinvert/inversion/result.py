@@ -18,7 +18,8 @@ from netinvert.errors import ConfigError
 from netinvert.inversion.objectives import Code, code_error, layers_of
 from netinvert.io.files import FileError, load_tensors, save_tensors
 from netinvert.io.folders import set_aside
-from netinvert.io.images import ImageLike, Shown, as_images
+from netinvert.io.images import ImageLike, as_images
+from netinvert.io.shown import Shown
 
 STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
 

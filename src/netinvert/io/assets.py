@@ -50,10 +50,13 @@ def chair(size: tuple[int, int] = (224, 224)) -> ChairPicture:
     return ChairPicture(fit(image, size), camera["azimuth"], camera["elevation"], keypoints)
 
 
-def photographs(size: tuple[int, int] = (224, 224), channels: int = 3) -> tuple[list[str], Tensor]:
-    """Names and images (7, ``channels``, *size), colour or grey; data/photographs/CREDITS.md says whose."""
+def photographs(
+    size: tuple[int, int] = (224, 224), channels: int = 3, only: str = "*"
+) -> tuple[list[str], Tensor]:
+    """Names and images (7, ``channels``, *size), colour or grey, or ``only`` the one of a name;
+    data/photographs/CREDITS.md says whose."""
     with as_file(DATA / "photographs") as folder:
-        paths = sorted(folder.glob("*.jpg"))
+        paths = sorted(folder.glob(f"{only}.jpg"))
         images = [fit(read_image(path, channels), size) for path in paths]
         return [path.stem for path in paths], torch.cat(images)
 

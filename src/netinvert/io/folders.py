@@ -86,6 +86,21 @@ def names_in(directory: Path, hidden: bool = True) -> set[str]:
     return found
 
 
+def visible_files(root: Path, below: bool = True) -> tuple[list[Path], list[str]]:
+    """The files of a folder, and of the folders ``below`` it, that are not hidden, in the order of their
+    paths; and which of those folders cannot be read. Raises OSError where the folder itself cannot."""
+    errors: list[OSError] = []
+    shown: list[Path] = []
+    for place, folders, names in os.walk(root, onerror=errors.append):
+        folders[:] = [name for name in folders if below and not name.startswith(".")]
+        shown += (Path(place, name) for name in names if not name.startswith("."))
+    for error in errors:
+        if Path(error.filename) == root:
+            raise error
+    locked = sorted(Path(error.filename).relative_to(root).as_posix() for error in errors)
+    return sorted(path for path in shown if path.is_file()), locked
+
+
 def remove_directory(directory: Path, last: str) -> None:
     """Remove a directory, its file `last` last: what a crash leaves is still known by it. Never raises."""
     with contextlib.suppress(OSError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
-from netinvert.io.files import Tell, check_readable, write_atomic
+from netinvert.io.files import Tell, check_readable, refusing, write_atomic
+from netinvert.io.folders import visible_files
 
 MAX_PIXELS = 100_000_000
 TOLERANCE = 1e-4  # how far float arithmetic may lead out of [0, 1]
@@ -52,16 +52,16 @@ def image_files(folder: str | Path, below: bool = True, tell: Tell = warnings.wa
     """The image files in a folder, and in the folders ``below`` it, in the order of their paths.
 
     Hidden files and those that are no images are left out; images of a format that is not read are counted
-    and named by ``tell``. Raises ImageError where there is no such folder.
+    and named by ``tell``, and so are folders below that cannot be read. Raises ImageError where there is no
+    such folder, or it cannot be read.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise ImageError(f"{root} is not a folder: name a folder of images")
-    shown = [
-        path
-        for path in sorted(root.rglob("*") if below else root.iterdir())
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
+    with refusing(root, ImageError, "cannot be read", "change its permissions, or name another folder"):
+        if not root.is_dir():
+            raise ImageError(f"{root} is not a folder: name a folder of images")
+        shown, locked = visible_files(root, below)
+    if locked:
+        tell(f"passed over in {root}: {', '.join(locked)} cannot be read; change their permissions")
     unread = [path.relative_to(root).as_posix() for path in shown if path.suffix.lower() in _UNREAD]
     if unread:
         named = ", ".join(unread[:5]) + ", …" * (len(unread) > 5)
@@ -82,21 +82,35 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
             f"image files have 1 or 3 channels, not {channels}: keep other images in a .npy file"
         )
     file = check_readable(path, ImageError)
-    try:
+    with _told_of(file):
         TiffImagePlugin.OPEN_INFO.setdefault(_WHITE_IS_ZERO, ("I;16B", "I;16B"))
         with Image.open(file) as image:
-            _check_header(image, file)
-            image.load()
-            pixels = _floats(image, file)
+            pixels = _floats(decoded(image, file), file)
+    return _as_tensor(pixels, channels)
+
+
+def decoded(image: Image.Image, name: str | Path) -> Image.Image:
+    """An image that Pillow has opened, with its pixels. Raises ImageError, which tells its name: it is too
+    large, a drawing, or damaged."""
+    with _told_of(name):
+        _check_header(image, name)
+        image.load()
+    return image
+
+
+@contextmanager
+def _told_of(name: str | Path) -> Iterator[None]:
+    """Raise whatever Pillow raises as an ImageError that tells the image's name and the remedy."""
+    try:
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(file) from error
+        raise _too_large(name) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{file} is not an image that Pillow knows: convert it to PNG") from error
+        raise ImageError(f"{name} is not an image that Pillow knows: convert it to PNG") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise ImageError(f"{file} is damaged or cut off ({error}): get it again") from error
-    return _as_tensor(pixels, channels)
+        raise ImageError(f"{name} is damaged or cut off ({error}): get it again") from error
 
 
 def as_images(images: ImageLike, channels: int | None = None) -> Tensor:
@@ -135,7 +149,7 @@ def _as_tensor(pixels: _Floats, channels: int | None) -> Tensor:
     return tensor.expand(channels or len(tensor), -1, -1).contiguous().unsqueeze(0)
 
 
-def _check_header(image: Image.Image, file: Path) -> None:
+def _check_header(image: Image.Image, file: str | Path) -> None:
     if image.format in {"EPS", "WMF"}:  # Pillow would hand the file to another program
         raise ImageError(f"{file} is a drawing, not pixels: convert it to PNG")
     if image.width < 1 or image.height < 1:
@@ -146,7 +160,7 @@ def _check_header(image: Image.Image, file: Path) -> None:
         raise _too_large(file)
 
 
-def _too_large(file: Path) -> ImageError:
+def _too_large(file: str | Path) -> ImageError:
     limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS) / 1e6
     return ImageError(f"{file} has more than {limit:.0f} million pixels: make it smaller first")
 
@@ -352,44 +366,3 @@ def png_bytes(image: Tensor) -> bytes:
 def write_png(image: Tensor, path: str | Path) -> None:
     """Write the image as an 8-bit PNG file, atomically; see `to_pil`. Raises ImageError, OutputError."""
     write_atomic(path, png_bytes(image))
-
-
-SMALLEST = 192
-"""Images of fewer pixels a side are shown larger, each pixel a square."""
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """Images (N, C, H, W), each with a caption, for a notebook; :meth:`pil` makes one image of them."""
-
-    images: Tensor
-    captions: tuple[str, ...]
-
-    def pil(self, columns: int | None = None) -> Image.Image:
-        """A grid of all images, white between them, without captions."""
-        count, _, height, width = self.images.shape
-        columns = columns or math.ceil(math.sqrt(count))
-        tiles = [to_pil(image) for image in self.images]
-        size = (columns * (width + 4) - 4, math.ceil(count / columns) * (height + 4) - 4)
-        grid = Image.new("RGB", size, "white")
-        for index, tile in enumerate(tiles):
-            grid.paste(tile, (index % columns * (width + 4), index // columns * (height + 4)))
-        return grid
-
-    def __repr__(self) -> str:
-        """On one line, for terminals."""
-        return f"<{len(self.images)} images of {'×'.join(map(str, self.images.shape[1:]))}>"
-
-    def _repr_html_(self) -> str:
-        height, width = self.images.shape[-2:]
-        scale = max(1, math.ceil(SMALLEST / max(height, width)))
-        figures = []
-        for image, caption in zip(self.images, map(html.escape, self.captions), strict=True):
-            source = f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
-            size = f'width="{scale * width}" height="{scale * height}" style="image-rendering:pixelated"'
-            figures.append(
-                '<figure style="display:inline-block;margin:0 8px 8px 0;vertical-align:top">'
-                f'<img src="{source}" alt="{caption}" {size}>'
-                f'<figcaption style="max-width:{scale * width}px">{caption}</figcaption></figure>'
-            )
-        return f"<div>{''.join(figures)}</div>"

@@ -37,7 +37,12 @@ INPUT = Option(
     metavar="INPUT",
 )
 IMAGES = Option("The originals: a folder of images, or a quoted glob.", metavar="DIR")
-DECODERS = Option("Decoders by name or file, one or more.", short="D", also=("decoder",), metavar="NAME|FILE")
+DECODERS = Option(
+    "Decoders by name (see 'netinvert networks') or file.",
+    short="D",
+    also=("decoder",),
+    metavar="NAME|FILE",
+)
 CHAIRS = Option("How many held-out chairs.", metavar="N", min=1, max=10**6)
 RESTARTS = Option("Images of each, with seeds SEED, SEED + 1, …", short="r", min=1, max=10_000)
 PRESET = Option("The recipe.", short="p", metavar="NAME")

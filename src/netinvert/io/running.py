@@ -86,17 +86,24 @@ class Interrupt:
     """
 
     def __init__(self, patient: bool, outer: object) -> None:
-        self.pending = False
+        self.pending = self.terminated = False
         self._outer = outer if isinstance(outer, Interrupt) else None
         self.patient: bool = self._outer.patient if self._outer else patient
 
     def __call__(self, number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
         """Note the signal here and in the blocks around; raises KeyboardInterrupt the second time."""
         again, self.pending = self.pending, True
+        self.terminated |= number == signal.SIGTERM
         if self._outer is not None:
-            self._outer.pending = True
+            self._outer.pending, self._outer.terminated = True, self.terminated
         if again and not self.patient:
             raise KeyboardInterrupt
+
+    def end_if_terminated(self) -> None:
+        """To be called where an interrupted block gives what it has: a SIGTERM that nobody else answers ends
+        the process then, or a script that goes on with the next image could not be stopped by it."""
+        if self.terminated and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -94,7 +94,8 @@ class Decoder:
         theirs = f"layer '{encoder.layer}' of {encoder.network.name}, codes {encoder.code_shape}"
         if own != theirs:
             raise CodeError(
-                f"{self.name} belongs to {own}; got {theirs}. Train one for that with netinvert decoder train"
+                f"{self.name} belongs to {own}; got {theirs}: give that layer of that network, or train a "
+                "decoder for this one with netinvert decoder train"
             )
         if self.network_sha256 and encoder.weights_sha256() != self.network_sha256:
             raise CodeError(
@@ -138,7 +139,14 @@ class Decoder:
 
 FORMAT, VERSION = "netinvert-decoder", "1"
 ORIGIN = ("network", "layer", "network_sha256", "licence")
-SHIPPED = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose", "objectron-chair")
+SHIPPED = {
+    "posenet-conv5": ("posenet", "relu5"),
+    "posenet-fc6": ("posenet", "relu6"),
+    "posenet-fc7": ("posenet", "relu7"),
+    "posenet-pose": ("posenet", "fc8"),
+    "objectron-chair": ("objectron-chair", "blocks.14"),
+}
+"""The network and the layer whose codes they decode: their names are not those of layers."""
 DECODER_LICENCE = "MIT"
 SUFFIX = ".safetensors"
 ALONG = "encoder."
@@ -244,8 +252,12 @@ def decoder_file(name: str | Path) -> DecoderFile:
             return read_decoder(path)
     if text.endswith(SUFFIX):
         return read_decoder(text)
-    near = difflib.get_close_matches(text, SHIPPED, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SHIPPED)}"
+    by_layer = {f"{network}-{layer}": name for name, (network, layer) in SHIPPED.items()}
+    most = 1 if text in by_layer else 3
+    near = difflib.get_close_matches(text, [*by_layer, *SHIPPED], n=most, cutoff=0.4)
+    names = dict.fromkeys(by_layer.get(one, one) for one in near)
+    said = [f"{one} (layer '{SHIPPED[one][1]}' of {SHIPPED[one][0]})" for one in names or SHIPPED]
+    hint = f"did you mean {' or '.join(said)}?" if names else f"there are {', '.join(said)}"
     raise NetworkError(f"no decoder {text!r}: {hint}; or give a {SUFFIX} file, or diffusers:NAME")
 
 

@@ -19,7 +19,7 @@ from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.cut import LayerCut, LayerName, Trace, leaky_relu_gradients, trace
 from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
-from netinvert.models.rewrite import Cuts, drop, shortened
+from netinvert.models.rewrite import Cuts, drop, shortened, without_tf32
 
 FIXED = 1e-3
 """How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
@@ -163,6 +163,7 @@ class Encoder(Generic[C, S]):
         return cast(C, dict(zip(self.layers, codes, strict=True)) if self.several else codes[0])
 
     @torch.no_grad()
+    @without_tf32()
     def confirmed(self, images: Tensor) -> C:
         """The codes of images (N, C, H, W), without a gradient, held against the network as it was before it
         was rewritten: where that gives others, its own, with a warning."""

@@ -280,11 +280,10 @@ class Cuts(NamedTuple):
 def shortened(plain: LayerCut, probes: Sequence[Tensor]) -> Cuts:
     """The cut with BatchNorm folded, channels last, ReLUs fused and without idle hooks: what of that leaves
     codes and gradients of all probes the same. Weights that stay the same are shared."""
-    with _without_tf32():
+    with without_tf32():
         try:
             exact = _measured(plain, probes)
-            base = LayerCut(shared_copy(plain.module), *plain.layers)
-            _drop_hooks(base, probes, exact)
+            base = _without_hooks(plain, probes, exact)
         except Exception:  # which the encoder's checks explain
             return Cuts(plain, plain, plain)
         on_cpu = probes[0].device.type == "cpu"
@@ -293,11 +292,11 @@ def shortened(plain: LayerCut, probes: Sequence[Tensor]) -> Cuts:
             if fuse and not on_cpu:  # a GPU is quicker without (0.87 s for 1.20 s)
                 continue
             try:
-                cut = LayerCut(shared_copy(base.module), *base.layers, channels_last=bool(last))
+                cut = _copied(base, bool(last))
                 if last:
                     cut.module.to(memory_format=NHWC)
                 unfused = _rewritten(cut, fold_batchnorm, probes[0]) if fold else cut
-                fast = _rewritten(unfused, fuse_convolutions, probes[0]) if fuse else unfused
+                fast = _rewritten(_copied(unfused), fuse_convolutions, probes[0]) if fuse else unfused
                 if _agree(_measured(fast, probes), exact):
                     return Cuts(fast, unfused, plain)
             except Exception:  # a module that cannot be rewritten (weight_norm, say) runs as it is
@@ -305,10 +304,15 @@ def shortened(plain: LayerCut, probes: Sequence[Tensor]) -> Cuts:
     return Cuts(plain, plain, plain)
 
 
+def _copied(cut: LayerCut, channels_last: bool | None = None) -> LayerCut:
+    last = cut.channels_last if channels_last is None else channels_last
+    return LayerCut(shared_copy(cut.module), *cut.layers, channels_last=last)
+
+
 def _rewritten(cut: LayerCut, rewrite: Callable[[LayerCut, Tensor], None], probe: Tensor) -> LayerCut:
-    module = shared_copy(cut.module)
-    rewrite(LayerCut(module, *cut.layers, channels_last=cut.channels_last), probe)
-    return LayerCut(module, *cut.layers, channels_last=cut.channels_last)  # whose modules are others
+    """The cut itself, but for its modules, which are others now."""
+    rewrite(cut, probe)
+    return LayerCut(cut.module, *cut.layers, channels_last=cut.channels_last)
 
 
 def _measured(cut: LayerCut, probes: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -332,11 +336,14 @@ def _agree(found: list[list[Tensor]], exact: list[list[Tensor]]) -> bool:
     return True
 
 
-def _drop_hooks(cut: LayerCut, probes: Sequence[Tensor], exact: list[list[Tensor]]) -> None:
-    """Take hooks out that change neither codes nor gradients: all, or else each by itself."""
+def _without_hooks(plain: LayerCut, probes: Sequence[Tensor], exact: list[list[Tensor]]) -> LayerCut:
+    """Without those hooks that change neither codes nor gradients: all, or else each by itself."""
+    if not any(vars(part).get(name) for part in plain.module.modules() for name in HOOKS):
+        return plain
+    cut = _copied(plain)
     tables = [vars(part).get(name, {}) for part in cut.module.modules() for name in HOOKS]
     hooks = [(table, key) for table in tables for key in table]
-    for group in (hooks, *([one] for one in hooks)) if hooks else ():
+    for group in (hooks, *([one] for one in hooks)):
         before = [(table, dict(table)) for table, _ in group]
         for table, key in group:
             table.pop(key, None)
@@ -344,25 +351,23 @@ def _drop_hooks(cut: LayerCut, probes: Sequence[Tensor], exact: list[list[Tensor
         pairs = zip(chain(*found), chain(*exact), strict=True)
         if all(torch.equal(one, other) for one, other in pairs):
             if group is hooks:
-                return
+                break
             continue
         for table, whole in before:
             table.clear()
             table.update(whole)
+    return cut
 
 
 @contextmanager
-def _without_tf32() -> Iterator[None]:
+def without_tf32() -> Iterator[None]:
     """Within, CUDA rounds products no more than other devices do."""
-    new = hasattr(torch.backends.cuda.matmul, "fp32_precision")
-    name, off = ("fp32_precision", "ieee") if new else ("allow_tf32", False)
-    switches: list[Any] = [torch.backends.cuda.matmul]
-    switches.append(torch.backends.cudnn.conv if new else torch.backends.cudnn)  # type: ignore[attr-defined]
-    before = [getattr(switch, name) for switch in switches]
+    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:
-            setattr(switch, name, off)
+            switch.fp32_precision = "ieee"
         yield
     finally:
         for switch, value in zip(switches, before, strict=True):
-            setattr(switch, name, value)
+            switch.fp32_precision = value

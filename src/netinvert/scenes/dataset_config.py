@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from netinvert.scenes.cameras import Camera
+    from netinvert.scenes.catalogue import ObjectSource
     from netinvert.scenes.objects import Array
     from netinvert.scenes.shading import Light
 
@@ -24,6 +25,14 @@ PROTOCOLS = ("random", CHAIRS62)
 LIGHTS = ("random", "studio")
 SPLITS = ("train", "validation", "test")
 IDENTITIES_A_SEED = 1_000_000
+OBJECTS = Option(
+    "A category (chairs, cars, mugs, tables), a mesh file, a folder of them, or sh3f:FILE, a furniture "
+    "library of Sweet Home 3D."
+)
+CATEGORY = Option(
+    "Of a furniture library, the models that have this word in their name or tags: chair, sofa, bed, car, …",
+    metavar="WORD",
+)
 UP = Option(
     "The axis that points up in mesh files; auto is y for glTF, .obj and .stl, z for .ply and .off.",
     choices=("auto", "x", "y", "z"),
@@ -40,9 +49,8 @@ class DatasetConfig(Config):
 
     command: ClassVar[str] = "scenes render"
 
-    objects: Annotated[
-        str, Option("A category (chairs, cars, mugs, tables), a mesh file, or a folder of them.")
-    ] = "chairs"
+    objects: Annotated[str, OBJECTS] = "chairs"
+    category: Annotated[str | None, CATEGORY] = None
     up: Annotated[str, UP] = "auto"
     identities: Annotated[
         int, Option("How many objects.", name="count", also=("identities",), min=1, max=IDENTITIES_A_SEED)
@@ -90,6 +98,12 @@ class DatasetConfig(Config):
             raise ConfigError(f"--splits are three shares that sum to 1, got {self.splits}")
         if self.protocol == CHAIRS62 and self.views != 62:
             raise ConfigError(f"the protocol {CHAIRS62} has 62 views, not {self.views}: give --views 62")
+
+    def source(self) -> ObjectSource:
+        """Where the objects come from. Raises ConfigError, MeshError."""
+        from netinvert.scenes.catalogue import object_source
+
+        return object_source(self.objects, self.up, self.category)
 
     def split_of(self, identity: int) -> str:
         """The split that an identity belongs to, whatever the number of identities."""

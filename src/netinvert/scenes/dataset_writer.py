@@ -23,7 +23,6 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.scenes.backgrounds import KINDS, composite, occluded, random_background, read_photographs
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import MANIFEST
 from netinvert.scenes.objects import Object3D
@@ -53,7 +52,7 @@ def render_dataset(
     such objects or background; told before any work; OutputError: the directory holds something else, is
     being written, or the disk is full; WorkerError: a worker was killed again and again over the same
     shard."""
-    source = object_source(plan.objects, plan.up)
+    source = plan.source()
     Renderer(source.make(plan.object_seed(0), 0))
     _photographs(plan.background)
     began = time.perf_counter()
@@ -66,6 +65,8 @@ def render_dataset(
         if run.published != run.files():
             facts = finish(run)
             own = {**_manifest(plan, run.files()), "seconds": time.perf_counter() - began}
+            if source.credits:
+                own["objects"] = source.credits
             run.commit({**facts, **own, "versions": {**facts.get("versions", {}), **own["versions"]}})
         manifest: dict[str, Any] = read_json(run.out / MANIFEST)
         return manifest
@@ -96,11 +97,12 @@ def shard_bytes(
     tell: Callable[[float, str], object] = lambda share, text: None,
 ) -> bytes:
     """The whole shard of these identities, the same every time."""
-    target = io.BytesIO()
+    target, source = io.BytesIO(), plan.source()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for count, identity in enumerate(identities):
             tell(count / len(identities), "")
-            for name, content in _identity_files(plan, identity, photographs):
+            thing = source.make(plan.object_seed(identity), identity)
+            for name, content in _identity_files(plan, identity, thing, photographs):
                 info = tarfile.TarInfo(name)
                 info.size, info.mode = len(content), 0o644
                 tar.addfile(info, io.BytesIO(content))
@@ -108,10 +110,9 @@ def shard_bytes(
 
 
 def _identity_files(
-    plan: DatasetConfig, identity: int, photographs: Sequence[NDArray[np.uint8]]
+    plan: DatasetConfig, identity: int, thing: Object3D, photographs: Sequence[NDArray[np.uint8]]
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an identity's files, view after view."""
-    thing = object_source(plan.objects, plan.up).make(plan.object_seed(identity), identity)
     renderer = Renderer(thing)
     for view in range(plan.views):
         rng = plan.generator(identity, view)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from netinvert.errors import MissingExtraError
 from netinvert.io.files import guarded, inside, refusing
-from netinvert.scenes.mesh_surfaces import Gltf, Surface, surface_of
+from netinvert.scenes.mesh_surfaces import Gltf, Surface, decode_textures, surface_of
 from netinvert.scenes.objects import Material, MeshError, Object3D, Value
 from netinvert.scenes.polygons import (
     has_vertex_colours,
@@ -179,23 +179,24 @@ def _load(file: Path) -> Loaded:
             return content
 
     with _silence(), refusing(file, MeshError, "cannot be read", "export it again"):
-        geometries, unread, surface = _read(file, Files(str(file)))
-    for name, mesh in geometries:
+        loaded = _read(file, Files(str(file)), missing)
+    for name, mesh in loaded.meshes:
         if not np.isfinite(mesh.vertices).all():
             raise MeshError(f"{file}: {name} has NaN or infinite vertices: repair it and export it again")
         if len(mesh.faces) and (mesh.faces.max() >= len(mesh.vertices) or mesh.faces.min() < 0):
             raise MeshError(f"{file}: {name} has faces of vertices that it has not: export it again")
-    return Loaded(geometries, missing, unread, surface)
+    return loaded
 
 
-def _read(file: Path, resolver: Any) -> tuple[list[tuple[str, Any]], set[str], Callable[[Any], Surface]]:  # noqa: ANN401
-    """The meshes, what is not read, and what tells a mesh's surface."""
+def _read(file: Path, resolver: Any, missing: set[str]) -> Loaded:  # noqa: ANN401
+    """The meshes; textures that cannot be read join those that are ``missing``."""
     import trimesh
 
     content, suffix, coloured = file.read_bytes(), file.suffix.lower(), False
     unread, surface = set[str](), surface_of
     if suffix == ".off":
-        return [(file.name, read_off(content.decode("utf-8", "replace")))], unread, surface
+        meshes = [(file.name, read_off(content.decode("utf-8", "replace")))]
+        return Loaded(meshes, missing, unread, surface)
     if suffix == ".obj":
         text, coloured = triangulated_obj(content.decode("utf-8", "surrogateescape"))
         content = text.encode("utf-8", "surrogateescape")
@@ -208,6 +209,10 @@ def _read(file: Path, resolver: Any) -> tuple[list[tuple[str, Any]], set[str], C
         if suffix != ".ply" or b"format binary" not in content[:1000]:
             raise
         scene = trimesh.load_scene(io.BytesIO(ply_text(content)), "ply", resolver, process=False)
+    for mesh in scene.geometry.values():
+        named = decode_textures(mesh)
+        if suffix not in GLTF:  # whose surfaces tell what is missing
+            missing |= {f"the texture of {name}" for name in named}
     if suffix == ".ply":
         for name, mesh in scene.geometry.items():
             coloured |= has_vertex_colours(mesh)
@@ -215,7 +220,7 @@ def _read(file: Path, resolver: Any) -> tuple[list[tuple[str, Any]], set[str], C
     geometries = _placed(scene, trimesh.Trimesh)
     if coloured and any(mesh.visual.kind == "texture" for _, mesh in geometries):
         unread.add("vertex colours beside a material")
-    return geometries, unread, surface
+    return Loaded(geometries, missing, unread, surface)
 
 
 def _placed(scene: Any, kind: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  (trimesh is not typed)

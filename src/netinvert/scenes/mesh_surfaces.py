@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from netinvert.errors import ImageError
+from netinvert.io.images import as_images, decoded, to_pil
 from netinvert.scenes.objects import Array, Material, MeshError, linear_to_srgb, srgb_to_linear
 
 TEXTURE = 512
 """The greatest side of a texture in pixels; images of objects are small."""
 GREY, WHITE = (0.4, 0.4, 0.4), (1.0, 1.0, 1.0)
 MOST_COLOURS = 64
+SHOWN = ("image", "baseColorTexture")
+"""Of a trimesh material, the images that we show."""
+IMAGES = (*SHOWN, "emissiveTexture", "normalTexture", "occlusionTexture", "metallicRoughnessTexture")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +76,38 @@ def _bytes(colour: Any) -> NDArray[np.float64]:  # noqa: ANN401
     return values * 255.0 if values.dtype.kind == "f" and values.max() <= 1 else values.astype(float)
 
 
+def decode_textures(mesh: Any) -> set[str]:  # noqa: ANN401
+    """Decode the images that a trimesh mesh has opened and we show, at most TEXTURE pixels long, and drop all
+    others: its copies would decode them. Gives the names of materials whose image cannot be read; it is left
+    out.
+
+    Colour profiles do not count: glTF 2.0 has them ignored (its section on images)."""
+    material, missing = getattr(mesh.visual, "material", None), set[str]()
+    for name in IMAGES:
+        image = getattr(material, name, None)
+        if not isinstance(image, Image.Image):
+            continue
+        shown = None
+        if name in SHOWN:
+            try:
+                shown = _reduced(decoded(image, "texture"))
+            except ImageError:
+                missing.add(str(getattr(material, "name", None) or "material"))
+        setattr(material, name, shown)
+    return missing
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    # Of 16 bits, Pillow's conversion takes the lower eight.
+    image = to_pil(as_images(image, 3)) if image.mode.startswith("I") else image.convert("RGB")
+    if max(image.size) <= TEXTURE:
+        return image
+    scale = TEXTURE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX)
+
+
 def _texture(image: Image.Image) -> Array:
-    image = image.convert("RGB")
-    if max(image.size) > TEXTURE:
-        scale = TEXTURE / max(image.size)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BOX)
     return np.asarray(srgb_to_linear(np.asarray(image) / 255), np.float32)
 
 

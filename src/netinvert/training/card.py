@@ -43,13 +43,20 @@ def export(path: Path, content: PoseFile | DecoderFile) -> Path:
 
     Raises OutputError: a file cannot be written.
     """
-    target, card = (inside(path.parent, path.with_suffix(end).name, OutputError) for end in (SUFFIX, ".md"))
+    target, card = (inside(path.parent, name, OutputError) for name in file_names(path.name))
     if isinstance(content, PoseFile):
         save_pose_network(target, content, half=True)
     else:
         save_decoder(target, content, half=True)
-    write_atomic(card, model_card(target.stem, content).encode())
+    write_atomic(card, model_card(target.name.removesuffix(SUFFIX), content).encode())
     return target
+
+
+def file_names(name: str) -> tuple[str, str]:
+    """The files of ``export``: weights and card. ``name`` may have the ending of weights; no other is one, so
+    that ``mine.v2`` keeps its dot."""
+    bare = name.removesuffix(SUFFIX)
+    return f"{bare}{SUFFIX}", f"{bare}.md"
 
 
 def add_test_figures(
@@ -59,8 +66,7 @@ def add_test_figures(
     ``content``. Of the figures the numbers are taken."""
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     facts = {**content.facts, TESTED: {"command": command, "figures": numbers}}
-    names = (path.with_suffix(SUFFIX).name, path.with_suffix(".md").name)
-    with alone(path.parent / LOCK, path, names):
+    with alone(path.parent / LOCK, path, file_names(path.name)):
         export(path, replace(content, facts=facts))
 
 

@@ -1,6 +1,7 @@
 """One step of training a decoder."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from netinvert.models.network import Network
 from netinvert.models.upconv import Architecture
 from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.model import JITTER, SLOWER, DecoderConfig, DecoderModel
-from netinvert.training.decoder.train import figures_of, image_figures, sample_rows
+from netinvert.training.decoder.train import figures_of, image_figures, mean_image_figures, sample_rows
 from tiny import PLAIN, plain, seeded
 
 PLAN = {"network": "tiny", "layer": "5", "samples": 64, "batch": 8}
@@ -222,6 +223,24 @@ def test_gradients_of_the_adversarial_losses_go_where_they_should():
     assert all(bool((gradient != 0).any()) for gradient in found)
     found = torch.autograd.grad(fooled, own)
     assert all(bool((gradient != 0).any()) for gradient in found)
+
+
+def test_what_the_mean_training_image_reaches():
+    made, shades = model(), torch.tensor([0.2, 0.4, 0.9])[:, None, None, None]
+    size = image_batch(3).images.shape
+
+    def shade(value, count):
+        return torch.full((count, *size[1:]), value)
+
+    trained = SimpleNamespace(batch=lambda step, count: ImageBatch(shade(0.3 + 0.4 * (step % 2), count)))
+    watched = ImageBatch(shades.expand(size))
+    found = mean_image_figures(made, trained, watched)
+    mean, codes = shade(0.5, 3), made.encoder(watched.images)
+    assert found["mse"] == pytest.approx((0.3**2 + 0.1**2 + 0.4**2) / 3, rel=1e-5)
+    # distances of the originals: 0.2, 0.5 and 0.7 a number
+    assert found["image_error"] == pytest.approx((0.3 + 0.1 + 0.4) / (0.2 + 0.5 + 0.7), rel=1e-5)
+    wanted = error_cvpr16(made.encoder(mean), codes, codes).mean().item()
+    assert found["code_error"] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_figures_are_of_the_average():

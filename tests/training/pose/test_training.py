@@ -1,23 +1,27 @@
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netinvert.cli.app import main
 from netinvert.errors import ConfigError
 from netinvert.io.files import load_tensors
 from netinvert.models.zoo.pose import load_pose_network, read_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.dataset_reader import DatasetError, Views, load_arrays
+from netinvert.scenes.dataset_reader import DatasetError, Views, background_pool, load_arrays
 from netinvert.training.card import add_test_figures, export
 from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.loop import LAST
+from netinvert.training.pose import train
 from netinvert.training.pose.train import (
     PoseBatches,
     PoseConfig,
@@ -221,29 +225,60 @@ def test_figures_of_a_test_are_added_to_weights_and_card(tmp_path):
     assert f"`netinvert scenes render --objects chairs {said}`" in card
 
 
+def test_a_name_keeps_its_dots(tmp_path):
+    content = PoseModel(QUICK).file({})
+    path = export(tmp_path / "mine.v2", content)
+    assert export(path, content) == path
+    add_test_figures(path, content, "netinvert pose evaluate", {"acc_30": 0.25})
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.v2.md", "mine.v2.safetensors"]
+    assert (tmp_path / "mine.v2.md").read_text().startswith("# mine.v2\n")
+    assert "acc_30" in read_pose_network(path).facts["test"]["figures"]
+
+
 def test_final_figures_are_those_of_the_validation_split(dataset):
-    figures = final_figures(PoseModel(QUICK), dataset)
+    figures, _ = final_figures(PoseModel(QUICK), dataset)
     assert 0 <= figures["median_geodesic_deg"] <= 180
     assert 0 <= figures["dead_code_units"] <= 512
 
 
-@pytest.mark.slow
-def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path):
-    def command(folder):
-        options = ["--data", str(dataset), "--out", str(folder), "--samples", "160", "--batch", "8"]
-        options += ["--threads", "1", "--every", "4", "--workers", "1"]
-        return [sys.executable, "-m", "netinvert", "pose", "train", *options]
+def about_z(*degrees):
+    turns = [[[0.0, -turn, 0.0], [turn, 0.0, 0.0], [0.0, 0.0, 0.0]] for turn in map(math.radians, degrees)]
+    return torch.matrix_exp(torch.tensor(turns))
 
-    subprocess.run(command(tmp_path / "whole"), capture_output=True, check=True)
+
+def test_the_constant_answer_is_the_mean_rotation_of_the_training_views(dataset, tmp_path, monkeypatch):
+    arrays = load_arrays(dataset, "train")
+    turned = about_z(*(20 + 30 * (-1) ** k for k in range(len(arrays.rotation))))
+    monkeypatch.setattr(train, "load_arrays", lambda *_: replace(arrays, rotation=turned.numpy()))
+    model = train_pose(QUICK, dataset, run_in(tmp_path / "out"))
+    torch.testing.assert_close(model.constant, about_z(20.0))
+    views = torch.zeros(3, 3, 64, 64, dtype=torch.uint8), about_z(20.0, 35.0, 60.0), torch.ones(3)
+    monkeypatch.setattr(train, "validation_images", lambda *_: views)
+    _, always = final_figures(model, dataset)
+    assert always["median_geodesic_deg"] == pytest.approx(15, abs=0.01)
+    assert always["mean_geodesic_deg"] == pytest.approx((0 + 15 + 40) / 3, abs=0.05)
+    assert always["acc_30"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_the_command_line_ends_with_the_same_weights(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "background_pool", background_pool)  # as in another process
+
+    def command(folder):
+        options = ["--data", str(dataset), "--out", str(folder), "--samples", "120", "--batch", "8"]
+        return ["pose", "train", *options, "--threads", "1", "--every", "2", "--workers", "1"]
+
+    assert main(command(tmp_path / "whole")) == 0
     killed = tmp_path / "killed"
-    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "netinvert", *command(killed)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     began = time.monotonic()
     while not (killed / LAST).exists() and time.monotonic() - began < 120:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "posenet.safetensors").exists()
-    subprocess.run(command(killed), capture_output=True, check=True)
+    assert main(command(killed)) == 0
     wanted, found = (read_pose_network(each / "posenet.safetensors") for each in (tmp_path / "whole", killed))
     for part in ("network", "pairs"):
         ours, theirs = (getattr(each, part).state_dict() for each in (wanted, found))

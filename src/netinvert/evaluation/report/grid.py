@@ -117,7 +117,8 @@ class ImageGrid:
     def png(self) -> bytes:
         """``grid_image`` as a PNG file's bytes."""
         buffer = io.BytesIO()
-        grid_image(self).save(buffer, format="PNG", optimize=True)
+        # Without ``optimize``, which takes ten times as long for 2 % of the bytes.
+        grid_image(self).save(buffer, format="PNG")
         return buffer.getvalue()
 
 

@@ -122,26 +122,15 @@ class Plot:
         columns = 1 if narrow else min(self.columns, max(1, len(self.panels)))
         shape = -(-len(self.panels) // columns), columns
         ours = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
-        metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-        canvas, dpi = (FigureCanvasAgg, 120) if kind == "png" else (FigureCanvasSVG, 72)
-        buffer = io.BytesIO()
         # SVG names its parts by random numbers unless they are salted.
         with mpl.rc_context({**ours, "svg.hashsalt": "netinvert"}), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "Glyph .* missing from", UserWarning
             )  # of names in other scripts
             made = Figure(figsize=self._size(shape, narrow), dpi=120, layout="constrained")
-            canvas(made)
+            (FigureCanvasAgg if kind == "png" else FigureCanvasSVG)(made)
             self._fill(made, shape, narrow)
-            # ``savefig`` would draw all of it twice, the first time only to lay it out.
-            layout = made.get_layout_engine()
-            assert layout is not None
-            made.dpi = dpi
-            layout.execute(made)
-            made.dpi = 120
-            made.set_layout_engine(None)
-            made.savefig(buffer, format=kind, metadata=metadata)
-        return buffer.getvalue()
+            return _written(made, kind)
 
     def _size(self, shape: tuple[int, int], narrow: bool) -> tuple[float, float]:
         """Inches."""
@@ -176,6 +165,20 @@ class Plot:
             across = 1 if narrow else max(1, min(len(labels), int(14 * made.get_figwidth() / (longest + 6))))
             where: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "fontsize": 9}
             made.legend(list(handles.values()), labels, ncols=across, **where)
+
+
+def _written(made: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """Laid out and drawn, which takes nearly all of the time."""
+    layout, buffer = made.get_layout_engine(), io.BytesIO()
+    assert layout is not None
+    # ``savefig`` would draw all of it twice, the first time only to lay it out.
+    made.dpi = 120 if kind == "png" else 72
+    layout.execute(made)
+    made.dpi = 120
+    made.set_layout_engine(None)
+    dates: dict[str, None] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    made.savefig(buffer, format=kind, metadata=dates)
+    return buffer.getvalue()
 
 
 def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bool) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Invert(OfLayer, Seed, Output, Compute):
     decoder: Annotated[
         str | None,
         Option(
-            "A decoder of this layer, whose images to start from.",
+            "A decoder of this layer (see 'netinvert networks'), whose images to start from.",
             short="D",
             metavar="NAME|FILE",
             identity=False,
@@ -125,7 +125,11 @@ class Decode(ImageFormat, Trust, Output, Device):
     input: Annotated[str, INPUT]
     decoder: Annotated[
         str,
-        Option("A decoder's name or file; it names its network and layer.", short="D", metavar="NAME|FILE"),
+        Option(
+            "A decoder's name (see 'netinvert networks') or file; it names its network and layer.",
+            short="D",
+            metavar="NAME|FILE",
+        ),
     ]
     weights: Annotated[str | None, replace(pieces.WEIGHTS, metavar="FILE")] = None
 

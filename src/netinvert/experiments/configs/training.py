@@ -11,7 +11,7 @@ from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
 from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads, Trust
-from netinvert.scenes.dataset_config import CHAIRS62, PROTOCOLS, SPLITS, UP, DatasetConfig
+from netinvert.scenes.dataset_config import CATEGORY, CHAIRS62, OBJECTS, PROTOCOLS, SPLITS, UP, DatasetConfig
 
 AUTO = "auto"
 SAMPLES = Option("How many images to train on.", min=2)
@@ -125,7 +125,10 @@ class DecoderEvaluate(Trust, Seed, Output, Threads):
 
     command: ClassVar[str] = "decoder evaluate"
 
-    decoder: Annotated[str, Option("A decoder's name or file.", positional=True, metavar="DECODER")]
+    decoder: Annotated[
+        str,
+        Option("A decoder's name (see 'netinvert networks') or file.", positional=True, metavar="DECODER"),
+    ]
     weights: Annotated[str | None, pieces.WEIGHTS] = None
     images: Annotated[
         Path | None, Option("A folder of test images.", metavar="DIR", default="rendered chairs")
@@ -228,9 +231,8 @@ class ScenesShow(Seed, Output):
     dataset: Annotated[
         Path | None, Option("A dataset of 'netinvert scenes render'.", positional=True, metavar="DIR")
     ] = None
-    objects: Annotated[
-        str, Option("Without a dataset, a category (chairs, cars, mugs, tables), a mesh file, or a folder.")
-    ] = "chairs"
+    objects: Annotated[str, replace(OBJECTS, help=f"Without a dataset: {OBJECTS.help}")] = "chairs"
+    category: Annotated[str | None, CATEGORY] = None
     up: Annotated[str, UP] = "auto"
     count: Annotated[int, Option("How many objects.", min=1)] = 10
     views: Annotated[int, Option("Views of each.", min=1)] = 6

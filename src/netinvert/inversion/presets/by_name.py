@@ -57,6 +57,7 @@ LEAVING_GREY = Stage(3, Adam(0.05))
 COARSE = 32
 """The stride in pixels from which a code says so little of where things are that L-BFGS finds faint and murky
 images: there, Adam with a little jitter brings out the parts."""
+COARSE_STEPS = 100
 QUICK_BETAS = (0.8, 0.99)
 FIRST = WarmUp(rate=0.05, until=0.25, steps=150, betas=QUICK_BETAS)
 
@@ -94,8 +95,8 @@ def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
         return replace(shallow(encoder, prior), name="default")
     elif encoder.stride >= COARSE:
         stages = (
-            Stage(DEFAULT_STEPS // 2, Adam(0.05, QUICK_BETAS), encoder.stride // 8),
-            Stage(DEFAULT_STEPS // 2, LBFGS()),
+            Stage(COARSE_STEPS, Adam(0.05, QUICK_BETAS), encoder.stride // 8),
+            Stage(DEFAULT_STEPS - COARSE_STEPS, LBFGS()),
         )
     return _on_fourier("default", encoder, prior, stages, contrast.share)
 

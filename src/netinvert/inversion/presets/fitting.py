@@ -8,25 +8,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinvert.inversion.objectives import AnyEncoder, paired, shapes_of
+from netinvert.inversion.objectives import AnyEncoder, Code, code_error, shapes_of
 from netinvert.io.assets import photographs
 
 FAINTER = 0.8
 """The contrast is lowered to this share of a photograph's."""
-PROBES = ("coffee", "raccoon")
-"""The photographs that are asked: their mean is near that of all seven, at two sevenths of the time."""
+PROBE, OTHER = "raccoon", "coffee"
+"""The photographs that are asked: of all seven, the first is nearest to their mean across networks."""
 FULL = 0.025
 """The squared code error of such a photograph from which priors have their full weight: that of classifiers'
 maps. Those of pose and face networks have a half to a tenth of it."""
 INDIFFERENT = 1e-3
 """Of the difference between two photographs' codes: below it, a code says nothing of contrast (HOG, SIFT)."""
+CLEAR = 4 * INDIFFERENT
+"""From here on another photograph, whose code differs by 4 at most as a rule, need not be asked."""
 
 
 @dataclass(frozen=True)
 class Contrast:
     """What a code says of an image's contrast: ``sensitivity`` is the mean squared code error,
-    ‖Φ - Φ0‖² / ‖Φ0‖², of photographs whose contrast is lowered by a fifth; ``other`` is that of another
-    photograph."""
+    ‖Φ - Φ0‖² / ‖Φ0‖², of a photograph whose contrast is lowered by a fifth; ``other`` is that of another
+    photograph, 0 where the first is so large that nobody asked."""
 
     sensitivity: float
     other: float
@@ -49,7 +51,7 @@ class Contrast:
 
 @torch.no_grad()
 def contrast_of(encoder: AnyEncoder) -> Contrast:
-    """Ask two photographs. A prior, which is least for flat images, takes contrast away where the code says
+    """Ask a photograph. A prior, which is least for flat images, takes contrast away where the code says
     little of it, unless its weight is small.
 
     >>> from netinvert import Encoder, load_network
@@ -58,26 +60,18 @@ def contrast_of(encoder: AnyEncoder) -> Contrast:
     >>> 0.01 < contrast_of(Encoder(load_network("posenet"), "relu3")).sensitivity < 0.03
     True
     """
-    images = reference_images(encoder, PROBES)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    codes, fainter = encoder(images), encoder(mean + FAINTER * (images - mean))
-    pairs = [
-        (code.double().flatten(1), other.double().flatten(1)) for _, other, code in paired(fainter, codes)
-    ]
-    return Contrast(
-        _mean([_difference(other, code) for code, other in pairs]),
-        _mean([_difference(code.roll(1, 0), code) for code, _ in pairs]),
-    )
+    image = reference_images(encoder, PROBE)[:1]
+    mean = image.mean((1, 2, 3), keepdim=True)
+    code = encoder(image)
+    sensitivity = _difference(encoder(mean + FAINTER * (image - mean)), code)
+    if sensitivity >= CLEAR:
+        return Contrast(sensitivity, 0.0)
+    return Contrast(sensitivity, _difference(encoder(reference_images(encoder, OTHER)[-1:]), code))
 
 
-def _difference(other: Tensor, code: Tensor) -> Tensor:
-    """Relative and squared, (N,); 0 for codes of nothing but zeros."""
-    norms = code.square().sum(1)
-    return (other - code).square().sum(1) / torch.where(norms > 0, norms, torch.inf)
-
-
-def _mean(values: list[Tensor]) -> float:
-    return float(torch.stack(values).mean())
+def _difference(other: Code, code: Code) -> float:
+    """Relative and squared; 0 for codes of nothing but zeros."""
+    return float(torch.nan_to_num(code_error(other, code), 0.0, 0.0).square())
 
 
 def is_vector(encoder: AnyEncoder) -> bool:
@@ -85,14 +79,12 @@ def is_vector(encoder: AnyEncoder) -> bool:
     return all(math.prod(shape) == max(shape, default=1) for shape in shapes_of(encoder))
 
 
-def reference_images(encoder: AnyEncoder, names: tuple[str, ...] | None = None) -> Tensor:
-    """The package's photographs (all, or those named) as the network takes them; eight images of noise where
-    it takes neither colour nor grey."""
+def reference_images(encoder: AnyEncoder, only: str = "*") -> Tensor:
+    """The package's photographs (all, or ``only`` that of a name) as the network takes them; eight images of
+    noise where it takes neither colour nor grey."""
     channels = encoder.preprocessing.channels
     if channels in (1, 3):
-        known, images = photographs(encoder.size, channels)
-        if names is not None:
-            images = images[[known.index(name) for name in names]]
+        images = photographs(encoder.size, channels, only)[1]
     else:
         source = torch.Generator().manual_seed(0)
         images = torch.rand(8, channels, *encoder.size, generator=source, dtype=torch.float32)

@@ -27,6 +27,8 @@ from netinvert.training.loop import Watched, fit_trainee
 CHUNK = 64
 HELD_OUT = 512
 SAMPLES = 16
+MEAN_OF = 4
+"""Chunks of training images whose mean is taken."""
 NUMBERS = 1 << 26
 """Of all codes of held-out images together."""
 STATISTICS = 40
@@ -142,10 +144,24 @@ def figures_of(model: DecoderModel, watched: ImageBatch) -> tuple[dict[str, floa
         codes.append(model.codes(ImageBatch(watched.images[part], codes=given), averaged=True))
         made.append(model.average(codes[-1])[:, :channels])
     images, target = torch.cat(made), torch.cat(codes).cpu()
-    again = in_chunks(lambda part: model.codes(ImageBatch(part), averaged=True), images)
-    figures = image_figures(images.cpu(), watched.images.cpu())
-    figures["code_error"] = error_cvpr16(again.cpu(), target, target).mean().item()
-    return figures, images.cpu()
+    return _against(model, images, watched.images, target), images.cpu()
+
+
+@torch.no_grad()
+def mean_image_figures(model: DecoderModel, source: ImageSource, watched: ImageBatch) -> dict[str, float]:
+    """The metrics of ``figures_of``, of an answer without looking: the mean of training images."""
+    chunks = [source.batch(step, CHUNK).images for step in range(MEAN_OF)]
+    mean = torch.cat(chunks).mean(0, keepdim=True).to(watched.images)
+    target = in_chunks(lambda part: model.codes(ImageBatch(part), averaged=True), watched.images).cpu()
+    return _against(model, mean, watched.images, target)
+
+
+def _against(model: DecoderModel, images: Tensor, originals: Tensor, target: Tensor) -> dict[str, float]:
+    """Metrics of images, or one image, against the originals and their codes."""
+    again = in_chunks(lambda part: model.codes(ImageBatch(part), averaged=True), images).cpu()
+    figures = image_figures(images.cpu().expand_as(originals), originals.cpu())
+    figures["code_error"] = error_cvpr16(again.expand_as(target), target, target).mean().item()
+    return figures
 
 
 def image_figures(images: Tensor, originals: Tensor) -> dict[str, float]:

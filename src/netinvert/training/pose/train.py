@@ -33,6 +33,7 @@ from netinvert.models.zoo.pose import (
 )
 from netinvert.scenes.cameras import pose_summary
 from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays, mirrored, shifted
+from netinvert.scenes.poses import nearest_rotation
 from netinvert.training.config import TrainingConfig, TrainingRun, relaunch
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
 
@@ -54,9 +55,11 @@ def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
     arrays = load_arrays(data, "train", run.damaged)
     if arrays.skipped:
         run.note(f"{len(arrays.skipped)} damaged shards are left out: {', '.join(arrays.skipped)}")
-    batches = PoseBatches(Views.of(arrays), config.batch // (run.devices * run.nodes), config.seed)
+    views = Views.of(arrays)
+    batches = PoseBatches(views, config.batch // (run.devices * run.nodes), config.seed)
     watched = validation_images(data, config.seed)
     model = PoseModel(config)
+    model.constant = nearest_rotation(views.rotation.mean(0, keepdim=True))
     fit_trainee(model, batches, lambda: (model.figures(*watched), None), run)
     model.place(torch.device("cpu"))
     return model
@@ -72,9 +75,12 @@ def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return images, views.rotation, views.symmetry
 
 
-def final_figures(model: PoseModel, data: Path) -> dict[str, float]:
-    """Metrics of a trained model on the validation split, as during the training."""
-    return model.figures(*validation_images(data, model.config.seed))
+def final_figures(model: PoseModel, data: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Metrics of a trained model on the validation split, as during the training; and those of its constant
+    answer."""
+    images, rotation, symmetry = validation_images(data, model.config.seed)
+    always = pose_summary(model.constant.expand_as(rotation), rotation, symmetry)
+    return model.figures(images, rotation, symmetry), always
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +124,8 @@ class PoseModel(Trainee):
         self.pairs = pairs
         self.average = PoseAverage(copy.deepcopy(network), copy.deepcopy(pairs))
         self.average.requires_grad_(False).eval()
+        self.constant = torch.eye(3)[None]
+        """(1, 3, 3): the mean rotation of the training views, the answer without looking."""
 
     def losses(self, batch: PoseBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts."""
