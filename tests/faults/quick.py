@@ -6,10 +6,12 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from netinvert.cli import app
 from netinvert.evaluation import evaluate
@@ -17,9 +19,10 @@ from netinvert.evaluation.report import ImageGrid, Plot
 from netinvert.experiments import attribute_measures, attribute_series, demo_cells, held_out_chairs, methods
 from netinvert.experiments.codes import study
 from netinvert.experiments.commands import COMMANDS
-from netinvert.inversion.result import Checkpoint
+from netinvert.inversion.result import Checkpoint, Result
 from netinvert.io import assets
 from netinvert.io.config import imported
+from netinvert.io.files import fingerprint
 from netinvert.models import decoder, registry
 from netinvert.models.encoder import Encoder
 from netinvert.scenes import dataset_reader
@@ -59,6 +62,13 @@ def quickened() -> None:
     _replace(evaluate.held_out_estimator, _kept(evaluate.held_out_estimator, lambda one: one.network.name))
     score = attribute_measures.score_attribute
     _replace(score, _kept(score, lambda encoder, one, *others: one.name))
+    reference = evaluate.shipped_reference
+    _replace(reference, _kept(reference, lambda one: (one.network.name, one.layer)))
+    _replace(evaluate.evaluate_result, _kept(evaluate.evaluate_result, _evaluated))
+    _replace(demo_cells.pose_errors, _kept(demo_cells.pose_errors, lambda one, images: fingerprint(images)))
+    for name, experiment in study.EXPERIMENTS.items():
+        measure = _kept(experiment.measure, lambda subject, config: (config.command, subject.name))
+        study.EXPERIMENTS[name] = replace(experiment, measure=measure)
     made = methods.LayerProblem.images
     methods.LayerProblem.images = _kept(made, lambda problem, method, piece=None: method)
     decoder.Decoder.encoder = _kept(decoder.Decoder.encoder, id)
@@ -66,6 +76,11 @@ def quickened() -> None:
     codes = [one for one in demo_cells.demo_codes() if (one.layer, one.prior) in DEMO]
     _replace(demo_cells.demo_codes, lambda: codes)
     study.MANY = 4
+
+
+def _evaluated(result: Result, encoder: Encoder, originals: Tensor | None, reference: object) -> object:
+    """What decides what an evaluation finds."""
+    return encoder.network.name, encoder.layer, fingerprint([result.image, originals]), reference is None
 
 
 def _kept(make: Callable[..., Any], key: Callable[..., object] = lambda *words: words) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from quick import quickened
 from strike import examine
 
 from netinvert.io.files import read_json, write_atomic, write_json
-from netinvert.io.manifest import versions
 
 sys.path.append(str(Path(__file__).parents[1] / "fuzz"))
 import test_fuzz
@@ -106,10 +106,8 @@ def main() -> int:
 
 def _with() -> str:
     """The versions that a row was made with."""
-    used = versions()
     names = ("netinvert", "torch", "numpy", "pillow", "safetensors", "onnx", "trimesh")
-    known = ", ".join(f"{name} {used[name]}" for name in names if name in used)
-    return f"{known}, Python {platform.python_version()}"
+    return f"{', '.join(f'{name} {version(name)}' for name in names)}, Python {platform.python_version()}"
 
 
 def _commit() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -106,8 +107,9 @@ def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
 
 
 def _stopped(config: Training) -> Interrupted:
-    if any(config.out.rglob("*.safetensors")):  # a checkpoint, or images with their codes
-        return Interrupted(f"stopped; the same command goes on with {config.out}")
+    with contextlib.suppress(OSError):
+        if any(config.out.rglob("*.safetensors")):  # a checkpoint, or images with their codes
+            return Interrupted(f"stopped; the same command goes on with {config.out}")
     return Interrupted("stopped before there was anything to keep; the same command begins anew")
 
 

@@ -90,9 +90,10 @@ def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"no dataset at {root}: make one with netinvert scenes render --out {root}")
-    for name in SHOWN_FIRST if split is None else (split,):
-        if paths := sorted(root.glob(f"{name}-*.tar")):
-            return paths
+    with refusing(root, DatasetError, "cannot be read", "check its disk and permissions"):
+        for name in SHOWN_FIRST if split is None else (split,):
+            if paths := sorted(root.glob(f"{name}-*.tar")):
+                return paths
     which = "" if split is None else f" of the split {split!r}"
     raise DatasetError(
         f"{root} has no shard{which}: finish the render, or render more identities or a larger share of this "

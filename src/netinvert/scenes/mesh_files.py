@@ -101,7 +101,8 @@ def guessed_up(path: str | Path) -> str | None:
 def list_objects(folder: str | Path) -> list[Path]:
     """The mesh files of a folder and the folders in it, in the order of their names. Raises MeshError: there
     is none."""
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    with refusing(folder, MeshError, "cannot be read", "check its disk and permissions"):
+        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise MeshError(f"{folder} holds no mesh: give a folder with {', '.join(SUFFIXES)} files")
     return paths

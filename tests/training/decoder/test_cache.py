@@ -1,4 +1,7 @@
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -150,6 +153,15 @@ def test_a_stop_loses_no_block_and_changes_nothing(encoder, folder, tmp_path, af
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "straight").iterdir()}
     assert not list(folder.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_listed_is_named(encoder, folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "glob", broken)
+    with pytest.raises(OutputError, match=f"{folder.name}.*Input/output error"):
+        cached(Noise(), encoder, COUNT, folder)
 
 
 def test_a_kill_before_the_first_block(encoder, folder):

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from netinvert.errors import ConfigError, NetinvertError
+from netinvert.errors import ConfigError, NetinvertError, OutputError
 from netinvert.io.cells import Cells
 from netinvert.io.files import fingerprint, read_json, refusing, tensor_bytes
 from netinvert.io.folders import InUseError
@@ -170,7 +170,8 @@ def _build(
 ) -> None:
     planes = encoder.preprocessing.channels + source.has_masks
     row_bytes = planes * math.prod(source.size) + 2 * math.prod(encoder.code_shape)
-    there = sum(path.stat().st_size for path in run.out.glob("*.safetensors"))
+    with refusing(run.out, OutputError, "cannot be read", "check its disk and permissions"):
+        there = sum(path.stat().st_size for path in run.out.glob("*.safetensors"))
     run.require_space((count + CACHED_HELD_OUT) * row_bytes - there)
     each = ENCODED * min(max(BLOCK_BYTES // (row_bytes * ENCODED), 1), BLOCK_BATCHES)
     blocks = {
