@@ -66,7 +66,7 @@ def render_dataset(
             facts = finish(run)
             own = {**_manifest(plan, run.files()), "seconds": time.perf_counter() - began}
             if source.credits:
-                own["objects"] = source.credits
+                own["objects"] = source.credits[: plan.identities]
             run.commit({**facts, **own, "versions": {**facts.get("versions", {}), **own["versions"]}})
         manifest: dict[str, Any] = read_json(run.out / MANIFEST)
         return manifest
