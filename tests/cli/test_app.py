@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -334,3 +335,12 @@ def test_manifests_that_cannot_be_repeated(change, words, painting, capsys):
 def test_code_is_run_when_it_is_trusted(painting):
     call("scenes paint colour.txt --out first --network module:mine.py:net")
     assert call("rerun first -o again --trust") == 0
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_names_that_no_terminal_shows_are_escaped(as_json, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    app.show_outcome(Outcome({"name": "\udcff é"}, "\udcff é"), as_json)
+    said = written.getvalue().decode()
+    assert json.loads(said) == {"name": "\udcff é"} if as_json else said == "\\udcff \\xe9\n"
