@@ -286,6 +286,15 @@ def test_a_run_is_repeated_and_compared(painting, capsys):
     assert json.loads(capsys.readouterr().out)["rerun"]["sentence"].startswith("bit-identical")
 
 
+def test_no_run_is_compared_with_itself(painting, capsys):
+    call("scenes paint colour.txt --out first")
+    capsys.readouterr()
+    for out in ("first", "./first", "first --overwrite"):
+        assert call(f"rerun first --out {out}") == 2
+        assert "compared with itself" in capsys.readouterr().err
+    assert "rerun" not in read_json("first/manifest.json")
+
+
 def test_a_difference_is_named(painting, capsys):
     call("scenes paint colour.txt --out first")
     facts = read_json("first/manifest.json")
