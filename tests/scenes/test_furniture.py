@@ -210,3 +210,22 @@ def test_a_dataset_says_whose_its_models_are(tmp_path):
     shown = f"scenes show --objects sh3f:{path} --category sofa --count 1 --views 1 --pixels 16"
     assert main([*shown.split(), "--out", str(tmp_path / "show")]) == 0
     assert "Sofa" in (tmp_path / "show" / "report.html").read_text()
+
+
+def test_a_library_that_was_replaced_is_another(tmp_path, capsys):
+    path = library(tmp_path / "a.sh3f", HEADER + entry(1))
+    words = f"scenes render --objects sh3f:{path} --count 1 --views 1 --pixels 16 --workers 1 --out".split()
+    shows = f"scenes show --objects sh3f:{path} --count 1 --views 1 --pixels 16 --out".split()
+    data, shown = str(tmp_path / "data"), str(tmp_path / "shown")
+    assert main([*words, data]) == main([*shows, shown]) == 0
+    assert main([*words, data]) == 0
+    assert main(["rerun", data, "--out", str(tmp_path / "again")]) == 0
+    assert "bit-identical" in capsys.readouterr().out
+    library(path, HEADER + entry(1, name="Other"))
+    for line, says in (
+        ([*words, data], "different objects"),
+        ([*shows, shown], "holds another run"),
+        (["rerun", data, "--out", str(tmp_path / "third")], "is gone or has changed since"),
+    ):
+        assert main(line) == 2
+        assert says in capsys.readouterr().err

@@ -297,6 +297,11 @@ class ObjectSource:
         return len(self.members) or None
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The mesh files, or the library, that the objects are read from."""
+        return tuple(dict.fromkeys(one if isinstance(one, Path) else one.library for one in self.members))
+
+    @property
     def guess(self) -> str | None:
         """What is guessed of mesh files, for the user."""
         from netinvert.scenes.mesh_files import guessed_up
