@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -285,6 +286,15 @@ def test_a_run_is_repeated_and_compared(painting, capsys):
     assert json.loads(capsys.readouterr().out)["rerun"]["sentence"].startswith("bit-identical")
 
 
+def test_no_run_is_compared_with_itself(painting, capsys):
+    call("scenes paint colour.txt --out first")
+    capsys.readouterr()
+    for out in ("first", "./first", "first --overwrite"):
+        assert call(f"rerun first --out {out}") == 2
+        assert "compared with itself" in capsys.readouterr().err
+    assert "rerun" not in read_json("first/manifest.json")
+
+
 def test_a_difference_is_named(painting, capsys):
     call("scenes paint colour.txt --out first")
     facts = read_json("first/manifest.json")
@@ -334,3 +344,12 @@ def test_manifests_that_cannot_be_repeated(change, words, painting, capsys):
 def test_code_is_run_when_it_is_trusted(painting):
     call("scenes paint colour.txt --out first --network module:mine.py:net")
     assert call("rerun first -o again --trust") == 0
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_names_that_no_terminal_shows_are_escaped(as_json, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    app.show_outcome(Outcome({"name": "\udcff é"}, "\udcff é"), as_json)
+    said = written.getvalue().decode()
+    assert json.loads(said) == {"name": "\udcff é"} if as_json else said == "\\udcff \\xe9\n"

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from netinvert.errors import OutputError
-from netinvert.io.files import write_atomic
-from netinvert.io.folders import InUseError, alone
+from netinvert.io.files import FileError, write_atomic
+from netinvert.io.folders import InUseError, alone, set_aside
 from netinvert.io.rundir import RunDir
 
 
@@ -74,3 +74,13 @@ def test_a_lock_that_is_removed_while_another_opens_it_is_not_held(tmp_path, mon
     assert left
     with enter():
         pass
+
+
+def test_what_cannot_be_set_aside_is_left_with_its_own_error(tmp_path):
+    path, damage = tmp_path / "state", FileError("state is damaged")
+    path.write_bytes(b"half")
+    (tmp_path / "state.damaged").mkdir()
+    with pytest.raises(FileError, match="state is damaged"):
+        set_aside(path, damage)
+    assert path.read_bytes() == b"half"
+    assert set_aside(tmp_path / "gone", damage) == "state is damaged (kept as gone.damaged)"

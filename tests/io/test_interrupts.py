@@ -84,3 +84,23 @@ def test_an_inversion_ends_with_its_process_and_leaves_a_checkpoint(tmp_path):
     assert inverted(signal.SIGTERM) == (-signal.SIGTERM, b"")
     assert (tmp_path / "state").exists()
     assert inverted(signal.SIGINT) == (0, b"stopped")
+
+
+def test_all_blocks_around_are_told():
+    def block(did):
+        with deferred_interrupt() as outer, deferred_interrupt(), deferred_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+        did(f"{outer.pending} {outer.terminated}".encode())
+
+    assert ended(block) == (0, b"True True")
+
+
+def test_a_later_ctrl_c_does_not_undo_a_sigterm():
+    def block(did):
+        with deferred_interrupt(patient=True) as outer:
+            os.kill(os.getpid(), signal.SIGTERM)
+            with deferred_interrupt():
+                os.kill(os.getpid(), signal.SIGINT)
+        did(f"{outer.terminated}".encode())
+
+    assert ended(block) == (0, b"True")

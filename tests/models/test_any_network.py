@@ -302,3 +302,15 @@ def test_codes_are_confirmed_without_tf32():
         assert matmul.fp32_precision == "tf32"
     finally:
         matmul.fp32_precision = before
+
+
+def test_networks_may_ask_for_tf32_while_codes_are_confirmed():
+    class Asking(nn.ReLU):
+        def forward(self, x):
+            with torch.backends.cudnn.flags(enabled=False):
+                return super().forward(x)
+
+    encoder = Encoder(nn.Sequential(nn.Conv2d(3, 4, 3), Asking()).double().eval(), "1", PLAIN)
+    before = torch.backends.cudnn.allow_tf32
+    assert encoder.confirmed(images(1)).shape[1] == 4
+    assert torch.backends.cudnn.allow_tf32 == before

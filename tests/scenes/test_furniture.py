@@ -115,6 +115,7 @@ def test_a_catalogue_turns_and_stretches(tmp_path):
         (HEADER + entry(1, modelRotation="a b"), "fetch the library again"),
         (HEADER + entry(1, width="0"), "three lengths"),
         (HEADER + entry(1, width=""), "three lengths"),
+        (HEADER + entry(1, width="1e-300"), "three lengths"),
         (HEADER + "name#1=\\u12\n", "fetch the library again"),
     ],
 )
@@ -122,6 +123,32 @@ def test_libraries_that_are_refused(tmp_path, catalogue, says):
     with pytest.raises(MeshError, match=says) as caught:
         read_library(library(tmp_path / "a.sh3f", catalogue))
     assert "a.sh3f" in str(caught.value)
+
+
+def test_a_word_is_a_tag_or_ends_a_name(tmp_path):
+    names = {
+        "Armchair": "Seat",
+        "Door": "Adjustable",
+        "Side tables": "",
+        "Tablet": "",
+        "Desk": "Office table",
+    }
+    text = "".join(
+        entry(number, name=name, tags=tags, model="/lib/m%201/wedge.obj")
+        for number, (name, tags) in enumerate(names.items(), 1)
+    )
+    path = library(tmp_path / "a.sh3f", HEADER + text)
+    assert [one.name for one in read_library(path, "TABLE")] == ["Side tables", "Desk"]
+    assert [one.name for one in read_library(path, "chair")] == ["Armchair"]
+    with pytest.raises(MeshError, match=r"none of its 5 models has '\(' in"):
+        read_library(path, "(")
+
+
+def test_a_model_may_be_in_no_folder(tmp_path):
+    text = HEADER + entry(1, model="/wedge.obj") + entry(2)
+    materials = {"wedge.obj": WEDGE, "wedge.mtl": "newmtl wood\nKd 1 0 0\n"}
+    alone, _ = read_library(library(tmp_path / "a.sh3f", text, (2,), **materials))
+    assert [one.kind for one in alone.read().materials] == ["wood"]
 
 
 def test_no_library_and_no_such_word(tmp_path):
@@ -153,7 +180,7 @@ def test_a_damaged_model_names_its_library(tmp_path):
     with pytest.raises(MeshError, match=r"a\.sh3f.*fetch the library again"):
         one.read()
     (one,) = read_library(library(path, HEADER + entry(1), (), **{"lib/m 1/wedge.obj": "v 0 0 0\n"}))
-    with pytest.raises(MeshError, match=r"a\.sh3f"):
+    with pytest.raises(MeshError, match=r"^\S*a\.sh3f: lib/m 1/wedge\.obj has no faces"):
         one.read()
 
 
@@ -161,20 +188,44 @@ def test_only_libraries_have_categories_and_no_axis(tmp_path):
     path = library(tmp_path / "a.sh3f", HEADER + entry(1))
     with pytest.raises(ConfigError, match="--category"):
         object_source("chairs", category="chair")
+    with pytest.raises(ConfigError, match="leave it out for all"):
+        object_source(f"sh3f:{path}", category=" ")
+    with pytest.raises(ConfigError, match=f"give --objects sh3f:{path}"):
+        object_source(str(path))
     with pytest.raises(ConfigError, match="leave out --up"):
         object_source(f"sh3f:{path}", "y")
 
 
 def test_a_dataset_says_whose_its_models_are(tmp_path):
-    path = library(tmp_path / "a.sh3f", HEADER + entry(1) + entry(2, name="Sofa") + entry(3), (1, 2, 3))
+    text = HEADER + entry(1) + entry(2, name="Sofa") + entry(3) + entry(4)
+    path = library(tmp_path / "a.sh3f", text, (1, 2, 3, 4))
     plan = DatasetConfig(
         objects=f"sh3f:{path}", category="chair", identities=2, views=1, size=16, splits=(1.0, 0.0, 0.0)
     )
     render_dataset(plan, tmp_path / "data")
     told = read_json(tmp_path / "data" / "manifest.json")["objects"]
-    assert [one["model"] for one in told] == ["lib/m 1/wedge.obj", "lib/m 3/wedge.obj"]
+    assert [one["model"] for one in told] == ["lib/m 1/wedge.obj", "lib/m 3/wedge.obj"]  # not m 4
     (shard,) = shard_paths(tmp_path / "data", "train")
     assert [one["json"]["parameters"]["model"] for one in read_shard(shard)] == [one["model"] for one in told]
     shown = f"scenes show --objects sh3f:{path} --category sofa --count 1 --views 1 --pixels 16"
     assert main([*shown.split(), "--out", str(tmp_path / "show")]) == 0
     assert "Sofa" in (tmp_path / "show" / "report.html").read_text()
+
+
+def test_a_library_that_was_replaced_is_another(tmp_path, capsys):
+    path = library(tmp_path / "a.sh3f", HEADER + entry(1))
+    words = f"scenes render --objects sh3f:{path} --count 1 --views 1 --pixels 16 --workers 1 --out".split()
+    shows = f"scenes show --objects sh3f:{path} --count 1 --views 1 --pixels 16 --out".split()
+    data, shown = str(tmp_path / "data"), str(tmp_path / "shown")
+    assert main([*words, data]) == main([*shows, shown]) == 0
+    assert main([*words, data]) == 0
+    assert main(["rerun", data, "--out", str(tmp_path / "again")]) == 0
+    assert "bit-identical" in capsys.readouterr().out
+    library(path, HEADER + entry(1, name="Other"))
+    for line, says in (
+        ([*words, data], "different objects"),
+        ([*shows, shown], "holds another run"),
+        (["rerun", data, "--out", str(tmp_path / "third")], "is gone or has changed since"),
+    ):
+        assert main(line) == 2
+        assert says in capsys.readouterr().err

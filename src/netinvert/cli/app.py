@@ -101,12 +101,26 @@ def show_outcome(outcome: Outcome, as_json: bool) -> None:
         from netinvert.io.files import plain_json
 
         folder = {} if outcome.folder is None else {"folder": str(outcome.folder)}
-        print(json.dumps(plain_json({**folder, **outcome.facts}), indent=2, ensure_ascii=False))  # noqa: T201
+        facts = plain_json({**folder, **outcome.facts})
+        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        if _shown(text) != text:
+            text = json.dumps(facts, indent=2)
+        _print(text)
         return
     if outcome.text:
-        print(outcome.text)  # noqa: T201
+        _print(outcome.text)
     if outcome.folder is not None and (outcome.folder / REPORT).is_file():
-        print(f"open {(outcome.folder / REPORT).resolve()}")  # noqa: T201
+        _print(f"open {(outcome.folder / REPORT).resolve()}")
+
+
+def _print(text: str) -> None:
+    print(_shown(text))  # noqa: T201
+
+
+def _shown(text: str) -> str:
+    """Names that are not UTF-8, or that the terminal cannot show, are escaped, as Python does on stderr."""
+    coding = sys.stdout.encoding or "utf-8"
+    return text.encode(coding, "backslashreplace").decode(coding)
 
 
 def note(text: str) -> None:

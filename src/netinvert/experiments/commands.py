@@ -159,6 +159,8 @@ def run_rerun(asked: Rerun, tell: Tell) -> Outcome:
         if not asked.trust and (named := _distrusted(first.get("command"))):
             raise ConfigError(f"it names {named}: it could run code or fetch; add --trust if you know it")
         config = _with_inputs(_repeated(first, asked), first, file.parent, tell)
+        if isinstance(config, Output) and config.manifest_file.resolve() == file.resolve():
+            raise ConfigError("the first run is there, and would be compared with itself; give another --out")
         _check_weights(config, first)
     one_file = isinstance(config, Output) and config.one_file
     if one_file:

@@ -50,10 +50,12 @@ def render_scenes(config: ScenesRender, tell: Tell) -> Outcome:
             command=config.command_line(without=("out", "workers", "ray", "threads")),
         )
         report.save(lambda name, data: write_atomic(run.path(name), data))
-        return manifest(config, {})
+        return manifest(config, {"inputs": inputs} if inputs else {})
 
-    if guess := plan.source().guess:
+    source = plan.source()
+    if guess := source.guess:
         tell(guess)
+    inputs = sources_of("objects", source.files)
     samples = plan.identities * plan.views
     tell(f"{samples} images, about {estimated_bytes(plan, samples) / 1e6:.0f} MB")
     facts = render_dataset(plan, config.out, workers_of(config), "shards", finish)
@@ -74,9 +76,10 @@ def show_scenes(config: ScenesShow, tell: Tell) -> Outcome:
             size=config.pixels,
             seed=config.seed,
         )
-        rows, title = fresh_rows(plan, config.parts), config.objects
-        if guess := plan.source().guess:
+        rows, title, source = fresh_rows(plan, config.parts), config.objects, plan.source()
+        if guess := source.guess:
             tell(guess)
+        inputs = sources_of("objects", source.files)
     else:
         paths = shard_paths(config.dataset, config.split)
         inputs = sources_of("dataset", paths[: config.count])  # a shard has an object at least

@@ -71,7 +71,9 @@ def set_damaged_aside(path: Path, error: NetinvertError) -> str:
     with contextlib.suppress(FileNotFoundError):  # another process was quicker
         try:
             path.replace(aside)
-        except PermissionError:
+        except FileNotFoundError:
+            raise
+        except OSError:
             raise error from None
     return f"{error} (kept as {aside.name})"
 

@@ -92,10 +92,11 @@ class Interrupt:
 
     def __call__(self, number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
         """Note the signal here and in the blocks around; raises KeyboardInterrupt the second time."""
-        again, self.pending = self.pending, True
-        self.terminated |= number == signal.SIGTERM
-        if self._outer is not None:
-            self._outer.pending, self._outer.terminated = True, self.terminated
+        again = self.pending
+        told: Interrupt | None = self
+        while told is not None:
+            told.pending, told.terminated = True, told.terminated or number == signal.SIGTERM
+            told = told._outer
         if again and not self.patient:
             raise KeyboardInterrupt
 

@@ -362,12 +362,21 @@ def _without_hooks(plain: LayerCut, probes: Sequence[Tensor], exact: list[list[T
 @contextmanager
 def without_tf32() -> Iterator[None]:
     """Within, CUDA rounds products no more than other devices do."""
-    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    cudnn: Any = torch.backends.cudnn
+    switches: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
     before = [switch.fp32_precision for switch in switches]
     try:
+        allowed = cudnn.allow_tf32
+    except RuntimeError:  # cuDNN's switches differ already
+        allowed = False
+    try:
+        if allowed:  # else a network that asks for it, as ``cudnn.flags`` does, would fail
+            cudnn.allow_tf32 = False
         for switch in switches:
             switch.fp32_precision = "ieee"
         yield
     finally:
+        if allowed:
+            cudnn.allow_tf32 = True
         for switch, value in zip(switches, before, strict=True):
             switch.fp32_precision = value

@@ -297,6 +297,11 @@ class ObjectSource:
         return len(self.members) or None
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The mesh files, or the library, that the objects are read from."""
+        return tuple(dict.fromkeys(one if isinstance(one, Path) else one.library for one in self.members))
+
+    @property
     def guess(self) -> str | None:
         """What is guessed of mesh files, for the user."""
         from netinvert.scenes.mesh_files import guessed_up
@@ -338,6 +343,8 @@ def object_source(objects: str, up: str = "auto", category: str | None = None) -
     library = objects.startswith(LIBRARY)
     if category is not None and not library:
         raise ConfigError(f"--category is of a furniture library: give --objects {LIBRARY}FILE with it")
+    if category is not None and not category.strip():
+        raise ConfigError("--category has no word: name one, or leave it out for all models")
     if library:
         from netinvert.scenes.furniture import read_library
 
@@ -352,6 +359,8 @@ def object_source(objects: str, up: str = "auto", category: str | None = None) -
             f"no objects {objects!r}: give a category ({', '.join(CATEGORIES)}), a mesh file, a folder or "
             f"{LIBRARY}FILE"
         )
+    if path.suffix.lower() == ".sh3f":
+        raise ConfigError(f"{path} is a furniture library: give --objects {LIBRARY}{path}")
     from netinvert.scenes.mesh_files import list_objects
 
     return ObjectSource("mesh", tuple(list_objects(path)) if path.is_dir() else (path,), up)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.io.cells import Piece
-from netinvert.io.files import read_json, write_json
+from netinvert.io.files import read_json, sha256_of, write_json
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.scenes.backgrounds import KINDS, composite, occluded, random_background, read_photographs
@@ -56,7 +56,9 @@ def render_dataset(
     Renderer(source.make(plan.object_seed(0), 0))
     _photographs(plan.background)
     began = time.perf_counter()
-    with RunDir(out, {"dataset": plan.to_json()}, staged=False) as run:
+    # Of objects that are read, a name does not say what they are: shards of two libraries would be mixed.
+    objects = {"objects": [sha256_of(file) for file in source.files]} if source.files else {}
+    with RunDir(out, {"dataset": plan.to_json(), **objects}, staged=False) as run:
         shards = plan.shards()
         missing = [identities for name, identities in shards.items() if not run.path(name).exists()]
         run.require_space(estimated_bytes(plan, plan.views * sum(map(len, missing))))
@@ -66,7 +68,7 @@ def render_dataset(
             facts = finish(run)
             own = {**_manifest(plan, run.files()), "seconds": time.perf_counter() - began}
             if source.credits:
-                own["objects"] = source.credits
+                own["objects"] = source.credits[: plan.identities]
             run.commit({**facts, **own, "versions": {**facts.get("versions", {}), **own["versions"]}})
         manifest: dict[str, Any] = read_json(run.out / MANIFEST)
         return manifest

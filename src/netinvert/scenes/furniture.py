@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import tempfile
 import zipfile
@@ -56,8 +57,12 @@ class Furniture:
 
         damaged = refusing(self.library, MeshError, remedy="fetch the library again")
         with tempfile.TemporaryDirectory() as folder, damaged:
-            mesh = self._unpack(Path(folder))
-            thing = read_object(mesh, MeshOptions("y"))
+            try:
+                mesh = self._unpack(Path(folder))
+                thing = read_object(mesh, MeshOptions("y"))
+            except MeshError as error:  # which names a place that nobody will find
+                said = str(error).replace(f"{folder}{os.sep}", "").replace(folder, "it")
+                raise MeshError(said) from error
         turned = _turned(thing, UPRIGHT @ np.reshape(self.rotation, (3, 3)) @ UPRIGHT.T)
         stretched = _stretched(turned, np.array(self.size)).normalised()
         told = {name: value for name, value in thing.parameters.items() if name not in ("file", "up")}
@@ -67,10 +72,15 @@ class Furniture:
 
     def _unpack(self, folder: Path) -> Path:
         """Write the model and what lies beside it into a folder; gives the mesh's path."""
-        beside = self.model.rpartition("/")[0] + "/"
+        beside = "".join(self.model.rpartition("/")[:2])
         with zipfile.ZipFile(self.library) as archive:
             parts = [
-                one for one in archive.infolist() if one.filename.startswith(beside) and not one.is_dir()
+                one
+                for one in archive.infolist()
+                # Beside a model that is in no folder lie the folders of all others.
+                if one.filename.startswith(beside)
+                and not one.is_dir()
+                and (beside or "/" not in one.filename)
             ]
             total = sum(one.file_size for one in parts)
             if total > LARGEST:
@@ -103,7 +113,8 @@ def _stretched(thing: Object3D, size: np.ndarray) -> Object3D:
 @guarded(MeshError, "fetch the library again")
 def read_library(path: str | Path, word: str = "") -> tuple[Furniture, ...]:
     """The models of a library (.sh3f), in the order of its catalogue; those only that have ``word``, if any,
-    in a name or tag, in English and whatever the case: "chair" finds armchairs too.
+    among their tags or at the end of a word of their name, in English and whatever the case: "chair" finds
+    armchairs too, "table" nothing that is adjustable.
 
     Raises MissingExtraError: the extra scenes is not installed; MeshError: no such file, no library, a
     damaged one, or none of its models has the word."""
@@ -124,7 +135,9 @@ def read_library(path: str | Path, word: str = "") -> tuple[Furniture, ...]:
             raise MeshError(f"{file}: its catalogue has {members[CATALOGUE]:,} bytes: fetch it again")
         facts = javaproperties.load(io.BytesIO(archive.read(CATALOGUE)))
     found = list(_models(file, facts, members.keys()))
-    chosen = [one for one in found if word.lower() in f"{one.name}, {one.tags}".lower()]
+    ending = rf"{re.escape(word)}s?(?!\w)"
+    named, tagged = (re.compile(text, re.IGNORECASE) for text in (ending, rf"(?<!\w){ending}"))
+    chosen = [one for one in found if named.search(one.name) or tagged.search(one.tags)]
     if not chosen:
         known = sorted({tag for one in found for tag in re.split(r",\s*", one.tags) if tag})
         raise MeshError(
@@ -161,7 +174,7 @@ def _models(file: Path, facts: Mapping[str, str], members: Collection[str]) -> I
 
 def _numbers(file: Path, number: int, texts: list[str]) -> tuple[float, float, float]:
     width, depth, height = (float(text or "nan") for text in texts)
-    if not all(0 < one < 1e6 for one in (width, depth, height)):
+    if not all(1e-3 < one < 1e6 for one in (width, depth, height)):
         raise MeshError(
             f"{file}: the size of model {number} is {texts}, not three lengths: mend its catalogue"
         )
