@@ -81,6 +81,6 @@ def test_what_cannot_be_set_aside_is_left_with_its_own_error(tmp_path):
     path.write_bytes(b"half")
     (tmp_path / "state.damaged").mkdir()
     with pytest.raises(FileError, match="state is damaged"):
-        set_aside(path, damage)
+        set_damaged_aside(path, damage)
     assert path.read_bytes() == b"half"
-    assert set_aside(tmp_path / "gone", damage) == "state is damaged (kept as gone.damaged)"
+    assert set_damaged_aside(tmp_path / "gone", damage) == "state is damaged (kept as gone.damaged)"
