@@ -7,7 +7,7 @@ import pytest
 
 from netinvert.errors import OutputError
 from netinvert.io.files import FileError, write_atomic
-from netinvert.io.folders import InUseError, alone, set_aside
+from netinvert.io.folders import InUseError, alone, set_damaged_aside
 from netinvert.io.rundir import RunDir
 
 
