@@ -202,7 +202,7 @@ def _wrong(row: Row) -> int:
 HEAD = """\
 # Faults and bad input
 
-Made by `python tests/faults/table.py --out benchmarks/results/reliability.md{options}` (`make reliability`),
+Made by `make reliability` (`python tests/faults/table.py --out benchmarks/results/reliability.md{options}`),
 seed {seed}, on a CPU, at commit {commits}, with {used}.
 
 | what | count | result |
@@ -255,12 +255,12 @@ def page(settings: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
     for fault in FAULTS if of("faults") else ():
         found = [row[fault] for row in of("faults")]
         points, tried = (sum(one[key] for one in found) for key in ("points", "tried"))
-        what = f"{STRIKES[fault]}: {len(found)} commands"
+        what = f"{STRIKES[fault]}: {_commands(of('faults'))}"
         lines.append(f"| {what} | {tried:,} of {points:,} | {_result(found)} |")
     for part, how in (("kills", "forked"), ("kills with workers", "`python -m netinvert … --workers 2`")):
         if found := of(part):
             tried, met = (sum(one[key] for one in found) for key in ("tried", "before the end"))
-            what = f"killed at a random moment, {how}: {len(found)} commands"
+            what = f"killed at a random moment, {how}: {_commands(found)}"
             lines.append(f"| {what} | {tried}, {met} of them before the end | {_result(found)} |")
     commands = [
         f"| {row['name']} | {row['kill']['points']} | {' | '.join(_tried(row[one]) for one in FAULTS)} |"
@@ -281,6 +281,11 @@ def page(settings: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
         commands="\n".join(commands),
         readers="\n".join(readers),
     )
+
+
+def _commands(rows: list[Row]) -> str:
+    count = len({row["name"].partition(",")[0] for row in rows})
+    return f"{count} commands{f' in {len(rows)} forms' * (len(rows) > count)}"
 
 
 def _taken(row: Row) -> tuple[int, int]:
