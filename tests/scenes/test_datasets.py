@@ -385,3 +385,15 @@ def test_nothing_but_damaged_shards(small, tmp_path):
     (folder / "manifest.json").write_text("[1]")
     with pytest.raises(DatasetError, match="manifest"):
         load_arrays(folder, "test")
+
+
+def test_photographs_that_were_replaced_are_others(tmp_path):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    Image.new("RGB", (20, 20), "red").save(photographs / "a.png")
+    plan = replace(SMALL, background=str(photographs), identities=1)
+    first = render_dataset(plan, tmp_path / "data")
+    assert render_dataset(plan, tmp_path / "data") == first
+    Image.new("RGB", (20, 20), "blue").save(photographs / "a.png")
+    with pytest.raises(OutputError, match="photographs"):
+        render_dataset(plan, tmp_path / "data")

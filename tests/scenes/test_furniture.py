@@ -192,6 +192,8 @@ def test_only_libraries_have_categories_and_no_axis(tmp_path):
         object_source(f"sh3f:{path}", category=" ")
     with pytest.raises(ConfigError, match=f"give --objects sh3f:{path}"):
         object_source(str(path))
+    with pytest.raises(ConfigError, match="names no library"):
+        object_source("sh3f:")
     with pytest.raises(ConfigError, match="leave out --up"):
         object_source(f"sh3f:{path}", "y")
 

@@ -348,6 +348,8 @@ def object_source(objects: str, up: str = "auto", category: str | None = None) -
     if library:
         from netinvert.scenes.furniture import read_library
 
+        if objects == LIBRARY:
+            raise ConfigError(f"--objects {LIBRARY} names no library: give {LIBRARY}FILE.sh3f")
         if up != "auto":
             raise ConfigError(f"the catalogue of {objects} says what is up: leave out --up")
         return ObjectSource("furniture", read_library(objects.removeprefix(LIBRARY), category or ""))

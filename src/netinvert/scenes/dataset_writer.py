@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.io.cells import Piece
-from netinvert.io.files import read_json, sha256_of, write_json
+from netinvert.io.files import fingerprint, read_json, sha256_of, write_json
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.scenes.backgrounds import KINDS, composite, occluded, random_background, read_photographs
@@ -54,11 +54,13 @@ def render_dataset(
     shard."""
     source = plan.source()
     Renderer(source.make(plan.object_seed(0), 0))
-    _photographs(plan.background)
+    photographs = _photographs(plan.background)
     began = time.perf_counter()
-    # Of objects that are read, a name does not say what they are: shards of two libraries would be mixed.
-    objects = {"objects": [sha256_of(file) for file in source.files]} if source.files else {}
-    with RunDir(out, {"dataset": plan.to_json(), **objects}, staged=False) as run:
+    # Of what is read, a name does not say what it is: shards of two libraries would be mixed.
+    read: dict[str, Any] = {"objects": [sha256_of(file) for file in source.files]} if source.files else {}
+    if photographs:
+        read["photographs"] = [fingerprint(one.tobytes()) for one in photographs]
+    with RunDir(out, {"dataset": plan.to_json(), **read}, staged=False) as run:
         shards = plan.shards()
         missing = [identities for name, identities in shards.items() if not run.path(name).exists()]
         run.require_space(estimated_bytes(plan, plan.views * sum(map(len, missing))))
