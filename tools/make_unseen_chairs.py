@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from netinvert.scenes.backgrounds import composite
-from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.object_source import object_source
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import STUDIO
 

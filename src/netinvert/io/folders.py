@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from netinvert.errors import NetinvertError, OutputError
-from netinvert.io.files import inside, is_temporary, output_error
+from netinvert.io.files import inside, is_temporary, output_error, refusing
 
 
 class InUseError(OutputError):
@@ -86,6 +86,13 @@ def names_in(directory: Path, hidden: bool = True) -> set[str]:
             below = names_in(Path(entry.path), hidden) if entry.is_dir(follow_symlinks=False) else None
             found |= {entry.name} if below is None else {f"{entry.name}/{name}" for name in below}
     return found
+
+
+def paths_in(folder: Path, pattern: str, error: type[NetinvertError]) -> list[Path]:
+    """What in a folder fits a pattern, ``**`` being all folders below, in order. Raises `error`, which names
+    the folder, where its disk or permissions are in the way."""
+    with refusing(folder, error, "cannot be read", "check its disk and permissions"):
+        return sorted(folder.glob(pattern))
 
 
 def visible_files(root: Path, below: bool = True) -> tuple[list[Path], list[str]]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from netinvert.errors import ConfigError, MissingExtraError
-from netinvert.io.files import guarded, inside, refusing
+from netinvert.io.files import guarded, inside
+from netinvert.io.folders import paths_in
 from netinvert.io.images import IMAGE_SUFFIXES
 from netinvert.scenes.cameras import Camera, rotation_from_quaternion
 from netinvert.scenes.poses import BOX_FROM_PASCAL
@@ -302,8 +303,7 @@ class Format:
 
     def files(self, path: Path) -> list[Path]:
         """The files of this format at a path or below it, in order."""
-        with refusing(path, AnnotationError, "cannot be read", "check its disk and permissions"):
-            files = [path] if path.is_file() else sorted(path.rglob("*"))
+        files = [path] if path.is_file() else paths_in(path, "**/*", AnnotationError)
         return [each for each in files if each.suffix.lower() in self.suffixes and self.holds(each)]
 
 

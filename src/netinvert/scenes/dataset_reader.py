@@ -22,6 +22,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.files import read_json, refusing
+from netinvert.io.folders import paths_in
 from netinvert.io.images import MAX_PIXELS
 from netinvert.scenes.backgrounds import random_background
 
@@ -90,10 +91,9 @@ def shard_paths(folder: str | Path, split: str | None = None) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"no dataset at {root}: make one with netinvert scenes render --out {root}")
-    with refusing(root, DatasetError, "cannot be read", "check its disk and permissions"):
-        for name in SHOWN_FIRST if split is None else (split,):
-            if paths := sorted(root.glob(f"{name}-*.tar")):
-                return paths
+    for name in SHOWN_FIRST if split is None else (split,):
+        if paths := paths_in(root, f"{name}-*.tar", DatasetError):
+            return paths
     which = "" if split is None else f" of the split {split!r}"
     raise DatasetError(
         f"{root} has no shard{which}: finish the render, or render more identities or a larger share of this "

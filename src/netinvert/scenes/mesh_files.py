@@ -17,6 +17,7 @@ from PIL import Image
 
 from netinvert.errors import MissingExtraError
 from netinvert.io.files import guarded, inside, refusing
+from netinvert.io.folders import paths_in
 from netinvert.scenes.mesh_surfaces import Gltf, Surface, decode_textures, surface_of
 from netinvert.scenes.objects import Material, MeshError, Object3D, Value
 from netinvert.scenes.polygons import (
@@ -101,8 +102,7 @@ def guessed_up(path: str | Path) -> str | None:
 def list_objects(folder: str | Path) -> list[Path]:
     """The mesh files of a folder and the folders in it, in the order of their names. Raises MeshError: there
     is none."""
-    with refusing(folder, MeshError, "cannot be read", "check its disk and permissions"):
-        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = [path for path in paths_in(Path(folder), "**/*", MeshError) if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise MeshError(f"{folder} holds no mesh: give a folder with {', '.join(SUFFIXES)} files")
     return paths

@@ -20,7 +20,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError, NetinvertError, OutputError
 from netinvert.io.cells import Cells
 from netinvert.io.files import fingerprint, read_json, refusing, tensor_bytes
-from netinvert.io.folders import InUseError
+from netinvert.io.folders import InUseError, paths_in
 from netinvert.io.manifest import MANIFEST
 from netinvert.io.rundir import RunDir
 from netinvert.io.running import generator_at
@@ -170,8 +170,7 @@ def _build(
 ) -> None:
     planes = encoder.preprocessing.channels + source.has_masks
     row_bytes = planes * math.prod(source.size) + 2 * math.prod(encoder.code_shape)
-    with refusing(run.out, OutputError, "cannot be read", "check its disk and permissions"):
-        there = sum(path.stat().st_size for path in run.out.glob("*.safetensors"))
+    there = sum(path.stat().st_size for path in paths_in(run.out, "*.safetensors", OutputError))
     run.require_space((count + CACHED_HELD_OUT) * row_bytes - there)
     each = ENCODED * min(max(BLOCK_BYTES // (row_bytes * ENCODED), 1), BLOCK_BATCHES)
     blocks = {

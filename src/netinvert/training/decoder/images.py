@@ -17,7 +17,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.io.assets import DATA
-from netinvert.io.files import read_json, refusing
+from netinvert.io.files import read_json
+from netinvert.io.folders import paths_in
 from netinvert.io.images import IMAGE_SUFFIXES, LUMA, as_images, fit, image_files, read_image
 from netinvert.io.running import generator_at
 from netinvert.models.encoder import Encoder
@@ -118,8 +119,8 @@ def _folder(text: str) -> tuple[Path, bool]:
     """A folder, and whether it holds scenes, complete or not, rather than images."""
     folder = Path(text)
     if folder.is_dir():
-        with refusing(folder, ConfigError, "cannot be read", "check its disk and permissions"):
-            return folder, any(folder.glob("train-*.tar")) or (folder / "plan.json").is_file()
+        shards = paths_in(folder, "train-*.tar", ConfigError)
+        return folder, bool(shards) or (folder / "plan.json").is_file()
     if folder.exists():
         raise ConfigError(f"{text} is a file: name its folder")
     raise ConfigError(
