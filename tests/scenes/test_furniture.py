@@ -212,6 +212,8 @@ def test_a_dataset_says_whose_its_models_are(tmp_path):
     shown = f"scenes show --objects sh3f:{path} --category sofa --count 1 --views 1 --pixels 16"
     assert main([*shown.split(), "--out", str(tmp_path / "show")]) == 0
     assert "Sofa" in (tmp_path / "show" / "report.html").read_text()
+    assert main(["scenes", "show", str(tmp_path / "data"), "--out", str(tmp_path / "shown")]) == 0
+    assert "Chair by Zoé, CC0 é" in (tmp_path / "shown" / "report.html").read_text()
 
 
 def test_a_library_that_was_replaced_is_another(tmp_path, capsys):

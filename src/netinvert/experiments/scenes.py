@@ -112,6 +112,9 @@ def dataset_rows(folder: Path, split: str | None, count: int, views: int, parts:
                 return
         last = record["identity"]
         name = f"{record['category']}, identity {last} (seed {record['seed']})"
+        own = record.get("parameters")
+        if isinstance(own, dict) and {"name", "creator", "licence"} <= own.keys():
+            name = f"{own['name']} by {own['creator']}, {own['licence']}"
         if len(tiles) < views:
             image = coloured_parts(sample["parts"]) if parts else _on_paper(sample)
             tiles.append(Tile(image, (_angles(record["azimuth"], record["elevation"], record["in_plane"]),)))
