@@ -17,7 +17,6 @@ from netinvert.experiments.codes.statistics import CodeStatistics
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.pose import Bins
 from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
@@ -213,23 +212,14 @@ class CodeSubject:
         return self.poses(self.decoded).rotation
 
     def sureness(self, images: Tensor) -> Tensor:
-        """How sure the pose estimator is of the azimuth, (N,) in [0, 1]: see ``azimuth_sureness``."""
-        with torch.no_grad():
-            return azimuth_sureness(in_chunks(self.estimator, images))
-
-
-def azimuth_sureness(outputs: Tensor) -> Tensor:
-    """The probability (N,) of the most likely bin of azimuth and its two neighbours, from the outputs
-    (N, 50) of a network with the head ``Bins``; a sure network gives three of 24 bins nearly all.
-
-    Raises NetworkError for other outputs.
-    """
-    if outputs.shape[1:] != (Bins.outputs,):
-        raise NetworkError(f"only a network with bins of azimuth says how sure it is, not {outputs.shape}")
-    probability = torch.softmax(outputs[:, : Bins.count], 1)
-    best = probability.argmax(1, keepdim=True)
-    around = (best + torch.arange(-1, 2)) % Bins.count
-    return probability.gather(1, around).sum(1)
+        """How probable it is to the pose estimator that it reads them right, (N,). Raises NetworkError: it
+        does not say."""
+        found = self.poses(images).confidence
+        if found is None:
+            raise NetworkError(
+                f"{self.estimator.network.name} does not say how sure it is: try posenet-judge"
+            )
+        return found
 
 
 def mask_overlap(found: Tensor, truth: Tensor) -> float:

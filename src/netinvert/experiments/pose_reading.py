@@ -17,7 +17,6 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.report import Column, counted, listed, number
 from netinvert.experiments.configs.training import PoseRead
-from netinvert.experiments.held_out_chairs import azimuth_sureness
 from netinvert.experiments.inputs import image_paths, open_network, sources_of, unique_stems
 from netinvert.experiments.runs import publish, run_facts
 from netinvert.io.files import Tell, check_readable
@@ -29,7 +28,6 @@ from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network
 from netinvert.models.registry import list_networks
-from netinvert.models.zoo.pose import POSE_NETWORKS, Bins
 from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees, heading
 from netinvert.scenes.poses import nearest_rotation
 from netinvert.training.pose.evaluation import check_reads_poses
@@ -68,18 +66,22 @@ COLUMNS = (
         about=f"sure below a spread of {SURE:.0f}°, unsure from {UNSURE:.0f}° on or at a presence below 0.5",
     ),
     Column("presence", digits=2, about="how sure the network is to see its object at all"),
-    Column("likeliest", digits=2, about="the probability of the likeliest 45° of azimuth, by the network"),
+    Column("confidence", digits=2, about="the network's probability that it is right within 30°"),
+    Column("frontless", digits=2, about="the network's probability that the object has no front"),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class SteadyReading:
     """What is read from an image and small changes of it: the mean ``rotation`` (3, 3), and the ``spread``,
-    the median angle in degrees between it and the single readings; ``presence``, if the network says it."""
+    the median angle in degrees between it and the single readings; the means of ``presence``, ``confidence``
+    and ``frontless``, if the network says them."""
 
     rotation: Tensor
     spread: float
     presence: float | None
+    confidence: float | None = None
+    frontless: float | None = None
 
     @property
     def words(self) -> str:
@@ -108,8 +110,9 @@ def steady_reading(encoder: Encoder, image: Tensor) -> SteadyReading:
     # An object and its mirror image have the same front: it is as if the camera alone were mirrored.
     every = torch.cat([plain, MIRROR @ mirrored @ MIRROR])
     mean = nearest_rotation(every.sum(0, keepdim=True))
-    presence = None if reading.presence is None else reading.presence.mean().item()
-    return SteadyReading(mean[0], geodesic_degrees(every, mean).median().item(), presence)
+    says = (reading.presence, reading.confidence, reading.frontless)
+    means = (None if one is None else one.mean().item() for one in says)
+    return SteadyReading(mean[0], geodesic_degrees(every, mean).median().item(), *means)
 
 
 def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
@@ -140,7 +143,7 @@ def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
                 reading = steady_reading(encoder, fitted)
                 drawn = drawn_pose(to_pil(fit(image, (height, width))), reading.rotation)
                 write_png(as_images(drawn), run.path(f"{stem}.png"))
-                rows.append({"image": stem, **_row(encoder, fitted, reading)})
+                rows.append({"image": stem, **_row(reading)})
                 tiles.append(report.Tile(drawn, _lines(rows[-1]), stem))
                 progress.advance(stem)
         columns = [one for one in COLUMNS if (one.key or one.name) in rows[0]]
@@ -149,16 +152,14 @@ def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
         return publish(run, config, page, {**known, "inputs": sources, "poses": rows}, table.text())
 
 
-def _row(encoder: Encoder, image: Tensor, reading: SteadyReading) -> dict[str, Any]:
+def _row(reading: SteadyReading) -> dict[str, Any]:
     angles = (round(one.item(), 2) for one in angles_from_rotation(reading.rotation))
     row: dict[str, Any] = dict(zip(("azimuth", "elevation", "in_plane"), angles, strict=True))
     row["azimuth"] = round(row["azimuth"], 1) % 360
     row |= {"spread": round(reading.spread, 2), "reading": reading.words}
-    if reading.presence is not None:
-        row["presence"] = round(reading.presence, 3)
-    if encoder.network.name in POSE_NETWORKS and encoder.code_shape == (Bins.outputs,):
-        with torch.no_grad():
-            row["likeliest"] = round(azimuth_sureness(encoder(image)).item(), 3)
+    for name in ("presence", "confidence", "frontless"):
+        if (value := getattr(reading, name)) is not None:
+            row[name] = round(value, 3)
     return row
 
 

@@ -23,7 +23,7 @@ from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import PoseFile
 from netinvert.training.card import export, file_names
-from netinvert.training.config import TrainingRun, is_main_process
+from netinvert.training.config import TrainingRun, is_main_process, precision_of
 from netinvert.training.decoder.cache import cached
 from netinvert.training.decoder.images import described, open_source
 from netinvert.training.decoder.losses import LossChoice, comparisons
@@ -35,7 +35,7 @@ from netinvert.training.decoder.train import (
     train_decoder,
 )
 from netinvert.training.loop import LOCK
-from netinvert.training.pose.train import PoseConfig, final_figures, train_pose
+from netinvert.training.pose.train import PoseConfig, final_figures, train_pose, validation_views
 
 T = TypeVar("T")
 SHOWN = 8
@@ -46,7 +46,7 @@ CONSTANT, MEAN_IMAGE = "the mean rotation of the training views", "the mean trai
 
 def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
     """Train a pose network. Raises what the training does."""
-    plan = _made(PoseConfig, config)
+    plan = _made(PoseConfig, config, precision=precision_of(config.precision, config.device))
     damaged = "skip" if config.skip_damaged else "refuse"
     run = _made(TrainingRun, config, folder=config.out, damaged=damaged, tell=tell)
     tell(f"{plan.steps:,} steps of {plan.batch} views: {plan.samples:,} samples")
@@ -56,20 +56,23 @@ def train_pose_network(config: PoseTrain, tell: Tell) -> Outcome:
         raise _stopped(config) from None
     if not is_main_process():
         return Outcome({})
-    figures, always = final_figures(model, config.data)
+    figures, always = final_figures(model, validation_views(config.data, config.seed))
     tell(f"trained for {duration(model.seconds)}")
-    facts = _facts(config, described(str(config.data)), figures)
+    data = [described(str(one)) for one in config.data]
+    facts = {**_facts(config, data[0], figures), "more_data": data[1:]}
     text = f"median error {figures['median_geodesic_deg']:.1f}° on the validation split"
     text += f" ({always['median_geodesic_deg']:.1f}° by {CONSTANT})"
-    evaluate = f"netinvert pose evaluate --network {config.network} --weights {config.out / config.network}"
+    name = config.name or config.network
+    evaluate = f"netinvert pose evaluate --network {config.network} --weights {config.out / name}"
     evaluate += ".safetensors --out out/evaluation"
-    made = Made(config.network, model.file(facts), {CONSTANT: always}, [])
+    made = Made(name, model.file(facts), {CONSTANT: always}, [])
     return _finish(config, made, (text, evaluate))
 
 
 def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     """Train a decoder. Raises what the training does."""
-    plan = _made(DecoderConfig, config, size=config.pixels)
+    precision = precision_of(config.precision, config.device)
+    plan = _made(DecoderConfig, config, size=config.pixels, precision=precision)
     encoder = Encoder(open_network(config, tell=tell), config.layer)
     comparisons(LossChoice.parse(config.loss), encoder)  # tells what is missing for the loss
     size = None if config.pixels is None else (config.pixels, config.pixels)

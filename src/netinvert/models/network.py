@@ -255,10 +255,10 @@ GIVE_WEIGHTS = (
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def built(factory: Callable[[], Module]) -> Module:
-    """Make a module whose random weights are always the same, leaving torch's generator as it was."""
+def built(factory: Callable[[], Module], seed: int = 0) -> Module:
+    """Make a module whose random weights follow from a seed, leaving torch's generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return factory()
 
 

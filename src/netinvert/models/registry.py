@@ -212,13 +212,17 @@ def _mobile(*names: str) -> None:
         _add(mobile.load_mobile, name, *about, *(("imagenet", (facts.package,)) if facts.package else ()))
 
 
-_OURS, _CHAIR = ("MIT", "netinvert"), "3-D pose of a chair"
+_OURS, _CHAIR, POSENET = ("MIT", "netinvert"), "3-D pose of a chair", 1_728_690
 _mobile(*(f"objectron-{kind}" for kind in mobile.OBJECTS))
 for _name, _task, _count in (
-    ("posenet", _CHAIR, 1_702_726),
+    ("posenet", _CHAIR, POSENET),
     ("posenet-judge", f"{_CHAIR}, held out to check others' images", 1_434_546),
+    ("posenet-only", f"{_CHAIR}, trained to tell poses alone (a control)", POSENET),
+    ("posenet-match", f"{_CHAIR}, trained to match views alone (a control)", POSENET),
+    ("posenet-plain", f"{_CHAIR}, trained on plain grey alone (a control)", POSENET),
 ):
-    _add(pose.load_pose_network, _name, _task, *_OURS, pose.SIZE, _count, pose.LAYERS[_name])
+    _built = pose.TOPOLOGIES[pose.POSE_NETWORKS[_name]]
+    _add(pose.load_pose_network, _name, _task, *_OURS, (_built.side, _built.side), _count, _built.layers)
 _mobile("efficientnet-lite0", "mobilenet-v2")
 for _name, (_, _form) in alexnet.VARIANTS.items():
     _count = 61_100_840 if _name == "alexnet" else 60_965_224

@@ -7,14 +7,13 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -160,8 +159,7 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
     """All samples of a split; shards are compared with the manifest's hashes where there is one. Raises
     DatasetError: nothing to read; images with backgrounds; or a damaged shard, unless these are to be
     skipped."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("rgba", "mask", "parts", "json")}
-    skipped = []
+    found, skipped = [], []
     hashes = shard_hashes(Path(folder))
     for path in shard_paths(folder, split):
         samples = _samples(path, hashes, damaged)
@@ -173,15 +171,19 @@ def load_arrays(folder: str | Path, split: str, damaged: Damaged = "refuse") -> 
                 f"{path} holds images with backgrounds already, and training puts its own behind: "
                 "render without --background"
             )
-        for name, values in columns.items():
-            values += [sample[name] for sample in samples]
-    records = columns["json"]
-    if len({image.shape for image in columns["mask"]}) > 1:
-        raise DatasetError(f"{folder} holds images of several sizes: render it again")
-    if not records:
+        found += samples
+    if not found:
         raise DatasetError(f"no undamaged shard of the split {split!r} in {folder}: render it again")
+    if len({sample["mask"].shape for sample in found}) > 1:
+        raise DatasetError(f"{folder} holds images of several sizes: render it again")
+    return stacked(found, skipped)
+
+
+def stacked(samples: Sequence[Sample], skipped: Sequence[str] = ()) -> Arrays:
+    """Samples of one size, with ``rgba``, as arrays."""
+    records = [sample["json"] for sample in samples]
     return Arrays(
-        **{name: np.stack(columns[name]) for name in ("rgba", "mask", "parts")},
+        **{name: np.stack([sample[name] for sample in samples]) for name in ("rgba", "mask", "parts")},
         rotation=np.array([record["rotation"] for record in records], np.float32).reshape(-1, 3, 3),
         symmetry=np.array([record["symmetry"] for record in records]),
         identity=np.array([record["identity"] for record in records]),
@@ -227,54 +229,74 @@ MIRROR = (-1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """N views in memory, as tensors: ``rgba`` uint8 (N, 4, H, W), ``rotation`` (N, 3, 3), ``symmetry`` (N,);
-    ``table`` (I, V) holds the indices of each identity's V views."""
+    """N views in memory, as tensors: ``rgba`` uint8 (N, 4, H, W), ``rotation`` (N, 3, 3), ``symmetry`` (N,),
+    ``masks`` uint8 (N, 1, H, W) of the objects without their shadows. Those of identity k of I are the
+    ``counts[k]`` from ``starts[k]`` on, (I,) both."""
 
     rgba: Tensor
     rotation: Tensor
     symmetry: Tensor
-    table: Tensor
+    masks: Tensor
+    starts: Tensor
+    counts: Tensor
 
     @classmethod
-    def of(cls, arrays: Arrays) -> Views:
-        """The views of a dataset's split. Raises ConfigError: an identity has fewer than two views."""
-        _, inverse, counts = np.unique(arrays.identity, return_inverse=True, return_counts=True)
+    def of(cls, *datasets: Arrays) -> Views:
+        """The views of splits of one or more datasets, object after object. Raises ConfigError: an identity
+        has fewer than two views, or the datasets differ in size."""
+        sizes = {one.rgba.shape[1:3] for one in datasets}
+        if len(sizes) > 1:
+            raise ConfigError(f"datasets of {' and '.join(map(str, sorted(sizes)))} pixels: render one size")
+        parts = [(order := np.argsort(one.identity, kind="stable"), one.identity[order]) for one in datasets]
+        counts = np.concatenate([np.unique(identity, return_counts=True)[1] for _, identity in parts])
         if counts.min() < 2:
             raise ConfigError("training needs two views an identity at least: render with --views 2 or more")
-        order, width = np.argsort(inverse, kind="stable"), int(counts.min())
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        table = np.stack([order[start : start + width] for start in starts])
+
+        def joined(name: str) -> Tensor:
+            arrays = [getattr(one, name)[order] for one, (order, _) in zip(datasets, parts, strict=True)]
+            return torch.from_numpy(np.concatenate(arrays))
+
         return cls(
-            torch.from_numpy(arrays.rgba).permute(0, 3, 1, 2).contiguous(),
-            torch.from_numpy(arrays.rotation),
-            torch.from_numpy(arrays.symmetry),
-            torch.from_numpy(table),
+            joined("rgba").permute(0, 3, 1, 2).contiguous(),
+            joined("rotation"),
+            joined("symmetry"),
+            (joined("mask") > 0).to(torch.uint8)[:, None] * 255,
+            torch.from_numpy(np.concatenate([[0], np.cumsum(counts)[:-1]])),
+            torch.from_numpy(counts),
         )
 
 
-def background_pool(seed: int, size: int, count: int = POOL) -> Tensor:
-    """Random backgrounds (count, 3, size, size) uint8."""
+def background_pool(
+    seed: int,
+    size: int,
+    count: int = POOL,
+    kind: str = "mixed",
+    photographs: Sequence[NDArray[np.uint8]] = (),
+) -> Tensor:
+    """Random backgrounds (count, 3, size, size) uint8, as ``random_background`` makes them."""
     rng = np.random.default_rng([seed, 3])
-    pool = np.stack([random_background(rng, size) for _ in range(count)])
+    pool = np.stack([random_background(rng, size, kind, photographs) for _ in range(count)])
     return torch.from_numpy(pool).permute(0, 3, 1, 2).contiguous()
 
 
-def mirrored(rgba: Tensor, rotation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Half of the images as seen in a mirror: a mirrored chair is a chair, in the pose M R M."""
-    chosen = (torch.rand(len(rgba), generator=generator) < 0.5).nonzero().squeeze(1)
-    rgba[chosen] = rgba[chosen].flip(-1)
+def moved(
+    planes: Tensor, rotation: Tensor, index: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The views of ``planes`` (N, C, H, W) uint8 at ``index`` (B,), as (B, C, H, W) in [0, 1], where the
+    planes are: half of them as seen in a mirror (a mirrored chair is a chair, in the pose M R M), and all
+    moved by up to SHIFT pixels, transparent where nothing is known. ``rotation`` (B, 3, 3) goes along."""
+    tall, wide = planes.shape[-2:]
+    count, device = len(index), planes.device
+    flipped = torch.rand(count, generator=generator) < 0.5
+    amount = round(SHIFT * wide / 64)
+    places = torch.randint(-amount, amount + 1, (count, 2), generator=generator)
+    rows, columns = torch.arange(tall) + places[:, :1], torch.arange(wide) + places[:, 1:]
+    inside = ((rows >= 0) & (rows < tall))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None]
+    rows, columns = rows.clamp(0, tall - 1), columns.clamp(0, wide - 1)
+    columns = torch.where(flipped[:, None], wide - 1 - columns, columns)
+    channels = torch.arange(planes.shape[1], device=device)[None, :, None, None]
+    where = (index[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :])
+    found = planes[tuple(one.to(device) for one in where)].float().div_(255)
     flip = torch.tensor(MIRROR)
-    rotation = rotation.clone()
-    rotation[chosen] = rotation[chosen] * flip * flip[:, None]
-    return rgba, rotation
-
-
-def shifted(rgba: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to SHIFT pixels, transparent where nothing is known."""
-    side = rgba.shape[-1]
-    amount = round(SHIFT * side / 64)
-    padded = F.pad(rgba, (amount,) * 4)
-    places = torch.randint(2 * amount + 1, (len(rgba), 2), generator=generator).tolist()
-    return torch.stack(
-        [one[:, y : y + side, x : x + side] for one, (y, x) in zip(padded, places, strict=True)]
-    )
+    turned = torch.where(flipped[:, None, None], rotation * flip * flip[:, None], rotation)
+    return found * inside[:, None].to(device), turned

@@ -20,14 +20,17 @@ class PoseReading:
     ``azimuth`` (N,) in [0, 360) and ``elevation`` (N,) in [-90, 90] degrees, PASCAL3D+ frame (z up, the
     object's front faces -y; azimuth 0 sees the front, 90 sees it from +x); ``rotation`` (N, 3, 3) maps object
     to camera coordinates (camera: x right, y up, z back); ``keypoints`` (N, K, 2) in pixels of the network's
-    input, x to the right and y down; ``presence`` (N,) in [0, 1]. A network that reads rotations alone has
-    neither keypoints nor presence."""
+    input, x to the right and y down; ``presence`` (N,) in [0, 1]; ``confidence`` (N,), the probability that
+    the reading is right within 30 degrees; ``frontless`` (N,), that the object has no front. What a network
+    does not say is None."""
 
     azimuth: Tensor
     elevation: Tensor
     rotation: Tensor
     keypoints: Tensor | None = None
     presence: Tensor | None = None
+    confidence: Tensor | None = None
+    frontless: Tensor | None = None
 
 
 FIELD_OF_VIEW = 35.0

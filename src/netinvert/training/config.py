@@ -176,20 +176,34 @@ class Group:
         return bool(found)
 
 
-@contextmanager
-def process_group(device: str, size: int) -> Iterator[Group]:
-    """The group of ``size`` processes, which ``relaunch`` started. Raises ConfigError for unknown devices."""
-    if device == "auto":
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
+def device_of(name: str) -> torch.device:
+    """The device of a name, "auto" for the best there is. Raises ConfigError for unknown devices."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        found = torch.device(device)
+        found = torch.device(name)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"no device {device!r} here ({str(error).splitlines()[0]}): try auto or cpu"
+            f"no device {name!r} here ({str(error).splitlines()[0]}): try auto or cpu"
         ) from error
+    return found
+
+
+def precision_of(name: str, device: str) -> str:
+    """A precision; "auto" is bfloat16 on a GPU, and on a CPU that has instructions for it."""
+    if name != "auto":
+        return name
+    if device_of(device).type != "cpu":
+        return "bfloat16"
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return "bfloat16" if known is not None and known() else "float32"
+
+
+@contextmanager
+def process_group(device: str, size: int) -> Iterator[Group]:
+    """The group of ``size`` processes, which ``relaunch`` started. Raises ConfigError for unknown devices."""
+    found = device_of(device)
     if size == 1:
         yield Group(found)
         return

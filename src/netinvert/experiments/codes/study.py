@@ -84,7 +84,7 @@ class CodeWork:
             if not experiment.statistics:
                 return chairs(side).images
             if data is not None:
-                return SceneImages(data, config.seed).batch(0, MANY).images
+                return SceneImages.of(data, config.seed).batch(0, MANY).images
             return fresh_chairs(FEW, config.seed + OTHERS, side).images
 
         def make(name: str, piece: Piece) -> Cell:

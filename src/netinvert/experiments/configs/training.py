@@ -14,6 +14,7 @@ from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Proces
 from netinvert.scenes.dataset_config import CATEGORY, CHAIRS62, OBJECTS, PROTOCOLS, SPLITS, UP, DatasetConfig
 
 AUTO = "auto"
+PRECISIONS = ("float32", "bfloat16")
 SAMPLES = Option("How many images to train on.", min=2)
 RATE = Option("The peak learning rate of AdamW.", above=0)
 
@@ -29,6 +30,14 @@ class Training(Json, Threads):
         int, Option("Steps between checkpoints, if ten minutes are not less.", min=1, identity=False)
     ] = 1000
     device: Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "auto"
+    precision: Annotated[
+        str,
+        Option(
+            "Of the trained network's layers; auto is bfloat16 on a GPU, and on a CPU that is quicker so.",
+            choices=(AUTO, *PRECISIONS),
+            metavar="NAME",
+        ),
+    ] = AUTO
     devices: Annotated[int, Option("Devices of each machine.", min=1, max=1024)] = 1
     nodes: Annotated[int, Option("Machines.", min=1, max=10_000)] = 1
     workers: Annotated[
@@ -53,11 +62,29 @@ class PoseTrain(Training):
 
     command: ClassVar[str] = "pose train"
 
-    data: Annotated[Path, Option("A dataset of 'netinvert scenes render'.", metavar="DIR")]
+    data: Annotated[tuple[Path, ...], Option("Datasets of 'netinvert scenes render'.", metavar="DIR", min=1)]
     network: Annotated[
         str, Option("The topology.", short="n", metavar="NAME", choices=("posenet", "posenet-judge"))
     ] = "posenet"
-    head: Annotated[str, Option("How rotations are told.", choices=("6d", "bins"), metavar="6d|bins")] = "6d"
+    name: Annotated[
+        str | None, Option("The name of the network's file.", metavar="NAME", default="the topology's")
+    ] = None
+    task: Annotated[
+        str,
+        Option(
+            "What the code is trained for: pose, to match views, or both.",
+            choices=("both", "pose", "match"),
+            metavar="both|pose|match",
+        ),
+    ] = "both"
+    surroundings: Annotated[
+        str,
+        Option(
+            "Textures, with recoloured objects; photographs and plain colours; or grey paper alone.",
+            choices=("textures", "photographs", "plain"),
+            metavar="NAME",
+        ),
+    ] = "textures"
     samples: Annotated[int, SAMPLES] = 1_500_000
     rate: Annotated[float, RATE] = 2e-3
     batch: Annotated[int, Option("Images a batch, a multiple of 4.", short="b", min=4)] = 64
@@ -84,7 +111,7 @@ class DecoderTrain(Training, OfLayer):
     loss: Annotated[
         str,
         Option(
-            "A weighted sum of pixel, feature:LAYER, feature:NETWORK/LAYER, adversarial and lpips, such as "
+            "A weighted sum of pixel, feature:LAYER, feature:NETWORK/LAYER, code, adversarial and lpips, as "
             "pixel=1+feature:relu3=0.05; deepsim:LAYER has the weights of that paper.",
             check="netinvert.training.decoder.losses:LossChoice.parse",
         ),
@@ -102,6 +129,9 @@ class DecoderTrain(Training, OfLayer):
             metavar="NAME",
         ),
     ] = "nearest"
+    corrections: Annotated[
+        int, Option("Corrections of the code that are learned along (needs code=WEIGHT in --loss).", min=0)
+    ] = 0
     autoencoder: Annotated[bool, Option("Train the encoder along, as a baseline.")] = False
     start: Annotated[str | None, Option("A decoder whose weights to begin with.", metavar="NAME|FILE")] = None
     cache: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import unicodedata
@@ -28,8 +29,7 @@ from netinvert.scenes.dataset_reader import (
     Views,
     background_pool,
     load_arrays,
-    mirrored,
-    shifted,
+    moved,
 )
 
 PHOTOGRAPHS = "photographs"
@@ -98,7 +98,7 @@ def open_source(text: str, size: tuple[int, int] | None, encoder: Encoder, seed:
     folder, is_dataset = _folder(text)
     if not is_dataset:
         return FolderImages(folder, size or encoder.size, channels, seed)
-    scenes = SceneImages(folder, seed)
+    scenes = SceneImages.of(folder, seed)
     size = size or scenes.size
     return scenes if (size, channels) == (scenes.size, 3) else FittedImages(scenes, size, channels)
 
@@ -137,40 +137,53 @@ class SceneImages:
 
     has_masks = True
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.rgba, self.others = (
-            Views.of(load_arrays(folder, split)).rgba for split in ("train", "validation")
+    def __init__(self, train: Views, validation: Views, seed: int, pool: Tensor | None = None) -> None:
+        self.planes, self.others = (torch.cat([one.rgba, one.masks], 1) for one in (train, validation))
+        self.seed, self.count = seed, len(self.planes)
+        self.size = (self.planes.shape[-2], self.planes.shape[-1])
+        self.pool = background_pool(seed, self.size[0], POOL) if pool is None else pool
+
+    @classmethod
+    def of(cls, folder: Path, seed: int) -> SceneImages:
+        """The renders in a dataset's folder."""
+        train, validation = (Views.of(load_arrays(folder, split)) for split in ("train", "validation"))
+        return cls(train, validation, seed)
+
+    def to(self, device: torch.device) -> SceneImages:
+        """The same, made on another device."""
+        there = copy.copy(self)
+        there.planes, there.others, there.pool = (
+            one.to(device) for one in (self.planes, self.others, self.pool)
         )
-        self.seed, self.count = seed, len(self.rgba)
-        self.size = (self.rgba.shape[-2], self.rgba.shape[-1])
-        self.pool = background_pool(seed, self.size[0], POOL)
+        return there
 
     def batch(self, step: int, count: int) -> ImageBatch:
         """Random views of the train split."""
         generator = generator_at(self.seed, step)
         index = torch.randint(self.count, (count,), generator=generator)
-        rgba = self.rgba[index].float().div_(255)
-        rgba, _ = mirrored(rgba, torch.eye(3).expand(count, 3, 3), generator)
-        return on_backgrounds(shifted(rgba, generator), self.pool, generator)
+        planes, _ = moved(self.planes, torch.eye(3).expand(count, 3, 3), index, generator)
+        return on_backgrounds(planes, self.pool, generator)
 
     def held_out(self, count: int) -> ImageBatch:
         """Views of the validation split, spread over its identities, neither mirrored nor shifted."""
         generator = generator_at(self.seed, HELD_OUT_STEP)
-        index = torch.randperm(len(self.others), generator=generator)[:count]
+        index = torch.randperm(len(self.others), generator=generator)[:count].to(self.others.device)
         return on_backgrounds(self.others[index].float().div_(255), self.pool, generator)
 
 
-def on_backgrounds(rgba: Tensor, pool: Tensor, generator: torch.Generator) -> ImageBatch:
-    """RGBA (B, 4, H, W) in [0, 1] on paper, plain colours, or textures of ``pool`` (P, 3, H, W) uint8."""
-    count = len(rgba)
-    behind = pool[torch.randint(len(pool), (count,), generator=generator)].float().div_(255)
+def on_backgrounds(planes: Tensor, pool: Tensor, generator: torch.Generator) -> ImageBatch:
+    """RGBA and the object's mask (B, 5, H, W) in [0, 1] on paper, plain colours, or textures of ``pool``
+    (P, 3, H, W) uint8."""
+    count, device = len(planes), planes.device
+    behind = pool[torch.randint(len(pool), (count,), generator=generator).to(device)].float().div_(255)
     grey = torch.empty((count, 1, 1, 1)).uniform_(*LIGHTNESS, generator=generator)
-    paper = grey + TINT * torch.randn((count, 3, 1, 1), generator=generator)
+    paper = (grey + TINT * torch.randn((count, 3, 1, 1), generator=generator)).clamp_(0, 1)
     plain = torch.rand((count, 3, 1, 1), generator=generator)
     kind = torch.rand((count, 1, 1, 1), generator=generator)
-    behind = torch.where(kind < PAPER, paper.clamp_(0, 1), torch.where(kind < PAPER + PLAIN, plain, behind))
-    colour, alpha = rgba[:, :3], rgba[:, 3:]
-    return ImageBatch(behind + alpha * (colour - behind), alpha.contiguous())
+    plain = torch.where(kind < PAPER, paper, plain).to(device)
+    behind = torch.where((kind < PAPER + PLAIN).to(device), plain, behind)
+    colour, alpha = planes[:, :3], planes[:, 3:4]
+    return ImageBatch(behind + alpha * (colour - behind), planes[:, 4:].contiguous())
 
 
 class FittedImages:
@@ -180,10 +193,14 @@ class FittedImages:
     the middle is cut out. Masks go along.
     """
 
-    def __init__(self, source: ImageSource, size: tuple[int, int], channels: int) -> None:
+    def __init__(self, source: SceneImages, size: tuple[int, int], channels: int) -> None:
         self.source, self.size, self.channels = source, size, channels
         self.has_masks, self.count = source.has_masks, source.count
         self.seed: int | None = getattr(source, "seed", None)
+
+    def to(self, device: torch.device) -> FittedImages:
+        """The same, made on another device."""
+        return FittedImages(self.source.to(device), self.size, self.channels)
 
     def batch(self, step: int, count: int) -> ImageBatch:
         """The source's batch, fitted."""
@@ -196,7 +213,8 @@ class FittedImages:
     def _fitted(self, batch: ImageBatch) -> ImageBatch:
         images = batch.images
         if self.channels == 1 < images.shape[1]:
-            images = (images * torch.tensor(LUMA, dtype=images.dtype)[:, None, None]).sum(1, keepdim=True)
+            luma = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
+            images = (images * luma[:, None, None]).sum(1, keepdim=True)
         images = images.expand(-1, self.channels, -1, -1)
         masks = None if batch.masks is None else fit(batch.masks, self.size)
         return ImageBatch(fit(images, self.size), masks)

@@ -25,6 +25,8 @@ from netinvert.training.loop import Optimizers, Trainee, adamw, check_finite, de
 SLOWER = 0.1
 """The rate of an encoder that is trained along (it is trained already) and of a discriminator, as a share."""
 BETAS = (0.9, 0.99)
+CORRECTION = 0.7
+"""The share of what a code misses by which it is corrected in training."""
 JITTER = 8
 """Pixels by which images are rolled before they are compared, at most."""
 
@@ -34,8 +36,8 @@ class DecoderConfig(TrainingConfig):
     """How a decoder from the codes of a ``layer`` of a ``network`` is trained.
 
     ``loss`` as ``LossChoice.parse`` reads it; ``size`` of the images, the source's own where it has one;
-    ``autoencoder`` trains the encoder along; ``start`` names a shipped decoder or a file, whose weights to
-    begin with.
+    ``corrections``: how many corrections of the code are learned along; ``autoencoder`` trains the encoder
+    along; ``start`` names a shipped decoder or a file, whose weights to begin with.
     """
 
     network: str
@@ -44,11 +46,17 @@ class DecoderConfig(TrainingConfig):
     size: int | None = None
     widths: str = "small"
     upsampling: str = "nearest"
+    corrections: int = 0
     autoencoder: bool = False
     start: str | None = None
 
     def __post_init__(self) -> None:
-        LossChoice.parse(self.loss)
+        choice = LossChoice.parse(self.loss)
+        if self.corrections < 0 or (self.corrections and (self.autoencoder or not choice.weight("code"))):
+            raise ConfigError(
+                "corrections are learned by the loss code, of an encoder that stays as it is: add code=0.2 "
+                "to the loss, without an autoencoder"
+            )
         if self.widths not in WIDTHS or self.upsampling not in UPSAMPLINGS:
             raise ConfigError(
                 f"widths are {' or '.join(WIDTHS)}, upsampling is {' or '.join(UPSAMPLINGS)}; got "
@@ -61,10 +69,14 @@ class DecoderModel(Trainee):
     """The decoder in training and the running average that is kept in the end; with an adversarial loss a
     discriminator; for an autoencoder, the encoder that is trained along."""
 
+    config: DecoderConfig
+
     def __init__(self, config: DecoderConfig, encoder: Encoder, architecture: Architecture) -> None:
         super().__init__(config)
         self.encoder, self.choice = encoder, LossChoice.parse(config.loss)
         self.compare = comparisons(self.choice, encoder)
+        self.code_weight = self.choice.weight("code")
+        self.weights = {term.name: term.weight for term in self.choice.terms}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = UpConvolutional(architecture)
@@ -120,24 +132,43 @@ class DecoderModel(Trainee):
     def loss(self, batch: ImageBatch, codes: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The mean loss of a batch but for its adversarial part, its parts, and the images made.
 
+        With ``corrections``, the images of codes that were corrected so many times count as much as the first
+        (:mod:`netinvert.inversion.correct`), and the gradient runs through the corrections: of a decoder that
+        is learned so, they bring the code nearer.
+        """
+        asked, again, given, images = codes, codes, codes, batch.images
+        total, found = torch.zeros((), device=codes.device), {}
+        for turn in range(self.config.corrections + 1):
+            if turn:
+                asked = asked - CORRECTION * (again - given)
+            with self.config.autocast(codes.device):
+                made = self.network(asked)
+            made = made.to(batch.images.dtype)
+            parts = self.compared(made, batch, step)
+            if self.code_weight:
+                again = self.encoder(made[:, : self.network.architecture.channels])
+                missed = (again - given).flatten(1).square().sum(1)
+                parts["code"] = missed.div(given.flatten(1).square().sum(1).clamp_min(1e-12)).mean()
+            for name, value in parts.items():
+                weight = self.weights.get(name, 1.0) / (self.config.corrections + 1)
+                total = total + weight * value
+                found[f"{name} {turn}" if turn else name] = value.detach()
+            images = made if turn == 0 else images
+        return total, found, images[:, : self.network.architecture.channels]
+
+    def compared(self, made: Tensor, batch: ImageBatch, step: int) -> dict[str, Tensor]:
+        """The parts of the loss that look at images alone, and at masks, not weighted.
+
         Images are compared rolled round by a few pixels, others each step: the strides of a comparing network
         would leave their grid in the images.
         """
-        with self.config.autocast(codes.device):
-            made = self.network(codes)
-        made = made.to(batch.images.dtype)
         channels = self.network.architecture.channels
-        images = made[:, :channels]
         (shift,) = shifts([generator_at(self.config.seed, step)], JITTER)
-        seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (images, batch.images))
-        total, found = torch.zeros(()), {}
-        for name, (weight, compare) in self.compare.items():
-            value = compare(seen, originals).mean()
-            total, found[name] = total + weight * value, value.detach()
+        seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (made[:, :channels], batch.images))
+        found = {name: compare(seen, originals).mean() for name, (_, compare) in self.compare.items()}
         if self.network.architecture.mask and batch.masks is not None:
-            mask = mask_loss(made[:, channels:], batch.masks)
-            total, found["mask"] = total + mask, mask.detach()
-        return total, found, images
+            found["mask"] = mask_loss(made[:, channels:], batch.masks)
+        return found
 
     def losses(self, batch: ImageBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, which is not adversarial, and its parts."""

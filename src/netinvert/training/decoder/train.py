@@ -17,9 +17,9 @@ from netinvert.evaluation.metrics import error_cvpr16, psnr, ssim
 from netinvert.models.decoder import Decoder, decoder_file
 from netinvert.models.encoder import Encoder
 from netinvert.models.upconv import Architecture
-from netinvert.training.config import TrainingError, TrainingRun, relaunch
+from netinvert.training.config import TrainingError, TrainingRun, device_of, relaunch
 from netinvert.training.decoder.cache import CachedImages
-from netinvert.training.decoder.images import ImageBatch, ImageSource
+from netinvert.training.decoder.images import FittedImages, ImageBatch, ImageSource, SceneImages
 from netinvert.training.decoder.losses import LossChoice
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.loop import Watched, fit_trainee
@@ -55,6 +55,13 @@ def train_decoder(
             "an adversarial loss and an autoencoder are trained on one device: leave out the others"
         )
     relaunch(run.devices, run.nodes)
+    home = encoder.device
+    if (
+        processes == 1
+        and (device := device_of(run.device)).type != "cpu"
+        and isinstance(source, SceneImages | FittedImages)
+    ):
+        source, run, encoder = source.to(device), replace(run, workers=0), encoder.to(device)
     model, batch = new_model(config, encoder, source), held_out_images(source, encoder)
 
     def watch() -> Watched:
@@ -63,7 +70,7 @@ def train_decoder(
 
     run.note(scope(config, source))
     fit_trainee(model, partial(source.batch, count=part), watch, run)
-    model.place(encoder.device)
+    model.place(home)
     return model
 
 

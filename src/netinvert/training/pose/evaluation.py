@@ -14,13 +14,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.models.network import Network
-from netinvert.models.zoo.pose import (
-    POSE_NETWORKS,
-    SiameseHead,
-    load_pose_file,
-    read_pose_network,
-    relative_rotation,
-)
+from netinvert.models.zoo.pose import POSE_NETWORKS, load_pose_file, read_pose_network
+from netinvert.models.zoo.pose_heads import SiameseHead, relative_rotation
 from netinvert.scenes.backgrounds import composite, random_background
 from netinvert.scenes.cameras import (
     Camera,
@@ -164,7 +159,7 @@ def full_evaluation(network: Network, views: TestViews, weights: str | Path | No
         return figures
     content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
     parts = torch.split(prepared(views.images), CHUNK)
-    codes = torch.cat([content.network.codes_and_outputs(part)[0] for part in parts])
+    codes = torch.cat([content.network.code(part) for part in parts])
     figures["dead_code_units"] = int((codes <= 0).all(0).sum())
     if len(views.identity) > figures["identities"]:  # or there are no two views of one object
         figures |= evaluate_pairs(content.pairs, codes, views)

@@ -1,94 +1,123 @@
-"""Training a pose network on pairs of views, mirrored, shifted, recoloured, on random backgrounds.
-
-Every batch is a function of (seed, step) alone, so a training that was stopped goes on exactly as it
-would have gone.
-"""
+"""Training a pose network on pairs of views of an object."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.io.running import generator_at
-from netinvert.models.zoo.pose import (
-    MEAN,
-    STD,
-    PoseFile,
-    PoseNet,
-    PoseResNet,
+from netinvert.models.zoo.pose import MEAN, STD, TOPOLOGIES, PoseFile
+from netinvert.models.zoo.pose_heads import (
+    NEAR,
+    RotationHead,
     SiameseHead,
-    folded,
+    azimuth_mass,
     relative_loss,
     relative_rotation,
     rotation_head,
     rotation_loss,
 )
-from netinvert.scenes.cameras import pose_summary
-from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays, mirrored, shifted
+from netinvert.models.zoo.pose_topologies import Tower, folded
+from netinvert.scenes.cameras import pose_summary, symmetric_geodesic_degrees
+from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays
 from netinvert.scenes.poses import nearest_rotation
-from netinvert.training.config import TrainingConfig, TrainingRun, relaunch
+from netinvert.training.config import TrainingConfig, TrainingRun, device_of, relaunch
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
+from netinvert.training.pose.batches import SURROUNDINGS, TEXTURES, PoseBatch, PoseBatches
 
-TOPOLOGIES = ("posenet", "posenet-judge")
 RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
-NOISE = 64  # frames of noise
+BOTH, POSE, MATCH = "both", "pose", "match"
+TASKS = (BOTH, POSE, MATCH)
+"""What the code is trained for. The heads of the other task learn to read it as it is."""
 
 
-def train_pose(config: PoseConfig, data: Path, run: TrainingRun) -> PoseModel:
-    """Train on the train split of a dataset, watching its validation split; take up what ``run`` left.
+def train_pose(config: PoseConfig, data: Sequence[Path], run: TrainingRun) -> PoseModel:
+    """Train on the train splits of datasets, watching their validation splits; take up what ``run`` left.
 
     Checkpoints and TensorBoard logs go to ``run.folder``.
 
     Raises TrainingError: the loss is not finite, and the last checkpoint is kept; or the checkpoint to go on
-    from is of another training; DatasetError: the dataset is missing or damaged; OutputError: the
-    folder cannot be written, or another process trains there.
+    from is of another training; DatasetError: a dataset is missing or damaged; ConfigError: datasets of
+    another size than the network's images; OutputError: the folder cannot be written, or another process
+    trains there.
     """
     relaunch(run.devices, run.nodes)
-    arrays = load_arrays(data, "train", run.damaged)
-    if arrays.skipped:
-        run.note(f"{len(arrays.skipped)} damaged shards are left out: {', '.join(arrays.skipped)}")
-    views = Views.of(arrays)
-    batches = PoseBatches(views, config.batch // (run.devices * run.nodes), config.seed)
-    watched = validation_images(data, config.seed)
+    arrays = [load_arrays(one, "train", run.damaged) for one in data]
+    for skipped in (one.skipped for one in arrays if one.skipped):
+        run.note(f"{len(skipped)} damaged shards are left out: {', '.join(skipped)}")
+    watched = validation_views(data, config.seed)
+    return train_pose_on(config, Views.of(*arrays), watched, run)
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedViews:
+    """Held-out images (N, 3, H, W) uint8 with their ``rotation`` (N, 3, 3) and ``symmetry`` (N,)."""
+
+    images: Tensor
+    rotation: Tensor
+    symmetry: Tensor
+
+
+def train_pose_on(
+    config: PoseConfig, views: Views, watched: WatchedViews, run: TrainingRun, pool: Tensor | None = None
+) -> PoseModel:
+    """As ``train_pose``, on views in memory and, if it is at hand, the ``pool`` of their backgrounds."""
+    side = TOPOLOGIES[config.network].side
+    if views.rgba.shape[-1] != side:
+        raise ConfigError(
+            f"{config.network} takes images of {side} pixels, the dataset has {views.rgba.shape[-1]}: render "
+            f"with --pixels {side}"
+        )
+    part = config.batch // (run.devices * run.nodes)
+    batches = PoseBatches(views, part, config.seed, config.surroundings, pool)
+    if run.devices * run.nodes == 1 and (device := device_of(run.device)).type != "cpu":
+        batches, run = batches.to(device), replace(run, workers=0)
     model = PoseModel(config)
     model.constant = nearest_rotation(views.rotation.mean(0, keepdim=True))
-    fit_trainee(model, batches, lambda: (model.figures(*watched), None), run)
+    fit_trainee(model, batches, lambda: (model.figures(watched), None), run)
+    model.calibrate(watched)
     model.place(torch.device("cpu"))
     return model
 
 
-def validation_images(data: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The validation views (N, 3, H, W) uint8 on fixed backgrounds, with rotations and symmetries."""
-    views = Views.of(load_arrays(data, "validation"))
+def validation_views(data: Sequence[Path], seed: int) -> WatchedViews:
+    """The validation views of the datasets that have any, on fixed backgrounds."""
+    splits = [load_arrays(one, "validation") for one in data if any(one.glob("validation-*.tar"))]
+    return on_fixed_backgrounds(Views.of(*(splits or [load_arrays(data[0], "validation")])), seed)
+
+
+def on_fixed_backgrounds(views: Views, seed: int) -> WatchedViews:
+    """Views before backgrounds that no training has."""
     pool = background_pool(seed + 1, views.rgba.shape[-1], count=500)
-    behind = pool[torch.arange(len(views.rgba)) % len(pool)].float()
-    alpha = views.rgba[:, 3:].float() / 255
-    images = (views.rgba[:, :3] * alpha + behind * (1 - alpha)).round().to(torch.uint8)
-    return images, views.rotation, views.symmetry
+    images = torch.empty_like(views.rgba[:, :3])
+    for k, rgba in enumerate(views.rgba):
+        alpha = rgba[3:].float() / 255
+        images[k] = (rgba[:3] * alpha + pool[k % len(pool)] * (1 - alpha)).round().to(torch.uint8)
+    return WatchedViews(images, views.rotation, views.symmetry)
 
 
-def final_figures(model: PoseModel, data: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Metrics of a trained model on the validation split, as during the training; and those of its constant
+def final_figures(model: PoseModel, watched: WatchedViews) -> tuple[dict[str, float], dict[str, float]]:
+    """Metrics of a trained model on held-out views, as during the training; and those of its constant
     answer."""
-    images, rotation, symmetry = validation_images(data, model.config.seed)
-    always = pose_summary(model.constant.expand_as(rotation), rotation, symmetry)
-    return model.figures(images, rotation, symmetry), always
+    always = pose_summary(model.constant.expand_as(watched.rotation), watched.rotation, watched.symmetry)
+    return model.figures(watched), always
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseConfig(TrainingConfig):
-    """How a pose network is trained: ``network`` is one of TOPOLOGIES, ``head`` of rotation_heads.HEADS."""
+    """How a pose network is trained: ``network`` is one of TOPOLOGIES, ``task`` of TASKS, ``surroundings`` of
+    SURROUNDINGS."""
 
     network: str = "posenet"
-    head: str = "6d"
+    task: str = BOTH
+    surroundings: str = TEXTURES
     samples: int = 1_500_000
     rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -96,14 +125,23 @@ class PoseConfig(TrainingConfig):
     def __post_init__(self) -> None:
         if self.network not in TOPOLOGIES:
             raise ConfigError(f"no topology {self.network!r} to train: there are {', '.join(TOPOLOGIES)}")
-        rotation_head(self.head)
+        if self.task not in TASKS or self.surroundings not in SURROUNDINGS:
+            raise ConfigError(
+                f"a task is one of {', '.join(TASKS)}, surroundings one of {', '.join(SURROUNDINGS)}; got "
+                f"{self.task!r} and {self.surroundings!r}"
+            )
         super().__post_init__()
+
+    @property
+    def rotation_head(self) -> RotationHead:
+        """The head that reads rotations."""
+        return rotation_head(TOPOLOGIES[self.network].head)
 
 
 class PoseAverage(nn.Module):
     """The running average of a network and its siamese head."""
 
-    def __init__(self, network: PoseNet | PoseResNet, pairs: SiameseHead) -> None:
+    def __init__(self, network: Tower, pairs: SiameseHead) -> None:
         super().__init__()
         self.network, self.pairs = network, pairs
 
@@ -111,36 +149,42 @@ class PoseAverage(nn.Module):
 class PoseModel(Trainee):
     """The network in training, its siamese head, and the running average of both that is kept in the end."""
 
+    config: PoseConfig
+
     def __init__(self, config: PoseConfig) -> None:
         super().__init__(config)
-        self.topology, self.head = config.network, rotation_head(config.head)
+        self.topology, self.task, self.head = config.network, config.task, config.rotation_head
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            topology = PoseNet if config.network == "posenet" else PoseResNet
-            network = topology(self.head.outputs)
-            last = network.fc8 if isinstance(network, PoseNet) else network.fc6
-            pairs = SiameseHead(last.in_features)
+            network: Tower = TOPOLOGIES[config.network].tower(self.head.outputs)
+            pairs = SiameseHead(network.code_size)
         self.network = network.to(memory_format=torch.channels_last)
         self.pairs = pairs
         self.average = PoseAverage(copy.deepcopy(network), copy.deepcopy(pairs))
         self.average.requires_grad_(False).eval()
         self.constant = torch.eye(3)[None]
         """(1, 3, 3): the mean rotation of the training views, the answer without looking."""
+        self.calibration = (0.0, 1.0)
 
     def losses(self, batch: PoseBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts."""
         with self.config.autocast(batch.images.device):
-            codes, outputs = self.network.codes_and_outputs(prepared(batch.images))
-        codes, outputs = codes.float(), outputs.float()
+            codes = self.network.code(prepared(batch.images))
+        codes = codes.float()
+        # what is not the task learns to read the code as it is
+        posed = codes.detach() if self.task == MATCH else codes
+        outputs = self.network.outputs(posed)
         pose = rotation_loss(self.head, outputs, batch.rotation, batch.symmetry).mean()
-        first, second = codes[0::2], codes[1::2]
-        predicted, _ = self.pairs(first, second)
+        more = self.head.more_loss(outputs, batch.rotation, batch.symmetry).mean()
+        paired = codes.detach() if self.task == POSE else codes
+        turned = codes if self.task == BOTH else codes.detach()
+        predicted = self.pairs.relative(turned[0::2], turned[1::2])
         truth = relative_rotation(batch.rotation[0::2], batch.rotation[1::2])
         alone = (batch.symmetry[0::2] == 1).to(predicted)  # of a symmetric object the turn is not known
         relative = (relative_loss(predicted, truth) * alone).sum() / alone.sum().clamp_min(1)
-        match = self.pairs.match_loss(first, second)
-        total = pose + RELATIVE_WEIGHT * relative + MATCH_WEIGHT * match
-        parts = {"pose": pose, "relative": relative, "match": match}
+        match = self.pairs.match_loss(paired[0::2], paired[1::2])
+        total = pose + more + RELATIVE_WEIGHT * relative + MATCH_WEIGHT * match
+        parts = {"pose": pose, "azimuth and turns": more, "relative": relative, "match": match}
         return total, {name: value.detach() for name, value in parts.items()}
 
     def optimizers(self) -> Optimizers:
@@ -153,124 +197,62 @@ class PoseModel(Trainee):
         return [(self.average, nn.ModuleList([self.network, self.pairs]))]
 
     @torch.no_grad()
-    def figures(self, images: Tensor, rotation: Tensor, symmetry: Tensor) -> dict[str, float]:
-        """Pose figures of the averaged network on images (N, 3, H, W) uint8, and how many units of its code
-        are dead (never above zero)."""
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes and outputs of the averaged network, on the CPU, of images (N, 3, H, W) uint8."""
         network = self.average.network
         device = next(network.parameters()).device
-        parts = [
-            network.codes_and_outputs(prepared(part.to(device).float() / 255))
-            for part in torch.split(images, 256)
-        ]
-        codes, outputs = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
-        found = pose_summary(self.head.rotation(outputs), rotation, symmetry)
+        found = []
+        for part in torch.split(images, 256):
+            codes = network.code(prepared(part.to(device).float() / 255))
+            found.append((codes.cpu(), network.outputs(codes).cpu()))
+        codes, outputs = (torch.cat(each) for each in zip(*found, strict=True))
+        return codes, outputs
+
+    def figures(self, watched: WatchedViews) -> dict[str, float]:
+        """Pose figures of the averaged network, and how many units of its code are dead."""
+        codes, outputs = self.read(watched.images)
+        found = pose_summary(self.head.rotation(outputs), watched.rotation, watched.symmetry)
+        frontless = self.head.frontless(outputs)
+        if frontless is not None and bool((watched.symmetry != 1).any()):
+            found["frontless_found"] = float((frontless[watched.symmetry != 1] > 0.5).float().mean())
+            found["frontless_false"] = float((frontless[watched.symmetry == 1] > 0.5).float().mean())
         return found | {"dead_code_units": float((codes <= 0).all(0).sum())}
+
+    def calibrate(self, watched: WatchedViews) -> None:
+        """Fit what makes the logits' confidence the share of right readings (Platt 1999), on views with a
+        front."""
+        front = watched.symmetry == 1
+        _, outputs = self.read(watched.images[front])
+        error = symmetric_geodesic_degrees(
+            self.head.rotation(outputs), watched.rotation[front], watched.symmetry[front]
+        )
+        logits = torch.logit(azimuth_mass(self.head, outputs).double().clamp(2**-20, 1 - 2**-20)).numpy()
+        self.calibration = fitted_logistic(logits, (error < NEAR).double().numpy())
 
     def file(self, facts: Mapping[str, Any]) -> PoseFile:
         """The averaged network, its BatchNorm folded into the layers before."""
         bare = folded(self.average.network)
-        facts = {"plan": self.config.to_json(), **facts}
+        facts = {"plan": self.config.to_json(), "calibration": self.calibration, **facts}
         return PoseFile(bare, self.average.pairs, self.topology, self.head, facts)
+
+
+def fitted_logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """The shift a and scale b by which sigmoid(a + b x) tells best what of (N,) is right (0 or 1): Newton's
+    method, with Platt's targets, which keep both finite."""
+    count = right.sum()
+    target = np.where(right > 0.5, (count + 1) / (count + 2), 1 / (len(right) - count + 2))
+    design = np.stack([np.ones_like(x), x], 1)
+    found = np.array([0.0, 1.0])
+    for _ in range(50):
+        likely = 1 / (1 + np.exp(-np.clip(design @ found, -30, 30)))
+        slope = design.T @ (target - likely) - 1e-3 * (found - [0.0, 1.0])
+        bend = design.T @ (design * (likely * (1 - likely))[:, None]) + 1e-3 * np.eye(2)
+        step = np.linalg.solve(bend, slope)
+        found = found + step * min(1.0, 1.0 / max(np.abs(step).max(), 1e-12))
+    return float(found[0]), float(found[1])
 
 
 def prepared(images: Tensor) -> Tensor:
     """Images in [0, 1] as the pose networks want them."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-@dataclass(frozen=True, eq=False)
-class PoseBatch:
-    """``images`` (B, 3, H, W) in [0, 1]; views 2k and 2k + 1 show the same object. ``rotation`` (B, 3, 3),
-    ``symmetry`` (B,)."""
-
-    images: Tensor
-    rotation: Tensor
-    symmetry: Tensor
-
-    def to(self, device: torch.device) -> PoseBatch:
-        """The same on another device."""
-        return PoseBatch(self.images.to(device), self.rotation.to(device), self.symmetry.to(device))
-
-
-class PoseBatches:
-    """Makes batches of ``size`` views, half as many identities, from views in memory."""
-
-    def __init__(self, views: Views, size: int, seed: int) -> None:
-        if size < 4 or size % 4:
-            raise ConfigError(f"a batch of {size} views: give a multiple of 4, such as 64")
-        if size // 2 > len(views.table):
-            raise ConfigError(
-                f"a batch of {size} views needs {size // 2} identities, the dataset has {len(views.table)}: "
-                "give a smaller batch or render more"
-            )
-        self.views, self.size, self.seed = views, size, seed
-        side = views.rgba.shape[-1]
-        self.pool = background_pool(seed, side)
-        generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.randn((NOISE, 3, side, side), generator=generator)
-
-    def __call__(self, step: int) -> PoseBatch:
-        """The batch of a step."""
-        generator = generator_at(self.seed, step)
-        views, count = self.views, self.size // 2
-        identities = torch.randperm(len(views.table), generator=generator)[:count]
-        chosen = torch.stack(
-            [torch.randperm(views.table.shape[1], generator=generator)[:2] for _ in range(count)]
-        )
-        index = views.table[identities[:, None], chosen].flatten()
-        rgba = views.rgba[index].float().div_(255)
-        rotation, symmetry = views.rotation[index], views.symmetry[index]
-        rgba, rotation = mirrored(rgba, rotation, generator)
-        rgba = shifted(rgba, generator)
-        return PoseBatch(self._composed(rgba, generator), rotation, symmetry)
-
-    def _composed(self, rgba: Tensor, generator: torch.Generator) -> Tensor:
-        """The objects recoloured, on backgrounds, some occluded or blurred, with noise and other contrast."""
-        count = len(rgba)
-        behind = self._backgrounds(count, generator)
-        colour, alpha = recoloured(rgba[:, :3], generator), rgba[:, 3:]
-        images = behind + alpha * (colour - behind)
-        self._occlude(images, generator)
-        contrast = 0.75 + 0.5 * torch.rand((count, 1, 1, 1), generator=generator)
-        shift = 0.2 * torch.rand((count, 1, 1, 1), generator=generator) - 0.1
-        images = (images - 0.5) * contrast + 0.5 + shift
-        blurred = (torch.rand(count, generator=generator) < 0.15).nonzero().squeeze(1)
-        if len(blurred):
-            padded = F.pad(images[blurred], (1, 1, 1, 1), mode="replicate")
-            images[blurred] = F.avg_pool2d(padded, 3, 1)
-        strength = 0.03 * torch.rand((count, 1, 1, 1), generator=generator)
-        images += strength * self.noise[torch.randint(NOISE, (count,), generator=generator)]
-        return images.clamp_(0, 1)
-
-    def _backgrounds(self, count: int, generator: torch.Generator) -> Tensor:
-        index = torch.randint(len(self.pool), (count,), generator=generator)
-        behind = self.pool[index].float().div_(255)
-        turned = (torch.rand(count, generator=generator) < 0.5).nonzero().squeeze(1)
-        behind[turned] = behind[turned].flip(-1)
-        order = torch.rand((count, 3), generator=generator).argsort(1)
-        return behind.gather(1, order[:, :, None, None].expand_as(behind))
-
-    def _occlude(self, images: Tensor, generator: torch.Generator) -> None:
-        """A rectangle of another background over one image in eight."""
-        side = images.shape[-1]
-        for k in (torch.rand(len(images), generator=generator) < 0.12).nonzero().squeeze(1).tolist():
-            h, w = (torch.rand(2, generator=generator) * 0.35 * side + 4).long().tolist()
-            top = int(torch.randint(side - h + 1, (1,), generator=generator))
-            left = int(torch.randint(side - w + 1, (1,), generator=generator))
-            pick = int(torch.randint(len(self.pool), (1,), generator=generator))
-            images[k, :, top : top + h, left : left + w] = self.pool[pick, :, :h, :w].float() / 255
-
-
-def recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:
-    """Colours (B, 3, H, W) mixed by a random matrix, sometimes with exchanged channels.
-
-    Both views of a pair get the same: an object keeps its colours when the camera moves.
-    """
-    pairs = len(colour) // 2
-    matrix = torch.eye(3) + 0.15 * torch.randn((pairs, 3, 3), generator=generator)
-    order = torch.rand((pairs, 3), generator=generator).argsort(1)
-    exchanged = torch.rand(pairs, generator=generator) < 0.4
-    matrix[exchanged] = matrix[exchanged].gather(1, order[exchanged][:, :, None].expand(-1, -1, 3))
-    matrix = (matrix * (0.7 + 0.6 * torch.rand((pairs, 1, 1), generator=generator))).repeat_interleave(2, 0)
-    return torch.einsum("bij,bjhw->bihw", matrix, colour).clamp_(0, 1)

@@ -1,0 +1,203 @@
+"""Train all pose networks and decoders that netinvert ships, side by side on one GPU.
+
+    netinvert scenes render --objects chairs --count 5000 --views 16 --pixels 128 --seed 0 --out out/chairs
+    netinvert scenes render --objects sh3f:out/furniture/BlendSwap-CC-0.sh3f --category seat --count 20 \
+        --views 300 --pixels 128 --seed 3 --splits 1 0 0 --identities-a-shard 1 --out out/seats
+    python tools/train_networks.py pose --data out/chairs out/seats --out out/networks
+    python tools/train_networks.py decoders --data out/chairs --out out/networks
+
+Each is what ``netinvert pose train`` and ``netinvert decoder train`` make by the command in its card; here
+the dataset is read once, and the trainings are processes that share it. (``posenet-judge`` is trained on
+other renders, on a CPU: see its card.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+import traceback
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netinvert.models.encoder import Encoder
+from netinvert.models.registry import load_network
+from netinvert.scenes.dataset_reader import Arrays, Views, background_pool, read_shard, shard_paths, stacked
+from netinvert.training.card import export
+from netinvert.training.config import TrainingRun
+from netinvert.training.decoder.images import SceneImages, described
+from netinvert.training.decoder.model import DecoderConfig
+from netinvert.training.decoder.train import figures_of, held_out_images, train_decoder
+from netinvert.training.pose.batches import TEXTURES
+from netinvert.training.pose.train import PoseConfig, on_fixed_backgrounds, train_pose_on
+
+POSE: dict[str, dict[str, Any]] = {
+    "posenet": {},
+    "posenet-only": {"task": "pose"},
+    "posenet-only-1": {"task": "pose", "seed": 11},
+    "posenet-only-2": {"task": "pose", "seed": 12},
+    "posenet-match": {"task": "match"},
+    "posenet-plain": {"surroundings": "plain"},
+}
+"""What differs from ``netinvert pose train --network posenet``."""
+LOSS = "pixel=1+feature:relu3=0.05"
+DECODERS: dict[str, dict[str, Any]] = {
+    "posenet-fc7": {"layer": "relu7", "corrections": 2},
+    "posenet-fc6": {"layer": "relu6", "corrections": 2},
+    "posenet-conv5": {"layer": "relu5", "corrections": 1},
+    "posenet-pose": {"layer": "fc8", "corrections": 2},
+    "posenet-fc6-pixel": {"layer": "relu6", "loss": "pixel=1"},
+    "posenet-fc6-feature": {"layer": "relu6", "loss": LOSS},
+    "posenet-fc6-sharp": {"layer": "relu6", "loss": f"{LOSS}+adversarial=0.005"},
+    "objectron-chair": {
+        **{"network": "objectron-chair", "layer": "blocks.14"},
+        **{"loss": "pixel=1+feature:posenet/relu3=0.05", "share": 0.4},
+    },
+}
+"""What differs from ``netinvert decoder train --network posenet --loss LOSS+code=0.2``."""
+
+
+VALIDATION_SEED = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training: its name, what differs in it, and where its files go."""
+
+    name: str
+    what: dict[str, Any]
+    options: argparse.Namespace
+
+    def run(
+        self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
+    ) -> None:
+        """Do it, and write weights and card."""
+        torch.set_num_threads(1)
+        began = time.time()
+        try:
+            make = self._pose if self.options.which == "pose" else self._decoder
+            print(
+                f"{self.name}: {make(train, validation, pools, data)}, {time.time() - began:.0f} s",
+                flush=True,
+            )
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+    def _run(self) -> TrainingRun:
+        return TrainingRun(
+            self.options.out / f"{self.name}-training", 100_000, 100.0, self.options.device, progress=False
+        )
+
+    def _facts(self, command: str, data: list[dict[str, Any]], figures: dict[str, float]) -> dict[str, Any]:
+        rounded = {name: round(value, 4) for name, value in figures.items()}
+        return {"command": command, "data": data[0], "more_data": data[1:], "figures": rounded}
+
+    def _pose(
+        self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
+    ) -> str:
+        config = PoseConfig(
+            samples=self.options.samples,
+            batch=self.options.batch,
+            precision=self.options.precision,
+            **self.what,
+        )
+        watched = on_fixed_backgrounds(validation, VALIDATION_SEED)
+        pool = pools[config.seed] if config.surroundings == TEXTURES else None
+        model = train_pose_on(config, train, watched, self._run(), pool)
+        figures = model.figures(watched)
+        words = [
+            "netinvert pose train --data out/chairs out/seats --network posenet --name",
+            *(self.name, *(f"--{name} {value}" for name, value in self.what.items())),
+            f"--samples {config.samples} --batch {config.batch} --precision {config.precision} --device cuda",
+        ]
+        export(self.options.out / self.name, model.file(self._facts(" ".join(words), data, figures)))
+        return str({name: round(value, 3) for name, value in figures.items()})
+
+    def _decoder(
+        self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
+    ) -> str:
+        what = {"network": "posenet", "loss": f"{LOSS}+code=0.2", "share": 1.0, **self.what}
+        samples = int(self.options.samples * what.pop("share"))
+        config = DecoderConfig(
+            samples=samples,
+            batch=min(128, self.options.batch),
+            rate=2e-3,
+            precision=self.options.precision,
+            **what,
+        )
+        weights = self.options.out / "posenet.safetensors" if config.network == "posenet" else None
+        network = load_network(config.network, None if weights is None else str(weights))
+        encoder = Encoder(network, config.layer)
+        source: Any = SceneImages(train, validation, config.seed, pools[config.seed])
+        model = train_decoder(config, encoder, source, self._run())
+        figures, _ = figures_of(model, held_out_images(source, encoder))
+        words = [
+            f"netinvert decoder train --network {config.network} --layer {config.layer} --data out/chairs",
+            f"--name {self.name} --loss {config.loss} --corrections {config.corrections} --rate 2e-3",
+            f"--samples {config.samples} --batch {config.batch} --precision {config.precision} --device cuda",
+        ]
+        export(self.options.out / self.name, model.file(self._facts(" ".join(words), data, figures)))
+        return str({name: round(value, 3) for name, value in figures.items()})
+
+
+def main() -> None:
+    """Read the data once, then train in a process each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("which", choices=("pose", "decoders"))
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", help="names of what to train")
+    parser.add_argument("--samples", type=int, default=3_000_000)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--precision", default="bfloat16")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    began = time.time()
+    known = POSE if options.which == "pose" else DECODERS
+    jobs = [Job(name, known[name], options) for name in options.only or known]
+    seeds = sorted({job.what.get("seed", 0) for job in jobs})
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(mp_context=fork) as executor:
+        promised = {seed: executor.submit(background_pool, seed, 128) for seed in seeds}
+        train = Views.of(*(loaded(one, "train", executor) for one in options.data))
+        pools = {seed: one.result() for seed, one in promised.items()}
+        validation = Views.of(loaded(options.data[0], "validation", executor))
+    print(f"{len(train.rgba):,} views read in {time.time() - began:.0f} s", flush=True)
+    data = [described(str(one)) for one in options.data]
+    given = (train, validation, pools, data)  # shared by the processes
+    running = [fork.Process(target=job.run, args=given) for job in jobs]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    if failed := [job.name for job, process in zip(jobs, running, strict=True) if process.exitcode]:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def loaded(folder: Path, split: str, executor: Executor) -> Arrays:
+    """As ``load_arrays``, by all cores, without the records."""
+    parts = list(executor.map(_shard, shard_paths(folder, split)))
+    names = ("rgba", "mask", "parts", "rotation", "symmetry", "identity")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
+    return Arrays(**joined, records=())
+
+
+def _shard(path: Path) -> Arrays:
+    whole = stacked(list(read_shard(path)))
+    return Arrays(
+        whole.rgba, whole.mask, whole.parts[:, :1, :1], whole.rotation, whole.symmetry, whole.identity, ()
+    )
+
+
+if __name__ == "__main__":
+    main()
