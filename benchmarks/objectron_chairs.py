@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ from netinvert.io.files import write_json
 from netinvert.models.network import Network
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.cameras import Camera, pose_summary
-from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_config import PATH_TRACED, DatasetConfig
 from netinvert.scenes.objects import Material, Object3D
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import STUDIO
@@ -70,7 +71,7 @@ def main() -> None:
         )
         views = fresh_views(plan)
         rows.append(row(network, f"procedural chairs, {name}", views.images, views.rotation, views.symmetry))
-    traced = fresh_views(plan, path_traced=True)
+    traced = fresh_views(replace(plan, renderer=PATH_TRACED))
     name = "the last ones path traced"
     rows.append(row(network, name, traced.images, traced.rotation, traced.symmetry))
     usual = [k for k, p in enumerate(views.parameters) if p["legs"] in USUAL and p["back"] != "none"]

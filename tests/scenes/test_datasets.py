@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from netinvert.errors import ConfigError, MissingExtraError, OutputError
 from netinvert.io import cells, rundir
 from netinvert.io.workers import Workers
-from netinvert.scenes.dataset_config import CHAIRS62, DatasetConfig
+from netinvert.scenes.dataset_config import CHAIRS62, PATH_TRACED, DatasetConfig
 from netinvert.scenes.dataset_reader import (
     DatasetError,
     DatasetStream,
@@ -35,6 +35,7 @@ from netinvert.scenes.dataset_reader import (
 from netinvert.scenes.dataset_writer import render_dataset, shard_bytes
 from netinvert.scenes.object_source import object_source
 from netinvert.scenes.objects import MeshError
+from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.render import Renderer
 
 SMALL = DatasetConfig(identities=6, views=2, size=24, seed=2, splits=(0.6, 0.2, 0.2), identities_a_shard=1)
@@ -94,8 +95,14 @@ def test_random_cameras_stay_within_the_plan(seed, view):
     assert np.array_equal(camera.rotation, again.rotation)
 
 
-def test_plans_come_back_from_json():
-    assert DatasetConfig.from_json(json.loads(json.dumps(SMALL.to_json()))) == SMALL
+@pytest.mark.parametrize("plan", [SMALL, replace(SMALL, renderer=PATH_TRACED)])
+def test_plans_come_back_from_json(plan):
+    assert DatasetConfig.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_datasets_from_before_there_were_two_renderers_are_the_same():
+    assert "renderer" not in SMALL.to_json()
+    assert replace(SMALL, renderer=PATH_TRACED).to_json() == SMALL.to_json() | {"renderer": PATH_TRACED}
 
 
 def test_no_two_datasets_share_an_object():
@@ -109,6 +116,7 @@ def test_no_two_datasets_share_an_object():
     [
         {"identities": 0}, {"views": 0}, {"size": 4}, {"seed": -1}, {"protocol": "all"}, {"in_plane": 200},
         {"elevation": (50, -5)}, {"elevation": (-100, 0)}, {"fov": 0}, {"fill": (0, 1)}, {"lights": "disco"},
+        {"renderer": "raster"},
         {"occlusion": 1.0}, {"splits": (0.5, 0.5, 0.5)}, {"identities_a_shard": 0},
     ],
 )  # fmt: skip
@@ -140,6 +148,23 @@ def test_a_shard_is_the_same_bytes_and_holds_what_was_rendered():
     assert np.allclose(np.reshape(record["rotation"], (3, 3)), camera.rotation)
     assert (record["identity"], record["view"], record["split"]) == (2, 1, SMALL.split_of(2))
     assert record["parameters"]["legs"] == thing.parameters["legs"]
+
+
+def test_path_tracing_changes_the_colours_and_nothing_else(tmp_path):
+    plan = replace(SMALL, identities=1, views=2, size=16, splits=(1, 0, 0))
+    traced = replace(plan, renderer=PATH_TRACED)
+    manifest = render_dataset(traced, tmp_path / "traced")
+    assert manifest["plan"]["renderer"] == PATH_TRACED
+    assert manifest["versions"]["mitsuba"]
+    content = (tmp_path / "traced" / "train-000000.tar").read_bytes()
+    assert content == shard_bytes(traced, [0])
+    ours, theirs = webdataset_members(shard_bytes(plan, [0])), webdataset_members(content)
+    assert {name for name in ours if ours[name] != theirs[name]} == {f"000000_00{k}.rgba.png" for k in (0, 1)}
+    thing = object_source("chairs").make(plan.object_seed(0), 0)
+    rng = plan.generator(0, 1)
+    camera = plan.camera(thing.vertices, 1, rng)
+    expected = PathTracer(thing).render(camera, plan.light(rng), seed=1)
+    assert np.array_equal(decoded(theirs["000000_001.rgba.png"]), expected)
 
 
 def webdataset_members(content):
@@ -218,13 +243,17 @@ def test_a_whole_dataset_is_left_as_it_is(small):
     assert after == before
 
 
-@pytest.mark.parametrize("missing", ["embreex.mesh_construction", "trimesh"])
-def test_a_missing_extra_is_told_before_any_work(tmp_path, monkeypatch, missing):
+@pytest.mark.parametrize(
+    ("missing", "extra"),
+    [("embreex.mesh_construction", "scenes"), ("trimesh", "scenes"), ("mitsuba", "mitsuba")],
+)
+def test_a_missing_extra_is_told_before_any_work(tmp_path, monkeypatch, missing, extra):
     mesh = tmp_path / "mesh.obj"
     mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\n")
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(MissingExtraError, match="scenes"):
-        render_dataset(replace(SMALL, objects=str(mesh)), tmp_path / "out", Workers(2))
+    plan = replace(SMALL, objects=str(mesh), renderer=PATH_TRACED)
+    with pytest.raises(MissingExtraError, match=extra):
+        render_dataset(plan, tmp_path / "out", Workers(2))
     assert not (tmp_path / "out").exists()
 
 

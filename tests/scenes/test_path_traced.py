@@ -19,7 +19,7 @@ HARD = replace(STUDIO, softness=0.0)
 def test_both_renderers_show_the_same_image(category, seed):
     thing = make_object(category, seed)
     camera = Camera.orbit(35, 20, 10, distance=2.0, size=96)
-    ours, theirs = Renderer(thing).render(camera, HARD), PathTracer(thing).render(camera, HARD)
+    ours, theirs = Renderer(thing).render(camera, HARD), PathTracer(thing, samples=64).render(camera, HARD)
     assert np.abs(ours.mask.astype(int) - theirs[..., 3]).mean() < 1  # of 255
     inside = (ours.mask == 255) & (theirs[..., 3] == 255)
     one, other = ours.rgba[inside, :3].astype(int), theirs[inside, :3].astype(int)

@@ -132,10 +132,11 @@ def render_chairs(count: int, seed: int) -> ChairRenders:
 
 
 def _chairs(plan: DatasetConfig) -> Iterator[tuple[Object3D, np.random.Generator]]:
-    """The plan's chairs that have a back, with what is random about each."""
+    """The plan's plain chairs that have a back, of those in BACKS, with what is random about each."""
     for identity in itertools.count():
         thing = make_object(plan.objects, plan.object_seed(identity))
-        if thing.parameters["back"] != "none" and thing.symmetry == 1:
+        about = thing.parameters
+        if about["kind"] == "plain" and about["back"] != "none" and thing.symmetry == 1:
             yield thing, plan.generator(identity, 0)
 
 

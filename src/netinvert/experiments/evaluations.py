@@ -230,14 +230,14 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
 
 def _evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
     network = load_network(config.network, config.weights)
-    plan = evaluation_plan(network, config.chairs, config.views, config.seed)
+    plan = evaluation_plan(network, config.chairs, config.views, config.seed, config.path_traced)
     trained = config.seed in TRAINED_SEEDS and config.network.startswith("posenet")
     warning = f"posenet and posenet-judge have seen chairs of the seeds {TRAINED_SEEDS}: this is no fair test"
     if trained:
         tell(warning)
     known = {"weights_sha256": weights_sha256(network.module), "plan": plan.to_json()}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        views = fresh_views(plan, config.path_traced)
+        views = fresh_views(plan)
         figures = full_evaluation(network, views, config.weights)
         lead = (
             f"{code(config.network)} read {report.counted(figures['views'], 'view')} of "

@@ -10,19 +10,9 @@ import numpy as np
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cars import car
-from netinvert.scenes.chair_parts import (
-    ARMS,
-    BACKS,
-    LEGS,
-    SEATS,
-    STRETCHERS,
-    ChairPlan,
-    make_arms,
-    make_back,
-    make_legs,
-    make_seat,
-)
-from netinvert.scenes.mesh_builder import Primitive, Worn, assemble, bar, both, box, cushion, lathe, wearing
+from netinvert.scenes.chair_kinds import KINDS, chair_parts, kind_of
+from netinvert.scenes.chair_parts import ChairPlan, plan_chair
+from netinvert.scenes.mesh_builder import Primitive, assemble, bar, both, box, cushion, lathe, wearing
 from netinvert.scenes.objects import (
     FABRICS,
     Material,
@@ -42,55 +32,21 @@ WOODS = ((0.47, 0.24, 0.09), (0.17, 0.07, 0.03), (0.6, 0.4, 0.2), (0.32, 0.11, 0
 def make_chair(seed: int) -> Object3D:
     """The chair of a seed: always the same, and another for every seed. Parts: seat, back, legs, arms.
 
-    A chair without a back is a stool, which looks the same after some turns: ``symmetry`` says which."""
-    rng = np.random.default_rng([7, seed])
-    plan = plan_chair(rng)
-    frame, surface = _materials(rng, plan)
-    parameters = asdict(plan) | {"frame": frame.kind, "surface": surface.kind}
-    parts = chair_parts(plan)
-    return assemble(f"chair {seed}", "chairs", parts, (frame, surface), symmetry_of(plan), parameters)
-
-
-def chair_parts(plan: ChairPlan) -> dict[str, Worn]:
-    """Closed primitives for each part, in metres; none for a part that the chair lacks."""
-    makers = {"seat": make_seat, "back": make_back, "legs": make_legs, "arms": make_arms}
-    return {name: make(plan) for name, make in makers.items()}
-
-
-def plan_chair(rng: np.random.Generator) -> ChairPlan:
-    """Choose what a chair is made of."""
-    legs = str(rng.choice(list(LEGS), p=[0.26, 0.16, 0.13, 0.1, 0.08, 0.1, 0.08, 0.09]))
-    back = "none" if rng.random() < 0.04 else str(rng.choice(list(BACKS)))
-    seat = str(rng.choice(list(SEATS)))
-    arms = "none" if back == "none" or rng.random() < 0.45 else str(rng.choice(list(ARMS)))
-    if legs == "box":
-        seat = "cushion"
-    bar_chair = legs in ("straight", "splayed", "swivel", "pedestal") and rng.random() < 0.12
-    width, depth = rng.uniform(0.38, 0.6), rng.uniform(0.38, 0.56)
-    if back == "none":
-        arms = "none"
-        depth = width if rng.random() < 0.5 else depth
-    height = rng.uniform(0.62, 0.8) if bar_chair else rng.uniform(0.38, 0.52)
-    return ChairPlan(
-        legs=legs,
-        back=back,
-        seat=seat,
-        arms=arms,
-        stretcher=str(rng.choice(list(STRETCHERS))),
-        width=float(width),
-        depth=float(depth),
-        height=float(height),
-        thickness=float(
-            rng.uniform(0.02, 0.05) if seat not in ("cushion", "saddle") else rng.uniform(0.05, 0.12)
-        ),
-        tall=float(rng.uniform(0.32, 0.66)),
-        lean=float(rng.uniform(0.02, 0.16)),
-        bar=float(rng.uniform(0.012, 0.026)),
-        splay=float(rng.uniform(0.04, 0.12)),
-        slats=int(rng.integers(3, 8)),
-        square=bool(rng.random() < 0.5),
-        arm_height=float(rng.uniform(0.18, 0.27)),
-    )
+    ``parameters`` tell its ``kind``, "plain" or one of KINDS. A chair without a back is a stool or bench,
+    which looks the same after some turns: ``symmetry`` says which."""
+    # apart from what is drawn of plain chairs, so that they stay what they were before there were kinds
+    rng = np.random.default_rng([7, seed, 1])
+    kind = kind_of(rng)
+    if kind == "plain":
+        rng = np.random.default_rng([7, seed])
+        plan = plan_chair(rng)
+        frame, surface = _materials(rng, plan)
+        parts = chair_parts(plan)
+    else:
+        plan, parts = KINDS[kind][1](rng)
+        frame, surface = _materials(rng, plan)
+    about = {"kind": kind, **asdict(plan), "frame": frame.kind, "surface": surface.kind}
+    return assemble(f"chair {seed}", "chairs", parts, (frame, surface), symmetry_of(plan), about)
 
 
 def symmetry_of(plan: ChairPlan) -> int:

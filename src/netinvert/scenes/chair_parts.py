@@ -339,3 +339,39 @@ BACK_MAKERS = {
     **{"cushion": _cushion, "frame": _frame, "round": _round, "splat": _splat},
 }
 BACKS = tuple(BACK_MAKERS)
+
+
+def plan_chair(rng: np.random.Generator) -> ChairPlan:
+    """Choose what a chair is made of."""
+    legs = str(rng.choice(list(LEGS), p=[0.26, 0.16, 0.13, 0.1, 0.08, 0.1, 0.08, 0.09]))
+    back = "none" if rng.random() < 0.04 else str(rng.choice(list(BACKS)))
+    seat = str(rng.choice(list(SEATS)))
+    arms = "none" if back == "none" or rng.random() < 0.45 else str(rng.choice(list(ARMS)))
+    if legs == "box":
+        seat = "cushion"
+    bar_chair = legs in ("straight", "splayed", "swivel", "pedestal") and rng.random() < 0.12
+    width, depth = rng.uniform(0.38, 0.6), rng.uniform(0.38, 0.56)
+    if back == "none":
+        arms = "none"
+        depth = width if rng.random() < 0.5 else depth
+    height = rng.uniform(0.62, 0.8) if bar_chair else rng.uniform(0.38, 0.52)
+    return ChairPlan(
+        legs=legs,
+        back=back,
+        seat=seat,
+        arms=arms,
+        stretcher=str(rng.choice(list(STRETCHERS))),
+        width=float(width),
+        depth=float(depth),
+        height=float(height),
+        thickness=float(
+            rng.uniform(0.02, 0.05) if seat not in ("cushion", "saddle") else rng.uniform(0.05, 0.12)
+        ),
+        tall=float(rng.uniform(0.32, 0.66)),
+        lean=float(rng.uniform(0.02, 0.16)),
+        bar=float(rng.uniform(0.012, 0.026)),
+        splay=float(rng.uniform(0.04, 0.12)),
+        slats=int(rng.integers(3, 8)),
+        square=bool(rng.random() < 0.5),
+        arm_height=float(rng.uniform(0.18, 0.27)),
+    )

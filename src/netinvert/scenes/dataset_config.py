@@ -23,6 +23,7 @@ CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
 PROTOCOLS = ("random", CHAIRS62)
 LIGHTS = ("random", "studio")
+RAY, PATH_TRACED = RENDERERS = ("ray", "path-traced")
 SPLITS = ("train", "validation", "test")
 IDENTITIES_A_SEED = 1_000_000
 OBJECTS = Option(
@@ -72,6 +73,14 @@ class DatasetConfig(Config):
         Option("Least and greatest share of the image that an object spans.", above=0, max=4),
     ] = (0.82, 0.96)
     lights: Annotated[str, Option("Random lights, or always the same.", choices=LIGHTS)] = "random"
+    renderer: Annotated[
+        str,
+        Option(
+            "What makes the images: ray casting, or Mitsuba's path tracing (extra mitsuba; no shadow on the "
+            "ground).",
+            choices=RENDERERS,
+        ),
+    ] = RAY
     background: Annotated[
         str,
         Option(
@@ -160,8 +169,12 @@ class DatasetConfig(Config):
         return random_light(rng) if self.lights == "random" else STUDIO
 
     def to_json(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return {name: value for name, value in self.to_facts().items() if name != COMMAND}
+        """All settings as plain values. The renderer only if it is another than when there was but one: so
+        datasets of that time are still the same."""
+        facts = self.to_facts().items()
+        return {
+            name: value for name, value in facts if name != COMMAND and (name, value) != ("renderer", RAY)
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetConfig:

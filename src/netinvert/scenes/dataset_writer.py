@@ -8,7 +8,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.workers import Workers, run_cells
 from netinvert.scenes.backgrounds import KINDS, composite, occluded, random_background, read_photographs
 from netinvert.scenes.cameras import Camera
-from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_config import RAY, DatasetConfig
 from netinvert.scenes.dataset_reader import MANIFEST
 from netinvert.scenes.objects import Object3D
-from netinvert.scenes.render import Renderer
+from netinvert.scenes.path_traced import PathTracer
+from netinvert.scenes.render import RenderedImage, Renderer
 from netinvert.scenes.shading import Light
 
 PLAN = "plan.json"
@@ -48,12 +49,13 @@ def render_dataset(
     that was stopped in any way is finished by the same call. Shards that are no longer what the manifest says
     are rendered anew. ``workers`` is this process if None; ``progress`` as in ``run_cells``. ``finish`` may
     add files once all shards are there, and gives what the manifest is to tell besides. Raises
-    MissingExtraError: the extra scenes is not installed; told before any work; ConfigError, MeshError: no
+    MissingExtraError: the extra scenes, or mitsuba for path tracing, is not installed; told before any work;
+    ConfigError, MeshError: no
     such objects or background; told before any work; OutputError: the directory holds something else, is
     being written, or the disk is full; WorkerError: a worker was killed again and again over the same
     shard."""
     source = plan.source()
-    Renderer(source.make(plan.object_seed(0), 0))
+    image_maker(plan, source.make(plan.object_seed(0), 0))
     photographs = _photographs(plan.background)
     began = time.perf_counter()
     # Of what is read, a name does not say what it is: shards of two libraries would be mixed.
@@ -113,25 +115,39 @@ def shard_bytes(
     return target.getvalue()
 
 
+def image_maker(plan: DatasetConfig, thing: Object3D) -> Callable[[Camera, Light, int], RenderedImage]:
+    """What renders views of an object as the plan asks, each of a camera, a light and a seed.
+
+    Masks and parts are those of :class:`Renderer`, whatever makes the colours. Raises MissingExtraError: the
+    extra scenes, or mitsuba for path tracing, is not installed; MeshError."""
+    renderer = Renderer(thing)
+    if plan.renderer == RAY:
+        return lambda camera, light, seed: renderer.image(camera, light)
+    tracer = PathTracer(thing)
+    return lambda camera, light, seed: replace(
+        renderer.image(camera, light), rgba=tracer.render(camera, light, seed)
+    )
+
+
 def _identity_files(
     plan: DatasetConfig, identity: int, thing: Object3D, photographs: Sequence[NDArray[np.uint8]]
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an identity's files, view after view."""
-    renderer = Renderer(thing)
+    image = image_maker(plan, thing)
     for view in range(plan.views):
         rng = plan.generator(identity, view)
         camera = plan.camera(thing.vertices, view, rng)
         light = plan.light(rng)
-        rendered = renderer.image(camera, light)
+        rendered = image(camera, light, view)
         mask, parts = rendered.mask, rendered.parts
         key = f"{identity:06d}_{view:03d}"
         if plan.background == "none":
             yield f"{key}.rgba.png", _png(rendered.rgba)
         else:
             kind = "photographs" if photographs else plan.background
-            image = composite(rendered.rgba, random_background(rng, plan.size, kind, photographs))
-            image, mask, parts = occluded(rng, image, mask, parts, plan.occlusion)
-            yield f"{key}.rgb.png", _png(image)
+            whole = composite(rendered.rgba, random_background(rng, plan.size, kind, photographs))
+            whole, mask, parts = occluded(rng, whole, mask, parts, plan.occlusion)
+            yield f"{key}.rgb.png", _png(whole)
         yield f"{key}.mask.png", _png(mask)
         yield f"{key}.parts.png", _png(parts)
         record = _record(plan, thing, identity, camera, light) | {"view": view}
@@ -176,5 +192,7 @@ def _manifest(plan: DatasetConfig, files: dict[str, str]) -> dict[str, Any]:
         "sha256": hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest(),
         "samples": sum(shard["samples"] for shard in shards),
         "shards": shards,
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {
+            package: version(package) for package in (*PACKAGES, *["mitsuba"] * (plan.renderer != RAY))
+        },
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -134,6 +135,59 @@ def panel(outline: ArrayLike, thickness: float) -> Primitive:
     return joined([rim, _cap(front, [0, -1, 0]), _cap(back, [0, 1, 0])])
 
 
+def swept(rings: ArrayLike, cuts: Sequence[int] = ()) -> list[Primitive]:
+    """A body through closed ``rings`` (n, m, 3), convex each, with a cap at either end; cut at rows into
+    closed pieces whose shading goes on across the cuts."""
+    rings = np.asarray(rings, float)
+
+    def across(grid: Array) -> Array:
+        around = np.roll(grid, -1, axis=1) - np.roll(grid, 1, axis=1)
+        return np.cross(around, np.gradient(grid, axis=0))
+
+    if (across(rings) * (rings - rings.mean(axis=1, keepdims=True))).sum() < 0:
+        rings = rings[:, ::-1]
+    normals = _unit(across(rings))
+    rings, normals = (np.concatenate([values, values[:, :1]], axis=1) for values in (rings, normals))
+    pieces = []
+    for start, end in pairwise((0, *cuts, len(rings) - 1)):
+        rows = slice(start, end + 1)
+        faces = [_grid(rings[rows], normals[rows])]
+        for row, inner in ((start, start + 1), (end, end - 1)):
+            out = _unit(rings[row].mean(axis=0) - rings[inner].mean(axis=0))
+            faces.append(_cap(rings[row, :-1], out))
+        pieces.append(_mapped(joined(faces)))
+    return pieces
+
+
+def sheet(
+    middle: ArrayLike, thickness: float, pieces: Sequence[tuple[slice, slice]] = ((slice(None), slice(None)),)
+) -> list[Primitive]:
+    """A curved plate around the surface ``middle`` (n, m, 3); or closed ``pieces`` of it, each its rows and
+    columns. Seen from its front, columns are followed by rows counter-clockwise."""
+    middle = np.asarray(middle, float)
+    normals = _unit(np.cross(np.gradient(middle, axis=1), np.gradient(middle, axis=0)))
+    front, back = middle + normals * thickness / 2, middle - normals * thickness / 2
+    made = []
+    for piece in pieces:
+        one, two, out = front[piece], back[piece], normals[piece]
+        faces = [_grid(one, out), _grid(two[::-1], -out[::-1])]
+        row, column = one[0] - one[1], one[:, 0] - one[:, 1]
+        last_row, last_column = one[-1] - one[-2], one[:, -1] - one[:, -2]
+        for first, second, away in (
+            (two[0], one[0], row),
+            (one[-1], two[-1], last_row),
+            (one[:, 0], two[:, 0], column),
+            (two[:, -1], one[:, -1], last_column),
+        ):
+            faces.append(_grid(np.stack([first, second]), np.stack([_unit(away)] * 2)))
+        made.append(_mapped(joined(faces)))
+    return made
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + EPSILON))
+
+
 def lathe(profile: ArrayLike, sides: int = 20) -> Primitive:
     """A body of revolution about z; ``profile`` (n, 2) holds radius and height, from the bottom up."""
     profile = np.asarray(profile, float)
@@ -154,13 +208,18 @@ def lathe(profile: ArrayLike, sides: int = 20) -> Primitive:
 
 
 def _tube(points: Array, normals: Array, uv: Array | None, closed: bool) -> Primitive:
-    """Quads between neighbouring rows (n) and columns (m) of a grid (n, m, 3), as triangles."""
-    if uv is None:
-        uv = np.zeros((*points.shape[:2], 2))
+    """Quads between neighbouring rows (n) and columns (m) of a grid (n, m, 3), as triangles; the normals say
+    what is outside."""
     if closed:
+        assert uv is not None
         last = uv[:, :1] + [[[0.35, 0]]]
         points, normals = (np.concatenate([x, x[:, :1]], axis=1) for x in (points, normals))
         uv = np.concatenate([uv, last], axis=1)
+    return _oriented(_grid(points, normals, uv))
+
+
+def _grid(points: Array, normals: Array, uv: Array | None = None) -> Primitive:
+    """The same; outside, columns are followed by rows counter-clockwise."""
 
     def triangles(x: Array) -> Array:
         a, b, c, d = x[:-1, :-1], x[:-1, 1:], x[1:, 1:], x[1:, :-1]
@@ -168,7 +227,9 @@ def _tube(points: Array, normals: Array, uv: Array | None, closed: bool) -> Prim
 
     corners = triangles(points)
     solid = np.linalg.norm(areas(corners), axis=1) > EPSILON
-    return _oriented(Primitive(corners[solid], triangles(normals)[solid], triangles(uv)[solid]))
+    if uv is None:
+        uv = np.zeros((*points.shape[:2], 2))
+    return Primitive(corners[solid], triangles(normals)[solid], triangles(uv)[solid])
 
 
 def _oriented(primitive: Primitive) -> Primitive:

@@ -18,6 +18,8 @@ VARIANT = "scalar_rgb"
 BOUNCES = 5
 ROUGHNESS = 0.25
 SKY = (16, 32)  # pixels of the image of the sky
+SAMPLES = 16
+"""Paths a pixel, unless told otherwise."""
 
 
 class PathTracer:
@@ -26,7 +28,7 @@ class PathTracer:
     Mitsuba's variant is a setting of the whole process; it is set to scalar_rgb. Raises MissingExtraError:
     mitsuba is not installed; MeshError: the mesh is empty, has NaN, or more than 255 parts."""
 
-    def __init__(self, thing: Object3D, samples: int = 64) -> None:
+    def __init__(self, thing: Object3D, samples: int = SAMPLES) -> None:
         check_mesh(thing)
         self._mitsuba = _mitsuba()
         self.thing, self.samples = thing, samples

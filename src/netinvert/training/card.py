@@ -138,6 +138,6 @@ def _data_command(plan: Mapping[str, Any]) -> str:
     usual = DatasetConfig().to_json()
     words = ["netinvert", "scenes", "render"]
     for name, value in DatasetConfig.from_json(plan).to_json().items():
-        if name in always or value != usual[name]:
+        if name in always or value != usual.get(name):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

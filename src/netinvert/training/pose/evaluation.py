@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from netinvert.errors import ConfigError
@@ -18,18 +17,14 @@ from netinvert.models.zoo.pose import POSE_NETWORKS, load_pose_file, read_pose_n
 from netinvert.models.zoo.pose_heads import SiameseHead, relative_rotation
 from netinvert.scenes.backgrounds import composite, random_background
 from netinvert.scenes.cameras import (
-    Camera,
     geodesic_degrees,
     pose_summary,
     rotation_from_6d,
     symmetric_geodesic_degrees,
 )
 from netinvert.scenes.catalogue import make_object
-from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.objects import Object3D
-from netinvert.scenes.path_traced import PathTracer
-from netinvert.scenes.render import Renderer
-from netinvert.scenes.shading import Light
+from netinvert.scenes.dataset_config import PATH_TRACED, RAY, DatasetConfig
+from netinvert.scenes.dataset_writer import image_maker
 from netinvert.training.pose.train import prepared
 
 CHUNK = 64
@@ -51,20 +46,20 @@ class TestViews:
     parameters: tuple[Mapping[str, Any], ...]
 
 
-def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
+def fresh_views(plan: DatasetConfig) -> TestViews:
     """Render a plan's views in memory, on random backgrounds (all kinds if the plan names none).
 
-    Raises MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed.
+    Raises MissingExtraError: the extra scenes, or mitsuba for path tracing, is not installed.
     """
     kind = "mixed" if plan.background == "none" else plan.background
     rows = []
     for identity in range(plan.identities):
         thing = make_object(plan.objects, plan.object_seed(identity))
-        render = PathTracer(thing).render if path_traced else _quick(thing)
+        render = image_maker(plan, thing)
         for view in range(plan.views):
             rng = plan.generator(identity, view)
             camera = plan.camera(thing.vertices, view, rng)
-            rgba = render(camera, plan.light(rng))
+            rgba = render(camera, plan.light(rng), view).rgba
             image = composite(rgba, random_background(rng, plan.size, kind))
             rows.append(
                 (image, camera.rotation, thing.symmetry, identity, camera.elevation, thing.parameters)
@@ -80,18 +75,15 @@ def fresh_views(plan: DatasetConfig, path_traced: bool = False) -> TestViews:
     )
 
 
-def _quick(thing: Object3D) -> Callable[[Camera, Light], NDArray[np.uint8]]:
-    renderer = Renderer(thing)
-    return lambda camera, light: renderer.image(camera, light).rgba
-
-
 def check_reads_poses(network: Network) -> None:
     """Raises ConfigError where it does not."""
     if network.read_pose is None:
         raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
 
 
-def evaluation_plan(network: Network, identities: int, views: int, seed: int) -> DatasetConfig:
+def evaluation_plan(
+    network: Network, identities: int, views: int, seed: int, path_traced: bool = False
+) -> DatasetConfig:
     """Chairs of a seed at the network's own size; any azimuth, elevation -5 to 50, in-plane ±15 degrees.
 
     Raises ConfigError: the network reads no poses, or takes images that are not square.
@@ -100,7 +92,8 @@ def evaluation_plan(network: Network, identities: int, views: int, seed: int) ->
     height, width = network.preprocessing.size
     if height != width:
         raise ConfigError(f"{network.name} takes {height}×{width} images: only square ones are rendered")
-    return DatasetConfig(identities=identities, views=views, size=height, seed=seed)
+    renderer = PATH_TRACED if path_traced else RAY
+    return DatasetConfig(identities=identities, views=views, size=height, seed=seed, renderer=renderer)
 
 
 @torch.no_grad()
