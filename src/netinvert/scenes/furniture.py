@@ -26,6 +26,7 @@ LARGEST = 1 << 28
 """Bytes that a model and its textures may have unpacked: the largest of Debian's 820 has a tenth."""
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """From y up and the front towards +z, the catalogue's frame, to z up and the front towards -y."""
+FRONTLESS = re.compile(r"(stool|pouf|ottoman|bench)s?(?!\w)", re.IGNORECASE)
 PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -68,7 +69,9 @@ class Furniture:
         told = {name: value for name, value in thing.parameters.items() if name not in ("file", "up")}
         parameters = {**told, **self.credit}
         name = f"{self.name} ({mesh.stem})"
-        return replace(stretched, name=name, category="furniture", parameters=parameters)
+        symmetry = 0 if FRONTLESS.search(self.name) else thing.symmetry
+        told_of = {"name": name, "category": "furniture", "parameters": parameters, "symmetry": symmetry}
+        return replace(stretched, **told_of)
 
     def _unpack(self, folder: Path) -> Path:
         """Write the model and what lies beside it into a folder; gives the mesh's path."""
