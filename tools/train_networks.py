@@ -1,8 +1,8 @@
 """Train all pose networks and decoders that netinvert ships, side by side on one GPU.
 
-    netinvert scenes render --objects chairs --count 5000 --views 16 --pixels 128 --seed 0 --out out/chairs
+    netinvert scenes render --objects chairs --count 4000 --views 10 --pixels 128 --seed 0 --out out/chairs
     netinvert scenes render --objects sh3f:out/furniture/BlendSwap-CC-0.sh3f --category seat --count 20 \
-        --views 300 --pixels 128 --seed 3 --splits 1 0 0 --identities-a-shard 1 --out out/seats
+        --views 150 --pixels 128 --seed 3 --splits 1 0 0 --identities-a-shard 1 --out out/seats
     python tools/train_networks.py pose --data out/chairs out/seats --out out/networks
     python tools/train_networks.py decoders --data out/chairs --out out/networks
 
@@ -14,13 +14,17 @@ other renders, on a CPU: see its card.)
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
+import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,22 +34,23 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.scenes.dataset_reader import Arrays, Views, background_pool, read_shard, shard_paths, stacked
 from netinvert.training.card import export
-from netinvert.training.config import TrainingRun
+from netinvert.training.config import Group, TrainingRun
 from netinvert.training.decoder.images import SceneImages, described
 from netinvert.training.decoder.model import DecoderConfig
-from netinvert.training.decoder.train import figures_of, held_out_images, train_decoder
-from netinvert.training.pose.batches import TEXTURES
-from netinvert.training.pose.train import PoseConfig, on_fixed_backgrounds, train_pose_on
+from netinvert.training.decoder.train import figures_of, held_out_images, new_model, train_decoder
+from netinvert.training.loop import Trainee
+from netinvert.training.pose.batches import TEXTURES, PoseBatches
+from netinvert.training.pose.train import PoseConfig, PoseModel, on_fixed_backgrounds, train_pose_on
 
 POSE: dict[str, dict[str, Any]] = {
     "posenet": {},
     "posenet-only": {"task": "pose"},
-    "posenet-only-1": {"task": "pose", "seed": 11},
-    "posenet-only-2": {"task": "pose", "seed": 12},
     "posenet-match": {"task": "match"},
     "posenet-plain": {"surroundings": "plain"},
+    "posenet-only-1": {"task": "pose", "seed": 11},
+    "posenet-only-2": {"task": "pose", "seed": 12},
 }
-"""What differs from ``netinvert pose train --network posenet``."""
+"""What differs from ``netinvert pose train --network posenet``; the last two are not shipped."""
 LOSS = "pixel=1+feature:relu3=0.05"
 DECODERS: dict[str, dict[str, Any]] = {
     "posenet-fc7": {"layer": "relu7", "corrections": 2},
@@ -57,13 +62,18 @@ DECODERS: dict[str, dict[str, Any]] = {
     "posenet-fc6-sharp": {"layer": "relu6", "loss": f"{LOSS}+adversarial=0.005"},
     "objectron-chair": {
         **{"network": "objectron-chair", "layer": "blocks.14"},
-        **{"loss": "pixel=1+feature:posenet/relu3=0.05", "share": 0.4},
+        **{"loss": "pixel=1+feature:posenet/relu3=0.05"},
     },
 }
 """What differs from ``netinvert decoder train --network posenet --loss LOSS+code=0.2``."""
 
 
 VALIDATION_SEED = 0
+WARM, TIMED = 15, 40
+"""Steps before and while a training is timed."""
+RESERVE = 10.0
+"""Seconds for what comes after a training."""
+Config = TypeVar("Config", PoseConfig, DecoderConfig)
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,8 @@ class Job:
     name: str
     what: dict[str, Any]
     options: argparse.Namespace
+    barrier: Any
+    """Where the trainings wait for one another before they are timed."""
 
     def run(
         self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
@@ -99,6 +111,28 @@ class Job:
         rounded = {name: round(value, 4) for name, value in figures.items()}
         return {"command": command, "data": data[0], "more_data": data[1:], "figures": rounded}
 
+    def _affordable(self, config: Config, model: Trainee, batches: Callable[[int], Any]) -> Config:
+        """The config with as many samples as can be had in time beside the other trainings."""
+        if self.options.seconds is None:
+            return config
+        device = torch.device(self.options.device)
+        model.place(device)
+        model.train()
+        if isinstance(batches, PoseBatches):
+            batches.to(device)
+        optimizers, group, began = model.optimizers(), Group(device), 0.0
+        for step in range(WARM + TIMED):
+            model.learn(batches(step), step, optimizers, group)["total"].item()
+            if step == WARM - 1:
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    self.barrier.wait(60)
+                began = time.time()
+        each = (time.time() - began) / TIMED
+        left = self.options.began + self.options.seconds - RESERVE - time.time()
+        steps = int(left / each)
+        print(f"{self.name}: {1000 * each:.1f} ms a step, {steps:,} steps in {left:.0f} s", flush=True)
+        return replace(config, samples=max(steps, 2) * config.batch)
+
     def _pose(
         self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
     ) -> str:
@@ -108,8 +142,11 @@ class Job:
             precision=self.options.precision,
             **self.what,
         )
-        watched = on_fixed_backgrounds(validation, VALIDATION_SEED)
         pool = pools[config.seed] if config.surroundings == TEXTURES else None
+        batches = PoseBatches(train, config.batch, config.seed, config.surroundings, pool)
+        config = self._affordable(config, PoseModel(config), batches)
+        del batches
+        watched = on_fixed_backgrounds(validation, VALIDATION_SEED)
         model = train_pose_on(config, train, watched, self._run(), pool)
         figures = model.figures(watched)
         words = [
@@ -123,11 +160,10 @@ class Job:
     def _decoder(
         self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
     ) -> str:
-        what = {"network": "posenet", "loss": f"{LOSS}+code=0.2", "share": 1.0, **self.what}
-        samples = int(self.options.samples * what.pop("share"))
+        what = {"network": "posenet", "loss": f"{LOSS}+code=0.2", **self.what}
         config = DecoderConfig(
-            samples=samples,
-            batch=min(128, self.options.batch),
+            samples=self.options.samples,
+            batch=min(256, self.options.batch),
             rate=2e-3,
             precision=self.options.precision,
             **what,
@@ -136,6 +172,11 @@ class Job:
         network = load_network(config.network, None if weights is None else str(weights))
         encoder = Encoder(network, config.layer)
         source: Any = SceneImages(train, validation, config.seed, pools[config.seed])
+        if self.options.seconds is not None:
+            there = source.to(torch.device(self.options.device))
+            trial = new_model(config, encoder.to(self.options.device), there)
+            config = self._affordable(config, trial, partial(there.batch, count=config.batch))
+            del there, trial
         model = train_decoder(config, encoder, source, self._run())
         figures, _ = figures_of(model, held_out_images(source, encoder))
         words = [
@@ -157,14 +198,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="names of what to train")
     parser.add_argument("--samples", type=int, default=3_000_000)
+    parser.add_argument("--seconds", type=float, help="take as many samples as can be had in this time")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", default="bfloat16")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    began = time.time()
+    options.began = began = time.time()
     known = POSE if options.which == "pose" else DECODERS
-    jobs = [Job(name, known[name], options) for name in options.only or known]
+    names = options.only or list(known)
+    barrier = multiprocessing.get_context("fork").Barrier(len(names))
+    jobs = [Job(name, known[name], options, barrier) for name in names]
     seeds = sorted({job.what.get("seed", 0) for job in jobs})
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(mp_context=fork) as executor:

@@ -126,6 +126,15 @@ class Standardise(nn.Module):
         return (features - self.mean.view(shape)) * scale.view(shape)
 
 
+SPREAD = torch.tensor(
+    [
+        [[[float(y + i in (2, 3) and x + j in (2, 3)) for x in range(4)] for y in range(4)] for j in range(3)]
+        for i in range(3)
+    ]
+)
+"""(3, 3, 4, 4): which weights of a 3×3 convolution add up to those of the 4×4 kernel below."""
+
+
 class UpConvolution(nn.Module):
     """Each pixel four times, then a 3×3 convolution: no checkerboards (Odena et al. 2016).
 
@@ -142,10 +151,9 @@ class UpConvolution(nn.Module):
 
     def kernel(self) -> Tensor:
         """The 4×4 kernel (C, D, 4, 4): how much an input pixel adds to the outputs around it."""
-        flipped = self.convolution.weight.flip(2, 3).transpose(0, 1)
-        shifted = (F.pad(flipped, (x, 1 - x, y, 1 - y)) for x, y in itertools.product((0, 1), (0, 1)))
-        kernel: Tensor = sum(shifted, start=torch.zeros((), device=flipped.device, dtype=flipped.dtype))
-        return kernel
+        weight = self.convolution.weight
+        spread = SPREAD.to(weight).view(9, 16)
+        return (weight.flatten(2) @ spread).unflatten(2, (4, 4)).transpose(0, 1)
 
 
 def up_convolution(inputs: int, outputs: int, how: str) -> nn.Module:

@@ -289,14 +289,15 @@ def moved(
     count, device = len(index), planes.device
     flipped = torch.rand(count, generator=generator) < 0.5
     amount = round(SHIFT * wide / 64)
-    places = torch.randint(-amount, amount + 1, (count, 2), generator=generator)
-    rows, columns = torch.arange(tall) + places[:, :1], torch.arange(wide) + places[:, 1:]
-    inside = ((rows >= 0) & (rows < tall))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None]
-    rows, columns = rows.clamp(0, tall - 1), columns.clamp(0, wide - 1)
-    columns = torch.where(flipped[:, None], wide - 1 - columns, columns)
-    channels = torch.arange(planes.shape[1], device=device)[None, :, None, None]
-    where = (index[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :])
-    found = planes[tuple(one.to(device) for one in where)].float().div_(255)
+    places = torch.randint(-amount, amount + 1, (count, 2), generator=generator).to(device)
     flip = torch.tensor(MIRROR)
     turned = torch.where(flipped[:, None, None], rotation * flip * flip[:, None], rotation)
-    return found * inside[:, None].to(device), turned
+    rows = torch.arange(tall, device=device) + places[:, :1]
+    columns = torch.arange(wide, device=device) + places[:, 1:]
+    inside = ((rows >= 0) & (rows < tall))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None]
+    rows, columns = rows.clamp(0, tall - 1), columns.clamp(0, wide - 1)
+    columns = torch.where(flipped.to(device)[:, None], wide - 1 - columns, columns)
+    channels = torch.arange(planes.shape[1], device=device)[None, :, None, None]
+    images = index.to(device)[:, None, None, None]
+    found = planes[images, channels, rows[:, None, :, None], columns[:, None, None, :]]
+    return found.float().div_(255).mul_(inside[:, None]), turned

@@ -123,13 +123,15 @@ class PoseBatches:
             return
         tall, wide, down, right = torch.rand((4, len(chosen)), generator=generator)
         pick = torch.randint(len(self.pool), (len(chosen),), generator=generator).to(device)
-        place = torch.arange(side)
-        hidden = [
-            (place >= (share * (side - length)).floor()[:, None])
-            & (place < ((share * (side - length)).floor() + length)[:, None])
-            for share, length in ((down, 0.35 * side * tall + 4), (right, 0.35 * side * wide + 4))
-        ]
-        covered = (hidden[0][:, None, :, None] & hidden[1][:, None, None, :]).to(device)
+        place = torch.arange(side, device=device)
+
+        def between(share: Tensor, length: Tensor) -> Tensor:
+            first = (share * (side - length)).floor()
+            low, high = first.to(device)[:, None], (first + length).to(device)[:, None]
+            return (place >= low) & (place < high)
+
+        rows, columns = between(down, 0.35 * side * tall + 4), between(right, 0.35 * side * wide + 4)
+        covered = rows[:, None, :, None] & columns[:, None, None, :]
         own = chosen.to(device)
         images[own] = torch.where(covered, self.pool[pick].float() / 255, images[own])
 
