@@ -119,7 +119,7 @@ def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
             for elevation in views.elevation.tolist()
         ]
     }
-    for name in ("legs", "back"):
+    for name in ("kind", "legs", "back"):
         groups[name] = [str(one[name]) if name in one else "" for one in views.parameters]
 
     def of_group(own: Tensor) -> dict[str, float]:
