@@ -212,7 +212,7 @@ def _mobile(*names: str) -> None:
         _add(mobile.load_mobile, name, *about, *(("imagenet", (facts.package,)) if facts.package else ()))
 
 
-_OURS, _CHAIR, POSENET = ("MIT", "netinvert"), "3-D pose of a chair", 1_728_690
+_OURS, _CHAIR, POSENET = ("MIT", "netinvert"), "3-D pose of a chair", 1_728_610
 _mobile(*(f"objectron-{kind}" for kind in mobile.OBJECTS))
 for _name, _task, _count in (
     ("posenet", _CHAIR, POSENET),

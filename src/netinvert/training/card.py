@@ -12,7 +12,7 @@ from netinvert.errors import OutputError
 from netinvert.io.files import inside, write_atomic
 from netinvert.io.folders import alone
 from netinvert.models.decoder import SUFFIX, DecoderFile, save_decoder
-from netinvert.models.zoo.pose import LICENCE, PoseFile, save_pose_network
+from netinvert.models.zoo.pose import LICENCE, TOPOLOGIES, PoseFile, save_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.training.loop import LOCK
 
@@ -20,14 +20,18 @@ TESTED = "test"
 """The fact that holds the figures of an evaluation."""
 POSE_ABOUT = """\
 Reads the 3-D pose (object-to-camera rotation, PASCAL3D+ frame) of one chair that fills an image
-of 64×64 pixels. {count:.2f} M parameters, rotation head `{head}`; BatchNorm,
+of {side}×{side} pixels. {count:.2f} M parameters, rotation head `{head}`; BatchNorm,
 used in training, is folded into the layers before it. A siamese head for two views comes with it.
-Trained on nothing but procedural renders."""
+{task} It was trained on nothing but renders."""
+TASKS = {
+    "both": "Its code was trained for the pose and to match views of the same chair.",
+    "pose": "Its code was trained for the pose alone; the head for two views learned to read it as it is.",
+    "match": "Its code was trained to match views alone; the pose heads learned to read it as it is.",
+}
 POSE_LIMITS = """\
 Errors are geodesic; chairs without a back look the same from several sides, and their error is the
 least over these. `azimuth_flip_rate` is the share of views whose azimuth is read within 30° of the
-opposite one. The network was trained on procedural chairs alone: on photographs it is not to be
-relied on."""
+opposite one. The network was trained on renders alone: on photographs it is not to be relied on."""
 DECODER_ABOUT = """\
 Turns codes {shape} of layer `{layer}` of `{network}` into
 images of {height}×{width} pixels{mask}. {count:.2f} M parameters \
@@ -82,32 +86,36 @@ def model_card(name: str, content: PoseFile | DecoderFile) -> str:
     trained = content.network if isinstance(content, PoseFile) else content.module
     count = sum(parameter.numel() for parameter in trained.parameters()) / 1e6
     if isinstance(content, PoseFile):
-        about, limits = POSE_ABOUT.format(count=count, head=content.head.name), POSE_LIMITS
+        form, limits = TOPOLOGIES[content.topology], POSE_LIMITS
+        about = POSE_ABOUT.format(
+            side=form.side, count=count, head=content.head.name, task=TASKS[plan.get("task", "both")]
+        )
         terms = [f"- Licence: {LICENCE}"]
     else:
-        form, limits = content.module.architecture, DECODER_LIMITS
+        built, limits = content.module.architecture, DECODER_LIMITS
         about = DECODER_ABOUT.format(
-            shape=form.code_shape,
+            shape=built.code_shape,
             layer=content.layer,
             network=content.network,
-            height=form.size[0],
-            width=form.size[1],
-            mask=", with a mask of the object" if form.mask else "",
+            height=built.size[0],
+            width=built.size[1],
+            mask=", with a mask of the object" if built.mask else "",
             count=count,
-            widths=form.widths,
+            widths=built.widths,
         )
         terms = [
             f"- Licence: {content.licence}",
             f"- Network's weights: SHA-256 `{content.network_sha256}`",
         ]
-    if data.get("plan"):
-        terms += [
-            f"- Data: `{_data_command(data['plan'])}`",
-            f"  ({data.get('samples', 'unknown')} samples, SHA-256 of the shards' hashes "
-            f"`{data.get('sha256')}`)",
-        ]
-    else:
-        terms += [f"- Data: {data.get('description', 'unknown')}"]
+    for one in (data, *facts.get("more_data", ())):
+        if one.get("plan"):
+            terms += [
+                f"- Data: `{_data_command(one['plan'])}`",
+                f"  ({one.get('samples', 'unknown')} samples, SHA-256 of the shards' hashes "
+                f"`{one.get('sha256')}`)",
+            ]
+        else:
+            terms += [f"- Data: {one.get('description', 'unknown')}"]
     how = [f"loss `{plan['loss']}`"] if "loss" in plan else []
     how += [f"{plan['samples']:,} samples", f"seed {plan['seed']}"]
     how += [f"{facts['hours']} hours"] if "hours" in facts else []

@@ -62,7 +62,7 @@ class PoseTrain(Training):
 
     command: ClassVar[str] = "pose train"
 
-    data: Annotated[tuple[Path, ...], Option("Datasets of 'netinvert scenes render'.", metavar="DIR", min=1)]
+    data: Annotated[tuple[Path, ...], Option("Datasets of 'netinvert scenes render'.", metavar="DIR")]
     network: Annotated[
         str, Option("The topology.", short="n", metavar="NAME", choices=("posenet", "posenet-judge"))
     ] = "posenet"
