@@ -26,10 +26,12 @@ from netinvert.models.network import Network
 from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.cameras import Camera, pose_summary
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import fresh_views
 from netinvert.scenes.objects import Material, Object3D
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.seeds import OPENED_POSE
 from netinvert.scenes.shading import STUDIO
-from netinvert.training.pose.evaluation import fresh_views, read_rotations
+from netinvert.training.pose.evaluation import read_rotations
 
 ROOT = Path(__file__).parent.parent
 CHAIRS = ROOT / "tests" / "data" / "chairs"
@@ -66,7 +68,7 @@ def main() -> None:
     ]
     for name, settings in CONDITIONS.items():
         plan = DatasetConfig(
-            identities=options.identities, views=options.views, size=SIZE, seed=1, **settings
+            identities=options.identities, views=options.views, size=SIZE, seed=OPENED_POSE, **settings
         )
         views = fresh_views(plan)
         rows.append(row(network, f"procedural chairs, {name}", views.images, views.rotation, views.symmetry))

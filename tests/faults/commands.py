@@ -85,9 +85,10 @@ COMMANDS = {
     "study iterate": Case(f"study iterate --rounds 1 {CODES}"),
     "demo": Case("demo --steps 3 --threads 1 --out out"),
     "pose read": Case(f"pose read {IN}/images/a.png --threads 1 --out out"),
-    "pose evaluate": Case("pose evaluate --chairs 1 --views 1 --threads 1 --out out"),
+    "pose evaluate": Case("pose evaluate --chairs 1 --views 1 --learned 20 --threads 1 --out out"),
     "pose evaluate, with a card": Case(
-        "pose evaluate --weights posenet.safetensors --chairs 2 --views 2 --card --threads 1 --out out",
+        "pose evaluate --weights posenet.safetensors --chairs 2 --views 2 --learned 20 --card --threads 1 "
+        "--out out",
         (RENDER, f"pose train --data {IN}/data {TRAIN} --out {IN}/trained"),
         {"posenet.safetensors": "trained/posenet.safetensors", "posenet.md": "trained/posenet.md"},
     ),

@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.experiments.held_out_chairs import ELEVATION, PAPER, before_colour
+from netinvert.experiments.held_out_chairs import before_colour
+from netinvert.scenes.backgrounds import PAPER
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.chair_parts import BACKS
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import UPRIGHT
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import DARKNESS, STUDIO
@@ -97,14 +99,14 @@ def render_chairs(count: int, seed: int) -> ChairRenders:
     """
     if count < 10:
         raise ConfigError(f"{count} chairs are too few to measure on: give 10 or more")
-    plan = DatasetConfig(views=1, size=SIZE, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio")
+    plan = DatasetConfig(views=1, size=SIZE, seed=seed, **UPRIGHT)
     things = _chairs(plan)
     found: dict[str, list[Tensor]] = {name: [] for name in ChairRenders.__dataclass_fields__}
     views = []
     for _ in range(count):
         thing, rng = next(things)
         azimuth = np.r_[rng.uniform(0, 360) + np.array([0, 20]), rng.uniform(0, 360, SETTINGS - 2)] % 360
-        elevation = np.r_[rng.uniform(*ELEVATION) + np.array([0, 10]), rng.uniform(0, 45, SETTINGS - 2)]
+        elevation = np.r_[rng.uniform(*plan.elevation) + np.array([0, 10]), rng.uniform(0, 45, SETTINGS - 2)]
         views.append((float(azimuth[0]), float(elevation[0])))
         turned = [plan.camera_at(thing.vertices, float(a), elevation[0]) for a in azimuth]
         tipped = [plan.camera_at(thing.vertices, azimuth[0], float(e)) for e in elevation]
@@ -121,7 +123,7 @@ def render_chairs(count: int, seed: int) -> ChairRenders:
             found["armed"].append(torch.stack([_rendered(thing, some), bare], 1).flatten(0, 1))
     for index in range(SETTINGS * count):
         thing, rng = next(things)
-        cameras = [plan.camera_at(thing.vertices, rng.uniform(0, 360), rng.uniform(*ELEVATION))]
+        cameras = [plan.camera_at(thing.vertices, rng.uniform(0, 360), rng.uniform(*plan.elevation))]
         if index < count:
             cameras.append(plan.camera_at(thing.vertices, *views[index]))
         images = _rendered(thing, cameras)

@@ -36,7 +36,7 @@ from netinvert.experiments.attribute_series import (
     resized,
 )
 from netinvert.experiments.configs.studies import StudyAttributes
-from netinvert.experiments.held_out_chairs import PAPER, before_colour
+from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Cells, Piece
@@ -47,6 +47,7 @@ from netinvert.io.workers import run_cells
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, load_decoder
 from netinvert.models.encoder import Encoder
+from netinvert.scenes.backgrounds import PAPER
 
 ORIGINALS = "the originals"
 """The key of their cell; those of the others are layers."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,18 +17,13 @@ from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.zoo.pose import Bins
-from netinvert.scenes.cameras import symmetric_geodesic_degrees
-from netinvert.scenes.catalogue import make_object
+from netinvert.scenes.backgrounds import PAPER
+from netinvert.scenes.cameras import angles_from_rotation, symmetric_geodesic_degrees
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import UPRIGHT, rendered_views
 from netinvert.scenes.poses import PoseReading
-from netinvert.scenes.render import Renderer
-from netinvert.scenes.shading import STUDIO
+from netinvert.scenes.seeds import OPENED
 from netinvert.training.decoder.train import in_chunks
-
-SEED = 404
-"""Of the dataset plan; the shipped networks and decoders were trained on 0 and 2."""
-PAPER = (206, 212, 218)
-ELEVATION = (10.0, 35.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,31 +54,20 @@ class FreshChairs:
         return symmetric_geodesic_degrees(reading.rotation, self.rotation, self.symmetry)
 
 
-def fresh_chairs(count: int, seed: int = SEED, size: int = 64) -> FreshChairs:
+def fresh_chairs(count: int, seed: int = OPENED, size: int = 64) -> FreshChairs:
     """So many chairs of a seed, one view each in studio light, at any azimuth, elevation 10° to 35°.
 
     Raises MissingExtraError without the extra scenes.
     """
-    plan = DatasetConfig(
-        identities=count, views=1, size=size, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio"
-    )
-    pictures, rotations, symmetries, angles = [], [], [], []
-    for identity in range(count):
-        thing = make_object(plan.objects, plan.object_seed(identity))
-        camera = plan.camera(thing.vertices, 0, plan.generator(identity, 0))
-        pictures.append(Renderer(thing).image(camera, STUDIO).rgba)
-        rotations.append(camera.rotation)
-        symmetries.append(thing.symmetry)
-        angles.append((camera.azimuth, camera.elevation))
-    rgba = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-    azimuth, elevation = torch.tensor(angles, dtype=torch.float32).unbind(1)
+    views = rendered_views(DatasetConfig(identities=count, views=1, size=size, seed=seed, **UPRIGHT))
+    rgba = torch.from_numpy(views.rgba).permute(0, 3, 1, 2).float() / 255
     return FreshChairs(
         rgba,
         before_colour(rgba, torch.tensor(PAPER).float() / 255),
-        torch.from_numpy(np.stack(rotations)).float(),
-        torch.tensor(symmetries),
-        azimuth,
-        elevation,
+        views.rotation,
+        views.symmetry,
+        angles_from_rotation(views.rotation)[0],
+        views.elevation,
     )
 
 

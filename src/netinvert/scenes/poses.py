@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import NetworkError
-from netinvert.scenes.cameras import within_circle
+from netinvert.scenes.cameras import angles_from_rotation, within_circle
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,31 @@ class PoseReading:
     object's front faces -y; azimuth 0 sees the front, 90 sees it from +x); ``rotation`` (N, 3, 3) maps object
     to camera coordinates (camera: x right, y up, z back); ``keypoints`` (N, K, 2) in pixels of the network's
     input, x to the right and y down; ``presence`` (N,) in [0, 1]. A network that reads rotations alone has
-    neither keypoints nor presence."""
+    neither keypoints nor presence. ``confidence`` (N,) is the probability, as the network believes, that the
+    azimuth read is within 15 degrees of the true one, ``frontless`` (N,) that the object has no front."""
 
     azimuth: Tensor
     elevation: Tensor
     rotation: Tensor
     keypoints: Tensor | None = None
     presence: Tensor | None = None
+    confidence: Tensor | None = None
+    frontless: Tensor | None = None
+
+    @classmethod
+    def of_rotations(cls, rotation: Tensor) -> PoseReading:
+        """The poses that rotations (N, 3, 3) say."""
+        azimuth, elevation, _ = angles_from_rotation(rotation)
+        return cls(azimuth, elevation, rotation)
+
+    @classmethod
+    def joined(cls, parts: Sequence[PoseReading]) -> PoseReading:
+        """The readings of parts of a batch as one; what a part lacks, the whole lacks."""
+        found: dict[str, Any] = {}
+        for name in cls.__dataclass_fields__:
+            known = [value for part in parts if (value := getattr(part, name)) is not None]
+            found[name] = torch.cat(known) if len(known) == len(parts) else None
+        return cls(**found)
 
 
 FIELD_OF_VIEW = 35.0

@@ -10,6 +10,7 @@ from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
 from netinvert.io.pieces import Device, OfLayer, OfLayers, OnNetwork, Output, Processes, Seed, Trust
+from netinvert.scenes.seeds import OPENED
 
 CHAIRS = "chairs"
 """As --images: the unseen chairs of the demo."""
@@ -286,7 +287,7 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
     chairs: Annotated[
         int, replace(pieces.CHAIRS, help="How many held-out chairs each attribute varies on.", min=10)
     ] = 200
-    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is drawn at random.")] = 404
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is drawn at random.")] = OPENED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +312,7 @@ class StudyMethods(Trust, Seed, Output, Processes):
     steps: Annotated[
         int | None, replace(pieces.STEPS, help="Of plain optimisation.", default="the default preset's")
     ] = None
-    seed: Annotated[int, replace(pieces.SEED, help="Which chairs.")] = 404
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs.")] = OPENED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +321,7 @@ class CodeStudy(Trust, Seed, Output, Processes):
 
     decoders: Annotated[tuple[str, ...], pieces.DECODERS]
     chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 100
-    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is random.")] = 404
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is random.")] = OPENED
 
 
 @dataclass(frozen=True, kw_only=True)
