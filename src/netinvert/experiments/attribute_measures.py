@@ -29,8 +29,8 @@ from netinvert.experiments.attribute_series import (
     AttributeSeries,
     Kind,
     chroma,
-    object_weights,
 )
+from netinvert.experiments.held_out_chairs import object_weights
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder

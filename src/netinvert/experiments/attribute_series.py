@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.experiments.held_out_chairs import before_colour
+from netinvert.experiments.held_out_chairs import before_colour, object_weights
 from netinvert.scenes.backgrounds import PAPER
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
@@ -155,11 +155,6 @@ def _rendered(thing: Object3D, cameras: list[Camera]) -> Tensor:
 
 
 # -- changes by known amounts --------------------------------------------------------------------------
-
-
-def object_weights(alpha: Tensor) -> Tensor:
-    """Where the object is, in [0, 1], of an alpha that shadows on the ground have a part in."""
-    return ((alpha - DARKNESS) / (1 - DARKNESS)).clamp(0, 1)
 
 
 def chroma(colour: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.fresh import UPRIGHT, rendered_views
 from netinvert.scenes.poses import PoseReading
 from netinvert.scenes.seeds import OPENED
+from netinvert.scenes.shading import DARKNESS
 from netinvert.training.decoder.train import in_chunks
 
 
@@ -40,8 +41,8 @@ class FreshChairs:
 
     @property
     def masks(self) -> Tensor:
-        """(N, 1, H, W) in [0, 1]."""
-        return self.rgba[:, 3:]
+        """How much of each pixel is the chair's (shadows are not), (N, 1, H, W) in [0, 1]."""
+        return object_weights(self.rgba[:, 3:])
 
     def pose_errors(self, reader: Encoder, images: Tensor) -> Tensor:
         """Geodesic errors (N,) in degrees of the poses that a network reads from images of these chairs; for
@@ -69,6 +70,21 @@ def fresh_chairs(count: int, seed: int = OPENED, size: int = 64) -> FreshChairs:
         angles_from_rotation(views.rotation)[0],
         views.elevation,
     )
+
+
+def object_weights(alpha: Tensor) -> Tensor:
+    """Where the object is, in [0, 1], of an alpha that shadows on the ground have a part in."""
+    return ((alpha - DARKNESS) / (1 - DARKNESS)).clamp(0, 1)
+
+
+def chair_errors(images: Tensor, originals: Tensor, masks: Tensor) -> Tensor:
+    """Distances (N,) from the originals (N, 3, H, W) in the pixels of each chair alone, by its mask, over the
+    mean distance of the other originals there: who leaves the background open is not blamed for that."""
+    here = list(zip(originals, masks, strict=True))
+    away = torch.stack([((originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
+    mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
+    found = [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
+    return torch.stack(found) / mean.clamp_min(1e-9)
 
 
 def before_colour(rgba: Tensor, colour: Tensor) -> Tensor:
@@ -144,13 +160,8 @@ class CodeSubject:
         return error_cvpr16(codes, others, self.codes)
 
     def chair_errors(self, images: Tensor) -> Tensor:
-        """Distances (N,) from the originals in the pixels of each chair alone, over the mean distance of the
-        other originals there: a code that leaves the background open is not blamed for that."""
-        here = list(zip(self.originals, self.masks, strict=True))
-        away = torch.stack([((self.originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
-        mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
-        found = [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
-        return torch.stack(found) / mean.clamp_min(1e-9)
+        """As of :func:`chair_errors`."""
+        return chair_errors(images, self.originals, self.masks)
 
     def figures(self, images: Tensor, codes: Tensor) -> dict[str, float]:
         """Means over what was made of the chairs, whose own ``codes`` are these, and medians of its poses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -98,15 +98,18 @@ class TransparentViews:
 
 
 def rendered_views(
-    plan: DatasetConfig, source: ObjectSource | None = None, path_traced: bool = False
+    plan: DatasetConfig,
+    source: ObjectSource | None = None,
+    path_traced: bool = False,
+    identities: Iterable[int] | None = None,
 ) -> TransparentViews:
-    """Render a plan's views in memory; ``source`` replaces the plan's own.
+    """Render a plan's views in memory; ``source`` replaces the plan's own; ``identities`` are some of them.
 
     Raises MissingExtraError: the extra scenes, or for ``path_traced`` mitsuba, is not installed; MeshError: a
     file cannot be read."""
     rows = []
     source = plan.source() if source is None else source
-    for identity in range(plan.identities):
+    for identity in range(plan.identities) if identities is None else identities:
         thing = source.make(plan.object_seed(identity), identity)
         render = PathTracer(thing).render if path_traced else _quick(thing)
         for view in range(plan.views):

@@ -308,10 +308,22 @@ class StudyMethods(Trust, Seed, Output, Processes):
             metavar="FILE",
         ),
     ] = ()
-    chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 24
+    chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 200
     steps: Annotated[
-        int | None, replace(pieces.STEPS, help="Of plain optimisation.", default="the default preset's")
+        int | None, replace(pieces.STEPS, help="Of plain optimisation.", default="each preset's own")
     ] = None
+    bank: Annotated[
+        int,
+        Option(
+            "Training views, of which the nearest, and means, are floors (of all codes there are 60,000).",
+            min=2,
+            max=10**6,
+        ),
+    ] = 3000
+    learned: Annotated[int, pieces.LEARNED] = 3000
+    control: Annotated[
+        bool, Option("Also optimise for codes of the same networks with random weights, as a control.")
+    ] = False
     seed: Annotated[int, replace(pieces.SEED, help="Which chairs.")] = OPENED
 
 

@@ -205,10 +205,7 @@ class PoseEvaluate(Seed, Output, Threads):
     ] = AUTO
     chairs: Annotated[int, replace(pieces.CHAIRS, help="How many objects of each kind, at most.")] = 200
     views: Annotated[int | None, Option("Views of each.", min=1, default="10; 8 where upright")] = None
-    learned: Annotated[
-        int,
-        Option("Views that the readers without a network learn from.", min=20, max=10**5, metavar="N"),
-    ] = 3000
+    learned: Annotated[int, pieces.LEARNED] = 3000
     seed: Annotated[
         int, replace(pieces.SEED, help="Which chairs and cameras; networks were trained on 0 and 2.")
     ] = OPENED_POSE
