@@ -16,10 +16,16 @@ LEVEL = 0.95
 Statistic = Literal["mean", "median"]
 
 
-def estimate(values: Tensor, groups: Tensor | None = None, statistic: Statistic = "mean") -> Estimate:
+def estimate(
+    values: Tensor,
+    groups: Tensor | None = None,
+    statistic: Statistic = "mean",
+    weights: Tensor | None = None,
+) -> Estimate:
     """The mean or median of values (N,) with its 95 % interval: percentiles of the bootstrap over groups
     (Efron & Tibshirani 1993, chapter 13), where ``groups`` (N,) says which object each value is of; without
-    it, each is an object. Of one object there is no interval. The same values give the same interval.
+    it, each is an object. A mean may have ``weights`` (N,). Of one object there is no interval. The same
+    values give the same interval.
 
     Raises ConfigError: no values, or not one group each.
 
@@ -28,11 +34,15 @@ def estimate(values: Tensor, groups: Tensor | None = None, statistic: Statistic 
         >>> found.value, found.low < 2 < 3 < found.high
         (2.5, True)
     """
-    return _interval(_checked(values, groups)[None], groups, statistic)
+    return _interval(_checked(values, groups)[None], groups, statistic, weights)
 
 
 def difference(
-    first: Tensor, second: Tensor, groups: Tensor | None = None, statistic: Statistic = "mean"
+    first: Tensor,
+    second: Tensor,
+    groups: Tensor | None = None,
+    statistic: Statistic = "mean",
+    weights: Tensor | None = None,
 ) -> Estimate:
     """By how much a figure of the first values (N,) is above that of the second, paired: both are of the same
     objects, and every draw of the bootstrap takes both. As :func:`estimate`.
@@ -45,7 +55,8 @@ def difference(
     """
     if first.shape != second.shape:
         raise ConfigError(f"paired values are of one shape, got {first.shape} and {second.shape}")
-    return _interval(torch.stack([_checked(first, groups), _checked(second, groups)]), groups, statistic)
+    both = torch.stack([_checked(first, groups), _checked(second, groups)])
+    return _interval(both, groups, statistic, weights)
 
 
 def differs(found: Estimate) -> bool:
@@ -61,21 +72,23 @@ def _checked(values: Tensor, groups: Tensor | None) -> Tensor:
     return values.double()
 
 
-def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic) -> Estimate:
+def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic, weights: Tensor | None) -> Estimate:
     """Of rows (1, N), or of two, (2, N), their difference."""
     count = rows.shape[1]
     place = torch.arange(count) if groups is None else torch.unique(groups, return_inverse=True)[1]
     objects = int(place.max()) + 1
 
-    def figure(weights: Tensor) -> Tensor:
-        """(B,) of weights (B, N), whole numbers."""
+    own = torch.ones(count, dtype=torch.float64) if weights is None else weights.double()
+
+    def figure(times: Tensor) -> Tensor:
+        """(B,) of how often each value counts, (B, N)."""
         found: list[Tensor] = []
         for row in rows:
             if statistic == "mean":
-                found.append(weights @ row / weights.sum(1))
+                found.append(times @ (own * row) / (times @ own))
                 continue
             ordered, order = row.sort()
-            cumulated = weights[:, order].cumsum(1)
+            cumulated = times[:, order].cumsum(1)
             # The middle one of an odd number, the lower of the two middle ones of an even one, as torch has.
             middle = (cumulated[:, -1:] + 1) // 2
             found.append(ordered[(cumulated < middle).sum(1)])

@@ -287,6 +287,9 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
     chairs: Annotated[
         int, replace(pieces.CHAIRS, help="How many held-out chairs each attribute varies on.", min=10)
     ] = 200
+    no_controls: Annotated[
+        bool, Option("Leave out the controls: the same layers with random weights, and the pixels.")
+    ] = False
     seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is drawn at random.")] = OPENED
 
 
