@@ -137,9 +137,9 @@ def attributes_report(
     of_gains: report.Part = [
         "## What training adds",
         "What is read of a layer less what is read, of the same chairs, of a network of the same topology "
-        "with random weights, and of the pixels. A layer keeps much that any network keeps: only the "
-        "difference is what was learned. Intervals are 95 %, of the bootstrap over chairs; marked are those "
-        "without 0; no correction is made for how many there are.",
+        "with random weights (one draw of them), and of the pixels. A layer keeps much that any network "
+        "keeps: only the difference is what was learned. Intervals are 95 %, of the bootstrap over chairs; "
+        "marked are those without 0; no correction is made for how many there are.",
         gains,
     ]
     steps = [f"{ATTRIBUTES[name].label} {ATTRIBUTES[name].step}" for name in found.names]
@@ -172,7 +172,7 @@ def _gains(found: AttributeFindings, layer: str) -> str:
     other, parts = found.controls[f"{layer}{RANDOM}"], []
     gains = {name: one.above(other[name]) for name, one in found.layers[layer].items()}
     for verb, sign in (("adds", 1), ("takes away", -1)):
-        sure = {name: one for name, one in gains.items() if differs(one) and sign * one.value > 0}
+        sure = {name: one for name, one in gains.items() if differs(one) and sign * one.value > 0.005}
         order = sorted(sure, key=lambda name: -abs(sure[name].value))
         each = [f"{ATTRIBUTES[name].label} ({number(gains[name].value, 2)})" for name in order]
         parts.append(f"{verb} {listed(each) if each else 'nothing for sure'}")
