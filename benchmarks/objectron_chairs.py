@@ -25,12 +25,14 @@ import netinvert as ni
 from netinvert.io.files import write_json
 from netinvert.models.network import Network
 from netinvert.scenes.backgrounds import composite
-from netinvert.scenes.cameras import Camera, pose_summary
+from netinvert.scenes.cameras import Camera, angles_from_rotation, azimuth_difference, pose_summary
 from netinvert.scenes.dataset_config import PATH_TRACED, DatasetConfig
+from netinvert.scenes.fresh import fresh_views
 from netinvert.scenes.objects import Material, Object3D
 from netinvert.scenes.render import Renderer
+from netinvert.scenes.seeds import OPENED_POSE
 from netinvert.scenes.shading import STUDIO
-from netinvert.training.pose.evaluation import fresh_views, read_rotations
+from netinvert.training.pose.evaluation import read_rotations
 
 ROOT = Path(__file__).parent.parent
 CHAIRS = ROOT / "tests" / "data" / "chairs"
@@ -67,7 +69,7 @@ def main() -> None:
     ]
     for name, settings in CONDITIONS.items():
         plan = DatasetConfig(
-            identities=options.identities, views=options.views, size=SIZE, seed=1, **settings
+            identities=options.identities, views=options.views, size=SIZE, seed=OPENED_POSE, **settings
         )
         views = fresh_views(plan)
         rows.append(row(network, f"procedural chairs, {name}", views.images, views.rotation, views.symmetry))
@@ -93,14 +95,25 @@ def row(
 ) -> dict[str, Any]:
     if symmetry is None:
         symmetry = torch.ones(len(images), dtype=torch.int64)
-    figures = pose_summary(read_rotations(network, images), rotations, symmetry)
+    read = read_rotations(network, images)
+    figures = pose_summary(read, rotations, symmetry) | {
+        "backs_as_fronts": backs_as_fronts(read[symmetry == 1], rotations[symmetry == 1])
+    }
     print(
         f"{name:62} {len(images):4} views, median {figures['median_geodesic_deg']:5.1f}°, within 30° "
         f"{figures['acc_30']:.2f}, azimuth median {figures['median_azimuth_deg']:5.1f}°, "
-        f"turned about {figures['azimuth_flip_rate']:.2f}",
+        f"turned about {figures['azimuth_flip_rate']:.2f}, backs read as fronts "
+        f"{figures['backs_as_fronts']:.2f}",
         flush=True,
     )
     return {"pictures": name, "views": len(images), **figures}
+
+
+def backs_as_fronts(read: Tensor, true: Tensor) -> float:
+    """Of the views within 30 degrees of straight behind, the share that is read as seen from the front."""
+    front = torch.zeros(())
+    away, said = (azimuth_difference(angles_from_rotation(each)[0], front) for each in (true, read))
+    return (said[away > 150] < 90).float().mean().item()
 
 
 def orbit(camera: dict[str, Any], unit: float) -> Camera:

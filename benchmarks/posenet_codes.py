@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
@@ -32,17 +31,12 @@ from netinvert.evaluation.report.grid import grid_image
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json
-from netinvert.scenes.backgrounds import composite
 from netinvert.scenes.cameras import symmetric_geodesic_degrees
-from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.render import Renderer
-from netinvert.scenes.shading import STUDIO
+from netinvert.scenes.fresh import UPRIGHT, rendered_views
+from netinvert.scenes.seeds import OPENED
 
 LAYERS = ("relu6", "relu7", "fc8")
-PAPER = (206, 212, 218)
-TUNING, TESTING = (101, 303), 404
-"""Seeds of the chairs for choosing recipes, and of those for the figures."""
 RESTART = 1000
 """Between the seeds of two restarts."""
 ON_SHEET = 8
@@ -71,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--chairs", type=int, default=48)
     parser.add_argument("--restarts", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=TESTING, help="of the chairs")
+    parser.add_argument("--seed", type=int, default=OPENED, help="of the chairs")
     parser.add_argument("--layers", nargs="+", default=list(LAYERS))
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES)[:4], choices=RECIPES)
     options = parser.parse_args()
@@ -119,22 +113,9 @@ def ending(encoder: ni.Encoder, steps: int) -> Recipe:
 
 def unseen_chairs(count: int, seed: int) -> Chairs:
     """So many chairs of a seed that neither network was trained on."""
-    plan = DatasetConfig(
-        identities=count, views=1, size=64, seed=seed, elevation=(10, 35), in_plane=0, lights="studio"
-    )
-    paper = np.broadcast_to(np.array(PAPER, np.uint8), (64, 64, 3))
-    images, rotations, symmetries = [], [], []
-    for identity in range(count):
-        thing = make_object(plan.objects, plan.object_seed(identity))
-        camera = plan.camera(thing.vertices, 0, plan.generator(identity, 0))
-        images.append(composite(Renderer(thing).image(camera, STUDIO).rgba, paper))
-        rotations.append(camera.rotation)
-        symmetries.append(thing.symmetry)
-    return Chairs(
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
-        torch.from_numpy(np.stack(rotations)).float(),
-        torch.tensor(symmetries),
-    )
+    plan = DatasetConfig(identities=count, views=1, size=64, seed=seed, **UPRIGHT)
+    views = rendered_views(plan).before("paper")
+    return Chairs(views.images, views.rotation, views.symmetry)
 
 
 def inversions(

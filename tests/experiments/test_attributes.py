@@ -22,6 +22,15 @@ from netinvert.experiments.attribute_measures import (
     score_attribute,
     shuffled,
 )
+from netinvert.experiments.attribute_report import (
+    PIXELS,
+    RANDOM,
+    AttributeFindings,
+    attributes_report,
+    gain_table,
+    probe_table,
+    scores_by_chair,
+)
 from netinvert.experiments.attribute_series import (
     ATTRIBUTES,
     SETTINGS,
@@ -35,7 +44,6 @@ from netinvert.experiments.attribute_series import (
     render_chairs,
     resized,
 )
-from netinvert.experiments.attributes import AttributeFindings, attributes_report, probe_table
 from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
@@ -250,7 +258,7 @@ def blurred(layer: str = "1", mask: bool = False) -> Decoder:
 
 def measured(encoder, renders, names, decoder=None):
     made = {name: attribute_series(renders, name, 0) for name in names}
-    reader = AttributeReader.of(encoder, made)
+    reader = AttributeReader.of(Encoder(tiny(), "1"), made)
     distance = mean_code_distance(encoder, made)
     scores = {name: score_attribute(encoder, one, decoder, reader, distance, 0) for name, one in made.items()}
     return scores, {name: reader.of_originals(one, 0) for name, one in made.items()}
@@ -278,7 +286,9 @@ def test_the_report_says_what_the_figures_say(renders):
     for layer, decoder in (("1", blurred()), ("2", None)):
         layers[layer], originals = measured(Encoder(tiny(), layer), renders, ("hue", "back"), decoder)
     distances, counts = {"1": 1.5, "2": 2.5}, {"hue": COUNT, "back": 4 * COUNT}
-    found = AttributeFindings("tiny", layers, originals, {"1": "blurred"}, distances, counts)
+    pixels, _ = measured(torch.nn.Flatten(), renders, ("hue", "back"))
+    controls = {f"1{RANDOM}": layers["2"], PIXELS: pixels}
+    found = AttributeFindings("tiny", layers, originals, {"1": "blurred"}, distances, counts, controls)
     config = StudyAttributes(network="tiny", out="out", chairs=COUNT)
     page = attributes_report(found, [], config)
     text = page.markdown()
@@ -294,6 +304,15 @@ def test_the_report_says_what_the_figures_say(renders):
     assert floor["hue"] == max(scores["hue"].permutation_baseline for scores in layers.values())
     assert floor["back"] == max(scores["back"].accuracy_baseline for scores in layers.values())
     assert tables["decoded"]["rows"][-1]["hue"] == originals["hue"].r2
+    for scores in (*layers.values(), pixels):
+        assert scores["hue"].figure.value == pytest.approx(scores["hue"].probe, abs=1e-6)
+        assert scores["back"].figure.value == pytest.approx(scores["back"].accuracy)
+    first, of_pixels, _ = gain_table(found).plain()["rows"]
+    assert (first["less"], of_pixels["less"]) == ("random weights", "pixels")
+    assert first["hue"].value == pytest.approx(layers["1"]["hue"].probe - layers["2"]["hue"].probe, abs=1e-6)
+    assert "against random weights" in text
+    assert gain_table(AttributeFindings("tiny", layers, originals, {}, distances, counts)) is None
+    assert len(scores_by_chair(found).rows) == 4 * (COUNT + 4 * COUNT)
 
 
 @pytest.mark.slow
@@ -304,7 +323,7 @@ def test_the_command_leaves_a_report_and_is_repeated_to_the_bit(renders, tmp_pat
     words = ["study", "attributes", "--network", "posenet", "--layers", "fc8", "--decoders", "posenet-pose"]
     words += ["--attributes", "hue", "--attributes", "azimuth", "--chairs", str(COUNT), "--out", str(out)]
     assert main(words) == 0
-    assert asked == [(COUNT, 404)]
+    assert [what[:2] for what in asked] == [(COUNT, 404)]
     said = capsys.readouterr()
     assert "shuffled labels" in said.out
     assert {"report.html", "report.json", "figures.csv", "curves.png", "sheet-hue.png", "manifest.json"} <= {

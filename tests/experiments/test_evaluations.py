@@ -1,4 +1,4 @@
-"""``netinvert decoder evaluate`` and ``netinvert pose evaluate``."""
+"""``netinvert decoder evaluate``."""
 
 import shutil
 
@@ -9,13 +9,12 @@ from PIL import Image
 import netinvert as ni
 from netinvert.cli.app import main
 from netinvert.errors import ConfigError
-from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
+from netinvert.experiments.configs.training import DecoderEvaluate
 from netinvert.experiments.evaluations import decoder_rows
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.runs import figures_table
 from netinvert.io.files import read_json
 from netinvert.models.decoder import DecoderFile, decoder_file, save_decoder
-from netinvert.models.zoo.pose import load_pose_file, save_pose_network
 
 
 def call(*words):
@@ -85,73 +84,9 @@ def test_evaluate_a_decoder_on_a_folder_of_images(tmp_path, capsys):
     assert "bring it back" in capsys.readouterr().err
 
 
-def test_evaluate_a_pose_network(tmp_path, capsys):
-    out = tmp_path / "out"
-    assert call("pose", "evaluate", "--network", "posenet", "--chairs", 3, "--views", 2, "--out", out) == 0
-    figures = read_json(out / "manifest.json")["figures"]
-    assert figures["views"] == 6
-    assert figures["median_geodesic_deg"] < 25
-    for name in ("acc_30", "azimuth_flip_rate", "relative_median_deg", "fpr_at_95_recall"):
-        assert figures[name] >= 0
-    with Image.open(out / "sheet.png") as sheet:
-        assert sheet.width > 500
-    page = (out / "report.html").read_text()
-    assert f"the median geodesic error is {figures['median_geodesic_deg']:.1f}°" in page
-    assert "no fair test" not in page
-    assert call("rerun", out, "--out", tmp_path / "again") == 0
-    assert "\nbit-identical" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_evaluate_own_weights_and_write_their_card(tmp_path, capsys):
-    weights = tmp_path / "posenet.safetensors"
-    content = load_pose_file("posenet")
-    save_pose_network(weights, content, half=True)
-    few = ("--chairs", 2, "--views", 2)
-    command = ("pose", "evaluate", "--weights", weights, *few, "--card", "--out", tmp_path / "out")
-    assert call(*command) == 0
-    card = weights.with_suffix(".md").read_text()
-    weights.with_suffix(".md").unlink()
-    assert call(*command) == 0
-    assert weights.with_suffix(".md").read_text() == card
-    assert "`netinvert pose evaluate --network posenet --chairs 2 --views 2 --seed 1`" in card
-    other = (
-        "pose",
-        "evaluate",
-        "--network",
-        "posenet-judge",
-        "--weights",
-        weights,
-        "--out",
-        tmp_path / "other",
-    )
-    assert call(*other) == 2
-    assert "load it under that name" in capsys.readouterr().err
-
-
-def test_seeds_that_were_trained_on_are_no_fair_test(tmp_path, capsys):
-    out = tmp_path / "out"
-    assert call("pose", "evaluate", "--chairs", 1, "--views", 2, "--seed", 0, "--out", out) == 0
-    assert "no fair test" in capsys.readouterr().err
-    assert "no fair test" in (out / "report.html").read_text()
-
-
-def test_a_single_view_has_no_pairs(tmp_path):
-    out = tmp_path / "out"
-    assert call("pose", "evaluate", "--chairs", 1, "--views", 1, "--out", out) == 0
-    figures = read_json(out / "manifest.json")["figures"]
-    assert figures["views"] == 1
-    assert "match_accuracy" not in figures
-
-
-def test_bad_input(tmp_path, capsys):
-    assert call("pose", "evaluate", "--network", "mobilenet-v2", "--out", tmp_path / "out") == 2
-    assert "reads no poses" in capsys.readouterr().err
+def test_bad_input(tmp_path):
     with pytest.raises(ConfigError, match="not a name"):
         DecoderEvaluate(decoder="posenet-pose", card=True, out=tmp_path / "out")
-    with pytest.raises(ConfigError, match="give that too"):
-        PoseEvaluate(card=True, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_figures_are_told_in_words():

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
+import torch
 from PIL import Image
 
 import netinvert as ni
 from netinvert.cli.app import main
-from netinvert.experiments.held_out_chairs import fresh_chairs
-from netinvert.experiments.methods import BASELINES, METHODS, LayerProblem
+from netinvert.experiments.floors import (
+    FLOORS,
+    MEAN,
+    MEAN_CODE,
+    NEAREST,
+    ORIGINAL,
+    OTHER,
+    POSED,
+    TrainingBank,
+    floor_images,
+)
+from netinvert.experiments.held_out_chairs import chair_errors, fresh_chairs
+from netinvert.experiments.method_report import MEASURES, MethodRow, Ranking, methods_table
+from netinvert.experiments.methods import METHODS, OPTIMISERS, LayerProblem
 from netinvert.io.files import read_json
+
+READERS = ["posenet-judge", "objectron-chair", "HOG, nearest views", "own pose"]
 
 
 @pytest.fixture(scope="module")
@@ -21,29 +39,93 @@ def problem():
 
 @pytest.mark.slow
 def test_the_methods_of_a_layer(problem):
-    figures = {name: problem.figures(name, problem.images(name)) for name in (*METHODS, *BASELINES)}
-    for name in ("image_error", "code_error", "judge"):
-        assert getattr(figures["decode"], name) == getattr(figures["autoencoder"], name)
-    assert figures["decoder as prior"].code_error < figures["decode"].code_error
-    assert figures["the original"].image_error == figures["the original"].code_error == 0
-    assert figures["the original"].ssim == pytest.approx(1)
-    assert figures["another chair"].image_error == pytest.approx(1)  # of two, the mean distance of pairs
-    assert figures["another chair"].code_error == pytest.approx(1, abs=1e-5)
+    figures = {name: problem.measured(name, problem.images(name), []) for name in METHODS}
+    assert all(torch.equal(figures["decode"][name], figures["autoencoder"][name]) for name in MEASURES)
+    assert figures["decoder as prior"]["code"].mean() < figures["decode"]["code"].mean()
+    presets = [figures[name]["code"] for name in OPTIMISERS]
+    assert not torch.equal(presets[0], presets[1])
+    assert not torch.equal(presets[0], presets[2])
+
+
+def test_floors_and_the_ceiling(problem):
+    """The bank holds the chairs themselves, and others: the nearest codes are their own."""
+    chairs, others = problem.chairs, fresh_chairs(6, seed=101)
+    images = torch.cat([others.images, chairs.images])
+    bank = TrainingBank((255 * images).round().byte(), torch.cat([others.rotation, chairs.rotation]))
+    found = floor_images(problem.decoder, problem.encoder, chairs, bank)
+    assert set(found) == {ORIGINAL, *FLOORS}
+    assert (found[NEAREST] - chairs.images).abs().max() < 0.01
+    torch.testing.assert_close(found[MEAN][0], bank.images.float().mean(0) / 255)
+    torch.testing.assert_close(found[POSED], found[MEAN])  # so few views are all near
+    assert torch.equal(found[OTHER], problem.decoder(problem.codes.roll(1, 0)))
+    figures = {name: problem.measured(name, each, []) for name, each in found.items()}
+    assert float(figures[ORIGINAL]["image"].max()) == float(figures[ORIGINAL]["code"].max()) == 0
+    assert float(figures[ORIGINAL]["ssim"].min()) == pytest.approx(1)
+    assert figures[MEAN_CODE]["code"].min() > 0
+    blind = LayerProblem(None, problem.encoder, chairs)
+    assert OTHER not in floor_images(blind.decoder, blind.encoder, chairs, bank)
+
+
+def test_errors_on_the_chair_forget_the_background():
+    chairs = fresh_chairs(3)
+    outside = torch.where(chairs.masks > 0, chairs.images, torch.rand_like(chairs.images))
+    assert chair_errors(outside, chairs.images, chairs.masks).max() == 0
+    other = chair_errors(chairs.images.roll(1, 0), chairs.images, chairs.masks)
+    assert 0.5 < other.mean() < 2
+
+
+def row(method, values, share=()):
+    known = dict.fromkeys(MEASURES, torch.tensor(values, dtype=torch.float64))
+    asked = torch.tensor(share or values, dtype=torch.float64)
+    return MethodRow("relu7", method, {**known, "HOG": asked}, None, ("HOG",))
+
+
+def test_only_what_is_surely_better_is_marked():
+    level = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    noise = 0.5 * torch.randn(40, generator=torch.Generator().manual_seed(1))
+    best, near = (
+        row("decode", level.tolist()),
+        row("optimise", (level + noise - noise.mean() + 0.01).tolist()),
+    )
+    surely = row("optimise (quick)", (level + 0.2).tolist())
+    assert not Ranking.of([best, near, surely], "code").sure
+    assert Ranking.of([best, surely], "code").sure
+    assert methods_table([best, near]).marked == set()
+    floor = row(MEAN, (level - 1).tolist())
+    marked = methods_table([best, surely, floor]).marked
+    assert (0, 2) in marked
+    assert all(place != 2 for place, _ in marked)
+
+
+def test_a_limited_reader_is_asked_about_what_it_can_read():
+    one = row("decode", [0.1] * 4, [10.0, 50.0, float("nan"), 20.0])
+    assert one.figure("HOG").value == pytest.approx(2 / 3)
+    assert row("decode", [0.1] * 2, [float("nan")] * 2).figure("HOG") is None
 
 
 @pytest.mark.slow
 @pytest.mark.drawn
 def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
     out = tmp_path / "out"
-    words = ["study", "methods", "--decoders", "posenet-pose", "--chairs", "2", "--steps", "4"]
+    words = ["study", "methods", "--decoders", "posenet-pose", "--chairs", "3", "--steps", "4", "--control"]
+    words += ["--bank", "12", "--learned", "20"]
     assert main([*words, "--out", str(out)]) == 0
     rows = read_json(out / "manifest.json")["rows"]
-    assert [row["method"] for row in rows] == [*(one for one in METHODS if one != "autoencoder"), *BASELINES]
+    decoded = [one for one in METHODS if one != "autoencoder"]
+    blind = [one for one in FLOORS if one not in (OTHER, MEAN_CODE)]
+    assert [row["method"] for row in rows] == [
+        *decoded, *FLOORS, ORIGINAL, *OPTIMISERS, *blind, ORIGINAL,
+    ]  # fmt: skip
+    assert [key for key in rows[0] if key in READERS] == READERS
+    assert rows[0]["layer"] == "fc8"
+    assert rows[-1]["layer"] == "fc8 (random weights)"
+    chairs = list(csv.DictReader(io.StringIO((out / "chairs.csv").read_text())))
+    assert len(chairs) == 3 * len(rows)
     assert read_json(out / "report.json")["data"]["methods"]["rows"] == rows
     for name in ("crossover.png", "overview.png", "fc8.png"):
         with Image.open(out / name) as image:
             assert image.width > 500
-    assert "The decoder that" not in capsys.readouterr().out
+    capsys.readouterr()
     assert main(["rerun", str(out), "--out", str(tmp_path / "again"), "--json"]) == 0
     assert '"identical": true' in capsys.readouterr().out
 
@@ -52,6 +134,7 @@ def test_bad_input(tmp_path, capsys):
     for words, message in (
         (["--decoders", "posenet-fc9"], "no decoder"),
         (["--chairs", "1"], "--chairs is at least 2"),
+        (["--bank", "1"], "--bank is at least 2"),
     ):
         assert main(["study", "methods", *words, "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err

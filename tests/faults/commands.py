@@ -78,16 +78,17 @@ COMMANDS = {
         "study attributes --network posenet --layers fc8 --decoders posenet-pose --attributes hue "
         "--chairs 10 --threads 1 --out out"
     ),
-    "study methods": Case(f"study methods --steps 12 {CODES}"),
+    "study methods": Case(f"study methods --steps 12 --bank 12 --learned 20 {CODES}"),
     "study perturb": Case(f"study perturb --data {IN}/data {CODES}", (RENDER,)),
     "study interpolate": Case(f"study interpolate {CODES}"),
     "study random": Case(f"study random --data {IN}/data {CODES}", (RENDER,)),
     "study iterate": Case(f"study iterate --rounds 1 {CODES}"),
     "demo": Case("demo --steps 3 --threads 1 --out out"),
     "pose read": Case(f"pose read {IN}/images/a.png --threads 1 --out out"),
-    "pose evaluate": Case("pose evaluate --chairs 1 --views 1 --threads 1 --out out"),
+    "pose evaluate": Case("pose evaluate --chairs 1 --views 1 --learned 20 --threads 1 --out out"),
     "pose evaluate, with a card": Case(
-        "pose evaluate --weights posenet.safetensors --chairs 2 --views 2 --card --threads 1 --out out",
+        "pose evaluate --weights posenet.safetensors --chairs 2 --views 2 --learned 20 --card --threads 1 "
+        "--out out",
         (RENDER, f"pose train --data {IN}/data {TRAIN} --out {IN}/trained"),
         {"posenet.safetensors": "trained/posenet.safetensors", "posenet.md": "trained/posenet.md"},
     ),

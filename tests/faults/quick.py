@@ -25,9 +25,8 @@ from netinvert.io.config import imported
 from netinvert.io.files import fingerprint
 from netinvert.models import decoder, registry
 from netinvert.models.encoder import Encoder
-from netinvert.scenes import dataset_reader
+from netinvert.scenes import dataset_reader, fresh
 from netinvert.training.decoder import train
-from netinvert.training.pose import evaluation
 
 DEMO = (("fc8", "tv-isotropic"), ("blocks.7", "none"))
 """Layers and priors of the codes that are left of the demo's."""
@@ -50,7 +49,7 @@ def quickened() -> None:
     for made in (
         dataset_reader.background_pool,
         held_out_chairs.fresh_chairs,
-        evaluation.fresh_views,
+        fresh.rendered_views,
         attribute_series.render_chairs,
         registry.load_network,
         decoder.load_decoder,

@@ -40,8 +40,8 @@ LAYERS = ("relu1", "relu2", "relu4", "pool5", "relu6", "relu7", "fc8")
 TABLE = "--network module:bits.tiny:layered --layers 1 4 --restarts 2 --steps 6 --batch 4 --count 3"
 CONV5, FC7, POSE = (f"--decoders posenet-{name}" for name in ("conv5", "fc7", "pose"))
 RUNS: dict[str, Run] = {
-    "methods": study(f"methods {POSE} --chairs 2 --steps 12"),
-    "methods of maps": study(f"methods {CONV5} --chairs 2 --steps 12 --seed 9"),
+    "methods": study(f"methods {POSE} --chairs 2 --steps 12 --bank 12 --learned 20"),
+    "methods of maps": study(f"methods {CONV5} --chairs 2 --steps 12 --bank 12 --learned 20 --seed 9"),
     "attributes": study(f"attributes --network posenet --layers relu3 fc8 {POSE} --chairs 10"),
     "perturb": study(f"perturb {FC7} --chairs 4 --data {{data}}"),
     "interpolate": study(f"interpolate {FC7} {POSE} --chairs 4"),

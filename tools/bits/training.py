@@ -125,11 +125,13 @@ RUNS: dict[str, Run] = {
     "losses": losses,
     "schedules": schedules,
     **{
-        f"evaluation of {name}": evaluation(f"pose evaluate --network {name} --chairs 4 --views 2")
+        f"evaluation of {name}": evaluation(
+            f"pose evaluate --network {name} --chairs 4 --views 2 --learned 20"
+        )
         for name in POSED
     },
     "evaluation path traced": evaluation(
-        "pose evaluate --network posenet --chairs 1 --views 2 --path-traced"
+        "pose evaluate --network posenet --chairs 1 --views 2 --learned 20 --path-traced"
     ),
     **{
         f"evaluation of decoder {name}": evaluation(f"decoder evaluate {name} --chairs 3")

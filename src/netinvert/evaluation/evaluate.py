@@ -263,18 +263,7 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
     for part in torch.split(images, CHUNK):
         seen = encoder.fit(part.clamp(0, 1).to(encoder.device, encoder.dtype))
         parts.append(network.read_pose(network.module(encoder.network_input(seen))))
-    return PoseReading(
-        azimuth=torch.cat([part.azimuth for part in parts]),
-        elevation=torch.cat([part.elevation for part in parts]),
-        rotation=torch.cat([part.rotation for part in parts]),
-        keypoints=_joined([part.keypoints for part in parts]),
-        presence=_joined([part.presence for part in parts]),
-    )
-
-
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
+    return PoseReading.joined(parts)
 
 
 def _rows(reading: PoseReading) -> list[Pose]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,19 +24,22 @@ from netinvert.evaluation.probes import (
     r2,
     within_groups,
 )
+from netinvert.evaluation.report import Estimate
+from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.attribute_series import (
     ATTRIBUTES,
-    SIZE,
     AttributeSeries,
     Kind,
     chroma,
-    object_weights,
 )
+from netinvert.experiments.held_out_chairs import object_weights
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.train import in_chunks
 
+Encode: TypeAlias = Callable[[Tensor], Tensor]
+"""An encoder, or what stands in for one: images (M, 3, H, W) to codes (M, ...)."""
 OUTSIDE = 0.2
 """Alpha below which a pixel shows the background."""
 PALE, PLAIN = 0.06, 0.18
@@ -168,7 +172,8 @@ class AttributeScores:
     without a chair being compared with itself, ``quadratic_kernel`` that with all products of two units
     added: what is kept, but not along lines. ``sensitivity`` is how far the code moves with the attribute's
     step, over the mean distance of the codes of two chairs. ``decoded`` is how the decoded image agrees with
-    the truth.
+    the truth. ``by_chair``: of each chair the share of ``probe``'s variance that is found, and the variance;
+    of classes the share that is right, and 1.
     """
 
     probe: float
@@ -179,6 +184,18 @@ class AttributeScores:
     accuracy: float | None = None
     accuracy_baseline: float | None = None
     decoded: Agreement | None = None
+    by_chair: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def figure(self) -> Estimate:
+        """What the probe reads, R² or of classes the share right, with its interval over chairs."""
+        shares, weights = torch.tensor(self.by_chair).double().unbind(1)
+        return estimate(shares, weights=weights)
+
+    def above(self, other: AttributeScores) -> Estimate:
+        """By how much the figure is above another's of the same chairs, paired."""
+        shares, weights = torch.tensor(self.by_chair).double().unbind(1)
+        return difference(shares, torch.tensor(other.by_chair).double()[:, 0], weights=weights)
 
 
 def checked_decoders(encoders: Mapping[str, Encoder], decoders: Sequence[Decoder]) -> dict[str, Decoder]:
@@ -195,7 +212,7 @@ def checked_decoders(encoders: Mapping[str, Encoder], decoders: Sequence[Decoder
 
 
 @torch.no_grad()
-def mean_code_distance(encoder: Encoder, made: Mapping[str, AttributeSeries]) -> float:
+def mean_code_distance(encoder: Encode, made: Mapping[str, AttributeSeries]) -> float:
     """Of the codes of two chairs, each in a view of its own."""
     some = made["azimuth"] if "azimuth" in made else next(iter(made.values()))
     codes = in_chunks(encoder, some.images[:, 0])
@@ -254,7 +271,7 @@ class AttributeReader:
 
 @torch.no_grad()
 def score_attribute(
-    encoder: Encoder,
+    encoder: Encode,
     one: AttributeSeries,
     decoder: Decoder | None,
     reader: AttributeReader,
@@ -262,7 +279,7 @@ def score_attribute(
     seed: int,
 ) -> AttributeScores:
     """What a layer keeps of one attribute; ``distance`` is ``mean_code_distance``."""
-    codes = in_chunks(encoder, one.images.flatten(0, 1))
+    codes, side = in_chunks(encoder, one.images.flatten(0, 1)), one.images.shape[-1]
     truth = one.truth.flatten(0, 1)
     others = shuffled(one.truth, torch.Generator().manual_seed(seed)).flatten(0, 1)
     standard = Standard.of(codes)(codes)
@@ -285,15 +302,28 @@ def score_attribute(
         sensitivity=float((after - before).norm(dim=1).mean()) / distance,
         accuracy=right[0],
         accuracy_baseline=right[1],
-        decoded=None if decoder is None else reader.agreement(one, *decoded(decoder, codes), seed),
+        decoded=None if decoder is None else reader.agreement(one, *decoded(decoder, codes, side), seed),
+        by_chair=_by_chair(read, truth, one),
     )
 
 
+def _by_chair(read: Tensor, truth: Tensor, one: AttributeSeries) -> tuple[tuple[float, float], ...]:
+    """As in ``AttributeScores``, of what is read of values (N K, T)."""
+    count = len(one.truth)
+    if ATTRIBUTES[one.name].kind == "class":
+        right = (read.argmax(1) == truth.argmax(1)).double().view(count, -1).mean(1)
+        return tuple((share, 1.0) for share in right.tolist())
+    known = truth.double()
+    left, whole = (each.square().view(count, -1).sum(1) for each in (read - known, known - known.mean(0)))
+    shares = 1 - left / whole.clamp_min(1e-12)
+    return tuple(zip(shares.tolist(), whole.tolist(), strict=True))
+
+
 @torch.no_grad()
-def decoded(decoder: Decoder, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Images (M, 3, SIZE, SIZE) of codes, and their alpha: the decoder's mask, or what differs from the
+def decoded(decoder: Decoder, codes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Images (M, 3, side, side) of codes, and their alpha: the decoder's mask, or what differs from the
     border."""
-    images = fit(in_chunks(decoder, codes), (SIZE, SIZE))
+    images = fit(in_chunks(decoder, codes), (side, side))
     if not decoder.has_mask:
         return images, found_alpha(images)
-    return images, fit(in_chunks(decoder.mask, codes), (SIZE, SIZE))
+    return images, fit(in_chunks(decoder.mask, codes), (side, side))

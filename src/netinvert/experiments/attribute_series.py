@@ -19,16 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.experiments.held_out_chairs import ELEVATION, PAPER, before_colour
+from netinvert.experiments.held_out_chairs import before_colour, object_weights
+from netinvert.scenes.backgrounds import PAPER
 from netinvert.scenes.cameras import Camera
 from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.chair_parts import BACKS
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import UPRIGHT
 from netinvert.scenes.objects import Object3D
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import DARKNESS, STUDIO
 
 SIZE = 64
+"""Pixels in which places and sizes are told here; images have as many, or a multiple."""
 SETTINGS = 4
 """Of each attribute for each chair. The second differs from the first by the attribute's ``step``, the others
 are drawn at random."""
@@ -87,9 +90,14 @@ class ChairRenders:
     kinds: Tensor
     back: Tensor
 
+    @property
+    def side(self) -> int:
+        """Pixels of the images, but for the wide ones."""
+        return self.front.shape[-1]
 
-def render_chairs(count: int, seed: int) -> ChairRenders:
-    """So many chairs of a seed that look alike from no two sides.
+
+def render_chairs(count: int, seed: int, size: int = SIZE) -> ChairRenders:
+    """So many chairs of a seed that look alike from no two sides, in images of ``size`` pixels.
 
     Raises:
         MissingExtraError: without the extra scenes.
@@ -97,14 +105,14 @@ def render_chairs(count: int, seed: int) -> ChairRenders:
     """
     if count < 10:
         raise ConfigError(f"{count} chairs are too few to measure on: give 10 or more")
-    plan = DatasetConfig(views=1, size=SIZE, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio")
+    plan = DatasetConfig(views=1, size=size, seed=seed, **UPRIGHT)
     things = _chairs(plan)
     found: dict[str, list[Tensor]] = {name: [] for name in ChairRenders.__dataclass_fields__}
     views = []
     for _ in range(count):
         thing, rng = next(things)
         azimuth = np.r_[rng.uniform(0, 360) + np.array([0, 20]), rng.uniform(0, 360, SETTINGS - 2)] % 360
-        elevation = np.r_[rng.uniform(*ELEVATION) + np.array([0, 10]), rng.uniform(0, 45, SETTINGS - 2)]
+        elevation = np.r_[rng.uniform(*plan.elevation) + np.array([0, 10]), rng.uniform(0, 45, SETTINGS - 2)]
         views.append((float(azimuth[0]), float(elevation[0])))
         turned = [plan.camera_at(thing.vertices, float(a), elevation[0]) for a in azimuth]
         tipped = [plan.camera_at(thing.vertices, azimuth[0], float(e)) for e in elevation]
@@ -121,7 +129,7 @@ def render_chairs(count: int, seed: int) -> ChairRenders:
             found["armed"].append(torch.stack([_rendered(thing, some), bare], 1).flatten(0, 1))
     for index in range(SETTINGS * count):
         thing, rng = next(things)
-        cameras = [plan.camera_at(thing.vertices, rng.uniform(0, 360), rng.uniform(*ELEVATION))]
+        cameras = [plan.camera_at(thing.vertices, rng.uniform(0, 360), rng.uniform(*plan.elevation))]
         if index < count:
             cameras.append(plan.camera_at(thing.vertices, *views[index]))
         images = _rendered(thing, cameras)
@@ -154,11 +162,6 @@ def _rendered(thing: Object3D, cameras: list[Camera]) -> Tensor:
 
 
 # -- changes by known amounts --------------------------------------------------------------------------
-
-
-def object_weights(alpha: Tensor) -> Tensor:
-    """Where the object is, in [0, 1], of an alpha that shadows on the ground have a part in."""
-    return ((alpha - DARKNESS) / (1 - DARKNESS)).clamp(0, 1)
 
 
 def chroma(colour: Tensor) -> Tensor:
@@ -255,8 +258,8 @@ ATTRIBUTES: Mapping[str, VariedAttribute] = {
     "lightness": VariedAttribute("object lightness", "value", "", "0.40 to 0.25"),
     "background": VariedAttribute("background colour", "value", "", "paper to any colour"),
     "contrast": VariedAttribute("contrast (log)", "value", "", "× 0.7"),
-    "position": VariedAttribute("position, ±3 px", "value", " px", "3 px"),
-    "far": VariedAttribute("position, ±8 px", "value", " px", "8 px"),
+    "position": VariedAttribute("position, ±3 of 64 px", "value", " px", "3 of 64 px"),
+    "far": VariedAttribute("position, ±8 of 64 px", "value", " px", "8 of 64 px"),
     "scale": VariedAttribute("scale (log)", "value", "", "× 0.84"),
     "azimuth": VariedAttribute("azimuth", "angle", "°", "20°"),
     "elevation": VariedAttribute("elevation", "value", "°", "10°"),
@@ -269,7 +272,7 @@ def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSe
     """The images of an attribute in ATTRIBUTES."""
     generator, count = torch.Generator().manual_seed(seed), len(renders.front)
     front, wide = (each.repeat_interleave(SETTINGS, 0) for each in (renders.front, renders.wide))
-    paper = torch.tensor(PAPER) / 255
+    paper, size, unit = torch.tensor(PAPER) / 255, renders.side, renders.side // SIZE
 
     def drawn(low: float, high: float, *first_two: float) -> Tensor:
         values = low + (high - low) * torch.rand(count, SETTINGS, generator=generator)
@@ -298,17 +301,20 @@ def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSe
             rgba, truth = front, factor[..., None].log()
             images = contrasted(before_colour(front, paper), factor.flatten())
         case "position" | "far":
-            reach, side = (3 if name == "position" else 8), 2 * SMALL_SIDE
+            reach, side = (3 if name == "position" else 8), 2 * SMALL_SIDE * unit
             if name == "far":
                 wide = resized(wide, torch.full((len(wide),), side), side)
             pixels = torch.randint(-reach, reach + 1, (count, SETTINGS, 2), generator=generator)
             sign = 2 * torch.randint(0, 2, (count,), generator=generator) - 1
             pixels[:, :2], pixels[:, 1, 0] = 0, reach * sign
-            rgba, truth = moved(wide, pixels.flatten(0, 1), SIZE), pixels.float()
+            rgba, truth = moved(wide, unit * pixels.flatten(0, 1), size), (unit * pixels).float()
         case "scale":
             sides = 2 * torch.randint(22, 37, (count, SETTINGS), generator=generator)
             sides[:, 0], sides[:, 1] = SIZE, 54
-            rgba, truth = resized(wide, 2 * sides.flatten(), SIZE), (sides[..., None] / SIZE).log()
+            rgba, truth = (
+                resized(wide, 2 * unit * sides.flatten(), size),
+                (sides[..., None] / SIZE).log(),
+            )
         case "azimuth":
             rgba, truth = renders.turned.flatten(0, 1), on_circle(renders.azimuth)
         case "elevation":

@@ -1,108 +1,61 @@
-"""``netinvert study attributes``: what layers keep of attributes, a cell a layer, and its report."""
+"""``netinvert study attributes``: what layers keep of attributes, a cell a layer, and of two controls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from netinvert.errors import ConfigError
-from netinvert.evaluation import report
+from netinvert.errors import ConfigError, NetworkError
 from netinvert.evaluation.probes import check_installed
-from netinvert.evaluation.report import Column, code, counted, listed, number
 from netinvert.experiments.attribute_measures import (
     Agreement,
     AttributeReader,
     AttributeScores,
+    Encode,
     checked_decoders,
-    decoded,
     mean_code_distance,
-    object_colour,
     score_attribute,
+)
+from netinvert.experiments.attribute_report import (
+    PIXELS,
+    RANDOM,
+    AttributeFindings,
+    attributes_report,
+    decoded_grids,
+    probe_table,
+    scores_by_chair,
 )
 from netinvert.experiments.attribute_series import (
     ATTRIBUTES,
     SIZE,
-    SMALL_SIDE,
     ChairRenders,
     attribute_series,
-    chroma,
-    hue_rotated,
-    moved,
     render_chairs,
-    resized,
 )
 from netinvert.experiments.configs.studies import StudyAttributes
-from netinvert.experiments.held_out_chairs import PAPER, before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Cells, Piece
-from netinvert.io.files import Tell
+from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
 from netinvert.models.checkpoints import weights_sha256
-from netinvert.models.decoder import Decoder, load_decoder
+from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
+from netinvert.models.network import Network
 
 ORIGINALS = "the originals"
-"""The key of their cell; those of the others are layers."""
-PROBE, PALE, DECODED = "#0072b2", "#8cc4e8", "#d55e00"
-"""Okabe & Ito's blue, a paler one, and vermilion, which all readers tell apart."""
-SHIFTS = (-8, -5, -3, 0, 3, 5, 8)
-SIDES = (44, 48, 52, 58, 64, 68, 72)
-HUES = (0, 60, 120, 180, 240, 300)
-BEHIND = {
-    "paper": (206, 212, 218),
-    "white": (245, 245, 245),
-    "dark": (40, 40, 44),
-    "red": (200, 60, 50),
-    "green": (60, 140, 70),
-    "blue": (50, 90, 180),
-}
-AMONG = 20
-"""Of the first so many chairs the most colourful are shown."""
-FIGURES = (
-    Column("layer"),
-    Column("attribute"),
-    Column("probe", digits=2, about="R² of the linear probe"),
-    Column("shuffled", digits=2, key="permutation_baseline", about="the same, of shuffled labels"),
-    Column("across chairs", digits=2, key="across_chairs", about="without comparing a chair with itself"),
-    Column(
-        "quadratic",
-        digits=2,
-        key="quadratic_kernel",
-        about="across chairs, with all products of two units: also what lies on no line",
-    ),
-    Column(
-        "sensitivity", digits=2, about="how far the code moves, over the mean distance of two chairs' codes"
-    ),
-    Column("right", percent=True, key="accuracy", about="of parts, the share that the probe gets right"),
-    Column("by chance", percent=True, key="accuracy_baseline", about="the same, of shuffled labels"),
-    Column("decoded R²", digits=2, key="decoded r2", about="of values measured in the decoded image"),
-    Column("line", digits=2, key="decoded line", about="R² of a straight line of these over true values"),
-    Column("slope", digits=2, key="decoded slope", about="of that line: 1 is as strong as in the original"),
-    Column("error", digits=2, key="decoded error", about="median distance in the decoded image"),
-    Column(
-        "others' error", digits=2, key="decoded error_baseline", about="the same, from other images' truth"
-    ),
-    Column("decoded right", percent=True, key="decoded accuracy", about="of parts, in the decoded image"),
-    Column(
-        "others' right",
-        percent=True,
-        key="decoded accuracy_baseline",
-        about="the same, by other images' truth",
-    ),
-)
-Score: TypeAlias = Callable[[AttributeScores], float | None]
+"""The key of their cell; those of the others are layers and controls."""
 
 
 @dataclass(frozen=True)
 class AttributeWork:
-    """Measures a layer, or the originals; ``renders`` are the fields of ``ChairRenders``."""
+    """Measures a layer, a control or the originals; ``renders`` are the fields of ``ChairRenders``."""
 
     config: StudyAttributes
     renders: Mapping[str, Tensor]
@@ -117,6 +70,15 @@ class AttributeWork:
         made = {name: attribute_series(renders, name, config.seed) for name in config.attributes}
         reader = AttributeReader.of(encoders[config.layers[0]], made)
 
+        @cache
+        def encode(title: str) -> Encode:
+            if title == PIXELS:
+                return nn.Flatten()
+            if title in encoders:
+                return encoders[title]
+            blind = open_network(replace(config, weights="random"))
+            return Encoder(blind, title.removesuffix(RANDOM))
+
         def make(layer: str, piece: Piece) -> Cell:
             if layer == ORIGINALS:
                 seen = {name: reader.of_originals(one, config.seed) for name, one in made.items()}
@@ -124,36 +86,17 @@ class AttributeWork:
                 return Cell(
                     facts={"agreement": agreement, "counts": {k: len(one.truth) for k, one in made.items()}}
                 )
-            distance = mean_code_distance(encoders[layer], made)
+            distance = mean_code_distance(encode(layer), made)
             scores = {}
             for place, (name, one) in enumerate(made.items()):
                 piece.tell(place / len(made), f"{layer}: {ATTRIBUTES[name].label}")
                 found = score_attribute(
-                    encoders[layer], one, decoders.get(layer), reader, distance, config.seed
+                    encode(layer), one, decoders.get(layer), reader, distance, config.seed
                 )
                 scores[name] = asdict(found)
             return Cell(facts={"distance": distance, "scores": scores})
 
         return make
-
-
-@dataclass(frozen=True)
-class AttributeFindings:
-    """``layers``: scores by layer and attribute. ``originals``: the agreement of the same measurements on the
-    originals, by attribute. ``decoders``: names by layer. ``mean_distances``: of codes, by layer.
-    ``counts``: chairs by attribute."""
-
-    network: str
-    layers: Mapping[str, Mapping[str, AttributeScores]]
-    originals: Mapping[str, Agreement]
-    decoders: Mapping[str, str]
-    mean_distances: Mapping[str, float]
-    counts: Mapping[str, int]
-
-    @property
-    def names(self) -> list[str]:
-        """The attributes."""
-        return list(next(iter(self.layers.values())))
 
 
 def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
@@ -176,22 +119,42 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
     encoders = {layer: Encoder(network, layer) for layer in layers}
     decoders = checked_decoders(encoders, [load_decoder(name) for name in config.decoders])
     known = {"weights_sha256": weights_sha256(network.module), "decoders": decoder_facts(decoders.values())}
+    blind = not config.no_controls and _has_random(full, network)
+    if not blind and not config.no_controls:
+        tell(f"{network.name} cannot be loaded with other random weights: the control is the pixels alone")
     with RunDir(config.out, run_facts(full, known), config.overwrite) as run:
         tell(f"rendering {config.chairs} chairs")
-        renders = Cells(run).keep("renders", lambda: Cell(vars(render_chairs(config.chairs, config.seed))))
+        size = 2 * SIZE if min(network.preprocessing.size) >= 2 * SIZE else SIZE
+        renders = Cells(run).keep(
+            "renders", lambda: Cell(vars(render_chairs(config.chairs, config.seed, size)))
+        )
         work = AttributeWork(full, renders.tensors)
-        originals, *measured = run_cells(run, work, [ORIGINALS, *layers], workers_of(config), "layers")
+        controls = [*(f"{layer}{RANDOM}" for layer in layers if blind), PIXELS] * (not config.no_controls)
+        keys = [ORIGINALS, *layers, *controls]
+        originals, *measured = run_cells(run, work, keys, workers_of(config), "layers")
+        scores = [_scores(one.facts["scores"]) for one in measured]
         findings = AttributeFindings(
             network.name,
-            {layer: _scores(one.facts["scores"]) for layer, one in zip(layers, measured, strict=True)},
+            dict(zip(layers, scores, strict=False)),
             {name: Agreement(**one) for name, one in originals.facts["agreement"].items()},
             {layer: decoder.name for layer, decoder in decoders.items()},
-            {layer: one.facts["distance"] for layer, one in zip(layers, measured, strict=True)},
+            {layer: one.facts["distance"] for layer, one in zip(layers, measured, strict=False)},
             originals.facts["counts"],
+            dict(zip(controls, scores[len(layers) :], strict=True)),
         )
         shown = decoded_grids(ChairRenders(**renders.tensors), encoders, decoders)
         page = attributes_report(findings, shown, config)
+        write_atomic(run.path("chairs.csv"), scores_by_chair(findings).csv().encode())
         return publish(run, config, page, {**known, "layers": list(layers)}, probe_table(findings).text())
+
+
+def _has_random(config: StudyAttributes, network: Network) -> bool:
+    """Whether there is another network of random weights to compare with."""
+    try:
+        blind = open_network(replace(config, weights="random"))
+    except NetworkError:
+        return False
+    return weights_sha256(blind.module) != weights_sha256(network.module)
 
 
 def _scores(facts: Mapping[str, dict[str, Any]]) -> dict[str, AttributeScores]:
@@ -199,183 +162,3 @@ def _scores(facts: Mapping[str, dict[str, Any]]) -> dict[str, AttributeScores]:
         name: AttributeScores(**{**one, "decoded": one["decoded"] and Agreement(**one["decoded"])})
         for name, one in facts.items()
     }
-
-
-# -- the report ----------------------------------------------------------------------------------------
-
-
-def attributes_report(
-    found: AttributeFindings, shown: list[report.ImageGrid], config: StudyAttributes
-) -> report.Report:
-    """The whole page; ``shown`` are ``decoded_grids``."""
-    others = [f"{n} for {ATTRIBUTES[name].label}" for name, n in found.counts.items() if n != config.chairs]
-    lead = (
-        f"Each attribute varies alone, by known amounts, over {counted(config.chairs, 'chair')} that "
-        f"no network or decoder has seen (seed {config.seed}{'; ' * bool(others)}{', '.join(others)})."
-    )
-    # What the probes read at the first layer and the last, and what decoders show.
-    points = [
-        f"From the codes of {code(layer)}, a linear probe reads "
-        f"{_halves(found.layers[layer], lambda one: one.probe)}"
-        for layer in dict.fromkeys((next(iter(found.layers)), list(found.layers)[-1]))
-    ]
-    points += [
-        f"In the images that {code(name)} makes of {code(layer)}, what is measured explains "
-        f"{_halves(found.layers[layer], lambda one: None if one.decoded is None else one.decoded.r2)}"
-        for layer, name in found.decoders.items()
-    ]
-    ceiling = {name: _share(found.originals.get(name)) for name in found.names}
-    used = listed([f"{name} ({code(layer)})" for layer, name in found.decoders.items()])
-    of_decoders: report.Part = [
-        "## Measured in the decoded images",
-        f"Decoded by {used}; the same figures of what is measured there, taken as it is. Pose is read by the "
-        "network's held-out pose estimator, parts by probes fitted on its codes of the originals.",
-        _by_layer(found, "decoded", lambda one: _share(one.decoded), {"originals": ceiling}),
-        shown,
-    ]
-    steps = [f"{ATTRIBUTES[name].label} {ATTRIBUTES[name].step}" for name in found.names]
-    distance = [Column("layer"), Column("mean distance of two chairs' codes", digits=2, key="distance")]
-    distances = report.Table(distance, list(found.mean_distances.items()), name="distances")
-    return report.Report.of(
-        f"What the codes of {found.network} keep of an image",
-        lead,
-        ["## What was found", report.Points(points)],
-        report.Plot([_panel(found, name) for name in found.names], columns=4, name="curves"),
-        "## Read from the code",
-        "R² of a linear probe (ridge regression) on codes of chairs that it was not fitted on; below 0 it is "
-        "worse than no answer. Of parts the share of images with the right answer. Values count about their "
-        "chair's mean: a chair is compared with itself.",
-        [probe_table(found), of_decoders if found.decoders else None],
-        "## How far the code moves",
-        "Mean ‖ΔΦ‖ at one step of the attribute, over the mean distance of the codes of two chairs, each in "
-        f"a view of its own. Steps: {'; '.join(steps)}.",
-        _by_layer(found, "sensitivity", lambda one: one.sensitivity),
-        report.Details("All figures", [_all_figures(found), distances]),
-    )
-
-
-def _halves(layer: Mapping[str, AttributeScores], r2: Score) -> str:
-    known = {ATTRIBUTES[name].label: value for name, one in layer.items() if (value := r2(one)) is not None}
-    if not known:
-        return "nothing that is asked for."
-    more = [label for label, value in known.items() if value > 0.5]
-    least = min(known, key=lambda label: known[label])
-    half = f"more than half of the variance of {listed(more)}" if more else "no attribute to one half"
-    return f"{half}; least of all {least} (R² {number(known[least], 2)})."
-
-
-def probe_table(found: AttributeFindings) -> report.Table:
-    """What probes read, with the highest score of shuffled labels as the floor."""
-    floor = {
-        name: max(
-            _right(scores[name], "accuracy_baseline", "permutation_baseline")
-            for scores in found.layers.values()
-        )
-        for name in found.names
-    }
-    return _by_layer(found, "probe", lambda one: _right(one, "accuracy", "probe"), {"shuffled labels": floor})
-
-
-def _right(one: AttributeScores, accuracy: str, otherwise: str) -> float:
-    """The share that is right, of classes; of values the other figure."""
-    value: float | None = getattr(one, accuracy)
-    return getattr(one, otherwise) if value is None else value
-
-
-def _share(one: Agreement | None) -> float | None:
-    return None if one is None else one.r2 if one.accuracy is None else one.accuracy
-
-
-def _by_layer(
-    found: AttributeFindings, name: str, score: Score, more: Mapping[str, Mapping[str, float | None]] = {}
-) -> report.Table:
-    """A row a layer that has scores, a column an attribute; ``more`` are baselines."""
-    columns = [Column("layer")]
-    for key in found.names:
-        share = ATTRIBUTES[key].kind == "class" and name != "sensitivity"
-        label = ATTRIBUTES[key].label + ", right" * share
-        columns.append(Column(label, digits=None if share else 2, percent=share, key=key))
-    layers = {layer: {key: score(one) for key, one in some.items()} for layer, some in found.layers.items()}
-    rows = {layer: row for layer, row in layers.items() if any(value is not None for value in row.values())}
-    lines = [{"layer": layer, **row} for layer, row in {**rows, **more}.items()]
-    return report.Table.of(lines, columns, baselines=range(len(rows), len(lines)), name=name)
-
-
-def _all_figures(found: AttributeFindings) -> report.Table:
-    every: list[tuple[str, str, Mapping[str, Any], Agreement | None]] = [
-        (layer, name, asdict(one), one.decoded)
-        for layer, scores in found.layers.items()
-        for name, one in scores.items()
-    ]
-    count = len(every)
-    every += [("originals", name, {}, agreement) for name, agreement in found.originals.items()]
-    rows = []
-    for layer, name, scores, agreement in every:
-        unit = ATTRIBUTES[name].unit.strip()
-        label = ATTRIBUTES[name].label + f", in {unit}" * bool(unit)
-        measured = {} if agreement is None else asdict(agreement)
-        shown = {f"decoded {key}": value for key, value in measured.items()}
-        rows.append({"layer": layer, "attribute": label, **scores, **shown})
-    floors = range(count, len(rows))
-    return report.Table.of(rows, FIGURES, sortable=True, name="figures", baselines=floors)
-
-
-def _panel(found: AttributeFindings, name: str) -> report.Panel:
-    """Layers from left to right: what a probe reads, and what is measured."""
-    layers, kind = list(found.layers), ATTRIBUTES[name].kind
-    each = [scores[name] for scores in found.layers.values()]
-    read = [_right(one, "accuracy", "probe") for one in each]
-    chance = [_right(one, "accuracy_baseline", "permutation_baseline") for one in each]
-    series = [report.Series("read from the code by a linear probe", layers, read, marker="o", colour=PROBE)]
-    if kind == "value":
-        across = [one.across_chairs for one in each]
-        series.append(report.Series("the same across chairs", layers, across, colour=PALE))
-    series.append(report.Series("the same, shuffled labels", layers, chance, line=":", colour=PROBE))
-    if found.decoders:
-        shown = [_share(one.decoded) for one in each]
-        label = "measured in the decoded image"
-        series.append(report.Series(label, layers, shown, line="--", marker="s", colour=DECODED))
-    ceiling = _share(found.originals.get(name))
-    levels = {} if ceiling is None else {"measured in the original": ceiling}
-    title = ATTRIBUTES[name].label + ", share right" * (kind == "class")
-    axis = "" if kind == "class" else "R²"
-    return report.Panel(series, title, y_label=axis, y_range=(-0.03, 1.05), levels=levels)
-
-
-def decoded_grids(
-    renders: ChairRenders, encoders: Mapping[str, Encoder], decoders: Mapping[str, Decoder]
-) -> list[report.ImageGrid]:
-    """Four chairs, in other hues, before other backgrounds, moved and resized: originals, and a row for what
-    is decoded of each layer."""
-    if not decoders:
-        return []
-    colour = object_colour(renders.front[:, :3], renders.front[:, 3:])[:AMONG]
-    order = chroma(colour).norm(dim=1).argsort(descending=True)
-    hued, behind = (
-        renders.front[order[k]].expand(count, -1, -1, -1) for k, count in ((0, len(HUES)), (1, len(BEHIND)))
-    )
-    far, sized = (renders.wide[order[k]][None] for k in (2, 3))
-    paper = torch.tensor(PAPER) / 255
-    small = resized(far, torch.tensor([2 * SMALL_SIDE]), 2 * SMALL_SIDE).expand(len(SHIFTS), -1, -1, -1)
-    shifts = moved(small, torch.tensor([[shift, 0] for shift in SHIFTS]), SIZE)
-    sizes = resized(sized.expand(len(SIDES), -1, -1, -1), 2 * torch.tensor(SIDES), SIZE)
-    shown = {
-        "hue turned by": (
-            hue_rotated(hued, torch.tensor(HUES).float()),
-            paper,
-            [f"{each}°" for each in HUES],
-        ),
-        "background": (behind, torch.tensor(list(BEHIND.values())) / 255, list(BEHIND)),
-        "moved to the right by": (shifts, paper, [f"{x} px" for x in SHIFTS]),
-        "size times": (sizes, paper, [f"{side / SIZE:.2f}" for side in SIDES]),
-    }
-    grids = []
-    for title, (rgba, ground, words) in shown.items():
-        images = before_colour(rgba, ground)
-        rows = {"original": list(images)}
-        for layer, decoder in decoders.items():
-            with torch.no_grad():
-                rows[layer] = list(decoded(decoder, encoders[layer](images))[0].clamp(0, 1))
-        grid = report.ImageGrid.of(rows, words, title)
-        grids.append(replace(grid, size=SIZE + SIZE // 2, name=f"sheet-{title.split()[0]}"))
-    return grids

@@ -104,8 +104,8 @@ Look | pose read | training:PoseRead | pose_reading:read_poses_of
     photo.jpg --network posenet --out out/pose
 Train | decoder evaluate | training:DecoderEvaluate | evaluations:evaluate_decoder
     posenet-fc6 --chairs 50 --out out/posenet-fc6
-Train | pose evaluate | training:PoseEvaluate | evaluations:evaluate_pose
-    --network posenet --chairs 20 --out out/posenet
+Train | pose evaluate | training:PoseEvaluate | pose_evaluation:evaluate_pose
+    --networks posenet posenet-judge --chairs 20 --out out/posenet
 Train | pose train | training:PoseTrain | train:train_pose_network
     --data data --network posenet --out out/posenet
 Train | decoder train | training:DecoderTrain | train:train_a_decoder

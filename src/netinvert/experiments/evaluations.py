@@ -1,4 +1,4 @@
-"""``netinvert decoder evaluate`` and ``netinvert pose evaluate``: how good they are on chairs never seen."""
+"""``netinvert decoder evaluate``: how good a decoder is on chairs never seen."""
 
 from __future__ import annotations
 
@@ -19,32 +19,19 @@ from netinvert.evaluation.report import Column, code, number
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
 from netinvert.experiments.inputs import sources_of
-from netinvert.experiments.runs import decoder_facts, figures_table, publish, run_facts
+from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.io.files import Tell, read_json
 from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import FinishedError, RunDir
-from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder, DecoderFile, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.registry import load_network
-from netinvert.models.zoo.pose import PoseFile, read_pose_network
-from netinvert.scenes.cameras import angles_from_rotation, heading, symmetric_geodesic_degrees
+from netinvert.models.zoo.pose import PoseFile
 from netinvert.training.card import add_test_figures
 from netinvert.training.decoder.train import image_figures, in_chunks, milliseconds
-from netinvert.training.pose.evaluation import (
-    TRAINED_SEEDS,
-    TestViews,
-    evaluation_plan,
-    fresh_views,
-    full_evaluation,
-    read_rotations,
-)
 
 BATCH = 64
 ON_SHEET = 12
-SHOWN = 48
-"""Views in the report, from the best read to the worst."""
 DECODED, MEAN = "decoded", "mean image"
 FIGURES = {
     "image_error": Column("image error", digits=3, about="over the mean distance of two originals"),
@@ -64,7 +51,7 @@ FIGURES = {
 FigureRows = Mapping[str, Mapping[str, float]]
 
 
-def _evaluated(
+def evaluated(
     config: DecoderEvaluate | PoseEvaluate,
     run: Callable[[], Outcome],
     read: Callable[[Path], PoseFile | DecoderFile],
@@ -97,7 +84,7 @@ def evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
     how = how if config.images is None else f"--images {config.images.name}"
     command = f"netinvert decoder evaluate {Path(config.decoder).name} {how}"
     run = partial(_evaluate_decoder, config, tell)
-    return _evaluated(config, run, read_decoder, config.decoder, command)
+    return evaluated(config, run, read_decoder, config.decoder, command)
 
 
 def _evaluate_decoder(config: DecoderEvaluate, tell: Tell) -> Outcome:
@@ -208,86 +195,3 @@ def _sheet(decoder: Decoder, encoder: Encoder, images: Tensor) -> report.ImageGr
         columns["mask"] = decoder.mask(codes).expand(-1, 3, -1, -1)
     rows = {f"image {k + 1}": [column[k] for column in columns.values()] for k in range(len(images))}
     return replace(report.ImageGrid.of(rows, list(columns), decoder.name), size=128, name="sheet")
-
-
-# -- pose networks ---------------------------------------------------------------------------------------
-
-
-def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
-    """Render, read, compare; leave table, images and report in ``config.out``.
-
-    Raises:
-        NetworkError: no such network.
-        ConfigError: it reads no poses.
-        MissingExtraError: without the extra scenes, or mitsuba for path tracing.
-    """
-    command = f"netinvert pose evaluate --network {config.network} --chairs {config.chairs}"
-    command += f" --views {config.views} --seed {config.seed}" + " --path-traced" * config.path_traced
-    return _evaluated(
-        config, partial(_evaluate_pose, config, tell), read_pose_network, config.weights, command
-    )
-
-
-def _evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
-    network = load_network(config.network, config.weights)
-    plan = evaluation_plan(network, config.chairs, config.views, config.seed, config.path_traced)
-    trained = config.seed in TRAINED_SEEDS and config.network.startswith("posenet")
-    warning = f"posenet and posenet-judge have seen chairs of the seeds {TRAINED_SEEDS}: this is no fair test"
-    if trained:
-        tell(warning)
-    known = {"weights_sha256": weights_sha256(network.module), "plan": plan.to_json()}
-    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        views = fresh_views(plan)
-        figures = full_evaluation(network, views, config.weights)
-        lead = (
-            f"{code(config.network)} read {report.counted(figures['views'], 'view')} of "
-            f"{report.counted(figures['identities'], 'chair')} of seed {config.seed}"
-            f"{', path traced by Mitsuba' * config.path_traced}: the median geodesic error is "
-            f"{number(figures['median_geodesic_deg'], 1)}°, {report.percent(figures['acc_30'])} are "
-            f"within 30°.{f' But {warning}.' * trained}"
-        )
-        page = report.Report(
-            f"How well {network.name} reads poses",
-            _pose_blocks(figures, views, read_rotations(network, views.images)),
-            lead,
-        )
-        return publish(run, config, page, {**known, "figures": figures}, _pose_table(figures).text())
-
-
-def _pose_table(figures: Mapping[str, Any]) -> report.Table:
-    return figures_table({name: value for name, value in figures.items() if isinstance(value, int | float)})
-
-
-def _pose_blocks(figures: Mapping[str, Any], views: TestViews, predicted: Tensor) -> list[report.Block]:
-    error, others = (
-        symmetric_geodesic_degrees(read, views.rotation, views.symmetry)
-        for read in (predicted, predicted.roll(1, 0))
-    )
-    floor = f"Readings of other views are {number(others.median().item(), 1)}° off in the median."
-    groups = [
-        {"group": group, "which": key, **values}
-        for group, members in figures["groups"].items()
-        for key, values in members.items()
-    ]
-    median = Column("median error", "°", digits=1, key="median_geodesic_deg")
-    within = Column("within 30°", percent=True, key="acc_30")
-    order = error.argsort()
-    chosen = order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
-    true, read = (angles_from_rotation(each)[0] for each in (views.rotation, predicted))
-    tiles = [
-        report.Tile(
-            views.images[k],
-            (f"{heading(true[k].item())} read {heading(read[k].item())}", f"error {error[k]:.0f}°"),
-        )
-        for k in chosen.tolist()
-    ]
-    sheet = report.ImageGrid.flow(tiles, across=8, title="azimuth, azimuth read, and geodesic error")
-    return [
-        report.Heading("Figures"),
-        report.Prose(floor, quiet=True),
-        _pose_table(figures),
-        report.Heading("By elevation and kind of chair"),
-        replace(report.Table.of(groups, ["group", "which", "views", median, within]), name="groups"),
-        report.Heading("From the best read to the worst"),
-        replace(sheet, size=128, name="sheet"),
-    ]

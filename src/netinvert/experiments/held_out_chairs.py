@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,18 +16,14 @@ from netinvert.experiments.codes.statistics import CodeStatistics
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.scenes.cameras import symmetric_geodesic_degrees
-from netinvert.scenes.catalogue import make_object
+from netinvert.scenes.backgrounds import PAPER
+from netinvert.scenes.cameras import angles_from_rotation, symmetric_geodesic_degrees
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import UPRIGHT, rendered_views
 from netinvert.scenes.poses import PoseReading
-from netinvert.scenes.render import Renderer
-from netinvert.scenes.shading import STUDIO
+from netinvert.scenes.seeds import OPENED
+from netinvert.scenes.shading import DARKNESS
 from netinvert.training.decoder.train import in_chunks
-
-SEED = 404
-"""Of the dataset plan; the shipped networks and decoders were trained on 0 and 2."""
-PAPER = (206, 212, 218)
-ELEVATION = (10.0, 35.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +40,8 @@ class FreshChairs:
 
     @property
     def masks(self) -> Tensor:
-        """(N, 1, H, W) in [0, 1]."""
-        return self.rgba[:, 3:]
+        """How much of each pixel is the chair's (shadows are not), (N, 1, H, W) in [0, 1]."""
+        return object_weights(self.rgba[:, 3:])
 
     def pose_errors(self, reader: Encoder, images: Tensor) -> Tensor:
         """Geodesic errors (N,) in degrees of the poses that a network reads from images of these chairs; for
@@ -59,32 +54,36 @@ class FreshChairs:
         return symmetric_geodesic_degrees(reading.rotation, self.rotation, self.symmetry)
 
 
-def fresh_chairs(count: int, seed: int = SEED, size: int = 64) -> FreshChairs:
+def fresh_chairs(count: int, seed: int = OPENED, size: int = 64) -> FreshChairs:
     """So many chairs of a seed, one view each in studio light, at any azimuth, elevation 10° to 35°.
 
     Raises MissingExtraError without the extra scenes.
     """
-    plan = DatasetConfig(
-        identities=count, views=1, size=size, seed=seed, elevation=ELEVATION, in_plane=0, lights="studio"
-    )
-    pictures, rotations, symmetries, angles = [], [], [], []
-    for identity in range(count):
-        thing = make_object(plan.objects, plan.object_seed(identity))
-        camera = plan.camera(thing.vertices, 0, plan.generator(identity, 0))
-        pictures.append(Renderer(thing).image(camera, STUDIO).rgba)
-        rotations.append(camera.rotation)
-        symmetries.append(thing.symmetry)
-        angles.append((camera.azimuth, camera.elevation))
-    rgba = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-    azimuth, elevation = torch.tensor(angles, dtype=torch.float32).unbind(1)
+    views = rendered_views(DatasetConfig(identities=count, views=1, size=size, seed=seed, **UPRIGHT))
+    rgba = torch.from_numpy(views.rgba).permute(0, 3, 1, 2).float() / 255
     return FreshChairs(
         rgba,
         before_colour(rgba, torch.tensor(PAPER).float() / 255),
-        torch.from_numpy(np.stack(rotations)).float(),
-        torch.tensor(symmetries),
-        azimuth,
-        elevation,
+        views.rotation,
+        views.symmetry,
+        angles_from_rotation(views.rotation)[0],
+        views.elevation,
     )
+
+
+def object_weights(alpha: Tensor) -> Tensor:
+    """Where the object is, in [0, 1], of an alpha that shadows on the ground have a part in."""
+    return ((alpha - DARKNESS) / (1 - DARKNESS)).clamp(0, 1)
+
+
+def chair_errors(images: Tensor, originals: Tensor, masks: Tensor) -> Tensor:
+    """Distances (N,) from the originals (N, 3, H, W) in the pixels of each chair alone, by its mask, over the
+    mean distance of the other originals there: who leaves the background open is not blamed for that."""
+    here = list(zip(originals, masks, strict=True))
+    away = torch.stack([((originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
+    mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
+    found = [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
+    return torch.stack(found) / mean.clamp_min(1e-9)
 
 
 def before_colour(rgba: Tensor, colour: Tensor) -> Tensor:
@@ -160,13 +159,8 @@ class CodeSubject:
         return error_cvpr16(codes, others, self.codes)
 
     def chair_errors(self, images: Tensor) -> Tensor:
-        """Distances (N,) from the originals in the pixels of each chair alone, over the mean distance of the
-        other originals there: a code that leaves the background open is not blamed for that."""
-        here = list(zip(self.originals, self.masks, strict=True))
-        away = torch.stack([((self.originals - one) * mask).flatten(1).norm(dim=1) for one, mask in here])
-        mean = away.sum(1) / (len(away) - 1)  # the chair's own distance is 0
-        found = [((image - one) * mask).norm() for image, (one, mask) in zip(images, here, strict=True)]
-        return torch.stack(found) / mean.clamp_min(1e-9)
+        """As of :func:`chair_errors`."""
+        return chair_errors(images, self.originals, self.masks)
 
     def figures(self, images: Tensor, codes: Tensor) -> dict[str, float]:
         """Means over what was made of the chairs, whose own ``codes`` are these, and medians of its poses."""

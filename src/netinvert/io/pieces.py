@@ -44,6 +44,9 @@ DECODERS = Option(
     metavar="NAME|FILE",
 )
 CHAIRS = Option("How many held-out chairs.", metavar="N", min=1, max=10**6)
+LEARNED = Option(
+    "Views that the readers of poses without a network learn from.", metavar="N", min=20, max=10**5
+)
 RESTARTS = Option("Images of each, with seeds SEED, SEED + 1, …", short="r", min=1, max=10_000)
 PRESET = Option("The recipe.", short="p", metavar="NAME")
 PRIOR = Option(

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import as_file
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netinvert.errors import ConfigError
+from netinvert.io.assets import DATA
 from netinvert.io.images import image_files, read_image
 
 Pixels = NDArray[np.uint8]
 Grid = NDArray[np.float64]
 KINDS = ("plain", "gradient", "noise", "checks", "blocks")
+PAPER = (206, 212, 218)
+"""Of the kind "paper", which is no part of "mixed"."""
+PHOTOGRAPHS = "photographs"
 
 
 def random_background(
     rng: np.random.Generator, size: int, kind: str = "mixed", photographs: Sequence[Pixels] = ()
 ) -> Pixels:
-    """A background (size, size, 3) sRGB of a kind in KINDS, "photographs", or any of them ("mixed").
+    """A background (size, size, 3) sRGB of a kind in KINDS, "photographs", any of them ("mixed"), or "paper".
 
     ``photographs`` (H, W, 3) each give a random square crop. Raises ConfigError: an unknown kind, or no
     photographs to choose from."""
     if kind == "mixed":
-        kind = str(rng.choice([*KINDS, *(["photographs"] if len(photographs) else [])]))
-    if kind == "photographs":
+        kind = str(rng.choice([*KINDS, *([PHOTOGRAPHS] if len(photographs) else [])]))
+    if kind == PHOTOGRAPHS:
         return _crop(rng, size, photographs)
+    if kind == "paper":
+        return np.full((size, size, 3), PAPER, np.uint8)
     makers = {"plain": _plain, "gradient": _gradient, "noise": _noise, "checks": _checks, "blocks": _blocks}
     if kind not in makers:
-        raise ConfigError(f"no background {kind!r}: there are mixed, photographs, {', '.join(KINDS)}")
+        raise ConfigError(f"no background {kind!r}: there are mixed, paper, photographs, {', '.join(KINDS)}")
     return np.asarray((makers[kind](rng, size).clip(0, 1) * 255).round(), np.uint8)
 
 
@@ -46,6 +53,17 @@ def read_photographs(folder: str | Path) -> tuple[Pixels, ...]:
         image = read_image(path)[0].permute(1, 2, 0)
         photographs.append(np.asarray((image * 255).round().numpy(), np.uint8))
     return tuple(photographs)
+
+
+def named_background(name: str) -> tuple[str, tuple[Pixels, ...]]:
+    """The kind and the photographs that ``random_background`` takes, of a kind's name ("none" is "mixed",
+    "photographs" are those that ship) or a folder of photographs. Raises ConfigError: neither."""
+    if name == PHOTOGRAPHS:
+        with as_file(DATA / "photographs") as folder:
+            return PHOTOGRAPHS, read_photographs(folder)
+    if name in ("mixed", "paper", *KINDS):
+        return name, ()
+    return ("mixed", ()) if name == "none" else (PHOTOGRAPHS, read_photographs(name))
 
 
 def composite(rgba: Pixels, background: Pixels) -> Pixels:

@@ -26,7 +26,6 @@ LARGEST = 1 << 28
 """Bytes that a model and its textures may have unpacked: the largest of Debian's 820 has a tenth."""
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """From y up and the front towards +z, the catalogue's frame, to z up and the front towards -y."""
-FRONTLESS = re.compile(r"(stool|pouf|ottoman|bench)s?(?!\w)", re.IGNORECASE)
 PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -69,7 +68,7 @@ class Furniture:
         told = {name: value for name, value in thing.parameters.items() if name not in ("file", "up")}
         parameters = {**told, **self.credit}
         name = f"{self.name} ({mesh.stem})"
-        symmetry = 0 if FRONTLESS.search(self.name) else thing.symmetry
+        symmetry = 0 if has_word(self.name, FRONTLESS) else thing.symmetry
         told_of = {"name": name, "category": "furniture", "parameters": parameters, "symmetry": symmetry}
         return replace(stretched, **told_of)
 
@@ -111,6 +110,37 @@ def _stretched(thing: Object3D, size: np.ndarray) -> Object3D:
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     vertices = (thing.vertices * scale).astype(np.float32)
     return replace(thing, vertices=vertices, normals=normals.astype(np.float32))
+
+
+SEATS = ("chair", "stool", "pouf", "ottoman", "bench")
+"""Words for furniture that one person sits on, and for what stands beside it."""
+FRONTLESS = ("stool", "pouf", "ottoman", "bench")
+NOT_ALONE = ("table", "desk", "set")
+"""Words of models that show more than a seat."""
+
+
+def has_word(name: str, words: Collection[str]) -> bool:
+    """Whether a word of a model's name ends in one of these, singular or plural, whatever the case.
+
+    >>> has_word("Bar stools", FRONTLESS), has_word("Armchair", FRONTLESS)
+    (True, False)
+    """
+    ending = rf"(?:{'|'.join(map(re.escape, words))})s?(?!\w)"
+    return re.search(ending, name, re.IGNORECASE) is not None
+
+
+def read_seats(path: str | Path) -> tuple[Furniture, ...]:
+    """The models of a library that a word of SEATS names, or the tag "chair", but for those whose name says
+    that there is more to them (NOT_ALONE). A catalogue does not tell which of them look the same from several
+    sides: those count as frontless whose name has a word of FRONTLESS. Raises as :func:`read_library`."""
+    found = [
+        one
+        for one in read_library(path)
+        if (has_word(one.name, SEATS) or has_word(one.tags, SEATS[:1])) and not has_word(one.name, NOT_ALONE)
+    ]
+    if not found:
+        raise MeshError(f"{path}: none of its models is called a seat ({', '.join(SEATS)}): give --category")
+    return tuple(found)
 
 
 @guarded(MeshError, "fetch the library again")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import NetworkError
-from netinvert.scenes.cameras import within_circle
+from netinvert.scenes.cameras import angles_from_rotation, within_circle
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,21 @@ class PoseReading:
     presence: Tensor | None = None
     confidence: Tensor | None = None
     frontless: Tensor | None = None
+
+    @classmethod
+    def of_rotations(cls, rotation: Tensor) -> PoseReading:
+        """The poses that rotations (N, 3, 3) say."""
+        azimuth, elevation, _ = angles_from_rotation(rotation)
+        return cls(azimuth, elevation, rotation)
+
+    @classmethod
+    def joined(cls, parts: Sequence[PoseReading]) -> PoseReading:
+        """The readings of parts of a batch as one; what a part lacks, the whole lacks."""
+        found: dict[str, Any] = {}
+        for name in cls.__dataclass_fields__:
+            known = [value for part in parts if (value := getattr(part, name)) is not None]
+            found[name] = torch.cat(known) if len(known) == len(parts) else None
+        return cls(**found)
 
 
 FIELD_OF_VIEW = 35.0

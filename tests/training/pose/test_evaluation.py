@@ -12,12 +12,12 @@ from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose import POSE_NETWORKS, load_pose_file, relative_rotation
 from netinvert.scenes.cameras import angles_from_rotation, matrix_to_6d, rotation_from_6d, turn_about
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import fresh_views
 from netinvert.scenes.poses import PoseReading
 from netinvert.training.pose.evaluation import (
     evaluate,
     evaluate_pairs,
     evaluation_plan,
-    fresh_views,
     full_evaluation,
 )
 

@@ -10,6 +10,7 @@ from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
 from netinvert.io.pieces import Device, OfLayer, OfLayers, OnNetwork, Output, Processes, Seed, Trust
+from netinvert.scenes.seeds import OPENED
 
 CHAIRS = "chairs"
 """As --images: the unseen chairs of the demo."""
@@ -286,7 +287,10 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
     chairs: Annotated[
         int, replace(pieces.CHAIRS, help="How many held-out chairs each attribute varies on.", min=10)
     ] = 200
-    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is drawn at random.")] = 404
+    no_controls: Annotated[
+        bool, Option("Leave out the controls: the same layers with random weights, and the pixels.")
+    ] = False
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is drawn at random.")] = OPENED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,11 +311,23 @@ class StudyMethods(Trust, Seed, Output, Processes):
             metavar="FILE",
         ),
     ] = ()
-    chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 24
+    chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 200
     steps: Annotated[
-        int | None, replace(pieces.STEPS, help="Of plain optimisation.", default="the default preset's")
+        int | None, replace(pieces.STEPS, help="Of plain optimisation.", default="each preset's own")
     ] = None
-    seed: Annotated[int, replace(pieces.SEED, help="Which chairs.")] = 404
+    bank: Annotated[
+        int,
+        Option(
+            "Training views, of which the nearest, and means, are floors (of all codes there are 60,000).",
+            min=2,
+            max=10**6,
+        ),
+    ] = 3000
+    learned: Annotated[int, pieces.LEARNED] = 3000
+    control: Annotated[
+        bool, Option("Also optimise for codes of the same networks with random weights, as a control.")
+    ] = False
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs.")] = OPENED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +336,7 @@ class CodeStudy(Trust, Seed, Output, Processes):
 
     decoders: Annotated[tuple[str, ...], pieces.DECODERS]
     chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 100
-    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is random.")] = 404
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is random.")] = OPENED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,16 @@ from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Option
 from netinvert.io.pieces import Device, Json, OfLayer, OfNetwork, Output, Processes, Seed, Threads, Trust
-from netinvert.scenes.dataset_config import CATEGORY, CHAIRS62, OBJECTS, PROTOCOLS, SPLITS, UP, DatasetConfig
+from netinvert.scenes.dataset_config import (
+    CATEGORY,
+    CHAIRS62,
+    OBJECTS,
+    PROTOCOLS,
+    SPLITS,
+    UP,
+    DatasetConfig,
+)
+from netinvert.scenes.seeds import OPENED, OPENED_POSE
 
 AUTO = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -166,7 +175,7 @@ class DecoderEvaluate(Trust, Seed, Output, Threads):
     chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 200
     seed: Annotated[
         int, replace(pieces.SEED, help="Which chairs; the shipped decoders were trained on those of 0.")
-    ] = 404
+    ] = OPENED
     card: Annotated[
         bool, Option("Also write the figures into the decoder's file and its card.", identity=False)
     ] = False
@@ -178,19 +187,58 @@ class DecoderEvaluate(Trust, Seed, Output, Threads):
             raise ConfigError("--card writes into the decoder's file: give that, not a name")
 
 
+WIDE, STANDING = "wide", "upright"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PoseEvaluate(Seed, Output, Threads):
-    """Render held-out chairs and compare the poses that a network reads with the cameras'."""
+    """Render objects that networks have not seen, procedural ones or furniture that people made, and compare
+    the poses that the networks read with the cameras', beside readers that no training made.
+    """
 
     command: ClassVar[str] = "pose evaluate"
 
-    network: Annotated[str, replace(pieces.NETWORK, help="A network that reads poses.")] = "posenet"
-    weights: Annotated[str | None, pieces.WEIGHTS] = None
-    chairs: Annotated[int, pieces.CHAIRS] = 200
-    views: Annotated[int, Option("Views of each.", min=1)] = 10
+    networks: Annotated[
+        tuple[str, ...],
+        replace(
+            pieces.NETWORK,
+            help="Networks that read poses, by name or as files of 'netinvert pose train'; the first is "
+            "told most of, the others stand beside it.",
+            also=("network",),
+            metavar="NAME|FILE",
+            default="posenet",
+        ),
+    ] = ()
+    weights: Annotated[str | None, replace(pieces.WEIGHTS, help="Of a single network.")] = None
+    objects: Annotated[
+        tuple[str, ...], replace(OBJECTS, help=f"{OBJECTS.help} One or more.", default="chairs")
+    ] = ()
+    category: Annotated[str | None, replace(CATEGORY, default="seats, by their names")] = None
+    backgrounds: Annotated[
+        tuple[str, ...],
+        Option(
+            "mixed, paper, plain, gradient, noise, checks, blocks, photographs (those that ship), or a "
+            "folder of photographs; one or more.",
+            also=("background",),
+            metavar="NAME|DIR",
+            default="mixed; paper where upright",
+        ),
+    ] = ()
+    protocol: Annotated[
+        str,
+        Option(
+            "wide: elevations of -5 to 50 degrees, turns in the image, any light; upright: 10 to 35 degrees, "
+            "no turns, studio light; auto is upright with furniture libraries.",
+            choices=(AUTO, WIDE, STANDING),
+            metavar="NAME",
+        ),
+    ] = AUTO
+    chairs: Annotated[int, replace(pieces.CHAIRS, help="How many objects of each kind, at most.")] = 200
+    views: Annotated[int | None, Option("Views of each.", min=1, default="10; 8 where upright")] = None
+    learned: Annotated[int, pieces.LEARNED] = 3000
     seed: Annotated[
-        int, replace(pieces.SEED, help="Which chairs; the shipped networks were trained on 0 and 2.")
-    ] = 1
+        int, replace(pieces.SEED, help="Which chairs and cameras; networks were trained on 0 and 2.")
+    ] = OPENED_POSE
     path_traced: Annotated[bool, Option("Render with Mitsuba, another renderer than the training's.")] = False
     card: Annotated[
         bool, Option("Also write the figures into --weights and the card beside it.", identity=False)
@@ -201,6 +249,11 @@ class PoseEvaluate(Seed, Output, Threads):
         super().check()
         if self.card and self.weights is None:
             raise ConfigError("--card writes into the file of --weights: give that too")
+        if self.weights is not None and len(self.networks) > 1:
+            raise ConfigError("--weights are of a single network: give files among --networks instead")
+        for flag, given in (("--networks", self.networks), ("--backgrounds", self.backgrounds)):
+            if len(set(given)) < len(given):
+                raise ConfigError(f"{flag} names one twice: give each once")
 
 
 @dataclass(frozen=True, kw_only=True)

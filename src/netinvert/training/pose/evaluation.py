@@ -2,77 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.evaluation.readers import read_images
+from netinvert.io.images import fit
 from netinvert.models.network import Network
 from netinvert.models.zoo.pose import POSE_NETWORKS, load_pose_file, read_pose_network
 from netinvert.models.zoo.pose_heads import SiameseHead, relative_rotation
-from netinvert.scenes.backgrounds import composite, random_background
 from netinvert.scenes.cameras import (
     geodesic_degrees,
     pose_summary,
     rotation_from_6d,
     symmetric_geodesic_degrees,
 )
-from netinvert.scenes.catalogue import make_object
 from netinvert.scenes.dataset_config import PATH_TRACED, RAY, DatasetConfig
-from netinvert.scenes.dataset_writer import image_maker
+from netinvert.scenes.fresh import TestViews
 from netinvert.training.pose.train import prepared
 
 CHUNK = 64
 ELEVATIONS = ((-5, 10), (10, 30), (30, 50))
-TRAINED_SEEDS = (0, 2)
-"""Dataset seeds that the shipped networks have seen."""
-
-
-@dataclass(frozen=True, eq=False)
-class TestViews:
-    """N images (N, 3, H, W) in [0, 1] with what is known of them."""
-
-    __test__ = False  # pytest: no test case
-    images: Tensor
-    rotation: Tensor
-    symmetry: Tensor
-    identity: Tensor
-    elevation: Tensor
-    parameters: tuple[Mapping[str, Any], ...]
-
-
-def fresh_views(plan: DatasetConfig) -> TestViews:
-    """Render a plan's views in memory, on random backgrounds (all kinds if the plan names none).
-
-    Raises MissingExtraError: the extra scenes, or mitsuba for path tracing, is not installed.
-    """
-    kind = "mixed" if plan.background == "none" else plan.background
-    rows = []
-    for identity in range(plan.identities):
-        thing = make_object(plan.objects, plan.object_seed(identity))
-        render = image_maker(plan, thing)
-        for view in range(plan.views):
-            rng = plan.generator(identity, view)
-            camera = plan.camera(thing.vertices, view, rng)
-            rgba = render(camera, plan.light(rng), view).rgba
-            image = composite(rgba, random_background(rng, plan.size, kind))
-            rows.append(
-                (image, camera.rotation, thing.symmetry, identity, camera.elevation, thing.parameters)
-            )
-    images, rotations, symmetries, identities, elevations, parameters = zip(*rows, strict=True)
-    return TestViews(
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
-        torch.from_numpy(np.stack(rotations)).float(),
-        torch.tensor(symmetries),
-        torch.tensor(identities),
-        torch.tensor(elevations),
-        parameters,
-    )
 
 
 def check_reads_poses(network: Network) -> None:
@@ -96,17 +49,9 @@ def evaluation_plan(
     return DatasetConfig(identities=identities, views=views, size=height, seed=seed, renderer=renderer)
 
 
-@torch.no_grad()
 def read_rotations(network: Network, images: Tensor) -> Tensor:
-    """The rotations (N, 3, 3) that a network reads from images (N, 3, H, W) in [0, 1]."""
-    assert network.read_pose is not None
-    settings = network.preprocessing
-    mean, std = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.std))
-    found = []
-    for part in torch.split(images, CHUNK):
-        ordered = part if settings.order == "RGB" else part.flip(1)
-        found.append(network.read_pose(network.module((ordered * settings.scale - mean) / std)).rotation)
-    return torch.cat(found)
+    """The rotations (N, 3, 3) that a network reads from images (N, 3, H, W) in [0, 1] of its own size."""
+    return read_images(network, images).rotation
 
 
 def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
@@ -151,7 +96,7 @@ def full_evaluation(network: Network, views: TestViews, weights: str | Path | No
     if network.name not in POSE_NETWORKS or str(weights) == "random":
         return figures
     content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
-    parts = torch.split(prepared(views.images), CHUNK)
+    parts = torch.split(prepared(fit(views.images, network.preprocessing.size)), CHUNK)
     codes = torch.cat([content.network.code(part) for part in parts])
     figures["dead_code_units"] = int((codes <= 0).all(0).sum())
     if len(views.identity) > figures["identities"]:  # or there are no two views of one object

@@ -1,0 +1,166 @@
+"""Readers of poses that take no part in making an image: a held-out network, one by other people, trained on
+photographs, and two without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+from netinvert.io.images import fit
+from netinvert.models.network import Network
+from netinvert.models.registry import load_network
+from netinvert.models.zoo.descriptors import Hog
+from netinvert.models.zoo.pose import read_pose_network
+from netinvert.scenes.cameras import symmetric_geodesic_degrees
+from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.fresh import rendered_views
+from netinvert.scenes.poses import PoseReading, nearest_rotation
+from netinvert.scenes.seeds import HOG
+
+CHUNK = 64
+RIGHT = 30.0
+"""Degrees: a reading that is nearer to the truth counts as right."""
+JUDGE = "posenet-judge"
+FOREIGN = "objectron-chair"
+"""Trained by other people on photographs of chairs. Of procedural chairs seen from straight behind it reads
+half to four fifths as seen from the front, whatever the crop, the background and the light: it is asked only
+about views whose original it reads right (``benchmarks/objectron_chairs.py``)."""
+MARGIN = 0.22
+"""Of an image's side, repeated from its border on all sides for FOREIGN, whose training crops had as much
+around the chair."""
+SIDE = 64
+"""Pixels that the readers without a network look at."""
+NEIGHBOURS = 5
+LEARNED = 3000
+"""Views that the readers without a network learn from: two of each chair of the seed ``seeds.HOG``."""
+LUMINANCE = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseReader:
+    """Reads poses from images (N, 3, H, W) in [0, 1] of any square size. One that is ``limited`` is asked
+    only about views whose original it reads right, for where it cannot read, it tells nothing."""
+
+    name: str
+    read: Callable[[Tensor], PoseReading]
+    limited: bool = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The rotations (N, 3, 3), object to camera."""
+        return self.read(images).rotation
+
+    def errors(self, images: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
+        """Geodesic errors (N,) in degrees; of symmetric objects the least."""
+        return symmetric_geodesic_degrees(self(images), rotation, symmetry)
+
+
+@torch.no_grad()
+def read_images(network: Network, images: Tensor) -> PoseReading:
+    """What a pose network reads from images (N, 3, H, W) in [0, 1], clipped and fitted to its size.
+
+    Raises ConfigError: it reads no poses."""
+    if network.read_pose is None:
+        raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
+    form = network.preprocessing
+    mean, std = (torch.tensor(values)[:, None, None] for values in (form.mean, form.std))
+    found = []
+    for part in torch.split(images, CHUNK):
+        seen = fit(part.clamp(0, 1), form.size)
+        ordered = seen if form.order == "RGB" else seen.flip(1)
+        found.append(network.read_pose(network.module((ordered * form.scale - mean) / std)))
+    return PoseReading.joined(found)
+
+
+def network_reader(name: str, weights: str | None = None) -> PoseReader:
+    """A pose network by its name, or a file of ``netinvert pose train``.
+
+    Raises NetworkError: no such network or file; ConfigError: it reads no poses."""
+    if name.endswith(".safetensors"):
+        network = load_network(read_pose_network(name).topology, name)
+    else:
+        network = load_network(name, weights)
+    if network.read_pose is None:
+        raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
+    if name == FOREIGN:
+        return PoseReader(name, lambda images: read_images(network, with_margin(images)), limited=True)
+    return PoseReader(name if weights is None else f"{name} ({weights})", partial(read_images, network))
+
+
+def with_margin(images: Tensor) -> Tensor:
+    """Images with MARGIN more on all sides, their border repeated."""
+    return F.pad(images, (round(MARGIN * images.shape[-1]),) * 4, mode="replicate")
+
+
+# -- readers without a network ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedViews:
+    """``images`` (M, 3, SIDE, SIDE) in [0, 1] of chairs before paper, and their ``rotation`` (M, 3, 3)."""
+
+    images: Tensor
+    rotation: Tensor
+
+    @classmethod
+    def rendered(cls, count: int = LEARNED) -> LearnedViews:
+        """Of chairs that look the same from no two sides. Raises MissingExtraError without the extra scenes;
+        ConfigError: fewer than NEIGHBOURS views."""
+        plan = DatasetConfig(identities=(count + 1) // 2, views=2, size=SIDE, seed=HOG)
+        views = rendered_views(plan).before("paper")
+        views = views.only(views.symmetry == 1)
+        if len(views.images) < NEIGHBOURS:
+            raise ConfigError(f"{count} views are too few to read poses by: give 2 x {NEIGHBOURS} or more")
+        return cls(views.images, views.rotation)
+
+    def readers(self) -> list[PoseReader]:
+        """The poses of the views that are nearest in HOG and in pixels; and always the mean pose."""
+        mean = nearest_rotation(self.rotation.mean(0, keepdim=True))
+        always = PoseReader(
+            "always the mean pose", lambda images: PoseReading.of_rotations(mean.expand(len(images), 3, 3))
+        )
+        hog = PoseReader("HOG, nearest views", self._nearest(hog_features, NEIGHBOURS), limited=True)
+        return [hog, PoseReader("pixels, nearest view", self._nearest(_pixels, 1)), always]
+
+    def _nearest(
+        self, features: Callable[[Tensor], Tensor], neighbours: int
+    ) -> Callable[[Tensor], PoseReading]:
+        """The mean rotation of the nearest views, nearer ones counting more."""
+        known = features(self.images)
+
+        def read(images: Tensor) -> PoseReading:
+            distance, place = torch.cdist(features(images), known).topk(neighbours, largest=False)
+            nearest = distance[:, :1].clamp_min(1e-6)
+            weights = torch.softmax(-20 * (distance / nearest).square(), 1)
+            mean = (weights[..., None, None] * self.rotation[place]).sum(1)
+            return PoseReading.of_rotations(nearest_rotation(mean))
+
+        return read
+
+
+def hog_features(images: Tensor) -> Tensor:
+    """HOG (N, D) of images (N, 3, H, W) in [0, 1], seen at SIDE pixels (Dalal & Triggs 2005, in the variant
+    of Felzenszwalb et al. 2010)."""
+    red, green, blue = fit(images.clamp(0, 1), (SIDE, SIDE)).chunk(3, 1)
+    grey = 255 * (LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue)
+    with torch.no_grad():
+        return torch.cat([Hog().eval()(part).flatten(1) for part in torch.split(grey, CHUNK)])
+
+
+def _pixels(images: Tensor) -> Tensor:
+    return fit(images.clamp(0, 1), (SIDE, SIDE)).flatten(1)
+
+
+def held_out_readers(network: Network, learned: LearnedViews) -> list[PoseReader]:
+    """Those that share nothing with a network: its held-out estimator (JUDGE where it names none), the
+    foreign reader, and HOG; the network itself is left out.
+
+    Raises NetworkError: a network cannot be loaded."""
+    hog, *_ = learned.readers()
+    names = (network.held_out_pose_estimator or JUDGE, FOREIGN)
+    return [*(network_reader(one) for one in names if one != network.name), hog]

@@ -1,0 +1,108 @@
+"""Intervals of figures over objects: the bootstrap, with the object as the unit that is drawn."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+from netinvert.evaluation.report import Estimate
+
+DRAWS = 2000
+"""Samples of the bootstrap."""
+LEVEL = 0.95
+Statistic = Literal["mean", "median"]
+
+
+def estimate(
+    values: Tensor,
+    groups: Tensor | None = None,
+    statistic: Statistic = "mean",
+    weights: Tensor | None = None,
+) -> Estimate:
+    """The mean or median of values (N,) with its 95 % interval: percentiles of the bootstrap over groups
+    (Efron & Tibshirani 1993, chapter 13), where ``groups`` (N,) says which object each value is of; without
+    it, each is an object. A mean may have ``weights`` (N,). Of one object there is no interval. The same
+    values give the same interval.
+
+    Raises ConfigError: no values, or not one group each.
+
+    Example:
+        >>> found = estimate(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        >>> found.value, found.low < 2 < 3 < found.high
+        (2.5, True)
+    """
+    return _interval(_checked(values, groups)[None], groups, statistic, weights)
+
+
+def difference(
+    first: Tensor,
+    second: Tensor,
+    groups: Tensor | None = None,
+    statistic: Statistic = "mean",
+    weights: Tensor | None = None,
+) -> Estimate:
+    """By how much a figure of the first values (N,) is above that of the second, paired: both are of the same
+    objects, and every draw of the bootstrap takes both. As :func:`estimate`.
+
+    Example:
+        >>> worse = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        >>> found = difference(worse, worse - 0.5)
+        >>> found.value, found.low, found.high
+        (0.5, 0.5, 0.5)
+    """
+    if first.shape != second.shape:
+        raise ConfigError(f"paired values are of one shape, got {first.shape} and {second.shape}")
+    both = torch.stack([_checked(first, groups), _checked(second, groups)])
+    return _interval(both, groups, statistic, weights)
+
+
+def differs(found: Estimate) -> bool:
+    """Whether the interval of a difference leaves out 0."""
+    return found.low is not None and found.high is not None and not found.low <= 0 <= found.high
+
+
+def _checked(values: Tensor, groups: Tensor | None) -> Tensor:
+    if values.ndim != 1 or not len(values):
+        raise ConfigError(f"an interval is of values (N,), one or more; got {tuple(values.shape)}")
+    if groups is not None and groups.shape != values.shape:
+        raise ConfigError(f"every value is of one group: got {len(values)} values and {len(groups)} groups")
+    return values.double()
+
+
+def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic, weights: Tensor | None) -> Estimate:
+    """Of rows (1, N), or of two, (2, N), their difference."""
+    count = rows.shape[1]
+    place = torch.arange(count) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    objects = int(place.max()) + 1
+
+    own = torch.ones(count, dtype=torch.float64) if weights is None else weights.double()
+
+    def figure(times: Tensor) -> Tensor:
+        """(B,) of how often each value counts, (B, N)."""
+        found: list[Tensor] = []
+        for row in rows:
+            if statistic == "mean":
+                found.append(times @ (own * row) / (times @ own))
+                continue
+            ordered, order = row.sort()
+            cumulated = times[:, order].cumsum(1)
+            # The middle one of an odd number, the lower of the two middle ones of an even one, as torch has.
+            middle = (cumulated[:, -1:] + 1) // 2
+            found.append(ordered[(cumulated < middle).sum(1)])
+        return found[0] if len(found) == 1 else found[0] - found[1]
+
+    value = float(figure(torch.ones(1, count, dtype=torch.float64)))
+    if objects < 2:
+        return Estimate(value)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(objects, (DRAWS, objects), generator=generator)
+    times = torch.zeros(DRAWS, objects, dtype=torch.float64).scatter_add_(
+        1, drawn, torch.ones(DRAWS, objects, dtype=torch.float64)
+    )
+    spread = figure(times[:, place])
+    tail = (1 - LEVEL) / 2
+    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return Estimate(value, low, high)

@@ -1,0 +1,58 @@
+"""Intervals over objects."""
+
+import numpy as np
+import pytest
+import torch
+
+from netinvert.errors import ConfigError
+from netinvert.evaluation.statistics import difference, differs, estimate
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_intervals_are_scipys(statistic):
+    scipy = pytest.importorskip("scipy.stats")
+    values = torch.randn(61, generator=torch.Generator().manual_seed(1)).exp()
+    found = estimate(values, statistic=statistic)
+    of = getattr(np, statistic)
+    theirs = scipy.bootstrap((values.numpy(),), of, n_resamples=4000, method="percentile", rng=0)
+    assert found.value == pytest.approx(float(getattr(values.double(), statistic)()))
+    assert found.low == pytest.approx(theirs.confidence_interval.low, rel=0.06)
+    assert found.high == pytest.approx(theirs.confidence_interval.high, rel=0.06)
+
+
+def test_the_object_is_what_is_drawn():
+    """Ten views that say the same are one."""
+    values = torch.randn(12, generator=torch.Generator().manual_seed(2))
+    alone = estimate(values)
+    many = estimate(values.repeat_interleave(10), torch.arange(12).repeat_interleave(10))
+    assert (many.low, many.high) == pytest.approx((alone.low, alone.high))
+    careless = estimate(values.repeat_interleave(10))
+    assert careless.high - careless.low < 0.5 * (many.high - many.low)
+
+
+def test_paired_differences_are_sharper():
+    generator = torch.Generator().manual_seed(3)
+    first = 10 * torch.rand(50, generator=generator)
+    second = first + 0.5 + 0.1 * torch.randn(50, generator=generator)
+    found = difference(second, first)
+    assert found.value == pytest.approx((second - first).mean().item(), abs=1e-5)
+    assert differs(found)
+    assert not differs(difference(first, first.flip(0)))
+    assert difference(second, first, statistic="median").value > 0
+
+
+def test_intervals_of_the_same_values_are_the_same_and_of_one_object_there_is_none():
+    values = torch.rand(9, generator=torch.Generator().manual_seed(4))
+    assert estimate(values, statistic="median") == estimate(values, statistic="median")
+    one = estimate(values, torch.zeros(9))
+    assert (one.low, one.high) == (None, None)
+    assert not differs(one)
+
+
+def test_bad_input():
+    with pytest.raises(ConfigError, match="one or more"):
+        estimate(torch.empty(0))
+    with pytest.raises(ConfigError, match="one group"):
+        estimate(torch.ones(3), torch.ones(2))
+    with pytest.raises(ConfigError, match="one shape"):
+        difference(torch.ones(3), torch.ones(2))
