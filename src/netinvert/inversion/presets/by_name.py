@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from netinvert.inversion.canvas import Canvas, Fourier
-from netinvert.inversion.canvases import paper_canvas, phase_canvas
+from netinvert.inversion.canvases import paper_canvas, phase_canvas, pixel_canvas, shipped_start
 from netinvert.inversion.lbfgs import LBFGS
 from netinvert.inversion.lbfgs_parts import WarmUp
 from netinvert.inversion.objectives import AnyEncoder, Term, Terms
@@ -33,6 +33,7 @@ from netinvert.inversion.transforms import (
     RandomNoise,
 )
 from netinvert.io.config import Registry
+from netinvert.models.decoder import Decoder, fitting_decoder
 from netinvert.models.encoder import Encoder
 
 SHALLOW_PRIOR = "tv-isotropic=0.1"
@@ -109,6 +110,26 @@ def quick(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """
     stages = (Stage(DEFAULT_STEPS, LBFGS(warm_up=FIRST)),)
     return _fitted("quick", encoder, prior, stages)
+
+
+DECODED = "decoded"
+DECODED_STEPS = 20
+DECODED_ERROR = 0.03
+DECODED_FIRST = 0.005
+"""The root mean square of the first move: a decoder's image is nearer than noise is."""
+
+
+def from_decoder(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
+    """From a decoder's image of the code, L-BFGS in its pixels, for a few steps and until the code is near.
+
+    Without a prior, for the image stays the decoder's in all that can be seen, and its code becomes the right
+    one; on a spectrum (``quick`` from the same image) it moves more. The decoder is the shipped one that fits
+    unless start images are given: ``invert`` takes any.
+    """
+    priors, text = with_range(encoder, NONE if prior is None else prior)
+    stage = Stage(DECODED_STEPS, LBFGS(first_step=DECODED_FIRST))
+    below = DECODED_ERROR**2
+    return Recipe(DECODED, pixel_canvas, 1.0, priors, (stage,), text, start=shipped_start, below=below)
 
 
 def coarse_to_fine(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
@@ -251,6 +272,7 @@ for _preset in (
     cvpr15_shallow,
 ):
     register_preset(_preset.__name__.replace("_", "-"), _preset)
+register_preset(DECODED, from_decoder)
 register_preset("default", maximising_default, maximising=True)
 register_preset("simonyan13", simonyan13, maximising=True)
 register_preset("ijcv16", ijcv16_maximising, maximising=True)
@@ -265,6 +287,17 @@ def recipe(preset: str, encoder: AnyEncoder, prior: Terms | None = None) -> Reci
     Raises ConfigError.
     """
     return PRESETS.find(preset)(encoder, prior)
+
+
+def usual_preset(
+    encoder: AnyEncoder, decoder: Decoder | None = None, otherwise: bool = False
+) -> tuple[str, Decoder | None]:
+    """The preset where none is asked for, and the decoder to begin with: the one given, or a shipped one that
+    fits, unless it is to begin ``otherwise``; without one, the default.
+    """
+    if decoder is None and not otherwise:
+        decoder = fitting_decoder(encoder)
+    return "default" if decoder is None else DECODED, decoder
 
 
 def maximising_recipe(preset: str, encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
