@@ -157,6 +157,14 @@ class Audit(OfLayer, OnNetwork):
             "A decoder of this layer.", short="D", metavar="NAME|FILE", default="a shipped one, if one fits"
         ),
     ] = None
+    correct: Annotated[
+        int,
+        Option(
+            "Its images are corrected by so many answers of the network a code, as of a black box; 0: not.",
+            min=0,
+            max=10**6,
+        ),
+    ] = 10
     images: Annotated[
         str | None,
         replace(

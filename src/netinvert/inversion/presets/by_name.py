@@ -24,7 +24,7 @@ from netinvert.inversion.presets.mahendran16 import (
 )
 from netinvert.inversion.presets.yosinski15 import DEEPVIS, ProgressRate, deepvis_preset
 from netinvert.inversion.priors import NONE, AlphaNorm, Exposure, weigh_priors
-from netinvert.inversion.schedule import Adam, Recipe, Stage
+from netinvert.inversion.schedule import Adam, MakeCanvas, Recipe, Stage
 from netinvert.inversion.transforms import (
     RandomAffine,
     RandomCrop,
@@ -120,16 +120,17 @@ DECODED_FIRST = 0.005
 
 
 def from_decoder(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
-    """From a decoder's image of the code, L-BFGS in its pixels, for a few steps and until the code is near.
+    """From a decoder's image of the code, L-BFGS for a few steps, until the code is near.
 
-    Without a prior, for the image stays the decoder's in all that can be seen, and its code becomes the right
-    one; on a spectrum (``quick`` from the same image) it moves more. The decoder is the shipped one that fits
-    unless start images are given: ``invert`` takes any.
+    Of vectors in pixels: to the eye the image stays the decoder's, for they say little of where it is wrong.
+    Of maps on a spectrum, which brings images nearer to the originals, too. No prior: in so few steps it only
+    takes time. The decoder is the shipped one that fits, unless start images (of ``invert``'s) are given.
     """
     priors, text = with_range(encoder, NONE if prior is None else prior)
     stage = Stage(DECODED_STEPS, LBFGS(first_step=DECODED_FIRST))
-    below = DECODED_ERROR**2
-    return Recipe(DECODED, pixel_canvas, 1.0, priors, (stage,), text, start=shipped_start, below=below)
+    canvas: MakeCanvas = pixel_canvas if is_vector(encoder) else Fourier.begin
+    how = Recipe(DECODED, canvas, 1.0, priors, (stage,), text)
+    return replace(how, start=shipped_start, below=DECODED_ERROR**2)
 
 
 def coarse_to_fine(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
