@@ -24,7 +24,8 @@ def test_the_methods_of_a_layer(problem):
     figures = {name: problem.figures(name, problem.images(name)) for name in (*METHODS, *BASELINES)}
     for name in ("image_error", "code_error", "judge"):
         assert getattr(figures["decode"], name) == getattr(figures["autoencoder"], name)
-    assert figures["decoder as prior"].code_error < figures["decode"].code_error
+    for name in ("decoder as prior", "decode, then correct", "decode, then optimise"):
+        assert figures[name].code_error < figures["decode"].code_error
     assert figures["the original"].image_error == figures["the original"].code_error == 0
     assert figures["the original"].ssim == pytest.approx(1)
     assert figures["another chair"].image_error == pytest.approx(1)  # of two, the mean distance of pairs

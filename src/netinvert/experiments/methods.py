@@ -23,10 +23,11 @@ from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder
+from netinvert.inversion.correct import correct
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.presets.by_name import DECODED, recipe
 from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import Tell
@@ -37,18 +38,17 @@ from netinvert.models.decoder import Decoder, load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.train import image_figures, in_chunks
 
-SHARES = (3, 6, 12)
-"""Decode-then-optimise is given this fraction of the steps of plain optimisation."""
-OPTIMISE, DECODE, PRIOR, AUTOENCODER = "optimise", "decode", "decoder as prior", "autoencoder"
+OPTIMISE, DECODE, CORRECT, BOTH = "optimise", "decode", "decode, then correct", "decode, then optimise"
+PRIOR, AUTOENCODER = "decoder as prior", "autoencoder"
 ORIGINAL, MEAN, OTHER = "the original", "mean image", "another chair"
-PARTS = {f"decode, then optimise 1/{share}": share for share in SHARES}
-METHODS = (OPTIMISE, DECODE, *PARTS, PRIOR, AUTOENCODER)
+METHODS = (OPTIMISE, DECODE, CORRECT, BOTH, PRIOR, AUTOENCODER)
 BASELINES = (ORIGINAL, MEAN, OTHER)
 """What needs no code: the ceiling, and two floors."""
 DRAWN = {
     OPTIMISE: ("#0072B2", "o"),
     DECODE: ("#D55E00", "s"),
-    "decode, then optimise 1/3": ("#009E73", "D"),
+    CORRECT: ("#E69F00", "P"),
+    BOTH: ("#009E73", "D"),
     PRIOR: ("#CC79A7", "^"),
     AUTOENCODER: ("#666666", "v"),
 }
@@ -112,13 +112,13 @@ class LayerProblem:
             return self.autoencoder[1](self.autoencoder[0](originals))
         if method == DECODE:
             return self.decoder(self.codes)
-        how = recipe("default", self.encoder)
-        how = how if self.steps is None else how.with_steps(self.steps)
-        start = None
-        if method in PARTS:
-            how = how.with_steps(max(len(how.stages), how.steps // PARTS[method]))
-            start = self.start
-        elif method == PRIOR:
+        if method == CORRECT:
+            return correct(self.encoder, self.codes, self.decoder).image
+        how = recipe(DECODED if method == BOTH else "default", self.encoder)
+        if self.steps is not None and method != BOTH:
+            how = how.with_steps(self.steps)
+        start = self.start if method == BOTH else None
+        if method == PRIOR:
             how = on_decoder(how, self.decoder, self.encoder, self.codes)
 
         def callback(info: StepInfo) -> None:

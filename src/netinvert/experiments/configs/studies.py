@@ -299,7 +299,7 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyMethods(Trust, Seed, Output, Processes):
-    """Compare optimising, decoding, both together and autoencoders, layer by layer.
+    """Compare optimising, decoding, correcting, both together and autoencoders, layer by layer.
 
     Every method gets the codes of the same held-out chairs; another network reads the poses of the images.
     """

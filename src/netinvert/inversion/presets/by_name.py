@@ -115,8 +115,8 @@ def quick(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
 DECODED = "decoded"
 DECODED_STEPS = 20
 DECODED_ERROR = 0.03
-DECODED_FIRST = 0.005
-"""The root mean square of the first move: a decoder's image is nearer than noise is."""
+DECODED_FIRST = 0.002
+"""The root mean square of the first move in pixels: a decoder's image is nearer than noise is."""
 
 
 def from_decoder(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
@@ -127,9 +127,11 @@ def from_decoder(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     takes time. The decoder is the shipped one that fits, unless start images (of ``invert``'s) are given.
     """
     priors, text = with_range(encoder, NONE if prior is None else prior)
-    stage = Stage(DECODED_STEPS, LBFGS(first_step=DECODED_FIRST))
-    canvas: MakeCanvas = pixel_canvas if is_vector(encoder) else Fourier.begin
-    how = Recipe(DECODED, canvas, 1.0, priors, (stage,), text)
+    canvas: MakeCanvas = Fourier.begin
+    method = LBFGS()
+    if is_vector(encoder):
+        canvas, method = pixel_canvas, LBFGS(first_step=DECODED_FIRST)
+    how = Recipe(DECODED, canvas, 1.0, priors, (Stage(DECODED_STEPS, method),), text)
     return replace(how, start=shipped_start, below=DECODED_ERROR**2)
 
 
