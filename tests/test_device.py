@@ -392,7 +392,7 @@ def test_dead_relus_leak(device):
 # -- what users call -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ni.PRESETS)
+@pytest.mark.parametrize("preset", sorted(set(ni.PRESETS) - {"decoded"}))
 def test_presets(preset, device):
     found, expected = (
         ni.invert(

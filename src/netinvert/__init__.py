@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.evaluation.save_results import save_result
     from netinvert.inversion.canvas import Canvas as Canvas, Fourier as Fourier, Pixels as Pixels
     from netinvert.inversion.canvases import CANVASES as CANVASES, register_canvas as register_canvas
+    from netinvert.inversion.correct import correct as correct
     from netinvert.inversion.invert import (
         caricature as caricature,
         diversify as diversify,
@@ -83,6 +84,7 @@ _MODULES = {
     "evaluation.save_results": "save=save_result",
     "inversion.canvas": "Canvas Fourier Pixels",
     "inversion.canvases": "CANVASES register_canvas",
+    "inversion.correct": "correct",
     "inversion.invert": "caricature diversify invert maximise prepare",
     "inversion.lbfgs": "LBFGS",
     "inversion.objectives": "Activate Energy Match",

@@ -140,8 +140,9 @@ def test_a_decoder_goes_along(cli, codes, originals, nets, net, tmp_path):
     said = cli("audit", codes, *net, *QUICK, *options)
     assert said.exit_code == 0, said.output
     figures = json.loads(said.stdout)
-    assert [one["method"] for one in figures["reconstructions"]] == ["optimised", "decoded"]
-    assert {row["images"] for row in figures["identification"]} == {"optimised", "decoded"}
+    assert figures["reconstructions"][2]["queries"] == 10 * len(figures["reconstructed"])
+    assert [one["method"] for one in figures["reconstructions"]] == ["optimised", "decoded", "corrected"]
+    assert {row["images"] for row in figures["identification"]} == {"optimised", "decoded", "corrected"}
     wrong = cli(
         "audit", codes, "--network", nets("good"), "--layer", "0", "--decoder", made, "--out", tmp_path / "x"
     )

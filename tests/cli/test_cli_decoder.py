@@ -65,8 +65,37 @@ def test_inversions_with_a_decoder_are_repeated_to_the_bit(cli, picture, tmp_pat
     assert said.exit_code == 0, said.output
     manifest = json.loads(said.stdout)
     assert manifest["decoder_sha256"]
-    assert manifest["recipe"]["canvas"] == ("DecoderPrior" if canvas else "Fourier")
+    assert manifest["recipe"]["canvas"] == ("DecoderPrior" if canvas else "Pixels")
     assert "\nbit-identical" in cli("rerun", tmp_path / "first", "--out", tmp_path / "again").stdout
+
+
+def test_a_decoder_that_ships_is_begun_with_and_that_is_told(cli, picture, tmp_path):
+    options = ["--network", "posenet", "--layer", "relu7", "--steps", 3]
+    manifests = []
+    for k, more in enumerate(([], ["--decoder", "posenet-fc7"], ["--preset", "default"], ["--restarts", 2])):
+        said = cli("invert", picture, *options, *more, "--out", tmp_path / f"{k}", "--json")
+        assert said.exit_code == 0, said.output
+        told = "decoder posenet-fc7 fits and gives the images to start from"
+        assert (told in said.stderr.replace("\n", " ")) == (not more)
+        assert (told in (tmp_path / f"{k}" / "report.html").read_text()) == (not more)
+        manifests.append(json.loads(said.stdout))
+    assert [one["preset"] for one in manifests] == ["decoded", "decoded", "default", "default"]
+    assert [one["decoder"] for one in manifests] == ["posenet-fc7", "posenet-fc7", None, None]
+    assert manifests[0]["samples"] == manifests[1]["samples"]
+    assert "\nbit-identical" in cli("rerun", tmp_path / "0", "--out", tmp_path / "again").stdout
+
+
+def test_decoded_images_are_corrected_by_answers(cli, picture, tmp_path):
+    errors = []
+    for k, more in enumerate(([], ["--correct", 1], ["--correct", 6])):
+        said = cli("decode", picture, "-D", "posenet-fc7", *more, "--out", tmp_path / f"{k}", "--json")
+        assert said.exit_code == 0, said.output
+        errors.append(json.loads(said.stdout)["samples"][0]["errors"]["ijcv16"])
+    assert errors[0] == errors[1] > errors[2]
+    assert "\nbit-identical" in cli("rerun", tmp_path / "2", "--out", tmp_path / "again").stdout
+    said = cli("decode", picture, "-D", "posenet-fc7", "--correct", 0, "--out", tmp_path / "none")
+    assert said.exit_code == 2
+    assert "--correct is at least 1" in said.stderr
 
 
 def test_a_decoders_canvas_needs_a_decoder_of_the_layer(cli, picture, tmp_path):

@@ -2,7 +2,6 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +12,10 @@ from netinvert import CodeError, ConfigError, Encoder, Network
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.probes import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
-from netinvert.experiments.audit import DECODED, OPTIMISED, Audited, audit, audit_decoder
+from netinvert.experiments.audit import CORRECTED, DECODED, OPTIMISED, Audited, audit
 from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, shown_of, told, verdict
 from netinvert.experiments.configs.studies import Audit
+from netinvert.experiments.inputs import decoder_for
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir
 from netinvert.models.decoder import Decoder, load_decoder
@@ -312,12 +312,17 @@ def exact_decoder(one, layer="output"):
 def test_a_perfect_decoder_is_found_out(tmp_path):
     one = subject(12, judge=cut(plain, "5", 3))
     found = audited(one, tmp_path, exact_decoder(one), steps=2)
-    decoded = [row for row in found.identifications if row.method == DECODED]
+    assert [made.queries for made in found.reconstructions] == [None, 0, 12 * 10]
+    decoded = [row for row in found.identifications if row.method in (DECODED, CORRECTED)]
     assert all(row.found.rates[0].rate == 1 and row.found.median_rank == 1 for row in decoded)
     assert found.reconstructions[1].image_error.max() == 0
     assert found.reconstructions[1].code_error.max() < 1e-5
     assert "12 of 12 decoded images" in verdict(found)
-    assert "netinvert decoder train" not in audit_page(asked(), found).markdown()
+    page = audit_page(asked(), found).markdown()
+    assert "netinvert decoder train" not in page
+    assert "corrected by 10 answers of the network a code, without gradients" in page
+    decoded_only = audited(one, tmp_path / "plain", exact_decoder(one), steps=2, correct=0)
+    assert [made.method for made in decoded_only.reconstructions] == [OPTIMISED, DECODED]
 
 
 def test_subjects_that_cannot_be_audited():
@@ -353,7 +358,7 @@ def test_shown_codes_are_evenly_spaced():
 @pytest.mark.parametrize("name", ["posenet-fc7", "objectron-chair"])
 def test_a_shipped_decoder_of_the_very_layer_goes_along(name):
     encoder, said = load_decoder(name).encoder(), []
-    assert audit_decoder(SimpleNamespace(decoder=None), encoder, said.append).name == name
+    assert decoder_for(None, encoder, said.append).name == name
     assert said == [f"the decoder {name} fits and is used"]
     other = Encoder(encoder.network, {"posenet": "fc7", "objectron-chair": "blocks.10"}[encoder.network.name])
-    assert audit_decoder(SimpleNamespace(decoder=None), other, pytest.fail) is None
+    assert decoder_for(None, other, pytest.fail) is None

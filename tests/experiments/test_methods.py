@@ -41,7 +41,8 @@ def problem():
 def test_the_methods_of_a_layer(problem):
     figures = {name: problem.measured(name, problem.images(name), []) for name in METHODS}
     assert all(torch.equal(figures["decode"][name], figures["autoencoder"][name]) for name in MEASURES)
-    assert figures["decoder as prior"]["code"].mean() < figures["decode"]["code"].mean()
+    for name in ("decoder as prior", "decode, then correct", "decode, then optimise"):
+        assert figures[name]["code"].mean() < figures["decode"]["code"].mean()
     presets = [figures[name]["code"] for name in OPTIMISERS]
     assert not torch.equal(presets[0], presets[1])
     assert not torch.equal(presets[0], presets[2])

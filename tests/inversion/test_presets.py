@@ -372,8 +372,8 @@ def test_every_preset_with_every_prior(preset, prior):
             assert not wanted or weight == float(wanted)
         again = recipe(preset, cut, how.prior)
         assert [weight for weight, _ in again.priors] == pytest.approx([weight for weight, _ in how.priors])
-    target = cut(images(2, (24, 20))).detach()
-    result = prepare(cut, target, how.with_steps(len(how.stages))).run(Run())
+    target, start = cut(images(2, (24, 20))).detach(), images(2, (24, 20), seed=8)
+    result = prepare(cut, target, how.with_steps(len(how.stages)), start).run(Run())
     assert result.image.shape == (2, 3, 24, 20)
     assert result.losses.isfinite().all() or preset == LOUD
 
@@ -511,7 +511,7 @@ def test_presets_invert():
     """Each comes near the code, from noise; on a tiny network, with fewer steps than usual."""
     cut = encoder_of((24, 20), build=tiny.smooth)
     target = cut(0.25 + 0.5 * images(1, (24, 20))).detach()
-    for preset in set(PRESETS) - {LOUD}:
+    for preset in set(PRESETS) - {LOUD, "decoded"}:
         how = recipe(preset, cut, "none").with_steps(100)
         result = prepare(cut, target, how).run(Run())
         start = Energy(((1.0, Match(target)),))(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 import netinvert as ni
 from netinvert.inversion.canvases import decoded_start, on_decoder
-from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.objectives import code_error
+from netinvert.inversion.presets.by_name import DECODED_ERROR, DECODED_STEPS, recipe, usual_preset
 from netinvert.io.assets import chair
 
 
@@ -49,6 +52,48 @@ def test_moving_the_decoders_input_brings_the_code_nearer_and_leaves_the_decoder
     assert (result.error < (first - code).norm(dim=1) / code.norm(dim=1)).all()
     assert all(torch.equal(value, before[name]) for name, value in decoder.module.state_dict().items())
     assert not any(parameter.requires_grad for parameter in decoder.module.parameters())
+
+
+def test_a_decoder_that_fits_is_begun_with_unless_something_else_is_said(decoder, encoder, code):
+    expected = ni.invert(encoder, code, preset="decoded", steps=3)
+    assert expected.losses[0].sqrt().squeeze().tolist() == pytest.approx(
+        code_error(encoder(decoder(code)), code).tolist(), rel=1e-4
+    )
+    assert torch.equal(ni.invert(encoder, code, steps=3).image, expected.image)
+    assert torch.equal(ni.invert(encoder, code, decoder=decoder, steps=3).image, expected.image)
+    usual = ni.invert(encoder, code, preset="default", steps=3)
+    assert torch.equal(ni.invert(encoder, code, seed=(0, 0), steps=3).image, usual.image)
+    named = (
+        {"prior": "none"},
+        {"canvas": "fourier"},
+        {"data_weight": 2.0},
+        {"start": decoder(code)},
+        {"objective": ["match", (0.1, "channel:2")]},
+    )
+    for said in named:
+        other = ni.invert(encoder, code, preset="default", steps=3, **said)
+        assert torch.equal(ni.invert(encoder, code, steps=3, **said).image, other.image), said
+    random = ni.Encoder(ni.load_network("posenet", "random"), "relu7")
+    assert usual_preset(random) == ("default", None)
+    assert usual_preset(ni.Encoder(encoder.network, layers=["relu6", "relu7"])) == ("default", None)
+    with pytest.raises(ni.ConfigError, match="no shipped decoder fits layer 'relu7' of posenet"):
+        ni.invert(random, code, preset="decoded")
+    with pytest.raises(ni.ConfigError, match="leave out start or decoder"):
+        ni.invert(encoder, code, decoder=decoder, start=decoder(code))
+
+
+def test_from_a_decoders_image_few_steps_are_enough_and_the_picture_stays(decoder, encoder, code):
+    result = ni.invert(encoder, code)
+    first = code_error(encoder(decoder(code)), code)
+    assert (result.error < 0.4 * first).all()
+    assert result.steps <= DECODED_STEPS
+    assert (result.image - decoder(code)).abs().mean() < 0.01
+    wide = ni.invert(encoder, code, stop=ni.EarlyStopping(below=0.1**2))
+    assert (wide.error < 0.1).all()
+    assert wide.steps < result.steps
+    how = recipe("decoded", encoder)
+    assert how.below == pytest.approx(DECODED_ERROR**2)
+    assert how.with_steps(30).below == -math.inf
 
 
 def test_samples_on_a_decoders_canvas_are_independent(decoder, encoder, code):

@@ -21,7 +21,8 @@ SUBJECTS: dict[str, tuple[str | None, str, int, int]] = {  # network: weights, l
     "alexnet": ("random", "relu3", 96, 6),
     "mobilenet-v2": (None, "blocks.5", 96, 10),
 }
-PRESETS, MAXIMISING = tuple(ni.PRESETS), tuple(ni.MAXIMISING)
+PRESETS = tuple(name for name in ni.PRESETS if name != "decoded")  # which has a decoder of few layers alone
+MAXIMISING = tuple(ni.MAXIMISING)
 PRIORS = ("none", "tv-isotropic", "tv-anisotropic", "tv-quadratic", "tv-huber", "second-order", "batchnorm")
 
 
@@ -145,7 +146,7 @@ def with_decoder(name: str, _: Path) -> dict[str, Any]:
     decoder = ni.load_decoder(name)
     encoder = decoder.encoder()
     code = encoder(tiny.photographs((64, 64)))
-    started, on = ({"start": decoder}, {"canvas": decoder})
+    started, on = ({"decoder": decoder}, {"canvas": decoder})
     return {
         "start": inverted(encoder, code, "default", **started),
         "on": inverted(encoder, code, "default", **on),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from netinvert.errors import CodeError, ConfigError, NetinvertError, NetworkError
+from netinvert.errors import CodeError, ConfigError, NetworkError
 from netinvert.evaluation.attributes import Attribute, read_attributes
 from netinvert.evaluation.evaluate import Baseline, baselines, encode_images, shipped_reference
 from netinvert.evaluation.metrics import error_cvpr16
@@ -36,16 +36,17 @@ from netinvert.experiments.inputs import (
     unique_stems,
 )
 from netinvert.experiments.inversions import PresetChoice, Targets, Wanted, invert_all
+from netinvert.inversion.correct import correct
 from netinvert.inversion.objectives import Match, code_error
 from netinvert.io.files import Tell
 from netinvert.io.images import fit, read_image
 from netinvert.io.rundir import RunDir
-from netinvert.models.decoder import SHIPPED, Decoder, load_decoder
+from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 
 STORED, ORIGINAL = "stored codes", "originals"
-OPTIMISED, DECODED = "optimised", "decoded"
+OPTIMISED, DECODED, CORRECTED = "optimised", "decoded", "corrected"
 CHUNK = 16
 PIXELS = 32
 """Side of the images that are compared pixel by pixel: layout and colour, not detail."""
@@ -160,23 +161,6 @@ def _originals(
     return tuple(stems), torch.cat(images)
 
 
-def audit_decoder(config: Audit, encoder: Encoder, tell: Tell) -> Decoder | None:
-    """As told; else a shipped one of this very layer and these weights."""
-    shipped = [name for name, codes in SHIPPED.items() if codes == (encoder.network.name, encoder.layer)]
-    for name in shipped if config.decoder is None else [config.decoder]:
-        try:
-            decoder = load_decoder(name)
-            decoder.check_encoder(encoder)
-        except NetinvertError:
-            if config.decoder is not None:
-                raise
-            continue
-        if config.decoder is None:
-            tell(f"the decoder {name} fits and is used")
-        return decoder.to(encoder.device)
-    return None
-
-
 # -- what is found -------------------------------------------------------------------------------------
 
 
@@ -184,7 +168,7 @@ def audit_decoder(config: Audit, encoder: Encoder, tell: Tell) -> Decoder | None
 class Reconstructed:
     """Images (n, C, *size) that one method made of the sampled codes; ``code_error`` (n,) is that of
     Mahendran & Vedaldi 2016, ``image_error`` (n,) over pairs of originals (Dosovitskiy & Brox 2016). Seconds
-    by the clock of the processor."""
+    by the clock of the processor. ``queries``: images that a black box was asked for; None with gradients."""
 
     method: str
     what: str
@@ -192,6 +176,7 @@ class Reconstructed:
     code_error: Tensor
     image_error: Tensor | None
     cpu_seconds: float
+    queries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -259,8 +244,7 @@ class AuditFindings:
             "equal_codes": dict(zip(("groups", "codes"), self.groups_of_equal, strict=True)),
             "reconstructions": [
                 {
-                    "method": one.method,
-                    "what": one.what,
+                    **{name: getattr(one, name) for name in ("method", "what", "queries")},
                     "code_error_ijcv16": one.code_error,
                     "image_error_cvpr16": one.image_error,
                 }
@@ -307,7 +291,6 @@ def audit(
     how = choice.recipe(encoder)
     wanted = Wanted(encoder.layer, choice, rows, tuple(config.seed + row for row in rows))
     (found,) = invert_all(folder, config, [subject.targets], [wanted], "codes")
-    codes = encoder.check_code(subject.codes)
     made: list[Reconstructed] = []
     if found.images is not None:
         what = f"optimisation, preset {config.preset}, {how.steps} steps"
@@ -318,10 +301,7 @@ def audit(
     else:  # no gradient; a decoder may do without
         notes.append(f"nothing could be optimised: {found.failure}")
     if decoder is not None:
-        began = time.process_time()
-        images = _in_chunks(decoder, codes[chosen])
-        seconds = time.process_time() - began
-        made.append(_reconstructed(subject, chosen, (DECODED, f"decoder {decoder.name}"), images, seconds))
+        made += [_decoded(subject, chosen, decoder, steps) for steps in sorted({0, config.correct})]
     tell("comparing and probing")
     identifications: list[Identification] = []
     probes: list[ProbeRow] = []
@@ -361,6 +341,27 @@ def _reconstructed(
         if not bool((originals == originals[0]).all()):
             error = error_cvpr16(images, originals[chosen], originals)
     return Reconstructed(*method, images, code_error(again, target), error, seconds)
+
+
+def _decoded(subject: Audited, chosen: list[int], decoder: Decoder, steps: int) -> Reconstructed:
+    """By a decoder; with ``steps`` corrected by as many answers of the network, as of a black box."""
+    began, queries = time.process_time(), 0
+
+    def answers(images: Tensor) -> Tensor:
+        nonlocal queries
+        queries += len(images)
+        return subject.encoder(images)
+
+    def corrected(codes: Tensor) -> Tensor:
+        return correct(answers, codes, decoder, steps=steps).image
+
+    images = _in_chunks(corrected if steps else decoder, subject.encoder.check_code(subject.codes)[chosen])
+    seconds = time.process_time() - began
+    method = (DECODED, f"decoder {decoder.name}")
+    if steps:
+        each = f"{queries / len(chosen):g} answers of the network a code, without gradients"
+        method = (CORRECTED, f"decoder {decoder.name}, corrected by {each}")
+    return replace(_reconstructed(subject, chosen, method, images, seconds), queries=queries)
 
 
 def _readers(subject: Audited) -> list[tuple[AuditReader, Callable[[Tensor], Tensor], Tensor]]:

@@ -18,10 +18,10 @@ from netinvert.experiments.audit import (
     AuditReader,
     Identification,
     audit,
-    audit_decoder,
     read_audited,
 )
 from netinvert.experiments.configs.studies import Audit
+from netinvert.experiments.inputs import decoder_for
 from netinvert.experiments.runs import decoder_facts, made_by, network_facts, publish, run_facts
 from netinvert.io.files import Tell, save_tensors, write_json
 from netinvert.io.images import write_png
@@ -109,7 +109,7 @@ READINGS = (
 def run_audit(config: Audit, tell: Tell) -> Outcome:
     """Audit, and leave the page. Raises NetinvertError before any long work."""
     subject, sources = read_audited(config, tell)
-    decoder = audit_decoder(config, subject.encoder, tell)
+    decoder = decoder_for(config.decoder, subject.encoder, tell)
     judge = subject.judge
     known = {
         **network_facts(subject.encoder),

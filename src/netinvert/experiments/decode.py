@@ -6,12 +6,13 @@ import contextlib
 import io
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from netinvert.errors import CodeError, ImageError, OutputError
 from netinvert.evaluation.evaluate import Record, Sample, evaluate_result, shipped_reference
@@ -27,6 +28,7 @@ from netinvert.experiments.inputs import (
     sources_of,
 )
 from netinvert.experiments.runs import images_known, made_by, network_facts, run_facts
+from netinvert.inversion.correct import correct
 from netinvert.inversion.result import Result
 from netinvert.io.codes import read_code
 from netinvert.io.files import (
@@ -69,22 +71,11 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
     if knows:
         tell(knows)
     with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
-        began = time.perf_counter()
-        with torch.no_grad():
-            images = torch.cat([decoder(part) for part in torch.split(inputs.codes, CHUNK)])
-            seconds = time.perf_counter() - began
-            codes = torch.cat([encoder(part) for part in torch.split(images, CHUNK)])
-        count = len(images)
-        result = Result(
-            image=images,
-            code=codes,
-            target=inputs.codes,
-            losses=images.new_zeros((0, 1, count)),
-            terms=(DECODED,),
-            best_step=torch.zeros(count, dtype=torch.long),
-            status=(DECODED,) * count,
-            seconds=seconds,
-        )
+        parts = torch.split(inputs.codes, CHUNK)
+        if config.correct is None:
+            result = _decoded(encoder, parts, decoder)
+        else:
+            result = Result.join([correct(encoder, part, decoder, steps=config.correct) for part in parts])
         originals = None if inputs.originals is None else fit(inputs.originals, decoder.size)
         reference = shipped_reference(encoder)
         invert = ["netinvert", "invert", config.input, "--network", decoder.network, "--layer", decoder.layer]
@@ -102,7 +93,7 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
             ),
             command=made_by(config),
             notes=(knows,) if knows else (),
-            what="decoded image",
+            what="decoded image" if config.correct is None else "corrected image",
         )
         entries = {
             "decoder": {"name": decoder.name, "sha256": sha256},
@@ -111,6 +102,23 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
             "device": str(encoder.device),
         }
         return save_run(folder, manifest(config, entries), record)
+
+
+@torch.no_grad()
+def _decoded(encoder: Encoder, parts: Sequence[Tensor], decoder: Decoder) -> Result:
+    began = time.perf_counter()
+    images = torch.cat([decoder(part) for part in parts])
+    seconds, count = time.perf_counter() - began, len(images)
+    return Result(
+        image=images,
+        code=torch.cat([encoder(part) for part in torch.split(images, CHUNK)]),
+        target=torch.cat(list(parts)),
+        losses=images.new_zeros((0, 1, count)),
+        terms=(DECODED,),
+        best_step=torch.zeros(count, dtype=torch.long),
+        status=(DECODED,) * count,
+        seconds=seconds,
+    )
 
 
 def knowledge_of(decoder: Decoder) -> str:

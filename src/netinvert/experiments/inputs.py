@@ -24,6 +24,7 @@ from netinvert.io.codes import read_code
 from netinvert.io.files import Tell, load_tensors, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
 from netinvert.io.pieces import ImageFormat, OfNetwork
+from netinvert.models.decoder import Decoder, fitting_decoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network, Preprocessing, PreprocessingWarning
 from netinvert.models.registry import load_network
@@ -221,3 +222,15 @@ def unique_stems(paths: Sequence[Path], restarts: int = 1) -> tuple[str, ...]:
 def restart_name(stem: str, restart: int) -> str:
     """The file name of a restart, counted from 0."""
     return stem if restart == 0 else f"{stem}-{restart + 1}"
+
+
+def decoder_for(name: str | None, encoder: Encoder, tell: Tell) -> Decoder | None:
+    """The decoder of this name or file, else a shipped one of this very layer and these weights, if there is
+    one. Raises CodeError for one of another layer, NetworkError."""
+    decoder = fitting_decoder(encoder) if name is None else load_decoder(name)
+    if decoder is None:
+        return None
+    decoder.check_encoder(encoder)
+    if name is None:
+        tell(f"the decoder {decoder.name} fits and is used")
+    return decoder.to(encoder.device)

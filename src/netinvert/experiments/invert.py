@@ -18,6 +18,7 @@ from netinvert.evaluation.evaluate import Record, Reference, Sample, evaluate_re
 from netinvert.evaluation.metrics import spread
 from netinvert.evaluation.save_results import RERUN, save_run
 from netinvert.experiments.configs.images import DECODER, CaricatureConfig, Invert, Maximise
+from netinvert.experiments.decode import knowledge_of
 from netinvert.experiments.inputs import (
     Source,
     open_network,
@@ -32,7 +33,7 @@ from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
 from netinvert.inversion.invert import Inversion, prepare, prepare_diverse
 from netinvert.inversion.objectives import Match, code_error
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.presets.by_name import recipe, usual_preset
 from netinvert.inversion.result import Result, StepInfo
 from netinvert.inversion.schedule import Recipe, describe_recipe
 from netinvert.inversion.units import parse_mask
@@ -175,7 +176,7 @@ def run_images(
         )
         record, found = job.judged(record, folder)
         entries = {
-            "preset": config.preset,
+            "preset": config.preset or job.recipe.name,
             "prior": job.recipe.prior,
             "recipe": describe_recipe(first.recipe, canvas),
             "inputs": asked.sources,
@@ -199,7 +200,14 @@ class Inverter:
         self.decoder = (
             None if config.decoder is None else load_decoder(config.decoder).to(self.encoder.device)
         )
-        how = recipe(config.preset, self.encoder, config.prior)
+        preset = config.preset
+        if preset is None and (config.canvas == DECODER or config.restarts > 1):  # which differ by noise
+            preset = "default"
+        elif preset is None:
+            options = (config.prior, config.data_weight, config.canvas, config.mask, start)
+            otherwise = any(option is not None for option in options)
+            preset, self.decoder = usual_preset(self.encoder, self.decoder, otherwise)
+        how = recipe(preset, self.encoder, config.prior)
         if config.mask is not None:
             how = dataclasses.replace(how, mask=parse_mask(self.encoder, config.mask))
         if config.canvas not in (None, DECODER):
@@ -223,6 +231,16 @@ class Inverter:
         return prepare(encoder, codes, how, start), told
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known of a decoder that was not asked for."""
+        if self.decoder is None or self.config.decoder is not None:
+            return ()
+        used = f"the decoder {self.decoder.name} fits and gives the images to start from"
+        return tuple(
+            filter(None, (f"{used} (--preset default starts from noise)", knowledge_of(self.decoder)))
+        )
+
+    @property
     def decoder_sha256(self) -> str | None:
         """Of the weights."""
         return None if self.decoder is None else weights_sha256(self.decoder.module)
@@ -234,11 +252,13 @@ class Inverter:
             more = dataclasses.replace(config, restarts=4, out=Path("out/restarts"), overwrite=False)
             steps.append(("What the code leaves open, by images from other noise:", more.command_line()))
         steps.append(("Other layers of the network:", shlex.join(["netinvert", "layers", config.network])))
-        found: dict[str, object] = {"decoder_sha256": self.decoder_sha256, "resumed": folder.resumes}
+        decoder = None if self.decoder is None else self.decoder.name
+        found: dict[str, object] = {"decoder": decoder, "decoder_sha256": self.decoder_sha256}
+        found["resumed"] = folder.resumes
         if config.restarts > 1:
             images = record.result.image
             found["spread"] = spread(images.view(-1, config.restarts, *images.shape[1:]))
-        return dataclasses.replace(record, steps_to_take=(*steps, RERUN)), found
+        return dataclasses.replace(record, steps_to_take=(*steps, RERUN), notes=self.remarks), found
 
 
 def run_invert(config: Invert, tell: Tell) -> Outcome:
@@ -256,8 +276,8 @@ def run_invert(config: Invert, tell: Tell) -> Outcome:
     size = max(config.batch // group, 1) * group
     seeds = tuple(range(config.seed, config.seed + config.restarts)) * len(inputs.stems)
     batches = [Batch(k, seeds[k : k + size]) for k in range(0, len(seeds), size)]
-    if inputs.remark is not None:
-        tell(f"note: {inputs.remark}")
+    for remark in (*([] if inputs.remark is None else [inputs.remark]), *job.remarks):
+        tell(f"note: {remark}")
     asked = Asked(
         inputs.stems,
         batches,

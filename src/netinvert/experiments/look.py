@@ -182,7 +182,12 @@ def look_page(
     if known:
         layer = known[len(known) // 2]["layer"]
         more = invert_command(
-            config, input=config.images, layer=layer, out=Path("out/one"), prior=config.prior
+            config,
+            input=config.images,
+            layer=layer,
+            out=Path("out/one"),
+            prior=config.prior,
+            preset="default",
         )
         following = ["## Next", "One layer with more steps, its figures and its losses:", report.Code(more)]
     return report.Report.of(

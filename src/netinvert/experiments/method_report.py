@@ -22,7 +22,8 @@ OWN = "own pose"
 DRAWN = {
     "optimise": ("#0072B2", "o"),
     "decode": ("#D55E00", "s"),
-    "decode, then optimise 1/3": ("#009E73", "D"),
+    "decode, then correct": ("#E69F00", "P"),
+    "decode, then optimise": ("#009E73", "D"),
     "decoder as prior": ("#CC79A7", "^"),
     "autoencoder": ("#666666", "v"),
 }

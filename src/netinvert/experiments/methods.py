@@ -28,10 +28,11 @@ from netinvert.experiments.method_report import (
 )
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder
+from netinvert.inversion.correct import correct
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
 from netinvert.inversion.optimize import Run
-from netinvert.inversion.presets.by_name import recipe
+from netinvert.inversion.presets.by_name import DECODED, recipe
 from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
@@ -43,13 +44,11 @@ from netinvert.models.decoder import Decoder, load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.train import in_chunks
 
-SHARES = (3, 6, 12)
-"""Decode-then-optimise is given this fraction of the steps of plain optimisation."""
-OPTIMISE, DECODE, PRIOR, AUTOENCODER = "optimise", "decode", "decoder as prior", "autoencoder"
+OPTIMISE, DECODE, CORRECT, BOTH = "optimise", "decode", "decode, then correct", "decode, then optimise"
+PRIOR, AUTOENCODER = "decoder as prior", "autoencoder"
 OPTIMISERS = {OPTIMISE: "default", "optimise (quick)": "quick", "optimise (robust)": "robust"}
 """The presets: no one of them stands for optimisation."""
-PARTS = {f"decode, then optimise 1/{share}": share for share in SHARES}
-METHODS = (*OPTIMISERS, DECODE, *PARTS, PRIOR, AUTOENCODER)
+METHODS = (*OPTIMISERS, DECODE, CORRECT, BOTH, PRIOR, AUTOENCODER)
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,13 @@ class LayerProblem:
             return self.autoencoder[1](self.autoencoder[0](originals))
         if method == DECODE and self.decoder is not None:
             return self.decoder(self.codes)
-        how = recipe(OPTIMISERS.get(method, "default"), self.encoder)
-        how = how if self.steps is None else how.with_steps(self.steps)
-        start = None
-        if method in PARTS:
-            how = how.with_steps(max(len(how.stages), how.steps // PARTS[method]))
-            start = self.start
-        elif method == PRIOR and self.decoder is not None:
+        if method == CORRECT and self.decoder is not None:
+            return correct(self.encoder, self.codes, self.decoder).image
+        how = recipe(OPTIMISERS.get(method, DECODED if method == BOTH else "default"), self.encoder)
+        if self.steps is not None and method != BOTH:
+            how = how.with_steps(self.steps)
+        start = self.start if method == BOTH else None
+        if method == PRIOR and self.decoder is not None:
             how = on_decoder(how, self.decoder, self.encoder, self.codes)
 
         def callback(info: StepInfo) -> None:

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
 from netinvert.inversion.canvas import Canvas, Fourier, Pixels, colour_matrix, image_shape, like, to_logits
-from netinvert.inversion.objectives import AnyEncoder
+from netinvert.inversion.objectives import AnyEncoder, Code, one_layer
 from netinvert.inversion.schedule import Adam, DecayingAdaGrad, MakeCanvas, Momentum, Recipe, Stage
 from netinvert.io.assets import photographs
 from netinvert.io.config import Registry
 from netinvert.io.images import fit
 from netinvert.io.running import draw
-from netinvert.models.decoder import Decoder
+from netinvert.models.decoder import Decoder, fitting_decoder
 
 SPREAD = 1.0
 """Standard deviation of the values before the sigmoid, which uses most of the range and saturates little."""
@@ -360,6 +360,22 @@ def decoded_start(decoder: Decoder, encoder: AnyEncoder, code: Tensor) -> Tensor
     return fit(images, encoder.size).to(encoder.device, encoder.dtype)
 
 
+def shipped_decoder(encoder: AnyEncoder) -> Decoder:
+    """The shipped decoder that fits. Raises ConfigError where none does."""
+    decoder = fitting_decoder(encoder)
+    if decoder is None:
+        raise ConfigError(
+            f"no shipped decoder fits layer '{encoder.layer}' of {encoder.network.name} with these weights: "
+            "give one that does, train one with netinvert decoder train, or use another preset or method"
+        )
+    return decoder
+
+
+def shipped_start(encoder: AnyEncoder, code: Code) -> Tensor:
+    """Its images (N, C, *encoder.size) of codes. Raises ConfigError where none fits."""
+    return decoded_start(shipped_decoder(encoder), encoder, one_layer(code, "a decoder"))
+
+
 def on_decoder(how: Recipe, decoder: Decoder, encoder: AnyEncoder, code: Tensor) -> Recipe:
     """The recipe with the decoder's input as its canvas, starting from the codes (Nguyen et al. 2016).
 
@@ -380,4 +396,5 @@ def on_decoder(how: Recipe, decoder: Decoder, encoder: AnyEncoder, code: Tensor)
         return DecoderPrior(lambda offset: decoder(start + unit * offset), torch.zeros_like(start))
 
     stages = (Stage(min(how.steps, STEPS), Adam(RATE, halving=HALVING)),)
-    return replace(how, canvas=canvas, stages=stages, priors=(), prior="none")
+    how = replace(how, canvas=canvas, stages=stages, priors=(), prior="none")
+    return replace(how, start=None, below=-math.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError, ImageError
 from netinvert.inversion.canvas import Canvas
-from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
+from netinvert.inversion.canvases import decoded_start, on_decoder, shipped_decoder, with_canvas
+from netinvert.inversion.correct import STEPS, correct
 from netinvert.inversion.objectives import (
     Activate,
     AnyEncoder,
@@ -32,7 +34,7 @@ from netinvert.inversion.objectives import (
     term_name,
 )
 from netinvert.inversion.optimize import Run, optimize
-from netinvert.inversion.presets.by_name import maximising_recipe, recipe
+from netinvert.inversion.presets.by_name import maximising_recipe, recipe, usual_preset
 from netinvert.inversion.presets.fitting import reference_images
 from netinvert.inversion.result import EarlyStopping, Result, StepInfo
 from netinvert.inversion.schedule import MakeCanvas, Recipe
@@ -43,7 +45,7 @@ from netinvert.models.decoder import Decoder
 from netinvert.models.private_copy import as_usable, plain_torch
 
 CodeLike = Code | str | Path | npt.NDArray[Any]
-MATCH = "match"
+MATCH, OPTIMISE, CORRECT = "match", "optimise", "correct"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,8 @@ class Inversion:
     def run(self, run: Run | None = None) -> Result:
         """Do it."""
         run = run or Run()
+        if run.stop.below == -math.inf:
+            run = replace(run, stop=replace(run.stop, below=self.recipe.below))
         result = optimize(self.canvas(run), self.energy, self.encoder, self.recipe.stages, run)
         return dataclasses.replace(result, target=self.target)
 
@@ -90,9 +94,11 @@ def prepare(
     """
     target = read_codes(encoder, code)
     count = count_of(target)
+    how = how if isinstance(how, Recipe) else recipe(how, encoder)
     if start is not None:
         start = start_images(encoder, start, count)
-    how = how if isinstance(how, Recipe) else recipe(how, encoder)
+    elif how.start is not None:
+        start = how.start(encoder, target)
     match: Term = Match(target, how.mask)
     energy = Energy(((how.data_weight, match), *how.priors))
     return Inversion(encoder, how, energy, count, start, target)
@@ -141,13 +147,15 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     encoder: AnyEncoder,
     code: CodeLike,
     *,
-    preset: str | Recipe = "default",
+    method: str = OPTIMISE,
+    preset: str | Recipe | None = None,
     prior: Terms | None = None,
     canvas: str | Canvas | MakeCanvas | Decoder | None = None,
     objective: Terms = MATCH,
     data_weight: float | None = None,
     steps: int | None = None,
-    start: ImageLike | Decoder | None = None,
+    start: ImageLike | None = None,
+    decoder: Decoder | None = None,
     stop: EarlyStopping | None = None,
     callback: Callable[[StepInfo], object] | None = None,
     checkpoint: str | Path | None = None,
@@ -156,9 +164,15 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
 ) -> Result:
     """Find images whose codes match (Mahendran & Vedaldi 2015; by default with quicker means).
 
+    Where a decoder of the layer is given or ships, its images are where it begins, and a few steps are made
+    (the preset ``decoded``), unless a preset, prior, canvas, start or several seeds ask for something else.
+
     ``code`` (N, *code_shape) or (*code_shape), a dict of them by layer, or a file. In words, all by keyword:
 
-    - ``preset``: a name in PRESETS, or a Recipe.
+    - ``method``: ``"optimise"``, or ``"correct"``: by a decoder alone, without gradients, as
+      :func:`netinvert.correct` does it; of the other words only ``steps``, ``decoder`` and ``progress`` go
+      with it.
+    - ``preset``: a name in PRESETS, or a Recipe; ``decoded`` where there is a decoder, else ``default``.
     - ``prior``: names in PRIORS (``"tv-huber=0.5+second-order"``), functions (image, code) -> (N,),
       (weight, either), or a list of these; in place of the preset's own.
     - ``canvas``: a name in CANVASES, a Canvas, what makes one, or a Decoder, whose input is optimised then.
@@ -166,7 +180,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     - ``data_weight``: of the squared code error against the priors, in place of the preset's own (C of
       ``ijcv16``: 1, 20, 100 or 300 in the paper).
     - ``steps``: evaluations of network and gradient, shared among the preset's stages.
-    - ``start``: images (N or 1, C, H, W), a file, or a Decoder, whose images of the codes they are then.
+    - ``start``: images (N or 1, C, H, W), or a file. ``decoder``: whose images of the codes they are then.
     - ``stop``, ``callback`` (sees a StepInfo, stops by True), ``checkpoint`` (a file to go on from), ``seed``
       (one, or one a code): as :class:`Run` has them. ``progress`` shows how far it is.
 
@@ -181,13 +195,28 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     (torch.Size([1, 3, 16, 16]), 20)
     """
     target = read_codes(encoder, code)
+    if method not in (OPTIMISE, CORRECT):
+        raise ConfigError(f"the method is '{OPTIMISE}' or '{CORRECT}', got {method!r}")
+    said = objective != MATCH or _given(prior, canvas, data_weight, start)
+    if method == CORRECT:
+        if said or _given(preset, stop, callback, checkpoint):
+            raise ConfigError(
+                f"the method '{CORRECT}' takes steps, a decoder and progress; leave out what else you gave, "
+                f"or use '{OPTIMISE}'"
+            )
+        wanted, decoder = one_layer(target, "a decoder"), decoder or shipped_decoder(encoder)
+        return correct(encoder, wanted, decoder, steps=STEPS if steps is None else steps, progress=progress)
+    if decoder is not None and start is not None:
+        raise ConfigError("a decoder gives the images to start from: leave out start or decoder")
+    if preset is None:
+        preset, decoder = usual_preset(encoder, decoder, said or not isinstance(seed, int))
     how = own_recipe(preset, prior) if isinstance(preset, Recipe) else recipe(preset, encoder, prior)
     how = adapted(how, None if isinstance(canvas, Decoder) else canvas, steps)
     how = how if data_weight is None else replace(how, data_weight=data_weight)
     if isinstance(canvas, Decoder):
         how = on_decoder(how, canvas, encoder, one_layer(target, "a decoder"))
-    if isinstance(start, Decoder):
-        start = decoded_start(start, encoder, one_layer(target, "a decoder"))
+    if decoder is not None:
+        start = decoded_start(decoder, encoder, one_layer(target, "a decoder"))
     ready = prepare(encoder, target, how, start)
     if objective != MATCH:
         match, parts = ready.energy.terms[0][1], parts_of(objective)
@@ -197,6 +226,10 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
         ready = dataclasses.replace(ready, energy=energy)
     run = Run(seed, stop or EarlyStopping(), callback, checkpoint, progress=progress)
     return ready.run(run)
+
+
+def _given(*words: object) -> bool:
+    return any(word is not None for word in words)
 
 
 CARICATURE_POWER = 4.0

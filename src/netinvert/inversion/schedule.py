@@ -7,6 +7,7 @@ checkpoint is nothing but these. In ours the sample is the first dimension, and 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -295,6 +296,8 @@ class Stage:
 
 MakeCanvas = Callable[[AnyEncoder, Sequence[int], Tensor | None], Canvas]
 """Makes N start canvases for an encoder from N seeds, or shows start images (N, C, H, W)."""
+MakeStart = Callable[[AnyEncoder, Code], Tensor]
+"""Makes the images (N, C, H, W) of codes that an optimisation starts from."""
 
 
 @dataclass(frozen=True)
@@ -304,7 +307,8 @@ class Recipe:
     ``canvas`` makes the start. ``data_weight`` multiplies the data term (the normalised squared code error,
     say); ``priors`` are (weight, prior), named by ``prior``. ``mask`` (what broadcasts to a code, 1 where it
     counts) leaves parts of the code free. ``unnormalised`` recipes have steps made for activations as the
-    network gives them, in no other units.
+    network gives them, in no other units. ``start`` makes the images to begin with where none are given;
+    without it that is noise. A sample stops at an energy of ``below``, unless the run's stop rule has one.
     """
 
     name: str
@@ -315,6 +319,8 @@ class Recipe:
     prior: str = "none"
     mask: Code | None = None
     unnormalised: bool = False
+    start: MakeStart | None = None
+    below: float = -math.inf
 
     def __post_init__(self) -> None:
         if not 0 < self.data_weight < float("inf"):
@@ -326,7 +332,7 @@ class Recipe:
         return sum(stage.steps for stage in self.stages)
 
     def with_steps(self, steps: int) -> Recipe:
-        """The same recipe with so many steps, shared among the stages as before."""
+        """The same recipe with so many steps, shared among the stages as before, and not stopped earlier."""
         if steps < len(self.stages):
             raise ConfigError(
                 f"the recipe '{self.name}' has {len(self.stages)} stages and needs as many steps"
@@ -339,7 +345,7 @@ class Recipe:
             end = min(max(done + 1, round(before * steps / self.steps)), steps - left)
             stages.append(stage.with_steps(end - done))
             done = end
-        return replace(self, stages=tuple(stages))
+        return replace(self, stages=tuple(stages), below=-math.inf)
 
 
 def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
@@ -361,6 +367,7 @@ def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
             }
             for stage in recipe.stages
         ],
+        **({} if recipe.below == -math.inf else {"below": recipe.below}),
     }
 
 

@@ -8,14 +8,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netinvert.errors import CodeError, NetworkError
+from netinvert.errors import CodeError, NetinvertError, NetworkError
 from netinvert.io.files import SMALL, guarded, refusing
 from netinvert.models.encoder import Encoder, as_batch, finite
 from netinvert.models.importers.diffusers_rae import rae_decoder
@@ -242,6 +242,29 @@ def load_decoder(name: str | Path, trust: bool = False) -> Decoder:
     if family == "diffusers" and rest:
         return Decoder(**rae_decoder(rest))
     return decoder_file(text).decoder(text if text in SHIPPED else Path(text).stem, "" if trust else text)
+
+
+_shipped = lru_cache(maxsize=2)(load_decoder)
+"""Kept, for to load one takes as long as ten steps of an optimisation from its image."""
+
+
+def fitting_decoder(encoder: Encoder[Any, Any]) -> Decoder | None:
+    """The shipped decoder of the encoder's very layer, code shape and weights, on its device; None if there
+    is none.
+
+    >>> from netinvert.models.registry import load_network
+    >>> fitting_decoder(Encoder(load_network("posenet"), "relu6")).name
+    'posenet-fc6'
+    """
+    for name, codes in SHIPPED.items():
+        if codes == (encoder.network.name, encoder.layer):
+            try:
+                decoder = _shipped(name)
+                decoder.check_encoder(encoder)
+            except NetinvertError:
+                continue
+            return decoder.to(encoder.device)
+    return None
 
 
 def decoder_file(name: str | Path) -> DecoderFile:

@@ -29,14 +29,15 @@ class Invert(OfLayer, Seed, Output, Compute):
 
     input: Annotated[str, INPUT]
     preset: Annotated[
-        str,
+        str | None,
         replace(
             pieces.PRESET,
-            help="default, quick, coarse-to-fine, robust, fourier-adam, shallow, or the papers' cvpr15, "
-            "cvpr15-shallow and ijcv16.",
+            help="default, decoded, quick, coarse-to-fine, robust, fourier-adam, shallow, or the papers' "
+            "cvpr15, cvpr15-shallow and ijcv16.",
             choices="netinvert.inversion.presets.by_name:PRESETS",
+            default="decoded where a decoder is given or ships, else default",
         ),
-    ] = "default"
+    ] = None
     prior: Annotated[str | None, pieces.PRIOR] = None
     data_weight: Annotated[
         float | None,
@@ -132,6 +133,15 @@ class Decode(ImageFormat, Trust, Output, Device):
         ),
     ]
     weights: Annotated[str | None, replace(pieces.WEIGHTS, metavar="FILE")] = None
+    correct: Annotated[
+        int | None,
+        Option(
+            "Correct the images by so many answers of the network, without gradients (10, say).",
+            min=1,
+            max=10**6,
+            default="off",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

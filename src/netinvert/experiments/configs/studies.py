@@ -158,6 +158,14 @@ class Audit(OfLayer, OnNetwork):
             "A decoder of this layer.", short="D", metavar="NAME|FILE", default="a shipped one, if one fits"
         ),
     ] = None
+    correct: Annotated[
+        int,
+        Option(
+            "Its images are corrected by so many answers of the network a code, as of a black box; 0: not.",
+            min=0,
+            max=10**6,
+        ),
+    ] = 10
     images: Annotated[
         str | None,
         replace(
@@ -295,7 +303,7 @@ class StudyAttributes(OfLayers, Seed, Output, Processes):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyMethods(Trust, Seed, Output, Processes):
-    """Compare optimising, decoding, both together and autoencoders, layer by layer.
+    """Compare optimising, decoding, correcting, both together and autoencoders, layer by layer.
 
     Every method gets the codes of the same held-out chairs; another network reads the poses of the images.
     """
