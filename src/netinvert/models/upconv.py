@@ -153,7 +153,7 @@ class UpConvolution(nn.Module):
         """The 4×4 kernel (C, D, 4, 4): how much an input pixel adds to the outputs around it."""
         weight = self.convolution.weight
         spread = SPREAD.to(weight).view(9, 16)
-        return (weight.flatten(2) @ spread).unflatten(2, (4, 4)).transpose(0, 1)
+        return (weight.flatten(2) @ spread).view(*weight.shape[:2], 4, 4).transpose(0, 1)
 
 
 def up_convolution(inputs: int, outputs: int, how: str) -> nn.Module:

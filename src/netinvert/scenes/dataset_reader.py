@@ -279,7 +279,7 @@ def background_pool(
     return torch.from_numpy(pool).permute(0, 3, 1, 2).contiguous()
 
 
-def moved(
+def jittered(
     planes: Tensor, rotation: Tensor, index: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The views of ``planes`` (N, C, H, W) uint8 at ``index`` (B,), as (B, C, H, W) in [0, 1], where the

@@ -69,8 +69,7 @@ class Furniture:
         parameters = {**told, **self.credit}
         name = f"{self.name} ({mesh.stem})"
         symmetry = 0 if has_word(self.name, FRONTLESS) else thing.symmetry
-        told_of = {"name": name, "category": "furniture", "parameters": parameters, "symmetry": symmetry}
-        return replace(stretched, **told_of)
+        return replace(stretched, name=name, category="furniture", parameters=parameters, symmetry=symmetry)
 
     def _unpack(self, folder: Path) -> Path:
         """Write the model and what lies beside it into a folder; gives the mesh's path."""

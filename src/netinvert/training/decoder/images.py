@@ -28,8 +28,8 @@ from netinvert.scenes.dataset_reader import (
     POOL,
     Views,
     background_pool,
+    jittered,
     load_arrays,
-    moved,
 )
 
 PHOTOGRAPHS = "photographs"
@@ -161,7 +161,7 @@ class SceneImages:
         """Random views of the train split."""
         generator = generator_at(self.seed, step)
         index = torch.randint(self.count, (count,), generator=generator)
-        planes, _ = moved(self.planes, torch.eye(3).expand(count, 3, 3), index, generator)
+        planes, _ = jittered(self.planes, torch.eye(3).expand(count, 3, 3), index, generator)
         return on_backgrounds(planes, self.pool, generator)
 
     def held_out(self, count: int) -> ImageBatch:

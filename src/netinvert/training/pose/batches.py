@@ -15,7 +15,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.io.assets import photographs
 from netinvert.io.running import generator_at
-from netinvert.scenes.dataset_reader import POOL, Views, background_pool, moved
+from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jittered
 
 NOISE = 64  # frames of noise
 SYMMETRIC = 3.0
@@ -80,7 +80,7 @@ class PoseBatches:
         first = (draws[0] * counts).long()
         second = (first + 1 + (draws[1] * (counts - 1)).long()) % counts
         index = torch.stack([starts + first, starts + second], 1).flatten()
-        rgba, rotation = moved(views.rgba, views.rotation[index], index, generator)
+        rgba, rotation = jittered(views.rgba, views.rotation[index], index, generator)
         return PoseBatch(self._composed(rgba, generator), rotation.to(rgba.device), views.symmetry[index])
 
     def _composed(self, rgba: Tensor, generator: torch.Generator) -> Tensor:
