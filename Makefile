@@ -83,6 +83,7 @@ bench: setup
 	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
 	$(BIN)/python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/correction.py --decoders posenet-fc7 posenet-fc6 posenet-conv5 --out benchmarks/results
 	$(BIN)/python benchmarks/training.py --json benchmarks/results/training.json
 	$(BIN)/python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
 	$(BIN)/python benchmarks/shallow.py

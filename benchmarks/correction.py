@@ -1,6 +1,6 @@
 """What a decoder saves: correction, and a few steps from its image, beside optimisation from noise.
 
-    OMP_NUM_THREADS=1 python benchmarks/correction.py --decoders posenet-fc7 posenet-fc6 --out out
+    OMP_NUM_THREADS=1 python benchmarks/correction.py --out benchmarks/results  # 5 minutes, two decoders
 
 inverts codes of chairs that no network has seen, all together, and writes correction.json and correction.md:
 what each method ends with, and after how many CPU milliseconds an image the mean code error of its best
@@ -163,8 +163,8 @@ def rows_of(name: str, chairs: int, seed: int) -> tuple[list[dict[str, Any]], li
 
 
 def _over(ratios: Tensor, whole: Tensor) -> str:
-    """With the interval of ratios that exist, if most do."""
-    known = ratios[torch.isfinite(ratios)]
+    """With the interval of those ratios of which both times are known, if they are most."""
+    known = ratios[torch.isfinite(ratios) & (ratios > 0)]
     if not bool(torch.isfinite(whole)) or 2 * len(known) < len(ratios):
         return "–"
     low, high = (number(torch.quantile(known, share).item(), 1) for share in (0.025, 0.975))

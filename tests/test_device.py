@@ -484,7 +484,9 @@ def test_decoders(decoder, device):
 def test_a_decoder_from_the_cpu_as_canvas_and_as_start(decoder, device):
     encoder = decoder.encoder().to(device)
     code = encoder(chair((64, 64)).image)
-    for how in ({"canvas": decoder}, {"start": decoder}, {"start": decoder.to(device)}):
+    on_device = decoder.to(device)
+    hows = ({"canvas": decoder}, {"decoder": decoder}, {"decoder": on_device}, {"method": "correct"}, {})
+    for how in hows:
         found = ni.invert(encoder, code, steps=4, **how)
         assert found.image.device == device
         assert found.error.item() < 0.7
