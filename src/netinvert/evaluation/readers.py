@@ -110,7 +110,7 @@ def with_margin(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class LearnedViews:
-    """``images`` (M, 3, SIDE, SIDE) in [0, 1] of chairs before paper, and their ``rotation`` (M, 3, 3)."""
+    """``images`` (M, 3, SIDE, SIDE) uint8 of chairs before paper, and their ``rotation`` (M, 3, 3)."""
 
     images: Tensor
     rotation: Tensor
@@ -124,7 +124,7 @@ class LearnedViews:
         views = views.only(views.symmetry == 1)
         if len(views.images) < NEIGHBOURS:
             raise ConfigError(f"{count} views are too few to read poses by: give 2 x {NEIGHBOURS} or more")
-        return cls(views.images, views.rotation)
+        return cls((255 * views.images).round().to(torch.uint8), views.rotation)
 
     def readers(self) -> list[PoseReader]:
         """The poses of the views that are nearest in HOG and in pixels; and always the mean pose."""
@@ -139,7 +139,7 @@ class LearnedViews:
         self, features: Callable[[Tensor], Tensor], neighbours: int
     ) -> Callable[[Tensor], PoseReading]:
         """The mean rotation of the nearest views, nearer ones counting more."""
-        known = features(self.images)
+        known = features(self.images.float() / 255)
 
         def read(images: Tensor) -> PoseReading:
             distance, place = torch.cdist(features(images), known).topk(neighbours, largest=False)
