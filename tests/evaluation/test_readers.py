@@ -20,7 +20,7 @@ from netinvert.scenes.cameras import geodesic_degrees, is_rotation, rotation_fro
 @pytest.fixture(scope="module")
 def learned():
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(24, 3, 64, 64, generator=generator)
+    images = torch.randint(256, (24, 3, 64, 64), generator=generator, dtype=torch.uint8)
     azimuth = 15.0 * torch.arange(24)
     turns = rotation_from_angles(azimuth, torch.full((24,), 20.0), torch.zeros(24))
     return LearnedViews(images, turns)
@@ -29,9 +29,9 @@ def learned():
 def test_what_was_learned_is_read_again(learned):
     hog, pixels, always = learned.readers()
     for reader in (hog, pixels):
-        assert geodesic_degrees(reader(learned.images), learned.rotation).max() < 0.1
+        assert geodesic_degrees(reader(learned.images / 255), learned.rotation).max() < 0.1
     assert (hog.limited, pixels.limited) == (True, False)
-    said = always.read(learned.images)
+    said = always.read(learned.images / 255)
     assert torch.equal(said.rotation[0], said.rotation[7])
     assert is_rotation(said.rotation[0])
 
@@ -39,7 +39,7 @@ def test_what_was_learned_is_read_again(learned):
 def test_hog_reads_in_any_light(learned):
     """It sees gradients over their surroundings' strength."""
     hog, *_ = learned.readers()
-    assert geodesic_degrees(hog(0.2 + 0.5 * learned.images), learned.rotation).max() < 1
+    assert geodesic_degrees(hog(0.2 + 0.5 * learned.images / 255), learned.rotation).max() < 1
 
 
 def test_images_of_any_size_and_a_file_of_weights(tmp_path):

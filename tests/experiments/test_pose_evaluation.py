@@ -56,6 +56,10 @@ def test_evaluate_own_weights_and_write_their_card(tmp_path, capsys):
     assert call(*command) == 0
     assert weights.with_suffix(".md").read_text() == card
     assert "`netinvert pose evaluate --networks posenet --chairs 2 --views 2 --learned 20`" in card
+    both = ("--network", "posenet", weights, *few, "--seed", 101, "--out", tmp_path / "both")
+    assert call("pose", "evaluate", *both) == 0
+    rows = read_json(tmp_path / "both" / "manifest.json")["rows"]
+    assert [row["reader"] for row in rows][:2] == ["posenet", f"{tmp_path.name}/posenet"]
     judge = ("--network", "posenet-judge", "--weights", weights, "--out", tmp_path / "other")
     assert call("pose", "evaluate", *judge) == 2
     assert "load it under that name" in capsys.readouterr().err

@@ -4,6 +4,8 @@ import itertools
 
 from netinvert.experiments.configs.studies import CodeStudy, StudyAttributes, StudyMethods
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
+from netinvert.models.decoder import decoder_file
+from netinvert.models.zoo.pose import load_pose_file
 from netinvert.scenes import seeds
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.seeds import SETS
@@ -21,6 +23,13 @@ def test_no_two_sets_share_an_object():
     for (name, one), (other_name, other) in itertools.combinations(SETS.items(), 2):
         (first, last), (low, high) = objects(one), objects(other)
         assert type(first) is not type(low) or last < low or high < first, (name, other_name)
+
+
+def test_what_ships_was_trained_on_what_is_said():
+    for name, seed in (("posenet", seeds.POSENET), ("posenet-judge", seeds.JUDGE)):
+        assert load_pose_file(name).facts["data"]["plan"]["seed"] == seed
+    for name in ("posenet-conv5", "posenet-pose", "objectron-chair"):
+        assert decoder_file(name).facts["data"]["plan"]["seed"] == seeds.POSENET
 
 
 def test_every_set_is_of_a_seed_or_a_library():

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from netinvert.scenes.poses import PoseReading, nearest_rotation
 from netinvert.scenes.seeds import HOG
 
 CHUNK = 64
+SUFFIX = ".safetensors"
 RIGHT = 30.0
 """Degrees: a reading that is nearer to the truth counts as right."""
 JUDGE = "posenet-judge"
@@ -81,15 +83,21 @@ def network_reader(name: str, weights: str | None = None) -> PoseReader:
     """A pose network by its name, or a file of ``netinvert pose train``.
 
     Raises NetworkError: no such network or file; ConfigError: it reads no poses."""
-    if name.endswith(".safetensors"):
-        network = load_network(read_pose_network(name).topology, name)
-    else:
-        network = load_network(name, weights)
+    network = pose_network(name, weights)
     if network.read_pose is None:
         raise ConfigError(f"{network.name} reads no poses: choose a pose network, such as posenet")
     if name == FOREIGN:
         return PoseReader(name, lambda images: read_images(network, with_margin(images)), limited=True)
-    return PoseReader(name if weights is None else f"{name} ({weights})", partial(read_images, network))
+    shown = "/".join(Path(name).with_suffix("").parts[-2:]) if name.endswith(SUFFIX) else name
+    more = "" if weights is None else f" ({Path(weights).name})"
+    return PoseReader(f"{shown}{more}", partial(read_images, network))
+
+
+def pose_network(name: str, weights: str | None = None) -> Network:
+    """A network by its name, or of a file of ``netinvert pose train``. Raises NetworkError."""
+    if name.endswith(SUFFIX):
+        return load_network(read_pose_network(name).topology, name)
+    return load_network(name, weights)
 
 
 def with_margin(images: Tensor) -> Tensor:
@@ -102,7 +110,7 @@ def with_margin(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class LearnedViews:
-    """``images`` (M, 3, SIDE, SIDE) in [0, 1] of chairs before paper, and their ``rotation`` (M, 3, 3)."""
+    """``images`` (M, 3, SIDE, SIDE) uint8 of chairs before paper, and their ``rotation`` (M, 3, 3)."""
 
     images: Tensor
     rotation: Tensor
@@ -116,7 +124,7 @@ class LearnedViews:
         views = views.only(views.symmetry == 1)
         if len(views.images) < NEIGHBOURS:
             raise ConfigError(f"{count} views are too few to read poses by: give 2 x {NEIGHBOURS} or more")
-        return cls(views.images, views.rotation)
+        return cls((255 * views.images).round().to(torch.uint8), views.rotation)
 
     def readers(self) -> list[PoseReader]:
         """The poses of the views that are nearest in HOG and in pixels; and always the mean pose."""
@@ -131,7 +139,7 @@ class LearnedViews:
         self, features: Callable[[Tensor], Tensor], neighbours: int
     ) -> Callable[[Tensor], PoseReading]:
         """The mean rotation of the nearest views, nearer ones counting more."""
-        known = features(self.images)
+        known = features(self.images.float() / 255)
 
         def read(images: Tensor) -> PoseReading:
             distance, place = torch.cdist(features(images), known).topk(neighbours, largest=False)

@@ -73,7 +73,7 @@ def fresh_chairs(count: int, seed: int = OPENED, size: int = 64) -> FreshChairs:
 
 def object_weights(alpha: Tensor) -> Tensor:
     """Where the object is, in [0, 1], of an alpha that shadows on the ground have a part in."""
-    return ((alpha - DARKNESS) / (1 - DARKNESS)).clamp(0, 1)
+    return (1 - (1 - alpha) / (1 - DARKNESS)).clamp(0, 1)  # exactly 1 where alpha is
 
 
 def chair_errors(images: Tensor, originals: Tensor, masks: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
-from netinvert.evaluation.readers import RIGHT, LearnedViews, PoseReader, network_reader
+from netinvert.evaluation.readers import RIGHT, SUFFIX, LearnedViews, PoseReader, network_reader, pose_network
 from netinvert.evaluation.report import Column, code, counted, number, percent
 from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.configs.training import AUTO, STANDING, PoseEvaluate
@@ -26,7 +26,6 @@ from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.network import Network
-from netinvert.models.registry import load_network
 from netinvert.models.zoo.pose import POSE_NETWORKS, read_pose_network
 from netinvert.scenes.backgrounds import named_background
 from netinvert.scenes.cameras import (
@@ -84,8 +83,10 @@ def evaluate_pose(config: PoseEvaluate, tell: Tell) -> Outcome:
 
 def _evaluate(config: PoseEvaluate, tell: Tell) -> Outcome:
     names = config.networks or ("posenet",)
-    networks = {name: _loaded(name, config.weights) for name in names}
+    networks = {name: pose_network(name, config.weights) for name in names}
     readers = [network_reader(name, config.weights) for name in names]
+    if len({one.name for one in readers}) < len(readers):
+        raise ConfigError("two files of networks have the same name and folder: rename one of them")
     sources = {_short(name): _source(name, config) for name in config.objects or ("chairs",)}
     backgrounds = config.backgrounds or (PAPER if _upright(config) else "mixed",)
     plans = {name: _plan(config, source, networks) for name, source in sources.items()}
@@ -119,19 +120,14 @@ def _evaluate(config: PoseEvaluate, tell: Tell) -> Outcome:
         whole = [ReadViews.together(parts) for parts in together if len(parts) > 1]
         rows = [row for one in [*whole, *read] for row in one.rows()]
         first = read[0].views
-        figures = full_evaluation(networks[names[0]], first.only(first.scored), config.weights)
+        file = names[0] if names[0].endswith(SUFFIX) else config.weights
+        figures = full_evaluation(networks[names[0]], first.only(first.scored), file)
         table = _table(rows, len(networks))
-        lead = f"{_lead(rows, names[0])}{f' But {warning}.' * bool(warning)}"
+        lead = f"{_lead(rows, readers[0].name)}{f' But {warning}.' * bool(warning)}"
         page = report.Report("How well networks read poses", _blocks(table, read, figures), lead)
         write_atomic(run.path("views.csv"), _view_rows(read).csv().encode())
         entries = {**known, "figures": figures, "rows": table.plain()["rows"]}
         return publish(run, config, page, entries, table.text())
-
-
-def _loaded(name: str, weights: str | None) -> Network:
-    if name.endswith(".safetensors"):
-        return load_network(read_pose_network(name).topology, name)
-    return load_network(name, weights)
 
 
 def _random(networks: Mapping[str, Network]) -> list[PoseReader]:
@@ -272,7 +268,7 @@ def _table(rows: Sequence[Mapping[str, Any]], count: int) -> report.Table:
 
 def _lead(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     """Of the first network where most views are."""
-    row = max((one for one in rows if one["reader"].startswith(name)), key=lambda one: one["views"])
+    row = max((one for one in rows if one["reader"] == name), key=lambda one: one["views"])
     return (
         f"{code(name)} read {counted(row['views'], 'view')} of {counted(row['objects'], 'object')} "
         f"({row['source']}, background {row['background']}): the median geodesic error is "

@@ -32,6 +32,7 @@ from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.scenes.dataset_reader import shard_paths
+from netinvert.scenes.seeds import STATISTICS
 from netinvert.training.decoder.images import SceneImages, described
 from netinvert.training.decoder.train import in_chunks
 
@@ -56,8 +57,6 @@ ABOUT = {
 DEGREES, SHARES = {"pose", "turned", "two readers"}, {"within 30°", "one way", "nearest code"}
 COUNTS = {"round", "pairs"}
 ESTIMATOR = "posenet-judge"
-OTHERS = 100_000
-"""Between the seed of the chairs to test on and that of those for statistics, where no data are given."""
 FEW, MANY = 300, 3000
 """Codes for statistics: of chairs rendered for them, of images of a dataset."""
 
@@ -85,7 +84,7 @@ class CodeWork:
                 return chairs(side).images
             if data is not None:
                 return SceneImages.of(data, config.seed).batch(0, MANY).images
-            return fresh_chairs(FEW, config.seed + OTHERS, side).images
+            return fresh_chairs(FEW, config.seed + STATISTICS, side).images
 
         def make(name: str, piece: Piece) -> Cell:
             decoder = load_decoder(name, config.trust)

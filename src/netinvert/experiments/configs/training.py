@@ -20,7 +20,7 @@ from netinvert.scenes.dataset_config import (
     UP,
     DatasetConfig,
 )
-from netinvert.scenes.seeds import OPENED, OPENED_POSE
+from netinvert.scenes.seeds import JUDGE, OPENED, OPENED_POSE, POSENET
 
 AUTO = "auto"
 PRECISIONS = ("float32", "bfloat16")
@@ -174,7 +174,8 @@ class DecoderEvaluate(Trust, Seed, Output, Threads):
     ] = None
     chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 200
     seed: Annotated[
-        int, replace(pieces.SEED, help="Which chairs; the shipped decoders were trained on those of 0.")
+        int,
+        replace(pieces.SEED, help=f"Which chairs; the shipped decoders were trained on those of {POSENET}."),
     ] = OPENED
     card: Annotated[
         bool, Option("Also write the figures into the decoder's file and its card.", identity=False)
@@ -237,7 +238,10 @@ class PoseEvaluate(Seed, Output, Threads):
     views: Annotated[int | None, Option("Views of each.", min=1, default="10; 8 where upright")] = None
     learned: Annotated[int, pieces.LEARNED] = 3000
     seed: Annotated[
-        int, replace(pieces.SEED, help="Which chairs and cameras; networks were trained on 0 and 2.")
+        int,
+        replace(
+            pieces.SEED, help=f"Which chairs and cameras; networks were trained on {POSENET} and {JUDGE}."
+        ),
     ] = OPENED_POSE
     path_traced: Annotated[bool, Option("Render with Mitsuba, another renderer than the training's.")] = False
     card: Annotated[
