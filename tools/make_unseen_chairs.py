@@ -20,7 +20,9 @@ OUT = Path(__file__).parent.parent / "src" / "netinvert" / "data" / "unseen-chai
 
 def rendered() -> TestViews:
     """The chairs before plain paper."""
-    return rendered_views(DatasetConfig(identities=4, views=1, size=64, seed=DEMO, **UPRIGHT)).before("paper")
+    return rendered_views(DatasetConfig(identities=4, views=1, size=128, seed=DEMO, **UPRIGHT)).before(
+        "paper"
+    )
 
 
 def main() -> None:

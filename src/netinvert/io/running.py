@@ -55,6 +55,14 @@ def generator_at(seed: int, step: int) -> torch.Generator:
     return generators([int(np.random.SeedSequence([seed, step]).generate_state(1)[0])])[0]
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what the device is still at: a training that waits
+    with every number it draws spends most of its time so."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 # -- threads and signals -----------------------------------------------------------------------------------
 
 

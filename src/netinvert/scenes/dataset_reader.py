@@ -23,6 +23,7 @@ from netinvert.errors import ConfigError, NetinvertError
 from netinvert.io.files import read_json, refusing
 from netinvert.io.folders import paths_in
 from netinvert.io.images import MAX_PIXELS
+from netinvert.io.running import sent
 from netinvert.scenes.backgrounds import random_background
 
 MANIFEST = "manifest.json"
@@ -289,15 +290,15 @@ def jittered(
     count, device = len(index), planes.device
     flipped = torch.rand(count, generator=generator) < 0.5
     amount = round(SHIFT * wide / 64)
-    places = torch.randint(-amount, amount + 1, (count, 2), generator=generator).to(device)
+    places = sent(torch.randint(-amount, amount + 1, (count, 2), generator=generator), device)
     flip = torch.tensor(MIRROR)
     turned = torch.where(flipped[:, None, None], rotation * flip * flip[:, None], rotation)
     rows = torch.arange(tall, device=device) + places[:, :1]
     columns = torch.arange(wide, device=device) + places[:, 1:]
     inside = ((rows >= 0) & (rows < tall))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None]
     rows, columns = rows.clamp(0, tall - 1), columns.clamp(0, wide - 1)
-    columns = torch.where(flipped.to(device)[:, None], wide - 1 - columns, columns)
+    columns = torch.where(sent(flipped, device)[:, None], wide - 1 - columns, columns)
     channels = torch.arange(planes.shape[1], device=device)[None, :, None, None]
-    images = index.to(device)[:, None, None, None]
+    images = sent(index, device)[:, None, None, None]
     found = planes[images, channels, rows[:, None, :, None], columns[:, None, None, :]]
     return found.float().div_(255).mul_(inside[:, None]), turned

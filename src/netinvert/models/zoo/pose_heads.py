@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
+from netinvert.io.running import sent
 from netinvert.models.zoo.pose_topologies import (
     AZIMUTHS,
     CODE,
@@ -63,7 +64,7 @@ class ViewHead:
     def more_loss(self, output: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
         """Cross entropies (N,) of the azimuth and of the turns. Of a symmetric object all azimuths that look
         the same are right."""
-        symmetry = symmetry.to(output.device)
+        symmetry = sent(symmetry, output.device)
         azimuth, _, _ = angles_from_rotation(rotation)
         target = azimuth_target(azimuth, symmetry)
         entropy = -(target * F.log_softmax(self.azimuth_logits(output), -1)).sum(-1)
@@ -157,7 +158,7 @@ def rotation_loss(head: RotationHead, output: Tensor, rotation: Tensor, symmetry
     for turns in set(symmetry.tolist()):
         if turns == 1:
             continue
-        own = (symmetry == turns).nonzero().squeeze(1).to(output.device)
+        own = sent((symmetry == turns).nonzero().squeeze(1), output.device)
         same = equivalent_rotations(rotation[own], turns or ANY_TURN)
         many = output[own][:, None].expand(-1, same.shape[1], -1)
         least = head.error(many, same).amin(dim=1)

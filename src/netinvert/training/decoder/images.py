@@ -21,7 +21,7 @@ from netinvert.io.assets import DATA
 from netinvert.io.files import read_json
 from netinvert.io.folders import paths_in
 from netinvert.io.images import IMAGE_SUFFIXES, LUMA, as_images, fit, image_files, read_image
-from netinvert.io.running import generator_at
+from netinvert.io.running import generator_at, sent
 from netinvert.models.encoder import Encoder
 from netinvert.scenes.dataset_reader import (
     MANIFEST,
@@ -175,13 +175,14 @@ def on_backgrounds(planes: Tensor, pool: Tensor, generator: torch.Generator) -> 
     """RGBA and the object's mask (B, 5, H, W) in [0, 1] on paper, plain colours, or textures of ``pool``
     (P, 3, H, W) uint8."""
     count, device = len(planes), planes.device
-    behind = pool[torch.randint(len(pool), (count,), generator=generator).to(device)].float().div_(255)
+    index = torch.randint(len(pool), (count,), generator=generator)
+    behind = pool[sent(index, device)].float().div_(255)
     grey = torch.empty((count, 1, 1, 1)).uniform_(*LIGHTNESS, generator=generator)
     paper = (grey + TINT * torch.randn((count, 3, 1, 1), generator=generator)).clamp_(0, 1)
     plain = torch.rand((count, 3, 1, 1), generator=generator)
     kind = torch.rand((count, 1, 1, 1), generator=generator)
-    plain = torch.where(kind < PAPER, paper, plain).to(device)
-    behind = torch.where((kind < PAPER + PLAIN).to(device), plain, behind)
+    plain = sent(torch.where(kind < PAPER, paper, plain), device)
+    behind = torch.where(sent(kind < PAPER + PLAIN, device), plain, behind)
     colour, alpha = planes[:, :3], planes[:, 3:4]
     return ImageBatch(behind + alpha * (colour - behind), planes[:, 4:].contiguous())
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.io.assets import photographs
-from netinvert.io.running import generator_at
+from netinvert.io.running import generator_at, sent
 from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jittered
 
 NOISE = 64  # frames of noise
@@ -81,7 +81,7 @@ class PoseBatches:
         second = (first + 1 + (draws[1] * (counts - 1)).long()) % counts
         index = torch.stack([starts + first, starts + second], 1).flatten()
         rgba, rotation = jittered(views.rgba, views.rotation[index], index, generator)
-        return PoseBatch(self._composed(rgba, generator), rotation.to(rgba.device), views.symmetry[index])
+        return PoseBatch(self._composed(rgba, generator), sent(rotation, rgba.device), views.symmetry[index])
 
     def _composed(self, rgba: Tensor, generator: torch.Generator) -> Tensor:
         """The objects recoloured, on backgrounds, some occluded or blurred, with noise and other contrast."""
@@ -95,14 +95,14 @@ class PoseBatches:
             self._occlude(images, generator)
         contrast = 0.75 + 0.5 * torch.rand((count, 1, 1, 1), generator=generator)
         shift = 0.2 * torch.rand((count, 1, 1, 1), generator=generator) - 0.1
-        images = (images - 0.5) * contrast.to(device) + (0.5 + shift).to(device)
-        blurred = (torch.rand(count, generator=generator) < 0.15).nonzero().squeeze(1).to(device)
+        images = (images - 0.5) * sent(contrast, device) + sent(0.5 + shift, device)
+        blurred = sent((torch.rand(count, generator=generator) < 0.15).nonzero().squeeze(1), device)
         if len(blurred):
             padded = F.pad(images[blurred], (1, 1, 1, 1), mode="replicate")
             images[blurred] = F.avg_pool2d(padded, 3, 1)
         strength = 0.03 * torch.rand((count, 1, 1, 1), generator=generator)
         frames = torch.randint(NOISE, (count,), generator=generator)
-        images += strength.to(device) * self.noise[frames.to(device)]
+        images += sent(strength, device) * self.noise[sent(frames, device)]
         return images.clamp_(0, 1)
 
     def _backgrounds(self, count: int, generator: torch.Generator) -> Tensor:
@@ -112,8 +112,8 @@ class PoseBatches:
         order = torch.rand((count, 3), generator=generator).argsort(1)
         if self.surroundings == PLAIN:
             order = torch.arange(3).expand(count, 3)
-        behind = self.pool[index.to(device)[:, None], order.to(device)].float().div_(255)
-        return torch.where(turned.to(device)[:, None, None, None], behind.flip(-1), behind)
+        behind = self.pool[sent(index, device)[:, None], sent(order, device)].float().div_(255)
+        return torch.where(sent(turned, device)[:, None, None, None], behind.flip(-1), behind)
 
     def _occlude(self, images: Tensor, generator: torch.Generator) -> None:
         """A rectangle of another background over one image in eight."""
@@ -122,17 +122,17 @@ class PoseBatches:
         if not len(chosen):
             return
         tall, wide, down, right = torch.rand((4, len(chosen)), generator=generator)
-        pick = torch.randint(len(self.pool), (len(chosen),), generator=generator).to(device)
+        pick = sent(torch.randint(len(self.pool), (len(chosen),), generator=generator), device)
         place = torch.arange(side, device=device)
 
         def between(share: Tensor, length: Tensor) -> Tensor:
             first = (share * (side - length)).floor()
-            low, high = first.to(device)[:, None], (first + length).to(device)[:, None]
+            low, high = sent(first, device)[:, None], sent(first + length, device)[:, None]
             return (place >= low) & (place < high)
 
         rows, columns = between(down, 0.35 * side * tall + 4), between(right, 0.35 * side * wide + 4)
         covered = rows[:, None, :, None] & columns[:, None, None, :]
-        own = chosen.to(device)
+        own = sent(chosen, device)
         images[own] = torch.where(covered, self.pool[pick].float() / 255, images[own])
 
 
@@ -161,4 +161,4 @@ def recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:
     exchanged = torch.rand(pairs, generator=generator) < 0.4
     matrix[exchanged] = matrix[exchanged].gather(1, order[exchanged][:, :, None].expand(-1, -1, 3))
     matrix = (matrix * (0.7 + 0.6 * torch.rand((pairs, 1, 1), generator=generator))).repeat_interleave(2, 0)
-    return torch.einsum("bij,bjhw->bihw", matrix.to(colour.device), colour).clamp_(0, 1)
+    return torch.einsum("bij,bjhw->bihw", sent(matrix, colour.device), colour).clamp_(0, 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
+from netinvert.io.running import sent
 from netinvert.models.zoo.pose import MEAN, STD, TOPOLOGIES, PoseFile
 from netinvert.models.zoo.pose_heads import (
     NEAR,
@@ -180,7 +181,9 @@ class PoseModel(Trainee):
         turned = codes if self.task == BOTH else codes.detach()
         predicted = self.pairs.relative(turned[0::2], turned[1::2])
         truth = relative_rotation(batch.rotation[0::2], batch.rotation[1::2])
-        alone = (batch.symmetry[0::2] == 1).to(predicted)  # of a symmetric object the turn is not known
+        alone = sent(
+            (batch.symmetry[0::2] == 1).float(), predicted.device
+        )  # of a symmetric object the turn is not known
         relative = (relative_loss(predicted, truth) * alone).sum() / alone.sum().clamp_min(1)
         match = self.pairs.match_loss(paired[0::2], paired[1::2])
         total = pose + more + RELATIVE_WEIGHT * relative + MATCH_WEIGHT * match
@@ -254,5 +257,5 @@ def fitted_logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
 def prepared(images: Tensor) -> Tensor:
     """Images in [0, 1] as the pose networks want them."""
-    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
+    mean, std = (sent(torch.tensor(values), images.device)[:, None, None] for values in (MEAN, STD))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
