@@ -65,7 +65,7 @@ DECODERS: dict[str, dict[str, Any]] = {
         **{"loss": "pixel=1+feature:posenet/relu3=0.05"},
     },
 }
-"""What differs from ``netinvert decoder train --network posenet --loss LOSS+code=0.2``."""
+"""What differs from ``netinvert decoder train --network posenet --loss LOSS``."""
 
 
 VALIDATION_SEED = 0
@@ -160,7 +160,7 @@ class Job:
     def _decoder(
         self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
     ) -> str:
-        what = {"network": "posenet", "loss": f"{LOSS}+code=0.2", **self.what}
+        what = {"network": "posenet", "loss": f"{LOSS}", **self.what}
         config = DecoderConfig(
             samples=self.options.samples,
             batch=min(256, self.options.batch),

@@ -1,5 +1,6 @@
 """The experiments on codes with decoders."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,12 @@ from netinvert.experiments.codes.experiments import (
 )
 from netinvert.experiments.codes.study import EXPERIMENTS
 from netinvert.experiments.configs import studies
-from netinvert.experiments.held_out_chairs import CodeSubject, FreshChairs, azimuth_sureness
+from netinvert.experiments.held_out_chairs import CodeSubject, FreshChairs
 from netinvert.io.files import read_json
 from netinvert.io.images import read_image
 from netinvert.models.decoder import DecoderFile, save_decoder
 from netinvert.models.upconv import Architecture, UpConvolutional
+from netinvert.scenes.poses import PoseReading
 
 SIDE = 64
 
@@ -162,13 +164,18 @@ def test_a_subject_needs_two_chairs_and_its_own_encoder(subject):
         )
 
 
-def test_sureness_is_the_probability_of_the_likeliest_45_degrees():
-    outputs = torch.zeros(3, 50)
-    outputs[1, [23, 0, 1]] = torch.tensor([50.0, 51.0, 50.0])  # round the circle
-    outputs[2, [3, 12]] = 50.0
-    torch.testing.assert_close(azimuth_sureness(outputs), torch.tensor([3 / 24, 1.0, 0.5]))
-    with pytest.raises(NetworkError, match="bins of azimuth"):
-        azimuth_sureness(torch.zeros(3, 6))
+def test_sureness_is_the_confidence_of_the_estimator(subject):
+    sure = subject.sureness(subject.originals)
+    assert sure.shape == (len(subject.originals),)
+    assert bool(((sure > 0) & (sure < 1)).all())
+
+    def reads(output: torch.Tensor) -> PoseReading:
+        return PoseReading.of_rotations(torch.eye(3).expand(len(output), 3, 3))
+
+    quiet = dataclasses.replace(subject.estimator.network, read_pose=reads)
+    silent = dataclasses.replace(subject, estimator=Encoder(quiet, "output"))
+    with pytest.raises(NetworkError, match="how sure"):
+        silent.sureness(subject.originals)
 
 
 def test_pairs_are_of_chairs_with_one_front():

@@ -120,7 +120,7 @@ class DecoderTrain(Training, OfLayer):
     loss: Annotated[
         str,
         Option(
-            "A weighted sum of pixel, feature:LAYER, feature:NETWORK/LAYER, code, adversarial and lpips, as "
+            "A weighted sum of pixel, feature:LAYER, feature:NETWORK/LAYER, adversarial and lpips, such as "
             "pixel=1+feature:relu3=0.05; deepsim:LAYER has the weights of that paper.",
             check="netinvert.training.decoder.losses:LossChoice.parse",
         ),
@@ -138,9 +138,7 @@ class DecoderTrain(Training, OfLayer):
             metavar="NAME",
         ),
     ] = "nearest"
-    corrections: Annotated[
-        int, Option("Corrections of the code that are learned along (needs code=WEIGHT in --loss).", min=0)
-    ] = 0
+    corrections: Annotated[int, Option("Corrections of the code that are learned along.", min=0)] = 0
     autoencoder: Annotated[bool, Option("Train the encoder along, as a baseline.")] = False
     start: Annotated[str | None, Option("A decoder whose weights to begin with.", metavar="NAME|FILE")] = None
     cache: Annotated[

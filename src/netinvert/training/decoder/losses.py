@@ -17,7 +17,7 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 from netinvert.models.upconv import initialise
 
-KINDS = ("pixel", "feature", "code", "adversarial", "lpips")
+KINDS = ("pixel", "feature", "adversarial", "lpips")
 DEEPSIM = "deepsim"
 DEEPSIM_WEIGHTS = {"image": 2e-6, "feature": 0.01, "adversarial": 100.0}
 """Dosovitskiy & Brox 2016 (NIPS), section 4: of sums over all numbers of an image in 0..255 or a feature."""
@@ -34,9 +34,9 @@ SMALL_IMAGES = 128
 
 @dataclass(frozen=True)
 class LossTerm:
-    """A kind in KINDS and its weight (``code``: the squared code error of the image made); ``summed`` adds up
-    all numbers where the usual is their mean (and of features, the squared distance over the squared norm).
-    ``where``: ``layer`` or ``network/layer`` for features, the backbone for lpips."""
+    """A kind in KINDS and its weight; ``summed`` adds up all numbers where the usual is their mean (and of
+    features, the squared distance over the squared norm). ``where``: ``layer`` or ``network/layer`` for
+    features, the backbone for lpips."""
 
     kind: str
     weight: float
@@ -78,10 +78,6 @@ class LossChoice:
     def __str__(self) -> str:
         # no 1e+06: a plus stands between terms
         return "+".join(f"{term.name}={term.weight:g}".replace("e+", "e") for term in self.terms)
-
-    def weight(self, name: str) -> float:
-        """The weight of a term; 0 if it is none of the choice's."""
-        return next((term.weight for term in self.terms if term.name == name), 0.0)
 
     @property
     def adversarial(self) -> LossTerm | None:
@@ -175,7 +171,7 @@ def _term(kind: str, where: str, weight: str, text: str) -> LossTerm:
         raise ConfigError(f"no loss {kind!r} in {text!r}: there are {', '.join((*KINDS, DEEPSIM))}")
     if kind == "feature" and not where:
         raise ConfigError("of which features? Write feature:LAYER or feature:NETWORK/LAYER")
-    if kind in ("pixel", "code", "adversarial") and where:
+    if kind in ("pixel", "adversarial") and where:
         raise ConfigError(f"the loss {kind!r} takes nothing behind a colon")
     with contextlib.suppress(ValueError):
         if 0 < (value := float(weight or 1)) < math.inf:

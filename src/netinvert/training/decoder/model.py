@@ -51,12 +51,9 @@ class DecoderConfig(TrainingConfig):
     start: str | None = None
 
     def __post_init__(self) -> None:
-        choice = LossChoice.parse(self.loss)
-        if self.corrections < 0 or (self.corrections and (self.autoencoder or not choice.weight("code"))):
-            raise ConfigError(
-                "corrections are learned by the loss code, of an encoder that stays as it is: add code=0.2 "
-                "to the loss, without an autoencoder"
-            )
+        LossChoice.parse(self.loss)
+        if self.corrections < 0 or (self.corrections and self.autoencoder):
+            raise ConfigError("corrections are learned of an encoder that stays as it is, and are 0 or more")
         if self.widths not in WIDTHS or self.upsampling not in UPSAMPLINGS:
             raise ConfigError(
                 f"widths are {' or '.join(WIDTHS)}, upsampling is {' or '.join(UPSAMPLINGS)}; got "
@@ -75,8 +72,6 @@ class DecoderModel(Trainee):
         super().__init__(config)
         self.encoder, self.choice = encoder, LossChoice.parse(config.loss)
         self.compare = comparisons(self.choice, encoder)
-        self.code_weight = self.choice.weight("code")
-        self.weights = {term.name: term.weight for term in self.choice.terms}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = UpConvolutional(architecture)
@@ -136,28 +131,22 @@ class DecoderModel(Trainee):
         (:mod:`netinvert.inversion.correct`), and the gradient runs through the corrections: of a decoder that
         is learned so, they bring the code nearer.
         """
-        asked, again, given, images = codes, codes, codes, batch.images
-        total, found = torch.zeros((), device=codes.device), {}
+        channels = self.network.architecture.channels
+        asked, first, total, found = codes, torch.empty(()), torch.zeros((), device=codes.device), {}
+        made = first
         for turn in range(self.config.corrections + 1):
             if turn:
-                asked = asked - CORRECTION * (again - given)
+                asked = asked - CORRECTION * (self.encoder(made[:, :channels]) - codes)
             with self.config.autocast(codes.device):
-                made = self.network(asked)
-            made = made.to(batch.images.dtype)
-            parts = self.compared(made, batch, step)
-            if self.code_weight:
-                again = self.encoder(made[:, : self.network.architecture.channels])
-                missed = (again - given).flatten(1).square().sum(1)
-                parts["code"] = missed.div(given.flatten(1).square().sum(1).clamp_min(1e-12)).mean()
-            for name, value in parts.items():
-                weight = self.weights.get(name, 1.0) / (self.config.corrections + 1)
-                total = total + weight * value
+                made = self.network(asked).to(batch.images.dtype)
+            first = made if turn == 0 else first
+            for name, (weight, value) in self.compared(made, batch, step).items():
+                total = total + weight / (self.config.corrections + 1) * value
                 found[f"{name} {turn}" if turn else name] = value.detach()
-            images = made if turn == 0 else images
-        return total, found, images[:, : self.network.architecture.channels]
+        return total, found, first[:, :channels]
 
-    def compared(self, made: Tensor, batch: ImageBatch, step: int) -> dict[str, Tensor]:
-        """The parts of the loss that look at images alone, and at masks, not weighted.
+    def compared(self, made: Tensor, batch: ImageBatch, step: int) -> dict[str, tuple[float, Tensor]]:
+        """The weights and values of the parts of the loss that look at images, and at masks.
 
         Images are compared rolled round by a few pixels, others each step: the strides of a comparing network
         would leave their grid in the images.
@@ -165,9 +154,12 @@ class DecoderModel(Trainee):
         channels = self.network.architecture.channels
         (shift,) = shifts([generator_at(self.config.seed, step)], JITTER)
         seen, originals = (torch.roll(both, shift, (-2, -1)) for both in (made[:, :channels], batch.images))
-        found = {name: compare(seen, originals).mean() for name, (_, compare) in self.compare.items()}
+        found = {
+            name: (weight, compare(seen, originals).mean())
+            for name, (weight, compare) in self.compare.items()
+        }
         if self.network.architecture.mask and batch.masks is not None:
-            found["mask"] = mask_loss(made[:, channels:], batch.masks)
+            found["mask"] = (1.0, mask_loss(made[:, channels:], batch.masks))
         return found
 
     def losses(self, batch: ImageBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
