@@ -27,7 +27,7 @@ SLOWER = 0.1
 BETAS = (0.9, 0.99)
 CORRECTION = 0.7
 """The share of what a code misses by which it is corrected in training."""
-JITTER = 8
+JITTER = 16
 """Pixels by which images are rolled before they are compared, at most."""
 
 
