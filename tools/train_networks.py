@@ -1,4 +1,4 @@
-"""Train all pose networks and decoders that netinvert ships, side by side on one GPU.
+"""Train all pose networks and decoders that netinvert ships, on one GPU.
 
     netinvert scenes render --objects chairs --count 4000 --views 10 --pixels 128 --seed 0 --out out/chairs
     netinvert scenes render --objects sh3f:out/furniture/BlendSwap-CC-0.sh3f --category seat --count 20 \
@@ -7,19 +7,18 @@
     python tools/train_networks.py decoders --data out/chairs --out out/networks
 
 Each is what ``netinvert pose train`` and ``netinvert decoder train`` make by the command in its card; here
-the dataset is read once, and the trainings are processes that share it. (``posenet-judge`` is trained on
-other renders, on a CPU: see its card.)
+the dataset is read once, and the trainings share it. Side by side they are slower than one after the other
+where they wait for the GPU, so few run at once. (``posenet-judge`` is trained on other renders, on a CPU: see
+its card.)
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
-import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,24 +82,17 @@ class Job:
     name: str
     what: dict[str, Any]
     options: argparse.Namespace
-    barrier: Any
-    """Where the trainings wait for one another before they are timed."""
+    until: float | None = None
+    """When it is to be done."""
 
     def run(
         self, train: Views, validation: Views, pools: dict[int, Tensor], data: list[dict[str, Any]]
     ) -> None:
         """Do it, and write weights and card."""
-        torch.set_num_threads(1)
         began = time.time()
-        try:
-            make = self._pose if self.options.which == "pose" else self._decoder
-            print(
-                f"{self.name}: {make(train, validation, pools, data)}, {time.time() - began:.0f} s",
-                flush=True,
-            )
-        except BaseException:
-            traceback.print_exc()
-            raise
+        make = self._pose if self.options.which == "pose" else self._decoder
+        made = make(train, validation, pools, data)
+        print(f"{self.name}: {made}, {time.time() - began:.0f} s", flush=True)
 
     def _run(self) -> TrainingRun:
         return TrainingRun(
@@ -113,7 +105,7 @@ class Job:
 
     def _affordable(self, config: Config, model: Trainee, batches: Callable[[int], Any]) -> Config:
         """The config with as many samples as can be had in time beside the other trainings."""
-        if self.options.seconds is None:
+        if self.until is None:
             return config
         device = torch.device(self.options.device)
         model.place(device)
@@ -124,11 +116,9 @@ class Job:
         for step in range(WARM + TIMED):
             model.learn(batches(step), step, optimizers, group)["total"].item()
             if step == WARM - 1:
-                with contextlib.suppress(threading.BrokenBarrierError):
-                    self.barrier.wait(60)
                 began = time.time()
         each = (time.time() - began) / TIMED
-        left = self.options.began + self.options.seconds - RESERVE - time.time()
+        left = self.until - RESERVE - time.time()
         steps = int(left / each)
         print(f"{self.name}: {1000 * each:.1f} ms a step, {steps:,} steps in {left:.0f} s", flush=True)
         return replace(config, samples=max(steps, 2) * config.batch)
@@ -172,7 +162,7 @@ class Job:
         network = load_network(config.network, None if weights is None else str(weights))
         encoder = Encoder(network, config.layer)
         source: Any = SceneImages(train, validation, config.seed, pools[config.seed])
-        if self.options.seconds is not None:
+        if self.until is not None:
             there = source.to(torch.device(self.options.device))
             trial = new_model(config, encoder.to(self.options.device), there)
             config = self._affordable(config, trial, partial(there.batch, count=config.batch))
@@ -199,16 +189,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of what to train")
     parser.add_argument("--samples", type=int, default=3_000_000)
     parser.add_argument("--seconds", type=float, help="take as many samples as can be had in this time")
+    parser.add_argument("--lanes", type=int, default=2, help="so many trainings at once")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", default="bfloat16")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    options.began = began = time.time()
+    began = time.time()
     known = POSE if options.which == "pose" else DECODERS
-    names = options.only or list(known)
-    barrier = multiprocessing.get_context("fork").Barrier(len(names))
-    jobs = [Job(name, known[name], options, barrier) for name in names]
+    jobs = [Job(name, known[name], options) for name in options.only or known]
     seeds = sorted({job.what.get("seed", 0) for job in jobs})
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(mp_context=fork) as executor:
@@ -219,12 +208,30 @@ def main() -> None:
     print(f"{len(train.rgba):,} views read in {time.time() - began:.0f} s", flush=True)
     data = [described(str(one)) for one in options.data]
     given = (train, validation, pools, data)  # shared by the processes
-    running = [fork.Process(target=job.run, args=given) for job in jobs]
+    until = None if options.seconds is None else began + options.seconds
+    lanes = [jobs[lane :: options.lanes] for lane in range(min(options.lanes, len(jobs)))]
+    running = [fork.Process(target=run_lane, args=(lane, until, given)) for lane in lanes]
     for process in running:
         process.start()
     for process in running:
         process.join()
-    if failed := [job.name for job, process in zip(jobs, running, strict=True) if process.exitcode]:
+    if any(process.exitcode for process in running):
+        raise SystemExit("not all could be trained: see above")
+
+
+def run_lane(jobs: Sequence[Job], until: float | None, given: tuple[Any, ...]) -> None:
+    """Trainings one after the other; the time that is left is shared among those that are left."""
+    torch.set_num_threads(1)
+    failed = []
+    for place, job in enumerate(jobs):
+        now = time.time()
+        end = None if until is None else now + (until - now) / (len(jobs) - place)
+        try:
+            replace(job, until=end).run(*given)
+        except Exception:  # the others go on
+            traceback.print_exc()
+            failed.append(job.name)
+    if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
 
