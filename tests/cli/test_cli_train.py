@@ -17,7 +17,7 @@ from netinvert.models.decoder import load_autoencoder, load_decoder
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import background_pool
 from netinvert.scenes.dataset_writer import render_dataset
-from netinvert.training.pose import train
+from netinvert.training.pose import batches, train
 
 POSE = ["pose", "train", "--samples", 8, "--batch", 4, "--threads", 1]
 DECODER = ["decoder", "train", "--network", "posenet", "--layer", "fc8", "--samples", 16, "--batch", 8]
@@ -27,14 +27,15 @@ DECODER += ["--threads", 1, "--every", 1]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes") / "data"
-    render_dataset(DatasetConfig(identities=14, views=2, seed=5, splits=(0.6, 0.3, 0.1)), folder)
+    render_dataset(DatasetConfig(identities=14, views=2, size=128, seed=5, splits=(0.6, 0.3, 0.1)), folder)
     return folder
 
 
 @pytest.fixture
 def few_backgrounds(monkeypatch):
     """Of 3000 backgrounds, 60 do for a few steps."""
-    monkeypatch.setattr(train, "background_pool", partial(background_pool, count=60))
+    for module in (train, batches):
+        monkeypatch.setattr(module, "background_pool", partial(background_pool, count=60))
 
 
 @pytest.mark.slow
@@ -87,7 +88,7 @@ def test_begin_with_a_trained_one_and_train_the_encoder_along(cli, data, tmp_pat
     decoder.check_encoder(encoder)
     shipped = load_decoder("posenet-pose")
     assert encoder.weights_sha256() != shipped.encoder().weights_sha256()
-    code = encoder(chair((64, 64)).image)
+    code = encoder(chair((128, 128)).image)
     assert (decoder(code) - shipped(code)).abs().mean() < 0.1  # two steps away
 
 
@@ -126,7 +127,7 @@ def test_pose_networks_that_are_refused_before_any_work(cli, data, tmp_path):
 @pytest.mark.usefixtures("few_backgrounds")
 def test_damaged_shards_are_refused_or_named_and_left_out(cli, tmp_path):
     plan = DatasetConfig(
-        identities=16, views=2, size=64, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
+        identities=16, views=2, size=128, seed=3, splits=(0.7, 0.2, 0.1), identities_a_shard=4
     )
     render_dataset(plan, tmp_path / "data")
     shard = tmp_path / "data" / "train-000000.tar"

@@ -32,7 +32,7 @@ def stored(tmp_path):
 
 
 def test_a_decoder_beside_its_ceiling_and_its_floors():
-    decoder, chairs = ni.load_decoder("posenet-pose"), fresh_chairs(4)
+    decoder, chairs = ni.load_decoder("posenet-pose"), fresh_chairs(4, size=128)
     rows = decoder_rows(decoder, decoder.encoder(), chairs.images, chairs)
     assert list(rows) == ["decoded", "originals", "mean image", "another image"]
     assert rows["originals"]["image_error"] == rows["originals"]["code_error"] == 0

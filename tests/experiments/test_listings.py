@@ -67,7 +67,7 @@ def test_wide_tables_are_reflowed_and_lose_nothing():
 
 def test_layers(capsys):
     facts = json.loads(said(capsys, "layers", "posenet", "--json"))
-    assert facts["size"] == [64, 64]
+    assert facts["size"] == [128, 128]
     assert facts["suggested"] == list(architecture("posenet").layers)
     assert facts["layers"][0] == {
         "name": "conv1",

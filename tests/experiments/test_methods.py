@@ -34,15 +34,16 @@ READERS = ["posenet-judge", "objectron-chair", "HOG, nearest views", "own pose"]
 def problem():
     decoder = ni.load_decoder("posenet-pose")
     encoder = decoder.encoder()
-    return LayerProblem(decoder, encoder, fresh_chairs(2), 12, (encoder, decoder))
+    return LayerProblem(decoder, encoder, fresh_chairs(2, size=128), 12, (encoder, decoder))
 
 
 @pytest.mark.slow
 def test_the_methods_of_a_layer(problem):
     figures = {name: problem.measured(name, problem.images(name), []) for name in METHODS}
     assert all(torch.equal(figures["decode"][name], figures["autoencoder"][name]) for name in MEASURES)
-    for name in ("decoder as prior", "decode, then correct", "decode, then optimise"):
+    for name in ("decode, then correct", "decode, then optimise"):
         assert figures[name]["code"].mean() < figures["decode"]["code"].mean()
+    assert figures["decoder as prior"]["code"].mean() < 0.3  # after 12 steps; another chair's code: about 1
     presets = [figures[name]["code"] for name in OPTIMISERS]
     assert not torch.equal(presets[0], presets[1])
     assert not torch.equal(presets[0], presets[2])
@@ -50,7 +51,7 @@ def test_the_methods_of_a_layer(problem):
 
 def test_floors_and_the_ceiling(problem):
     """The bank holds the chairs themselves, and others: the nearest codes are their own."""
-    chairs, others = problem.chairs, fresh_chairs(6, seed=101)
+    chairs, others = problem.chairs, fresh_chairs(6, seed=101, size=128)
     images = torch.cat([others.images, chairs.images])
     bank = TrainingBank((255 * images).round().byte(), torch.cat([others.rotation, chairs.rotation]))
     found = floor_images(problem.decoder, problem.encoder, chairs, bank)
