@@ -51,11 +51,11 @@ class DecoderConfig(TrainingConfig):
     start: str | None = None
 
     def __post_init__(self) -> None:
-        choice = LossChoice.parse(self.loss)
-        if self.corrections < 0 or (self.corrections and (self.autoencoder or not choice.weight("code"))):
+        coded = LossChoice.parse(self.loss).weight("code") > 0
+        if self.corrections < 0 or (self.corrections and not coded) or (coded and self.autoencoder):
             raise ConfigError(
-                "corrections are learned by the loss code, of an encoder that stays as it is: add code=0.2 "
-                "to the loss, without an autoencoder"
+                "corrections are learned by the loss code, which is of an encoder that stays as it is: add "
+                "code=0.2 to the loss, without an autoencoder"
             )
         if self.widths not in WIDTHS or self.upsampling not in UPSAMPLINGS:
             raise ConfigError(
