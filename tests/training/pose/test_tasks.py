@@ -1,5 +1,6 @@
 """What a code is trained for, and how sure a reading is."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -120,15 +121,12 @@ def test_a_known_logistic_is_recovered(shift, scale):
 def test_where_all_are_right_or_wrong_or_there_is_nothing_it_stays_finite():
     x = np.linspace(-14, 14, 50)
     sure, unsure = (fitted_logistic(x, np.full(50, value)) for value in (1.0, 0.0))
-    for shift, scale in (sure, unsure, fitted_logistic(x, (x > 0).astype(float))):
-        assert abs(shift) < 20
-        assert abs(scale) < 20
-
-    def mean(fitted):
-        return (1 / (1 + np.exp(-fitted[0] - fitted[1] * x))).mean()
-
-    assert mean(sure) > 0.95  # 51 of 52 by Platt's targets
-    assert mean(unsure) < 0.05
+    # Platt's targets are 51 of 52 and 1 of 52, whatever is read
+    assert sure == pytest.approx((math.log(51), 0), abs=0.1)
+    assert unsure == pytest.approx((-math.log(51), 0), abs=0.1)
+    apart = fitted_logistic(x, (x > 0).astype(float))
+    assert apart[0] == pytest.approx(0, abs=0.01)
+    assert 0.5 < apart[1] < 5
     assert fitted_logistic(np.zeros(0), np.zeros(0)) == pytest.approx((0, 1))
 
 
