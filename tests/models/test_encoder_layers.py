@@ -170,7 +170,7 @@ def test_encoders_and_networks_say_what_they_are_in_a_line(several):
     text = repr(Encoder(network, **options))
     assert "\n" not in text
     assert ("(N, 144, 8, 8), (N, 512)" if several else "to codes (N, 512)") in text
-    assert repr(network) == "<Network posenet: PoseNet of images (3, 64, 64), 1,702,726 parameters>"
+    assert repr(network) == "<Network posenet: PoseNet of images (3, 128, 128), 1,728,610 parameters>"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ BUILT_IN = [card for card in list_networks() if ":" not in card.name]
 
 def test_all_families_have_a_card():
     names = [card.name for card in list_networks()]
-    assert len(names) == len(set(names)) == 21
+    assert len(names) == len(set(names)) == 24
     assert {name.partition(":")[0] for name in names if ":" in name} == {
         "torchvision",
         "timm",

@@ -60,10 +60,10 @@ def test_the_judge_reads_the_pose_from_what_it_makes(name):
 
 
 def test_the_more_a_code_keeps_the_nearer_the_picture():
-    picture = chair((64, 64)).image
     found = []
     for name in ("posenet-conv5", "posenet-fc6", "posenet-fc7"):
         decoder = ni.load_decoder(name)
+        picture = chair(decoder.size).image
         found.append(psnr(decoder(decoder.encoder()(picture)), picture).item())
     assert found == sorted(found, reverse=True)
     assert found[0] > psnr(torch.full_like(picture, 0.5), picture).item() + 3

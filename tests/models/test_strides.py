@@ -55,7 +55,7 @@ def test_lambda_by_layer_of_posenet(layer, own):
     cut = ni.Encoder(ni.load_network("posenet"), layer)
     weights = [ni.recipe(name, cut).priors[0][0] for name in ("cvpr15", "cvpr15-shallow")]
     # The latter's λ is 1 everywhere, and its σ is not of this size.
-    assert weights[0] / weights[1] == pytest.approx(own * 227**2 / 64**2)
+    assert weights[0] / weights[1] == pytest.approx(own * 227**2 / 128**2)
 
 
 def test_dropout_and_flattening_are_no_layers():
@@ -65,6 +65,31 @@ def test_dropout_and_flattening_are_no_layers():
     assert depths == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3, 2 / 3, 2 / 3, 1])
     cut = ni.Encoder(network, layers=["0", "1"], preprocessing=ni.Preprocessing((16, 16)))
     assert cut.trace.layer.name == "1"  # of two at the same depth, the one that runs last
+
+
+class Headed(nn.Module):
+    """Two heads, or one after the other."""
+
+    def __init__(self, beside):
+        super().__init__()
+        self.body, self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.beside = beside
+
+    def forward(self, x):
+        x = self.body(x)
+        one = self.one(x)
+        return torch.cat([one, self.two(x if self.beside else one)], 1)
+
+
+@pytest.mark.parametrize(("beside", "depths"), [(True, [0.5, 1, 1]), (False, [1 / 3, 2 / 3, 1])])
+def test_heads_side_by_side_are_one_layer(beside, depths):
+    network = Headed(beside)
+    assert [encoder_of(network, name, 8).depth for name in ("body", "one", "two")] == pytest.approx(depths)
+
+
+def test_a_layer_behind_one_that_works_in_place_is_not_beside_it():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1))
+    assert [encoder_of(network, str(k), 8).depth for k in range(3)] == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 class Residual(nn.Module):

@@ -65,6 +65,16 @@ def test_an_up_convolution_is_upsampling_and_its_convolution(channels, size):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
+def test_the_kernel_is_the_sum_of_shifted_kernels():
+    """Each of the four copies of a pixel adds the 3×3 kernel, mirrored, where the copy stands."""
+    up = UpConvolution(2, 3).double()
+    wanted = torch.zeros(2, 3, 4, 4, dtype=torch.float64)
+    mirrored = up.convolution.weight.detach().flip(-2, -1).transpose(0, 1)
+    for down, right in itertools.product((0, 1), (0, 1)):
+        wanted[:, :, down : down + 3, right : right + 3] += mirrored
+    torch.testing.assert_close(up.kernel().detach(), wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_the_papers_up_convolution_doubles_the_size():
     up = up_convolution(3, 2, "transposed")
     assert (up.kernel_size, up.stride) == ((KERNEL, KERNEL), (2, 2))

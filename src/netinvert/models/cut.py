@@ -297,7 +297,7 @@ Observer = Callable[[str, nn.Module, Tensor | None, Any], None]
 class Trace:
     """The cut as a dry run found it: ``stride`` and ``receptive_field`` in pixels, by :class:`Strides`, and
     ``depth`` as a share of the layers: of the leaf modules but for those that pass on what they are given
-    (dropout, flattening, a pooling to the size that is there).
+    (dropout, flattening, a pooling to the size that is there). Heads side by side at the end are one layer.
 
     ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
     not before."""
@@ -339,16 +339,20 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     strides = Strides(x)
     order: list[tuple[str, nn.Module]] = []  # of the leaf modules' calls
     layers = 0  # of these, what changes its input
+    beside = 0  # of the last of these, those that were given what the one before was given
+    before: tuple[Any, Any] = (None, None)  # the last one's input and output
     # Of each call of the target: leaves and layers run so far, stride and receptive field.
     at_call: list[tuple[int, int, tuple[int, int]]] = []
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        nonlocal layers
+        nonlocal layers, beside, before
         strides.see(part, first, output)
         if not any(True for _ in part.children()):
             order.append((name, part))
             same = isinstance(part, _ADAPTIVE) and first is not None and output.shape == first.shape
             layers += not (same or isinstance(part, _IDLE))
+            beside = beside + 1 if first is not None and first is before[0] and first is not before[1] else 0
+            before = first, output
         if part is target:
             at_call.append((len(order), layers, strides.now))
 
@@ -379,6 +383,7 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
             f"layer '{layer.name}' runs {calls} times, so the last call is '{layer.name}:{calls - 1}'"
         )
     ran, passed, (stride, field) = at_call[call]
-    before = {part for _, part in order[:ran]}
-    behind = frozenset(name for name, part in order[ran:] if part not in before)
-    return Trace(replace(layer, call=call), stride, passed / max(layers, 1), behind, field)
+    ran_before = {part for _, part in order[:ran]}
+    behind = frozenset(name for name, part in order[ran:] if part not in ran_before)
+    depth = min(passed / max(layers - beside, 1), 1.0)
+    return Trace(replace(layer, call=call), stride, depth, behind, field)

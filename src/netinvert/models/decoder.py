@@ -43,7 +43,7 @@ class Decoder:
     >>> from netinvert.models.decoder import load_decoder
     >>> decoder = load_decoder("posenet-fc6")
     >>> decoder(torch.rand(2, 512)).shape
-    torch.Size([2, 3, 64, 64])
+    torch.Size([2, 3, 128, 128])
     """
 
     name: str
@@ -235,7 +235,7 @@ def load_decoder(name: str | Path, trust: bool = False) -> Decoder:
     an optional package; NetworkError: no such decoder, or it cannot be loaded.
 
     >>> load_decoder("posenet-fc6")
-    <Decoder posenet-fc6 of relu6 of posenet: codes (N, 512) to images (N, 3, 64, 64), on cpu>
+    <Decoder posenet-fc6 of relu6 of posenet: codes (N, 512) to images (N, 3, 128, 128), on cpu>
     """
     text = str(name)
     family, _, rest = text.partition(":")

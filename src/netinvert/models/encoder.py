@@ -51,8 +51,8 @@ class Encoder(Generic[C, S]):
     >>> network = load_network("posenet")
     >>> encoder = Encoder(network, "relu7")
     >>> encoder
-    <Encoder of relu7 of posenet: images (N, 3, 64, 64) to codes (N, 512), on cpu>
-    >>> encoder(torch.rand(2, 3, 64, 64)).shape
+    <Encoder of relu7 of posenet: images (N, 3, 128, 128) to codes (N, 512), on cpu>
+    >>> encoder(torch.rand(2, 3, 128, 128)).shape
     torch.Size([2, 512])
     >>> Encoder(network, layers=["relu3", "relu5"]).code_shape
     {'relu3': (144, 8, 8), 'relu5': (112, 8, 8)}

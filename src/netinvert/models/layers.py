@@ -60,7 +60,7 @@ def list_layers(
     a call, ``name:call``. Raises NetworkError for a network that no image can pass.
 
     >>> list_layers("posenet")[0]
-    LayerInfo(name='conv1', type='Conv2d', code_shape=(40, 32, 32), stride=2, receptive_field=5)
+    LayerInfo(name='conv1', type='Conv2d', code_shape=(40, 32, 32), stride=4, receptive_field=11)
     """
     if isinstance(network, str):
         network = architecture(network, preprocessing)

@@ -125,7 +125,7 @@ def load_network(
     loaded, or nothing says how it wants its images.
 
     >>> load_network("posenet").preprocessing.size
-    (64, 64)
+    (128, 128)
     """
     prefix, colon, rest = name.partition(":")
     key, what = (f"{prefix}:", rest) if colon else (name, name)

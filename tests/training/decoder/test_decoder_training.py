@@ -11,10 +11,11 @@ from netinvert.io.files import load_tensors
 from netinvert.models.checkpoints import state_sha256
 from netinvert.models.network import Network
 from netinvert.scenes.dataset_config import DatasetConfig
+from netinvert.scenes.dataset_reader import Views, load_arrays
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.training.config import TrainingError, TrainingRun
 from netinvert.training.decoder import images as sources
-from netinvert.training.decoder.images import ImageBatch, SceneImages
+from netinvert.training.decoder.images import FittedImages, ImageBatch, SceneImages
 from netinvert.training.decoder.model import DecoderConfig, DecoderModel
 from netinvert.training.decoder.train import STATISTICS, held_out_images, new_model, scope, train_decoder
 from netinvert.training.loop import CLIP, LAST
@@ -306,7 +307,7 @@ def dataset(tmp_path_factory):
 
 def test_renders_are_a_function_of_seed_and_step(dataset, monkeypatch):
     monkeypatch.setattr(sources, "POOL", 20)
-    first, again, other = (SceneImages(dataset, seed) for seed in (3, 3, 4))
+    first, again, other = (SceneImages.of(dataset, seed) for seed in (3, 3, 4))
     for step in (0, 5):
         batch = first.batch(step, 6)
         assert batch.images.shape == (6, 3, 64, 64)
@@ -320,3 +321,29 @@ def test_renders_are_a_function_of_seed_and_step(dataset, monkeypatch):
     held = first.held_out(512)
     assert len(held.images) == len(first.others) == 2
     assert torch.equal(held.images, again.held_out(512).images)
+
+
+def test_renders_moved_to_a_device_have_the_same_bits(dataset, monkeypatch):
+    monkeypatch.setattr(sources, "POOL", 20)
+    here = SceneImages.of(dataset, 3)
+    pairs = [(here, here.to(torch.device("cpu")))]
+    pairs.append(tuple(FittedImages(one, (24, 24), 1) for one in pairs[0]))
+    pairs.append((pairs[1][0], pairs[1][0].to(torch.device("cpu"))))
+    for one, other in pairs:
+        assert other.size == one.size
+        for ours, theirs in ((one.batch(5, 6), other.batch(5, 6)), (one.held_out(2), other.held_out(2))):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.masks, theirs.masks)
+
+
+def test_masks_are_of_objects_without_their_shadows(dataset, monkeypatch):
+    monkeypatch.setattr(sources, "POOL", 20)
+    source, arrays = SceneImages.of(dataset, 3), load_arrays(dataset, "validation")
+    held = source.held_out(2).masks[:, 0]
+    masks, alpha = torch.from_numpy(arrays.mask > 0), torch.from_numpy(arrays.rgba[..., 3])
+    assert {one.numpy().tobytes() for one in held == 1} == {one.numpy().tobytes() for one in masks}
+    assert ((alpha > 0) & ~masks).any()
+    pool, splits = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), ("train", "validation")
+    black = SceneImages(*(Views.of(load_arrays(dataset, split)) for split in splits), 3, pool)
+    assert torch.equal(black.pool, pool)
+    assert torch.equal(black.held_out(2).masks, source.held_out(2).masks)
