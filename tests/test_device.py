@@ -498,7 +498,7 @@ def test_a_decoder_from_the_cpu_as_canvas_and_as_start(decoder, device):
 
 def test_results_are_evaluated(device):
     encoder = ni.Encoder(ni.load_network("posenet"), "relu7").to(device)
-    original = chair((64, 64)).image
+    original = chair(encoder.size).image
     result = ni.invert(encoder, encoder(original), steps=8)
     reference = shipped_reference(encoder)
     assert reference.codes.device == device

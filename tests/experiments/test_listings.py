@@ -73,8 +73,8 @@ def test_layers(capsys):
         "name": "conv1",
         "type": "Conv2d",
         "code_shape": [40, 32, 32],
-        "stride": 2,
-        "receptive_field": 5,
+        "stride": 4,
+        "receptive_field": 11,
     }
     starred = [
         line.split()[0] for line in said(capsys, "layers", "posenet").splitlines() if line.endswith(" *")

@@ -38,7 +38,7 @@ def test_a_few_steps_from_the_decoders_picture_are_nearer_than_as_many_from_nois
     how = recipe("quick", encoder).with_steps(8)
     from_noise = ni.invert(encoder, code, preset=how)
     from_decoder = ni.invert(encoder, code, preset=how, start=decoder(code))
-    assert (from_decoder.error < from_noise.error).all()
+    assert from_decoder.error.mean() < from_noise.error.mean()
 
 
 def test_moving_the_decoders_input_brings_the_code_nearer_and_leaves_the_decoder_as_it_was(

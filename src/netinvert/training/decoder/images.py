@@ -146,8 +146,7 @@ class SceneImages:
     @classmethod
     def of(cls, folder: Path, seed: int) -> SceneImages:
         """The renders in a dataset's folder."""
-        train, validation = (Views.of(load_arrays(folder, split)) for split in ("train", "validation"))
-        return cls(train, validation, seed)
+        return cls(*(Views.of(load_arrays(folder, split)) for split in ("train", "validation")), seed)
 
     def to(self, device: torch.device) -> SceneImages:
         """The same, made on another device."""
