@@ -57,7 +57,7 @@ class DatasetConfig(Config):
         int, Option("How many objects.", name="count", also=("identities",), min=1, max=IDENTITIES_A_SEED)
     ] = 100
     views: Annotated[int, Option("Views of each; chairs62 has 62.", min=1)] = 20
-    size: Annotated[int, Option("Pixels a side.", name="pixels", also=("size",), min=8, max=4096)] = 64
+    size: Annotated[int, Option("Pixels a side.", name="pixels", also=("size",), min=8, max=4096)] = 128
     seed: Annotated[int, Option("Objects, cameras and lights follow from it.", short="s", min=0)] = 0
     protocol: Annotated[
         str, Option("Random views, or 31 azimuths at elevations of 20 and 30 degrees.", choices=PROTOCOLS)

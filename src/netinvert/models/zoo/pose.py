@@ -161,6 +161,8 @@ def _bare(topology: str, head: RotationHead, seed: int = 0) -> tuple[Tower, Siam
 def _read(head: RotationHead, calibration: tuple[float, float], output: Tensor) -> PoseReading:
     rotation = head.rotation(output)
     azimuth, elevation, _ = angles_from_rotation(rotation)
+    if not head.azimuth_logits(output).shape[-1]:  # of fc8, which gives the rotation alone
+        return PoseReading(azimuth, elevation, rotation)
     shift, scale = calibration
     likely = azimuth_mass(head, output).clamp(HIDDEN, 1 - HIDDEN)
     confidence = torch.sigmoid(shift + scale * torch.logit(likely))

@@ -146,14 +146,14 @@ class SceneImages:
     @classmethod
     def of(cls, folder: Path, seed: int) -> SceneImages:
         """The renders in a dataset's folder."""
-        return cls(*(Views.of(load_arrays(folder, split)) for split in ("train", "validation")), seed)
+        train, other = (Views.of(load_arrays(folder, split)) for split in ("train", "validation"))
+        return cls(train, other, seed)
 
     def to(self, device: torch.device) -> SceneImages:
         """The same, made on another device."""
         there = copy.copy(self)
-        there.planes, there.others, there.pool = (
-            one.to(device) for one in (self.planes, self.others, self.pool)
-        )
+        there.planes, there.others = self.planes.to(device), self.others.to(device)
+        there.pool = self.pool.to(device)
         return there
 
     def batch(self, step: int, count: int) -> ImageBatch:
