@@ -230,7 +230,7 @@ def test_figures_of_a_test_are_added_to_weights_and_card(tmp_path):
     card = path.with_suffix(".md").read_text()
     assert "| acc_30 | 0.5 |" in card
     assert "| acc_30 | 0.25 |" in card
-    said = "--identities 7 --views 20 --size 64 --seed 0 --elevation 0.0 30.0 --background mixed"
+    said = "--identities 7 --views 20 --size 128 --seed 0 --elevation 0.0 30.0 --background mixed"
     assert f"`netinvert scenes render --objects chairs {said}`" in card
 
 
