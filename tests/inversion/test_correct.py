@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import netinvert as ni
+from netinvert.inversion.correct import corrected
 from netinvert.inversion.objectives import code_error
 
 SIDE, COUNT = 4, 3
@@ -147,6 +148,8 @@ def test_ctrl_c_loses_nothing():
     decoder, code = decoder_of(encoder_of()), codes()
     result = ni.correct(BlackBox(interrupts, at=3), code, decoder)
     assert (result.interrupted, result.steps) == (True, 2)
+    with pytest.raises(KeyboardInterrupt):  # what keeps only whole results
+        corrected(BlackBox(interrupts, at=3), code, decoder)
     with pytest.raises(KeyboardInterrupt):
         ni.correct(BlackBox(interrupts), code, decoder)
 

@@ -67,6 +67,7 @@ def test_a_decoder_that_fits_is_begun_with_unless_something_else_is_said(decoder
         {"prior": "none"},
         {"canvas": "fourier"},
         {"data_weight": 2.0},
+        {"seed": 5},
         {"start": decoder(code)},
         {"objective": ["match", (0.1, "channel:2")]},
     )

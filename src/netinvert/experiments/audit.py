@@ -36,7 +36,7 @@ from netinvert.experiments.inputs import (
     unique_stems,
 )
 from netinvert.experiments.inversions import PresetChoice, Targets, Wanted, invert_all
-from netinvert.inversion.correct import correct
+from netinvert.inversion.correct import corrected
 from netinvert.inversion.objectives import Match, code_error
 from netinvert.io.files import Tell
 from netinvert.io.images import fit, read_image
@@ -352,10 +352,10 @@ def _decoded(subject: Audited, chosen: list[int], decoder: Decoder, steps: int) 
         queries += len(images)
         return subject.encoder(images)
 
-    def corrected(codes: Tensor) -> Tensor:
-        return correct(answers, codes, decoder, steps=steps).image
+    def attack(codes: Tensor) -> Tensor:
+        return corrected(answers, codes, decoder, steps).image
 
-    images = _in_chunks(corrected if steps else decoder, subject.encoder.check_code(subject.codes)[chosen])
+    images = _in_chunks(attack if steps else decoder, subject.encoder.check_code(subject.codes)[chosen])
     seconds = time.process_time() - began
     method = (DECODED, f"decoder {decoder.name}")
     if steps:

@@ -28,7 +28,7 @@ from netinvert.experiments.inputs import (
     sources_of,
 )
 from netinvert.experiments.runs import images_known, made_by, network_facts, run_facts
-from netinvert.inversion.correct import correct
+from netinvert.inversion.correct import corrected
 from netinvert.inversion.result import Result
 from netinvert.io.codes import read_code
 from netinvert.io.files import (
@@ -75,7 +75,7 @@ def run_decode(config: Decode, tell: Tell) -> Outcome:
         if config.correct is None:
             result = _decoded(encoder, parts, decoder)
         else:
-            result = Result.join([correct(encoder, part, decoder, steps=config.correct) for part in parts])
+            result = Result.join([corrected(encoder, part, decoder, config.correct) for part in parts])
         originals = None if inputs.originals is None else fit(inputs.originals, decoder.size)
         reference = shipped_reference(encoder)
         invert = ["netinvert", "invert", config.input, "--network", decoder.network, "--layer", decoder.layer]

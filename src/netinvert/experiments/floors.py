@@ -101,7 +101,7 @@ def floor_images(
     }
     if decoder is not None:
         found[OTHER] = in_chunks(decoder, codes.roll(1, 0))
-        found[MEAN_CODE] = decoder(known.mean(0, keepdim=True)).expand_as(originals)
+        found[MEAN_CODE] = decoder(known.mean(0, keepdim=True)).expand(len(originals), -1, -1, -1)
     return found
 
 

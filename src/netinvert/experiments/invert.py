@@ -201,7 +201,9 @@ class Inverter:
             None if config.decoder is None else load_decoder(config.decoder).to(self.encoder.device)
         )
         preset = config.preset
-        if preset is None and (config.canvas == DECODER or config.restarts > 1):  # which differ by noise
+        # images that differ by noise are asked for
+        noise = config.restarts > 1 or (config.seed != 0 and config.decoder is None)
+        if preset is None and (config.canvas == DECODER or noise):
             preset = "default"
         elif preset is None:
             options = (config.prior, config.data_weight, config.canvas, config.mask, start)

@@ -62,7 +62,7 @@ class MethodRow:
         return difference(mine, theirs, None, statistic) if len(mine) else None
 
     def _of(self, name: str) -> tuple[Tensor, Statistic]:
-        values = self.values[name]
+        values = self.values.get(name, Tensor())
         if name in self.limited:
             known = values[~values.isnan()]
             return (known < RIGHT).double(), "mean"
@@ -99,11 +99,11 @@ class Ranking:
 
 def methods_table(rows: Sequence[MethodRow]) -> report.Table:
     """A row a layer and method; marked is the best method only where the next one is surely worse."""
-    readers = [name for name in rows[0].values if name not in MEASURES]
+    readers = _readers(rows)
     columns = [Column("layer"), Column("method")]
     columns += [replace(column, key=name) for name, column in MEASURES.items()]
     for name in readers:
-        if name in rows[0].limited:
+        if any(name in row.limited for row in rows):
             about = "share within 30°, of the chairs whose original this reader reads so"
             columns.append(Column(name, percent=True, about=about))
         else:
@@ -123,6 +123,11 @@ def methods_table(rows: Sequence[MethodRow]) -> report.Table:
     return report.Table.of(records, columns, baselines=floors, marked=marked, name="methods")
 
 
+def _readers(rows: Sequence[MethodRow]) -> list[str]:
+    """Of any row: a network is none of its own images."""
+    return list(dict.fromkeys(name for row in rows for name in row.values if name not in MEASURES))
+
+
 def rows_by_chair(rows: Sequence[MethodRow], chairs: FreshChairs) -> report.Table:
     """All values, a row a layer, method and chair."""
     known = {"azimuth": chairs.azimuth, "elevation": chairs.elevation, "symmetry": chairs.symmetry}
@@ -133,7 +138,7 @@ def rows_by_chair(rows: Sequence[MethodRow], chairs: FreshChairs) -> report.Tabl
             asked = {name: each[k].item() for name, each in row.values.items()}
             values = {name: value for name, value in asked.items() if not math.isnan(value)}
             records.append({"layer": row.layer, "method": row.method, "chair": k, **facts, **values})
-    names = ["layer", "method", "chair", *known, *rows[0].values]
+    names = ["layer", "method", "chair", *known, *MEASURES, *_readers(rows)]
     return report.Table.of(records, names)
 
 

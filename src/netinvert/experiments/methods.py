@@ -28,7 +28,7 @@ from netinvert.experiments.method_report import (
 )
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder
-from netinvert.inversion.correct import correct
+from netinvert.inversion.correct import corrected
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
 from netinvert.inversion.optimize import Run
@@ -90,7 +90,7 @@ class LayerProblem:
         if method == DECODE and self.decoder is not None:
             return self.decoder(self.codes)
         if method == CORRECT and self.decoder is not None:
-            return correct(self.encoder, self.codes, self.decoder).image
+            return corrected(self.encoder, self.codes, self.decoder).image
         how = recipe(OPTIMISERS.get(method, DECODED if method == BOTH else "default"), self.encoder)
         if self.steps is not None and method != BOTH:
             how = how.with_steps(self.steps)

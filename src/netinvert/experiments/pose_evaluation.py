@@ -53,13 +53,17 @@ COLUMNS = (
     Column("background"),
     Column("objects", key="source"),
     Column("reader"),
-    Column("chairs", key="objects", about="that have a front; figures of poses are of these alone"),
+    Column("chairs", key="objects", about="but for those of libraries that are called stools and the like"),
     Column("views"),
     Column("median error", "°", digits=1, key="median", about="geodesic, with 95 % intervals over objects"),
     Column("than the first", "°", digits=1, key="more", about="how much that is above the first reader's"),
     Column("within 30°", percent=True, key="within"),
     Column("turned about", percent=True, key="flipped", about="azimuth read 150° or more from the true one"),
-    Column("sure", percent=True, about=f"views of whose azimuth the reader is {SURE:.0%} sure or more"),
+    Column(
+        "sure",
+        percent=True,
+        about=f"views that the reader is {SURE:.0%} sure or more to read within 30°",
+    ),
     Column("sure and right", percent=True, key="sure_right", about="of these, the share within 30°"),
     Column("no front", percent=True, key="frontless", about="views of objects without one that it tells"),
     Column("no front, wrongly", percent=True, key="frontless_wrong", about="views of other objects"),
@@ -88,6 +92,8 @@ def _evaluate(config: PoseEvaluate, tell: Tell) -> Outcome:
     if len({one.name for one in readers}) < len(readers):
         raise ConfigError("two files of networks have the same name and folder: rename one of them")
     sources = {_short(name): _source(name, config) for name in config.objects or ("chairs",)}
+    if len(sources) < len(config.objects):
+        raise ConfigError("two of --objects have the same name: rename one of the files")
     backgrounds = config.backgrounds or (PAPER if _upright(config) else "mixed",)
     plans = {name: _plan(config, source, networks) for name, source in sources.items()}
     for kind in backgrounds:

@@ -72,6 +72,16 @@ def correct(
     return _Correction(network, target, decoder, rate).go(steps, progress)
 
 
+def corrected(
+    network: Encoder | Callable[[Tensor], Tensor], code: Tensor, decoder: Decoder, steps: int = STEPS
+) -> Result:
+    """As ``correct``, for what keeps nothing that is not whole. Raises KeyboardInterrupt: it was stopped."""
+    result = correct(network, code, decoder, steps=steps)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
 class _Correction:
     """Where it stands: ``asked`` (N, ...) is decoded next, ``error`` (N,) how far the last image was off."""
 

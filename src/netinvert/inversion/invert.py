@@ -172,7 +172,8 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     - ``method``: ``"optimise"``, or ``"correct"``: by a decoder alone, without gradients, as
       :func:`netinvert.correct` does it; of the other words only ``steps``, ``decoder`` and ``progress`` go
       with it.
-    - ``preset``: a name in PRESETS, or a Recipe; ``decoded`` where there is a decoder, else ``default``.
+    - ``preset``: a name in PRESETS, or a Recipe; ``decoded`` where there is a decoder, else
+      ``default``, which a seed other than 0 asks for too: it begins with noise.
     - ``prior``: names in PRIORS (``"tv-huber=0.5+second-order"``), functions (image, code) -> (N,),
       (weight, either), or a list of these; in place of the preset's own.
     - ``canvas``: a name in CANVASES, a Canvas, what makes one, or a Decoder, whose input is optimised then.
@@ -209,7 +210,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     if decoder is not None and start is not None:
         raise ConfigError("a decoder gives the images to start from: leave out start or decoder")
     if preset is None:
-        preset, decoder = usual_preset(encoder, decoder, said or not isinstance(seed, int))
+        preset, decoder = usual_preset(encoder, decoder, said or seed != 0)
     how = own_recipe(preset, prior) if isinstance(preset, Recipe) else recipe(preset, encoder, prior)
     how = adapted(how, None if isinstance(canvas, Decoder) else canvas, steps)
     how = how if data_weight is None else replace(how, data_weight=data_weight)

@@ -190,6 +190,14 @@ def device_of(name: str) -> torch.device:
     return found
 
 
+def fits_on(device: torch.device, *tensors: Tensor) -> bool:
+    """Whether tensors fit on a GPU, in half of what is free there; never on a CPU, where they are already."""
+    if device.type != "cuda":
+        return device.type != "cpu"
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(one.nbytes for one in tensors) < free / 2
+
+
 def precision_of(name: str, device: str) -> str:
     """A precision; "auto" is bfloat16 on a GPU, and on a CPU that has instructions for it."""
     if name != "auto":

@@ -50,7 +50,7 @@ ABOUT = {
     "code error": "distance of the image's own code from the true one, over the mean distance of two codes",
     "pose": "median angle between the chair's true pose and that which is read",
     "within 30°": "share of such angles",
-    "sure": "how sure the pose estimator is: the mean probability of the likeliest 45° of azimuth",
+    "sure": "how sure the pose estimator is: the mean probability to it that it is right within 30°",
     "spread": "mean distance of two images, over that of two originals",
 }
 """What columns are that several experiments have."""

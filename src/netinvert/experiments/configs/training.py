@@ -99,6 +99,17 @@ class PoseTrain(Training):
     batch: Annotated[int, Option("Images a batch, a multiple of 4.", short="b", min=4)] = 64
     skip_damaged: Annotated[bool, Option("Go on without damaged shards; they are named.")] = False
 
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.name is not None:
+            _check_name(self.name)
+
+
+def _check_name(name: str) -> None:
+    if Path(name).name != name or name.startswith("."):
+        raise ConfigError(f"--name is a file's name without folder and ending, got '{name}'")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderTrain(Training, OfLayer):
@@ -150,8 +161,7 @@ class DecoderTrain(Training, OfLayer):
     def check(self) -> None:
         """Raises ConfigError."""
         super().check()
-        if Path(self.name).name != self.name or self.name.startswith("."):
-            raise ConfigError(f"--name is a file's name without folder and ending, got '{self.name}'")
+        _check_name(self.name)
         if self.cache is not None and self.autoencoder:
             raise ConfigError("an autoencoder's codes change as it learns: leave out --cache")
 

@@ -109,6 +109,8 @@ def read_pose_network(path: str | Path) -> PoseFile:
             f"{path} holds no pose network of netinvert (topology {topology or 'unknown'}): give a file that "
             "netinvert pose train wrote"
         )
+    if metadata.get("head") != TOPOLOGIES[topology].head:
+        raise NetworkError(f"{path} holds a {topology} of an earlier netinvert: train it again")
     head = rotation_head(metadata["head"])
     network, pairs = _bare(topology, head)
     for module, state in zip((network, pairs), parts, strict=True):

@@ -17,7 +17,7 @@ from netinvert.evaluation.metrics import error_cvpr16, psnr, ssim
 from netinvert.models.decoder import Decoder, decoder_file
 from netinvert.models.encoder import Encoder
 from netinvert.models.upconv import Architecture
-from netinvert.training.config import TrainingError, TrainingRun, device_of, relaunch
+from netinvert.training.config import TrainingError, TrainingRun, device_of, fits_on, relaunch
 from netinvert.training.decoder.cache import CachedImages
 from netinvert.training.decoder.images import FittedImages, ImageBatch, ImageSource, SceneImages
 from netinvert.training.decoder.losses import LossChoice
@@ -56,13 +56,13 @@ def train_decoder(
         )
     relaunch(run.devices, run.nodes)
     home = encoder.device
-    if (
-        processes == 1
-        and (device := device_of(run.device)).type != "cpu"
-        and isinstance(source, SceneImages | FittedImages)
-    ):
-        source, run, encoder = source.to(device), replace(run, workers=0), encoder.to(device)
-    model, batch = new_model(config, encoder, source), held_out_images(source, encoder)
+    scenes = source.source if isinstance(source, FittedImages) else source
+    if processes == 1 and isinstance(source, SceneImages | FittedImages) and isinstance(scenes, SceneImages):
+        device = device_of(run.device)
+        if fits_on(device, scenes.planes, scenes.pool):
+            source, run, encoder = source.to(device), replace(run, workers=0), encoder.to(device)
+    model = new_model(config, encoder, source)
+    batch = held_out_images(source, encoder).to(torch.device("cpu"))
 
     def watch() -> Watched:
         found, made = figures_of(model, batch.to(model.encoder.device))

@@ -15,13 +15,12 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.io.assets import photographs
 from netinvert.io.running import generator_at, sent
+from netinvert.scenes.backgrounds import PAPER
 from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jittered
 
 NOISE = 64  # frames of noise
 SYMMETRIC = 3.0
 """Objects without a front are rare, and shown so many times as often."""
-PAPER = (206, 212, 218)
-"""The colour behind plain views."""
 TEXTURES, PHOTOGRAPHS, PLAIN = "textures", "photographs", "plain"
 SURROUNDINGS = (TEXTURES, PHOTOGRAPHS, PLAIN)
 """What stands behind the objects: textures (and the objects are recoloured), crops of the photographs that

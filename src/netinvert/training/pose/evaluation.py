@@ -93,7 +93,7 @@ def evaluate(network: Network, views: TestViews) -> dict[str, Any]:
 def full_evaluation(network: Network, views: TestViews, weights: str | Path | None = None) -> dict[str, Any]:
     """``evaluate``, and for netinvert's own pose networks also the code's dead units and the siamese head."""
     figures = evaluate(network, views)
-    if network.name not in POSE_NETWORKS or str(weights) == "random":
+    if network.name not in POSE_NETWORKS or str(weights).partition(":")[0] == "random":
         return figures
     content = load_pose_file(network.name) if weights is None else read_pose_network(weights)
     parts = torch.split(prepared(fit(views.images, network.preprocessing.size)), CHUNK)

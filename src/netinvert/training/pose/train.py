@@ -29,7 +29,7 @@ from netinvert.models.zoo.pose_topologies import Tower, folded
 from netinvert.scenes.cameras import pose_summary, symmetric_geodesic_degrees
 from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays
 from netinvert.scenes.poses import nearest_rotation
-from netinvert.training.config import TrainingConfig, TrainingRun, device_of, relaunch
+from netinvert.training.config import TrainingConfig, TrainingRun, device_of, fits_on, relaunch
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
 from netinvert.training.pose.batches import SURROUNDINGS, TEXTURES, PoseBatch, PoseBatches
 
@@ -78,7 +78,7 @@ def train_pose_on(
         )
     part = config.batch // (run.devices * run.nodes)
     batches = PoseBatches(views, part, config.seed, config.surroundings, pool)
-    if run.devices * run.nodes == 1 and (device := device_of(run.device)).type != "cpu":
+    if run.devices * run.nodes == 1 and fits_on(device := device_of(run.device), views.rgba, batches.pool):
         batches, run = batches.to(device), replace(run, workers=0)
     model = PoseModel(config)
     model.constant = nearest_rotation(views.rotation.mean(0, keepdim=True))
