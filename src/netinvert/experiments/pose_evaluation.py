@@ -50,9 +50,9 @@ FLIPPED = 150.0
 SHOWN, WORST = 48, 16
 """Views in the report from the best read to the worst, and the objects that are read worst."""
 COLUMNS = (
+    Column("reader"),
     Column("background"),
     Column("objects", key="source"),
-    Column("reader"),
     Column("chairs", key="objects", about="but for those of libraries that are called stools and the like"),
     Column("views"),
     Column("median error", "°", digits=1, key="median", about="geodesic, with 95 % intervals over objects"),
