@@ -18,6 +18,7 @@ from netinvert.models.network import Network
 from netinvert.models.registry import load_network
 from netinvert.models.zoo.descriptors import Hog
 from netinvert.models.zoo.pose import read_pose_network
+from netinvert.models.zoo.pose_heads import NEAR
 from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.fresh import rendered_views
@@ -26,7 +27,7 @@ from netinvert.scenes.seeds import HOG
 
 CHUNK = 64
 SUFFIX = ".safetensors"
-RIGHT = 30.0
+RIGHT = NEAR
 """Degrees: a reading that is nearer to the truth counts as right."""
 JUDGE = "posenet-judge"
 FOREIGN = "objectron-chair"

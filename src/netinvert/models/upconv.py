@@ -126,13 +126,10 @@ class Standardise(nn.Module):
         return (features - self.mean.view(shape)) * scale.view(shape)
 
 
-SPREAD = torch.tensor(
-    [
-        [[[float(y + i in (2, 3) and x + j in (2, 3)) for x in range(4)] for y in range(4)] for j in range(3)]
-        for i in range(3)
-    ]
-)
-"""(3, 3, 4, 4): which weights of a 3×3 convolution add up to those of the 4×4 kernel below."""
+def _spread() -> Tensor:
+    """(9, 16): which weights of a 3×3 convolution add up to those of the 4×4 kernel below."""
+    along = torch.tensor([[float(y + i in (2, 3)) for y in range(4)] for i in range(3)])
+    return torch.einsum("iy,jx->ijyx", along, along).reshape(9, 16)
 
 
 class UpConvolution(nn.Module):
@@ -141,9 +138,12 @@ class UpConvolution(nn.Module):
     Computed as the transposed convolution 4×4 of stride 2 that it equals, which needs 16 products where the
     other way needs 36."""
 
+    spread: Tensor
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.register_buffer("spread", _spread(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) to (N, D, 2h, 2w)."""
@@ -152,8 +152,7 @@ class UpConvolution(nn.Module):
     def kernel(self) -> Tensor:
         """The 4×4 kernel (C, D, 4, 4): how much an input pixel adds to the outputs around it."""
         weight = self.convolution.weight
-        spread = SPREAD.to(weight).view(9, 16)
-        return (weight.flatten(2) @ spread).view(*weight.shape[:2], 4, 4).transpose(0, 1)
+        return (weight.flatten(2) @ self.spread).view(*weight.shape[:2], 4, 4).transpose(0, 1)
 
 
 def up_convolution(inputs: int, outputs: int, how: str) -> nn.Module:

@@ -23,7 +23,7 @@ Reads the 3-D pose (object-to-camera rotation, PASCAL3D+ frame) of one chair tha
 of {side}×{side} pixels. {count:.2f} M parameters, rotation head `{head}`; BatchNorm,
 used in training, is folded into the layers before it. A siamese head for two views comes with it.
 {task} It was trained on nothing but renders."""
-TASKS = {
+TOLD = {
     "both": "Its code was trained for the pose and to match views of the same chair.",
     "pose": "Its code was trained for the pose alone; the head for two views learned to read it as it is.",
     "match": "Its code was trained to match views alone; the pose heads learned to read it as it is.",
@@ -88,7 +88,7 @@ def model_card(name: str, content: PoseFile | DecoderFile) -> str:
     if isinstance(content, PoseFile):
         form, limits = TOPOLOGIES[content.topology], POSE_LIMITS
         about = POSE_ABOUT.format(
-            side=form.side, count=count, head=content.head.name, task=TASKS[plan.get("task", "both")]
+            side=form.side, count=count, head=content.head.name, task=TOLD[plan.get("task", "both")]
         )
         terms = [f"- Licence: {LICENCE}"]
     else:

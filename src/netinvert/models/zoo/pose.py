@@ -23,7 +23,7 @@ from netinvert.models.network import (
     save_parts,
     shipped,
 )
-from netinvert.models.zoo.pose_heads import RotationHead, SiameseHead, azimuth_mass, rotation_head
+from netinvert.models.zoo.pose_heads import RotationHead, SiameseHead, confidence_logit, rotation_head
 from netinvert.models.zoo.pose_topologies import (
     POSENET_LAYERS,
     RESNET_LAYERS,
@@ -36,8 +36,6 @@ from netinvert.scenes.poses import PoseReading
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 LICENCE = "MIT"
-HIDDEN = 2.0**-20
-"""No probability is further from 0 or 1 when it is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +164,5 @@ def _read(head: RotationHead, calibration: tuple[float, float], output: Tensor) 
     if not head.azimuth_logits(output).shape[-1]:  # of fc8, which gives the rotation alone
         return PoseReading(azimuth, elevation, rotation)
     shift, scale = calibration
-    likely = azimuth_mass(head, output).clamp(HIDDEN, 1 - HIDDEN)
-    confidence = torch.sigmoid(shift + scale * torch.logit(likely))
+    confidence = torch.sigmoid(shift + scale * confidence_logit(head, output))
     return PoseReading(azimuth, elevation, rotation, confidence=confidence, frontless=head.frontless(output))

@@ -31,6 +31,8 @@ SHARPNESS = 10.0
 AZIMUTH_WEIGHT, TURNS_WEIGHT = 0.2, 0.1
 WIDTH = 360 / AZIMUTHS
 """Degrees of a bin of azimuth."""
+HIDDEN = 2.0**-20
+"""No probability is further from 0 or 1 when it is calibrated."""
 NEAR = 30.0
 """Degrees within which a reading is right."""
 
@@ -140,6 +142,11 @@ def azimuth_target(azimuth: Tensor, symmetry: Tensor) -> Tensor:
     distance = bin_distances(azimuth, AZIMUTHS / symmetry.clamp_min(1).to(azimuth))
     distance = torch.where(symmetry[..., None] == 0, torch.zeros_like(distance), distance)
     return torch.softmax(-2 * distance.square(), dim=-1)
+
+
+def confidence_logit(head: RotationHead, output: Tensor) -> Tensor:
+    """The logit (N,) of ``azimuth_mass``, which calibration shifts and scales; finite."""
+    return torch.logit(azimuth_mass(head, output).clamp(HIDDEN, 1 - HIDDEN))
 
 
 def azimuth_mass(head: RotationHead, output: Tensor) -> Tensor:

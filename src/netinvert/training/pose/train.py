@@ -19,7 +19,7 @@ from netinvert.models.zoo.pose_heads import (
     NEAR,
     RotationHead,
     SiameseHead,
-    azimuth_mass,
+    confidence_logit,
     relative_loss,
     relative_rotation,
     rotation_head,
@@ -229,7 +229,7 @@ class PoseModel(Trainee):
         error = symmetric_geodesic_degrees(
             self.head.rotation(outputs), watched.rotation[front], watched.symmetry[front]
         )
-        logits = torch.logit(azimuth_mass(self.head, outputs).double().clamp(2**-20, 1 - 2**-20)).numpy()
+        logits = confidence_logit(self.head, outputs).double().numpy()
         self.calibration = fitted_logistic(logits, (error < NEAR).double().numpy())
 
     def file(self, facts: Mapping[str, Any]) -> PoseFile:
