@@ -7,19 +7,18 @@ import math
 import pytest
 import torch
 
-from netinvert.errors import ConfigError
 from netinvert.models.zoo.pose_heads import (
     AZIMUTH_WEIGHT,
-    HEADS,
     NEAR,
     TURNS_WEIGHT,
     WIDTH,
+    BinsHead,
     SiameseHead,
+    ViewHead,
     azimuth_mass,
     azimuth_target,
     relative_loss,
     relative_rotation,
-    rotation_head,
     rotation_loss,
 )
 from netinvert.models.zoo.pose_topologies import AZIMUTHS, ROTATION, TURNS
@@ -33,8 +32,8 @@ from netinvert.scenes.cameras import (
 )
 
 DOUBLE = torch.float64
-VIEW = rotation_head("view")
-every_head = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+VIEW, BINS = ViewHead(), BinsHead()
+every_head = pytest.mark.parametrize("head", [VIEW, BINS], ids=lambda head: head.name)
 
 
 def views(count, seed=0):
@@ -126,11 +125,9 @@ def test_six_numbers_are_enough_for_the_rotation():
     assert torch.equal(VIEW.error(output[:, :ROTATION], rotation), VIEW.error(output, rotation))
 
 
-def test_heads_are_found_by_name():
-    assert rotation_head("view").outputs == ROTATION
-    assert rotation_head("bins").outputs == 2 * AZIMUTHS + 2
-    with pytest.raises(ConfigError, match="there are view, bins"):
-        rotation_head("euler")
+def test_how_many_numbers_say_a_rotation():
+    assert VIEW.outputs == ROTATION
+    assert BINS.outputs == 2 * AZIMUTHS + 2
 
 
 # -- azimuths ------------------------------------------------------------------------------------------
@@ -219,9 +216,9 @@ def test_an_azimuth_told_costs_less_where_it_looks_the_same():
 
 
 def test_the_judges_head_has_no_more_losses():
-    head = rotation_head("bins")
-    assert head.more_loss(torch.randn(3, head.outputs), views(3), torch.ones(3)).tolist() == [0, 0, 0]
-    assert head.frontless(torch.randn(3, head.outputs)) is None
+    output = torch.randn(3, BINS.outputs)
+    assert BINS.more_loss(output, views(3), torch.ones(3)).tolist() == [0, 0, 0]
+    assert BINS.frontless(output) is None
 
 
 def test_frontless_is_what_the_first_class_is_not():

@@ -20,7 +20,7 @@ from netinvert.models.zoo.pose import (
     read_pose_network,
     save_pose_network,
 )
-from netinvert.models.zoo.pose_heads import SiameseHead, rotation_head
+from netinvert.models.zoo.pose_heads import SiameseHead
 from netinvert.models.zoo.pose_topologies import POSENET_LAYERS, PoseNet, PoseResNet, folded
 from netinvert.scenes.cameras import matrix_to_6d, rotation_from_angles
 
@@ -130,9 +130,9 @@ def test_a_random_network_may_be_a_control_and_says_so():
 # -- files ---------------------------------------------------------------------------------------------
 
 
-def written(path, head="view", half=False, **facts):
+def written(path, half=False, **facts):
     network = PoseNet(norm=False).eval()
-    content = PoseFile(network, SiameseHead().eval(), "posenet", rotation_head(head), facts)
+    content = PoseFile(network, SiameseHead().eval(), "posenet", facts)
     save_pose_network(path, content, half)
     return network
 
@@ -195,8 +195,6 @@ def test_other_files_are_refused(tmp_path):
 
 def test_every_name_has_a_topology():
     assert set(POSE_NETWORKS.values()) == set(TOPOLOGIES)
-    for form in TOPOLOGIES.values():
-        assert rotation_head(form.head).name == form.head
 
 
 def test_a_pose_networks_code_can_be_inverted():

@@ -28,10 +28,14 @@ def rotations(_: Path) -> dict[str, Any]:
     )
     symmetry = torch.tensor([1, 2, 4, 0])
     heads = {}
-    for name, outputs in (("6d", 6), ("bins", 50)):
-        head, output = ni.rotation_head(name), tiny.normal(4, outputs)
+    for head in (ni.ViewHead(), ni.BinsHead()):
+        output = tiny.normal(4, head.outputs)
         loss = ni.rotation_loss(head, output, made, symmetry)
-        heads[name] = {"rotation": head.rotation(output), "error": head.error(output, made), "loss": loss}
+        heads[head.name] = {
+            "rotation": head.rotation(output),
+            "error": head.error(output, made),
+            "loss": loss,
+        }
     return {
         **heads,
         "from angles": made,

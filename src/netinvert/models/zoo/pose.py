@@ -23,7 +23,7 @@ from netinvert.models.network import (
     save_parts,
     shipped,
 )
-from netinvert.models.zoo.pose_heads import RotationHead, SiameseHead, confidence_logit, rotation_head
+from netinvert.models.zoo.pose_heads import BinsHead, RotationHead, SiameseHead, ViewHead, confidence_logit
 from netinvert.models.zoo.pose_topologies import (
     POSENET_LAYERS,
     RESNET_LAYERS,
@@ -43,14 +43,14 @@ class Topology:
     """How a pose network is built, and the images and layers it has."""
 
     tower: type[PoseNet] | type[PoseResNet]
-    head: str
+    head: RotationHead
     side: int
     layers: tuple[str, ...]
 
 
 TOPOLOGIES = {
-    "posenet": Topology(PoseNet, "view", 128, POSENET_LAYERS),
-    "posenet-judge": Topology(PoseResNet, "bins", 64, RESNET_LAYERS),
+    "posenet": Topology(PoseNet, ViewHead(), 128, POSENET_LAYERS),
+    "posenet-judge": Topology(PoseResNet, BinsHead(), 64, RESNET_LAYERS),
 }
 POSE_NETWORKS = {
     "posenet": "posenet",
@@ -66,13 +66,17 @@ to match views alone, and without backgrounds and recolouring."""
 @dataclass(frozen=True, eq=False)
 class PoseFile:
     """What a file of a trained pose network holds: the network without BatchNorm, the siamese head for two
-    views, which topology and rotation head they are, and what is known of the training."""
+    views, which topology they are, and what is known of the training."""
 
     network: Tower
     pairs: SiameseHead
     topology: str
-    head: RotationHead
     facts: Mapping[str, Any]
+
+    @property
+    def head(self) -> RotationHead:
+        """Reads rotations from the network's outputs."""
+        return TOPOLOGIES[self.topology].head
 
     @property
     def calibration(self) -> tuple[float, float]:
@@ -107,15 +111,12 @@ def read_pose_network(path: str | Path) -> PoseFile:
             f"{path} holds no pose network of netinvert (topology {topology or 'unknown'}): give a file that "
             "netinvert pose train wrote"
         )
-    if metadata.get("head") != TOPOLOGIES[topology].head:
+    if metadata.get("head") != TOPOLOGIES[topology].head.name:
         raise NetworkError(f"{path} holds a {topology} of an earlier netinvert: train it again")
-    head = rotation_head(metadata["head"])
-    network, pairs = _bare(topology, head)
+    network, pairs = _bare(topology)
     for module, state in zip((network, pairs), parts, strict=True):
         load_state(module, state, str(path))
-    return PoseFile(
-        network.eval(), pairs.eval(), topology, head, dict(json.loads(metadata.get("facts", "{}")))
-    )
+    return PoseFile(network.eval(), pairs.eval(), topology, dict(json.loads(metadata.get("facts", "{}"))))
 
 
 def load_pose_file(name: str) -> PoseFile:
@@ -131,13 +132,12 @@ def load_pose_network(name: str, weights: str | None = None) -> Network:
     calibration = (0.0, 1.0)
     kind, _, seed = (weights or "").partition(":")
     if kind == "random" and (not seed or seed.isdecimal()):
-        head = rotation_head(form.head)
-        network, _ = _bare(POSE_NETWORKS[name], head, int(seed or 0))
+        network, _ = _bare(POSE_NETWORKS[name], int(seed or 0))
     else:
         content = load_pose_file(name) if weights is None else read_pose_network(weights)
         if content.topology != POSE_NETWORKS[name]:
             raise NetworkError(f"{weights} holds a {content.topology}, not a {name}: load it under that name")
-        network, head, calibration = content.network, content.head, content.calibration
+        network, calibration = content.network, content.calibration
     return Network(
         name=name,
         module=network.eval(),
@@ -145,15 +145,15 @@ def load_pose_network(name: str, weights: str | None = None) -> Network:
         licence=LICENCE,
         source="netinvert",
         layers=form.layers,
-        read_pose=partial(_read, head, calibration),
-        pose_error=head.error,
+        read_pose=partial(_read, form.head, calibration),
+        pose_error=form.head.error,
         held_out_pose_estimator="posenet" if name == "posenet-judge" else "posenet-judge",
     )
 
 
-def _bare(topology: str, head: RotationHead, seed: int = 0) -> tuple[Tower, SiameseHead]:
-    make = TOPOLOGIES[topology].tower
-    network: Tower = built(lambda: make(head.outputs, norm=False), seed)
+def _bare(topology: str, seed: int = 0) -> tuple[Tower, SiameseHead]:
+    form = TOPOLOGIES[topology]
+    network: Tower = built(lambda: form.tower(form.head.outputs, norm=False), seed)
     return network, built(partial(SiameseHead, network.code_size))
 
 

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netinvert.errors import ConfigError
 from netinvert.io.running import sent
 from netinvert.models.zoo.pose_topologies import (
     AZIMUTHS,
@@ -117,14 +116,6 @@ class BinsHead:
 
 RotationHead = ViewHead | BinsHead
 """Reads rotations (N, 3, 3) from a network's outputs, and says how wrong they are."""
-HEADS: dict[str, RotationHead] = {head.name: head for head in (ViewHead(), BinsHead())}
-
-
-def rotation_head(name: str) -> RotationHead:
-    """A head by name: "view" or "bins". Raises ConfigError: no such head."""
-    if name not in HEADS:
-        raise ConfigError(f"no rotation head {name!r}: there are {', '.join(HEADS)}")
-    return HEADS[name]
 
 
 def bin_distances(azimuth: Tensor, period: Tensor) -> Tensor:

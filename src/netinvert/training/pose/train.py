@@ -17,12 +17,10 @@ from netinvert.io.running import sent
 from netinvert.models.zoo.pose import MEAN, STD, TOPOLOGIES, PoseFile
 from netinvert.models.zoo.pose_heads import (
     NEAR,
-    RotationHead,
     SiameseHead,
     confidence_logit,
     relative_loss,
     relative_rotation,
-    rotation_head,
     rotation_loss,
 )
 from netinvert.models.zoo.pose_topologies import Tower, folded
@@ -133,11 +131,6 @@ class PoseConfig(TrainingConfig):
             )
         super().__post_init__()
 
-    @property
-    def rotation_head(self) -> RotationHead:
-        """The head that reads rotations."""
-        return rotation_head(TOPOLOGIES[self.network].head)
-
 
 class PoseAverage(nn.Module):
     """The running average of a network and its siamese head."""
@@ -154,10 +147,11 @@ class PoseModel(Trainee):
 
     def __init__(self, config: PoseConfig) -> None:
         super().__init__(config)
-        self.topology, self.task, self.head = config.network, config.task, config.rotation_head
+        form = TOPOLOGIES[config.network]
+        self.topology, self.task, self.head = config.network, config.task, form.head
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            network: Tower = TOPOLOGIES[config.network].tower(self.head.outputs)
+            network: Tower = form.tower(self.head.outputs)
             pairs = SiameseHead(network.code_size)
         self.network = network.to(memory_format=torch.channels_last)
         self.pairs = pairs
@@ -236,7 +230,7 @@ class PoseModel(Trainee):
         """The averaged network, its BatchNorm folded into the layers before."""
         bare = folded(self.average.network)
         facts = {"plan": self.config.to_json(), "calibration": self.calibration, **facts}
-        return PoseFile(bare, self.average.pairs, self.topology, self.head, facts)
+        return PoseFile(bare, self.average.pairs, self.topology, facts)
 
 
 def fitted_logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
