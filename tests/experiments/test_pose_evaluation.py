@@ -134,10 +134,18 @@ def test_confidence_and_stools_are_told():
     said = PoseReading(
         azimuth, torch.full((5,), 20.0), wrong, confidence=sure, frontless=torch.tensor([0.0, 0, 0.9, 0, 0.8])
     )
-    (row,) = ReadViews(seen, "paper", "made", {"one": said}).rows()
+    read = ReadViews(seen, "paper", "made", {"one": said})
+    (row,) = read.rows()
     assert (row["objects"], row["views"], row["within"].value) == (4, 4, 0.75)
     assert row["sure"] == 0.75
     assert row["sure_right"].value == pytest.approx(2 / 3)
+    levels = [(one["said"], one["views"], one["right"].value) for one in read.calibration()]
+    assert levels == [
+        ("50% or more", 1, 1.0),
+        ("85% or more", 1, 0.0),
+        ("95% or more", 1, 1.0),
+        ("99% or more", 1, 1.0),
+    ]
     assert row["frontless"].value == 1.0
     assert row["frontless_wrong"].value == 0.25
 

@@ -45,6 +45,8 @@ from netinvert.training.pose.evaluation import evaluation_plan, full_evaluation
 ALL, PAPER = "all of these", "paper"
 SURE = 0.9
 """A reading with this much confidence is called sure."""
+BOUNDS = (0.0, 0.5, 0.85, 0.95, 0.99)
+"""From which on readings are as sure as one another."""
 FLIPPED = 150.0
 """Degrees of azimuth from which on front and back are taken for one another."""
 SHOWN, WORST = 48, 16
@@ -231,6 +233,27 @@ class ReadViews:
             rows.append(row)
         return rows
 
+    def calibration(self) -> list[dict[str, Any]]:
+        """Of the first reader, how many of the readings that are about as sure are right; nothing of one that
+        does not say."""
+        name, reading = next(iter(self.readings.items()))
+        if reading.confidence is None:
+            return []
+        scored = self.views.scored
+        said, identity = reading.confidence[scored], self.views.identity[scored]
+        right = (self.errors(name)[scored] < RIGHT).double()
+        level = torch.bucketize(said, torch.tensor(BOUNDS[1:]), right=True)
+        return [
+            {
+                "said": f"{low:.0%} or more" if low else f"below {BOUNDS[1]:.0%}",
+                "views": int((own := level == place).sum()),
+                "mean": said[own].mean().item(),
+                "right": estimate(right[own], identity[own]),
+            }
+            for place, low in enumerate(BOUNDS)
+            if (level == place).any()
+        ]
+
     def objects(self) -> Iterator[tuple[float, int]]:
         """Of each object that is scored, the median error of the first reader, and its worst view."""
         error = self.errors(next(iter(self.readings)))
@@ -300,6 +323,13 @@ def _blocks(table: report.Table, read: Sequence[ReadViews], figures: Mapping[str
         Column("median error", "°", digits=1, key="median_geodesic_deg"),
         Column("within 30°", percent=True, key="acc_30"),
     ]
+    sure: list[Column | str] = [
+        Column("it is sure", key="said"),
+        "views",
+        Column("in the mean", percent=True, key="mean"),
+        Column("right within 30°", percent=True, key="right"),
+    ]
+    calibration = first.calibration()
     plain = {key: value for key, value in figures.items() if isinstance(value, int | float)}
     said = (
         f"Intervals are of the bootstrap over objects. Of a library, models called by one of the words "
@@ -311,6 +341,8 @@ def _blocks(table: report.Table, read: Sequence[ReadViews], figures: Mapping[str
         report.Heading("Figures"),
         table,
         report.Prose(said, quiet=True),
+        *([report.Heading(f"How sure {name} is, and how often right")] if calibration else []),
+        *([replace(report.Table.of(calibration, sure), name="calibration")] if calibration else []),
         report.Heading("The objects that are read worst"),
         replace(_tiles(first, [k for _, k in worst], f"{shown}: each one's worst view"), name="worst"),
         report.Heading("From the best read to the worst"),
