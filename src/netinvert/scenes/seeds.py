@@ -2,9 +2,9 @@
 place: no two sets share an object.
 
 A set's objects are those of ``DatasetConfig.object_seed``: a million for each seed. Test sets of this release
-are opened once, at its end: what is tried, is tried on TUNING. (The libraries for testing are the only ones
-that there are, so they are shown anew for new networks, and still nothing is chosen on them.) What was opened before, and shown in tables,
-is called so, and nothing new is claimed on it.
+are opened once, at its end: what is tried, is tried on TUNING. What was opened before, and shown in tables,
+is called so, and nothing new is claimed on it. (Of libraries for testing there are no others: they are shown
+again to new networks, and still nothing is chosen on them.)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STATISTICS = 100_000
 OPENED, OPENED_POSE = 404, 1
 """The defaults of studies and evaluations: their chairs have been shown in tables since 0.1.0 was begun."""
 OPENED_TESTS = (9002, 9003)
-"""Test sets of pose networks that were opened, for those of 907,000 views: the figures of docs/pose-networks.md."""
+"""Test sets of pose networks that were opened, for those of 907,000 views (docs/pose-networks.md)."""
 TEST, TEST_POSE, TEST_HAND_MADE = 9001, 9004, 9005
 """Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models."""
 
