@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from netinvert.errors import NetinvertError, OutputError
 from netinvert.io.files import inside, is_temporary, output_error, refusing
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 class InUseError(OutputError):
@@ -34,6 +36,8 @@ def alone(lock: Path, what: Path, files: Collection[str] = ()) -> Iterator[None]
     >>> [path.name for path in folder.iterdir()]
     ['a.txt']
     """
+    from filelock import FileLock, Timeout
+
     held = FileLock(inside(lock.parent, lock.name, OutputError), thread_local=False)
     with contextlib.ExitStack() as leaving:
         try:

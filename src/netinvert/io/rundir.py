@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from netinvert.errors import OutputError
 from netinvert.io.files import (
     FileError,
@@ -68,6 +66,8 @@ class RunDir:
     """
 
     def __init__(self, out: str | Path, facts: object, overwrite: bool = False, staged: bool = True) -> None:
+        from filelock import FileLock
+
         try:
             self.out = Path(os.path.realpath(out))
         except ValueError as error:
@@ -275,6 +275,8 @@ class RunDir:
     # -- steps of entering and leaving -------------------------------------------------------------------
 
     def _acquire(self) -> None:
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

@@ -57,17 +57,17 @@ class _Convolve(torch.autograd.Function):
         padding: tuple[int, int],
     ) -> Tensor:
         x = x.contiguous(memory_format=NHWC)
-        ctx.packed = how.packed(x, padding)
+        ctx.packed = packed = how.packed(x, padding)
         plain = how.stride == (1, 1) and padding == (0, 0) and how.groups == 1
         ctx.is_product = plain and weight.shape[2:] == (1, 1)
-        if ctx.packed is not None:
-            y = ctx.packed.forward(x)
+        if packed is not None:
+            y = packed.forward(x)
         elif ctx.is_product:
             y = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
             y = y.data  # no view any more: of one, the network could not change the values in place
         else:
             y = F.conv2d(x, weight, bias, how.stride, padding, how.dilation, how.groups)
-        if how.act is not None and ctx.packed is None:
+        if how.act is not None and packed is None:
             y.clamp_(0.0, how.high)
         ctx.how, ctx.padding, ctx.size = how, padding, x.shape[2:]
         ctx.save_for_backward(weight, None if how.act is None else y)
@@ -107,6 +107,8 @@ class FusedConvolution(nn.Module):
         super().__init__()
         self._packs = Packs() if packs else None
         self.same = convolution if isinstance(convolution, SameConv2d) else None
+        self.weight: Tensor
+        self.bias: Tensor | None
         self.register_buffer("weight", convolution.weight.detach().contiguous(memory_format=NHWC))
         bias = convolution.bias
         self.register_buffer("bias", None if bias is None else bias.detach())
@@ -118,7 +120,7 @@ class FusedConvolution(nn.Module):
         """(N, C, H, W) to (N, C', H', W')."""
         x, padding = (x, self.padding) if self.same is None else pad_same(x, self.same)
         if _needs_torch_s_own(x):
-            plain = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)  # type: ignore[arg-type]
+            plain = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
             return plain if self.act is None else plain.clamp(0.0, self.high)
         result: Tensor = _Convolve.apply(x, self.weight, self.bias, self, padding)
         return result
@@ -138,7 +140,8 @@ class FusedConvolution(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FusedConvolution:
         if self._packs:  # of weights that will be others
             self._packs.clear()
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def _needs_torch_s_own(x: Tensor) -> bool:

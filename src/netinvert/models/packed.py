@@ -9,14 +9,14 @@ What is packed goes by shapes alone, never by a measurement, so that a run gives
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Pair = tuple[int, int]
+Pair = tuple[int, ...]
 FEW = 4
 """Channels of an image, at most: for these alone a gradient is made pixel by pixel (see ``_shuffled``)."""
 LARGER = 1.2
@@ -79,19 +79,19 @@ def _convolution(
 def _gradient(weight: Tensor, how: Geometry, size: Pair) -> Callable[[Tensor], Tensor]:
     """The map's gradient by that of the result: of a convolution without strides, another one, with the
     kernel turned round; of one with strides, a transposed one."""
-    reach = _pair(d * (k - 1) for d, k in zip(how.dilation, weight.shape[2:], strict=True))
-    after = _pair(
+    reach = tuple(d * (k - 1) for d, k in zip(how.dilation, weight.shape[2:], strict=True))
+    after = tuple(
         (n + 2 * p - r - 1) // s + 1 for n, p, r, s in zip(size, how.padding, reach, how.stride, strict=True)
     )
-    turned = how._replace(padding=_pair(r - p for r, p in zip(reach, how.padding, strict=True)))
+    turned = how._replace(padding=tuple(r - p for r, p in zip(reach, how.padding, strict=True)))
     if how.stride == (1, 1) and min(turned.padding) >= 0:
-        kernels = weight.unflatten(0, (how.groups, -1)).transpose(1, 2).flatten(0, 1).flip(2, 3)
+        kernels = weight.view(how.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1).flip(2, 3)
         return _convolution(kernels, None, turned, after)
     side, step = weight.shape[2], how.stride[0]
     square = weight.shape[2:] == (side, side) and how.stride == (step, step) and how.dilation == (1, 1)
     if square and how.groups == 1 and weight.shape[1] <= FEW and -(-side // step) * step <= LARGER * side:
         return _shuffled(weight, how, size, after)
-    rest = _pair(
+    rest = tuple(
         n - (a - 1) * s + 2 * p - r - 1
         for n, a, s, p, r in zip(size, after, how.stride, how.padding, reach, strict=True)
     )
@@ -115,8 +115,3 @@ def _shuffled(weight: Tensor, how: Geometry, size: Pair, after: Pair) -> Callabl
         (-p, p + n - step * (a + pieces - 1)) for p, n, a in zip(how.padding, size, after, strict=True)
     )
     return lambda y: F.pad(F.pixel_shuffle(run(y), step), (*columns, *rows))
-
-
-def _pair(values: Iterable[int]) -> Pair:
-    first, second = values
-    return first, second
