@@ -25,7 +25,7 @@ from netinvert.io.files import (
     sha256_of,
     write_json,
 )
-from netinvert.io.folders import InUseError, names_in, remove_directory, remove_half_written
+from netinvert.io.folders import InUseError, bring_to_disk, names_in, remove_directory, remove_half_written
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -147,6 +147,7 @@ class RunDir:
             facts = {**(manifest or {}), "run": self._entry, **files_of(self._files)}
             write_json(self._files / MANIFEST, facts)
             if self.staged:
+                bring_to_disk(self._files)
                 self._check_out()
                 self._move_into_place()
         except (OSError, OutputError) as error:
