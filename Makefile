@@ -79,6 +79,7 @@ reliability: setup
 
 bench: setup
 	$(BIN)/python benchmarks/photographs.py --out benchmarks/results
+	$(BIN)/python benchmarks/encoder_speed.py --json benchmarks/results/encoder-speed.json
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
 	$(BIN)/python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json

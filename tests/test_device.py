@@ -31,7 +31,7 @@ from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.schedule import DecayingAdaGrad, Momentum
 from netinvert.io.assets import chair, photographs
 from netinvert.io.running import generators
-from netinvert.models.rewrite import FusedConvolution
+from netinvert.models.fused_conv import FusedConvolution
 from netinvert.models.zoo.descriptors import load_dsift, load_hog
 
 SIZE = (24, 20)

@@ -306,7 +306,7 @@ def test_entry_points_are_loaded_by_the_name_that_is_missed(monkeypatch):
         entry = SimpleNamespace(name="elsewhere", load=lambda: loaded.append(group) or own_prior)
         return [entry] if group == "netinvert.priors" and name in (None, "elsewhere") else []
 
-    monkeypatch.setattr("netinvert.io.config.entry_points", find)
+    monkeypatch.setattr("importlib.metadata.entry_points", find)
     try:
         ni.recipe("default", encoder(), "tv-huber")
         with pytest.raises(ConfigError, match="no prior 'nowhere'"):

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netinvert.errors import ConfigError, OutputError
+from netinvert.io.files import write_atomic
+from netinvert.io.folders import bring_to_disk
 from netinvert.io.rundir import FinishedError, RunDir
 
 FACTS = {"command": "run", "seed": 0}
@@ -506,3 +509,41 @@ def test_files_without_cells_are_resumed_in_a_growing_directory(tmp_path):
     with RunDir(tmp_path / "out", FACTS, staged=False) as run:
         run.commit()
     assert tree(tmp_path) == ["out", "out/events.log", "out/manifest.json"]
+
+
+def test_files_are_brought_to_the_disk_together_before_they_are_published(tmp_path, monkeypatch):
+    synced, out = [], tmp_path / "out"
+    monkeypatch.setattr("os.fsync", synced.append)
+
+    def fail(folder):
+        assert not out.exists()
+        assert tree(folder) == ["a", "b", "b/c", "manifest.json"]
+        raise OSError(errno.EIO, "a bad block")
+
+    with RunDir(out, FACTS) as run:
+        before = len(synced)
+        write_atomic(run.path("a"), b"a")
+        write_atomic(run.path("b/c"), b"c")
+        assert len(synced) == before
+        write_atomic(run.checkpoint("a"), b"a")  # which is to survive by itself
+        assert len(synced) == before + 1
+        monkeypatch.setattr("netinvert.io.rundir.bring_to_disk", fail)
+        with pytest.raises(OutputError, match=r"a bad block.*the finished files are kept"):
+            run.commit()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_a_folder_is_brought_to_the_disk_in_one_call_or_file_by_file(tmp_path, monkeypatch, has_call):
+    synced, called = [], []
+    (tmp_path / "in").mkdir()
+    for name in ("a", "in/b"):
+        (tmp_path / name).write_text(name)
+    library = SimpleNamespace(syncfs=lambda descriptor: called.append(descriptor) or -len(called) + 1)
+    monkeypatch.setattr("ctypes.CDLL", lambda *args, **options: library if has_call else SimpleNamespace())
+    monkeypatch.setattr("os.fsync", synced.append)
+    bring_to_disk(tmp_path)
+    assert (len(called), len(synced)) == ((1, 0) if has_call else (0, 2))
+    if has_call:
+        with pytest.raises(OSError):  # noqa: PT011  (whatever errno says)
+            bring_to_disk(tmp_path)

@@ -13,7 +13,7 @@ import tiny
 from netinvert import ConfigError, Encoder, NetworkError, Preprocessing
 from netinvert.inversion.units import channel, channel_mask, neuron
 from netinvert.models.checkpoints import state_sha256
-from netinvert.models.rewrite import FusedConvolution
+from netinvert.models.fused_conv import FusedConvolution
 from tiny import PLAIN, images, seeded
 
 FLAT = torch.full((1, 3, *tiny.SIZE), 0.02, dtype=torch.float64)

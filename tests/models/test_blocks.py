@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from netinvert.models.rewrite import SameConv2d, same_padding
+from netinvert.models.fused_conv import SameConv2d, same_padding
 from netinvert.models.zoo.mobile import Family, InvertedResidual, block_shapes
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import netinvert as ni
-from netinvert.io import config as names
 from netinvert.models import registry
 from netinvert.models.registry import NetworkCard, register_network
 
@@ -66,7 +65,6 @@ def test_networks_of_packages_are_found_through_entry_points(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
     monkeypatch.setattr(registry, "entry_points", entry_points)
-    monkeypatch.setattr(names, "entry_points", entry_points)
     assert "theirs" in [card.name for card in ni.list_networks()]
     ni.load_network("hog")
     assert loaded == []

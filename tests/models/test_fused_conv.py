@@ -10,7 +10,8 @@ from torch.nn import functional as F
 import tiny
 from netinvert import Encoder
 from netinvert.models.cut import LayerCut, LayerName
-from netinvert.models.rewrite import FusedConvolution, SameConv2d, fuse_convolutions
+from netinvert.models.fused_conv import FusedConvolution, SameConv2d
+from netinvert.models.rewrite import fuse_convolutions
 from tiny import images, seeded
 
 ACTS = {"none": None, "relu": nn.ReLU(), "relu in place": nn.ReLU(inplace=True), "relu6": nn.ReLU6()}

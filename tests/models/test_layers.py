@@ -8,6 +8,7 @@ from torch import nn
 
 import tiny
 from netinvert import Encoder, Network, NetworkError, Preprocessing
+from netinvert.models import layers
 from netinvert.models.layers import list_layers
 from tiny import encoder, seeded
 
@@ -127,3 +128,61 @@ def test_the_encoder_s_stride_is_the_list_s():
     cut = Encoder(network, "2", Preprocessing((64, 64)))
     assert cut.stride == 8
     assert encoder(tiny.smooth).stride == 2
+
+
+class Turned(nn.Module):
+    """Rows become columns: a strip has others than the whole image."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x).transpose(2, 3))
+
+
+class Gated(nn.Module):
+    """A gate by the mean of the whole map, and a vector at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 5, 2)
+        self.pool, self.flat, self.head = nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 5)
+
+    def forward(self, x):
+        y = self.last(self.first(x))
+        return self.head(self.flat(self.pool(y * y.mean((2, 3), keepdim=True).sigmoid())))
+
+
+STRIPS = {
+    "flat at the end": (
+        lambda: nn.Sequential(*build_stack([("conv", 3, 2, 1)]), nn.Flatten(), nn.Linear(4608, 3)),
+        1,
+    ),
+    "gated": (Gated, 1),
+    "too narrow": (lambda: nn.Sequential(nn.Conv2d(3, 4, 40, 4), nn.Conv2d(4, 4, 3)), 2),
+    "turned": (Turned, 2),
+    "tokens": (tiny.Tokens, 2),
+}
+
+
+@pytest.mark.parametrize("name", STRIPS)
+def test_a_strip_shows_what_whole_images_show(name, monkeypatch):
+    """Or is given up, for images that are marked as a whole."""
+    build, runs = STRIPS[name]
+    network = Network("tiny", seeded(build, dtype=torch.float32), Preprocessing((96, 96)))
+    if name == "tokens":
+        network = Network("tiny", seeded(build, dtype=torch.float32), tiny.PLAIN)
+        monkeypatch.setattr(layers, "STRIP", 8)
+    run, shapes = layers._seen, []
+
+    def noting(encoder, images, *more):
+        shapes.append(tuple(images.shape))
+        return run(encoder, images, *more)
+
+    monkeypatch.setattr(layers, "_seen", noting)
+    found = list_layers(network)
+    whole = [shape for shape in shapes if shape[0] != layers.COUNT and shape[3] > layers.STRIP]
+    assert len(whole) == runs - 1
+    monkeypatch.setattr(layers, "STRIP", 96)
+    assert list_layers(network) == found

@@ -71,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str]) -> Config | None:
     """The config that is asked for; None if it is help, which is printed. Raises NetinvertError."""
-    # Only what is asked for is loaded: one command, or all for an overview.
-    names = [name for name in COMMANDS if list(words[: len(name.split())]) == name.split()]
-    app = application(names if names or "--version" in words[:1] else COMMANDS, version)
+    # Only what is asked for is loaded: one command, or what an overview says of all.
+    said = [word for word in words if word not in ("--help", "-h")]
+    names = [name for name in COMMANDS if said[: len(name.split())] == name.split()]
+    shown = names if names or "--version" in words[:1] else COMMANDS
+    app = application(shown, version, with_options=bool(names))
     try:
         config = app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -138,8 +140,9 @@ def version() -> str:
 # -- from configs to options -------------------------------------------------------------------------------
 
 
-def application(names: Iterable[str], version: Callable[[], str]) -> App:
-    """The command line with these commands of the table; calling it gives the config that was asked for."""
+def application(names: Iterable[str], version: Callable[[], str], with_options: bool = True) -> App:
+    """The command line with these commands of the table; calling it gives the config that was asked for.
+    Without options it can be looked at only, and is there in half the time."""
     common: dict[str, Any] = {"help_format": "plaintext", "help_flags": ["--help", "-h"], "version_flags": []}
     app = App(
         PROGRAM,
@@ -161,7 +164,7 @@ def application(names: Iterable[str], version: Callable[[], str]) -> App:
                 app.command(groups[first])
             place, heading = groups[first], _COMMANDS
         about = {"help_epilogue": f"Example: {command.example}", "group": heading, "sort_key": number}
-        place.command(_app(command.load(), **about, **common))
+        place.command(_app(command.load(), with_options, **about, **common))
     return app
 
 
@@ -171,7 +174,7 @@ def reader(cls: type[C]) -> Callable[[Sequence[str]], C]:
     return lambda words: cast(C, app(words, exit_on_error=False, print_error=False))
 
 
-def _app(cls: type[Config], **more: Any) -> App:  # noqa: ANN401
+def _app(cls: type[Config], with_options: bool = True, **more: Any) -> App:  # noqa: ANN401
     app = App(
         (cls.command or PROGRAM).split()[-1],
         help=_paragraphs(cls),
@@ -179,7 +182,8 @@ def _app(cls: type[Config], **more: Any) -> App:  # noqa: ANN401
         result_action="return_value",
         **more,
     )
-    app.default(_maker(cls))
+    if with_options:
+        app.default(_maker(cls))
     return app
 
 

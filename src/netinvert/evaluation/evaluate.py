@@ -24,8 +24,9 @@ from netinvert.scenes.cameras import geodesic_degrees
 from netinvert.scenes.poses import PoseReading
 
 ERROR_NAMES = ("cvpr15", "ijcv16", "cvpr16")
-CHUNK = 8
-"""Images that are put through the network at once."""
+CHUNK, LARGE = 64, 128
+"""Images that are put through a network at once; an eighth of them if they are longer than LARGE, so that
+their maps stay in the cache."""
 MOST_OTHERS = 16
 """Codes of a reference that are looked at as a baseline."""
 
@@ -260,7 +261,7 @@ def read_poses(encoder: Encoder, images: Tensor) -> PoseReading | None:
     if network.read_pose is None:
         return None
     parts = []
-    for part in torch.split(images, CHUNK):
+    for part in torch.split(images, CHUNK if max(encoder.size) <= LARGE else CHUNK // 8):
         seen = encoder.fit(part.clamp(0, 1).to(encoder.device, encoder.dtype))
         parts.append(network.read_pose(network.module(encoder.network_input(seen))))
     return PoseReading.joined(parts)

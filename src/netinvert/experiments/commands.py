@@ -14,14 +14,13 @@ from netinvert.io.config import COMMAND, PROGRAM, Config, fields_of, imported
 from netinvert.io.files import (
     Tell,
     inside,
-    make_directory,
     output_error,
     read_json,
     refusing,
     sha256_of,
     write_json,
 )
-from netinvert.io.folders import remove_half_written
+from netinvert.io.folders import make_directory, remove_half_written
 from netinvert.io.manifest import MANIFEST, Outcome, compare
 from netinvert.io.pieces import OfNetwork, Output
 from netinvert.io.rundir import FinishedError

@@ -20,7 +20,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -341,6 +340,8 @@ class Registry(Mapping[str, T], Generic[T]):
     def find(self, name: str) -> T:
         """The thing of this name. Raises ConfigError that lists the names."""
         if name not in self:
+            from importlib.metadata import entry_points
+
             others = (entry.name for entry in entry_points(group=self.group))
             names = ", ".join(dict.fromkeys((*self._things, *others)))
             raise ConfigError(f"there is no {self.kind} '{name}'; choose from {names}")
@@ -348,6 +349,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         if name not in self._things:
+            from importlib.metadata import entry_points
+
             for entry in entry_points(group=self.group, name=str(name)):
                 loaded = entry.load()
                 if name not in self._things:  # else its module has registered it

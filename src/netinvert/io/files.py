@@ -32,6 +32,8 @@ Tell = Callable[[str], None]
 """Says a line to the user."""
 SMALL = 1 << 24
 """Bytes that may be asked for whatever a file says."""
+STAGED = f".partial{os.sep}files{os.sep}"
+"""In the paths of files that are brought to the disk together, with their folder (``RunDir.commit``)."""
 _TEMPORARY = ".netinvert-"
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
@@ -55,14 +57,6 @@ def output_error(path: str | Path, error: OSError) -> OutputError:
     """Name what keeps `path` from being written, and the remedy."""
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return OutputError(f"cannot write {path}: {reason}")
-
-
-def make_directory(path: Path) -> None:
-    """Make it where it is not there. Raises OutputError."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
 
 
 def check_readable(path: str | Path, error: type[NetinvertError] = FileError) -> Path:
@@ -142,7 +136,7 @@ def inside(folder: str | Path, name: str, error: type[NetinvertError] = FileErro
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either all of it or what it held before.
+    """Write `data` so that `path` holds either all of it or what it held before, also when the power fails.
 
     A symbolic link is followed. Raises OutputError, leaving nothing behind.
     """
@@ -159,7 +153,8 @@ def write_atomic(path: str | Path, data: bytes) -> None:
             with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if STAGED not in str(target):
+                    os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from netinvert.errors import NetinvertError, OutputError
 from netinvert.io.files import inside, is_temporary, output_error, refusing
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 class InUseError(OutputError):
@@ -34,6 +37,8 @@ def alone(lock: Path, what: Path, files: Collection[str] = ()) -> Iterator[None]
     >>> [path.name for path in folder.iterdir()]
     ['a.txt']
     """
+    from filelock import FileLock, Timeout
+
     held = FileLock(inside(lock.parent, lock.name, OutputError), thread_local=False)
     with contextlib.ExitStack() as leaving:
         try:
@@ -108,6 +113,30 @@ def visible_files(root: Path, below: bool = True) -> tuple[list[Path], list[str]
             raise error
     locked = sorted(Path(error.filename).relative_to(root).as_posix() for error in errors)
     return sorted(path for path in shown if path.is_file()), locked
+
+
+def make_directory(path: Path) -> None:
+    """Make it where it is not there. Raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def bring_to_disk(folder: Path) -> None:
+    """Wait until all files below a folder are on the disk, as `os.fsync` does for one: in one call for their
+    file system where there is one (Linux; before 5.8 it does not tell of errors). Raises OSError."""
+    with contextlib.suppress(AttributeError):  # no such call
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            return
+        finally:
+            os.close(descriptor)
+    for name in names_in(folder):
+        with (folder / name).open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def remove_directory(directory: Path, last: str) -> None:

@@ -22,6 +22,7 @@ from netinvert.io.files import Tell, check_readable, refusing, write_atomic
 from netinvert.io.folders import visible_files
 
 MAX_PIXELS = 100_000_000
+COMPRESSION = 4  # of PNG files: in half the time of Pillow's 6, and no larger
 TOLERANCE = 1e-4  # how far float arithmetic may lead out of [0, 1]
 
 LUMA = (0.299, 0.587, 0.114)
@@ -359,7 +360,7 @@ def to_pil(image: Tensor) -> Image.Image:
 def png_bytes(image: Tensor) -> bytes:
     """Return the image as the bytes of a PNG file; see `to_pil` for shapes and errors."""
     buffer = io.BytesIO()
-    to_pil(image).save(buffer, format="PNG")
+    to_pil(image).save(buffer, format="PNG", compress_level=COMPRESSION)
     return buffer.getvalue()
 
 

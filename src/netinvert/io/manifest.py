@@ -8,7 +8,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +98,8 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
 
 def versions() -> dict[str, str]:
     """What the numbers of a run may depend on."""
+    from importlib.metadata import version
+
     import torch
 
     return {

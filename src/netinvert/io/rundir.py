@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from netinvert.errors import OutputError
 from netinvert.io.files import (
     FileError,
@@ -27,7 +25,7 @@ from netinvert.io.files import (
     sha256_of,
     write_json,
 )
-from netinvert.io.folders import InUseError, names_in, remove_directory, remove_half_written
+from netinvert.io.folders import InUseError, bring_to_disk, names_in, remove_directory, remove_half_written
 from netinvert.io.manifest import MANIFEST, files_of
 
 FORMAT = 2
@@ -68,6 +66,8 @@ class RunDir:
     """
 
     def __init__(self, out: str | Path, facts: object, overwrite: bool = False, staged: bool = True) -> None:
+        from filelock import FileLock
+
         try:
             self.out = Path(os.path.realpath(out))
         except ValueError as error:
@@ -147,6 +147,7 @@ class RunDir:
             facts = {**(manifest or {}), "run": self._entry, **files_of(self._files)}
             write_json(self._files / MANIFEST, facts)
             if self.staged:
+                bring_to_disk(self._files)
                 self._check_out()
                 self._move_into_place()
         except (OSError, OutputError) as error:
@@ -275,6 +276,8 @@ class RunDir:
     # -- steps of entering and leaving -------------------------------------------------------------------
 
     def _acquire(self) -> None:
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

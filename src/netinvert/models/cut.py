@@ -300,13 +300,14 @@ class Trace:
     (dropout, flattening, a pooling to the size that is there). Heads side by side at the end are one layer.
 
     ``layer`` has its call made definite. ``behind`` are the names of the leaf modules that run after it, and
-    not before."""
+    not before. ``largest`` is the size in bytes of the largest output on the way, for one image."""
 
     layer: LayerName
     stride: int
     depth: float
     behind: frozenset[str] = frozenset()
     receptive_field: int = 1
+    largest: int = 0
 
 
 @contextlib.contextmanager
@@ -341,12 +342,14 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
     layers = 0  # of these, what changes its input
     beside = 0  # of the last of these, those that were given what the one before was given
     before: tuple[Any, Any] = (None, None)  # the last one's input and output
-    # Of each call of the target: leaves and layers run so far, stride and receptive field.
-    at_call: list[tuple[int, int, tuple[int, int]]] = []
+    largest = 0
+    # Of each call of the target: leaves and layers run so far, stride and receptive field, largest output.
+    at_call: list[tuple[int, int, tuple[int, int], int]] = []
 
     def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        nonlocal layers, beside, before
+        nonlocal layers, beside, before, largest
         strides.see(part, first, output)
+        largest = max(largest, output.nbytes // len(x) if isinstance(output, Tensor) else 0)
         if not any(True for _ in part.children()):
             order.append((name, part))
             same = isinstance(part, _ADAPTIVE) and first is not None and output.shape == first.shape
@@ -354,7 +357,7 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
             beside = beside + 1 if first is not None and first is before[0] and first is not before[1] else 0
             before = first, output
         if part is target:
-            at_call.append((len(order), layers, strides.now))
+            at_call.append((len(order), layers, strides.now, largest))
 
     failure: Exception | None = None
     with observed(module, observe), without_checkpoints():
@@ -382,8 +385,8 @@ def trace(module: nn.Module, layer: LayerName, x: Tensor) -> Trace:
         raise LayerError(
             f"layer '{layer.name}' runs {calls} times, so the last call is '{layer.name}:{calls - 1}'"
         )
-    ran, passed, (stride, field) = at_call[call]
+    ran, passed, (stride, field), most = at_call[call]
     ran_before = {part for _, part in order[:ran]}
     behind = frozenset(name for name, part in order[ran:] if part not in ran_before)
     depth = min(passed / max(layers - beside, 1), 1.0)
-    return Trace(replace(layer, call=call), stride, depth, behind, field)
+    return Trace(replace(layer, call=call), stride, depth, behind, field, most)

@@ -23,6 +23,9 @@ from netinvert.models.rewrite import Cuts, drop, shortened, without_tf32
 
 FIXED = 1e-3
 """How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
+CACHED = 16_000_000
+"""Bytes that the largest map of a batch may take on a CPU; larger batches run in slices, for maps that do not
+stay in the cache, or are too large for the allocator to keep, cost up to twice the time."""
 
 Shape = tuple[int, ...]
 C = TypeVar("C", default=Tensor)
@@ -123,7 +126,20 @@ class Encoder(Generic[C, S]):
             what = "without values (on meta)" if images.is_meta else str(images.dtype)
             raise ImageError(f"images are floats in [0, 1], got {what}: bytes become such by / 255")
         fitted = self.fit(images.to(self.device, self.dtype))
-        return self._as_codes(self._cut.outputs(self.network_input(fitted)))
+        return self._as_codes(self._outputs(self._cut, self.network_input(fitted)))
+
+    def _outputs(self, cut: LayerCut, x: Tensor) -> list[Tensor]:
+        """A cut's outputs. On a CPU, a batch runs in slices as equal as can be, and the outputs of an image
+        that is not finite are NaN altogether, for a fused ReLU makes 0 of NaN."""
+        if self.device.type != "cpu" or not len(x) or torch._C._are_functorch_transforms_active():
+            return cut.outputs(x)
+        slices = min(len(x), -(-len(x) * self.trace.largest // CACHED))
+        parts = [cut.outputs(one) for one in x.tensor_split(max(slices, 1))]
+        codes = parts[0] if len(parts) == 1 else list(map(torch.cat, zip(*parts, strict=True)))
+        nothing = 0 * x.detach().flatten(1).sum(1)  # or NaN
+        if bool((nothing == 0).all()):
+            return codes
+        return [code + nothing.view(-1, *[1] * (code.ndim - 1)) for code in codes]
 
     def fit(self, images: Tensor) -> Tensor:
         """The images as the network sees them: (N, C, *size), still in [0, 1]."""
@@ -168,12 +184,12 @@ class Encoder(Generic[C, S]):
         """The codes of images (N, C, H, W), without a gradient, held against the network as it was before it
         was rewritten: where that gives others, its own, with a warning."""
         x = self.network_input(self.fit(images))
-        codes = self._cut.outputs(x)
+        codes = self._outputs(self._cut, x)
         if self._cuts.plain is self._cut:
             return self._as_codes(codes)
-        own = self._cuts.plain.outputs(x)
-        off = [(one - other).norm() > FIXED * other.norm() for one, other in zip(codes, own, strict=True)]
-        if not any(map(bool, off)):
+        own = self._outputs(self._cuts.plain, x)
+        pairs = [(one, other) for one, other in zip(codes, own, strict=True) if bool(one.isfinite().all())]
+        if all(bool((one - other).norm() <= FIXED * other.norm()) for one, other in pairs):
             return self._as_codes(codes)
         warnings.warn(
             f"{self.network.name} takes another way for these images than for those that were tried when it "

@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -22,6 +23,10 @@ from netinvert.models.registry import load_network
 
 MOST_SHIFTS = 32
 """The largest stride whose receptive field is found exactly."""
+STRIP = 32
+"""Columns of an image that show how far a row reaches."""
+COUNT = 5
+"""Images at once that show what a network gives: a number by which the sizes of constants seldom divide."""
 MOST_PREFIXED = 16
 """Tokens before those of the patches that are still taken for class tokens and registers."""
 
@@ -65,43 +70,22 @@ def list_layers(
     if isinstance(network, str):
         network = architecture(network, preprocessing)
     encoder = Encoder(network, INPUT, preprocessing)
-    module, size = encoder.module, encoder.size
-    height = size[0]
-    seen: list[LayerInfo] = []
-
-    grid = size  # rows and columns of the last feature map, which patches' tokens keep
-
-    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
-        nonlocal grid
-        strides.see(part, first, output)
-        outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
-        for key, tensor in outputs.items():
-            coded = tensor.is_floating_point() and tensor.ndim > 0 and tensor.shape[0] % len(marked) == 0
-            if not (coded or everything):
-                continue
-            full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
-            space = tensor if is_map(tensor, marked) else _of_tokens(tensor, grid)
-            if space is not None:
-                grid = (space.shape[-2], space.shape[-1])
-            extent = (None, None) if space is None else _extent(space, height, *strides.now)
-            seen.append(LayerInfo(full, type(part).__name__, tuple(tensor.shape[1:]), *extent))
-
+    channels, (height, width) = encoder.preprocessing.channels, encoder.size
+    image = torch.rand(1, channels, height, width, dtype=encoder.dtype, device=encoder.device)
     # A row of NaN, in the middle or outermost, reaches just those units that depend on it.
     shifts = min(MOST_SHIFTS, height)
     top = (height - shifts) // 2
-    images = torch.rand(1, encoder.preprocessing.channels, *size, dtype=encoder.dtype, device=encoder.device)
     rows = [*range(top, top + shifts), 0, height - 1]
-    marked = images.repeat(len(rows), 1, 1, 1)
+    marked = image.repeat(len(rows), 1, 1, 1)
     for index, row in enumerate(rows):
         marked[index, :, row, :] = torch.nan
-    strides = Strides(marked)
-    with observed(module, observe):
-        try:
-            module(encoder.network_input(marked))
-        except Exception as error:
-            raise NetworkError(
-                f"{encoder.network.name} fails on an image of {size} pixels: {error}"
-            ) from error
+    shown = None
+    if width > STRIP:
+        shown = _seen_in_a_strip(encoder, image.expand(COUNT, -1, -1, -1), marked[..., :STRIP], everything)
+    seen = [
+        LayerInfo(one.name, one.type, one.shape, *one.extent(height))
+        for one in shown or _seen(encoder, marked, everything)
+    ]
     counts = Counter(info.name for info in seen)
     called: Counter[str] = Counter()
     found = []
@@ -110,6 +94,83 @@ def list_layers(
         call = f":{called[info.name]}" if counts[info.name] > 1 else ""
         called[info.name] += 1
         found.append(replace(info, name=f"{base}{call}{bracket}{item}"))
+    return found
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An output: of a map or of tokens, its ``rows``, the stride and field that the windows have, and
+    ``reached`` (images, rows), where NaN has come to."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    rows: int | None
+    windows: tuple[int, int]
+    reached: Tensor | None
+
+    def extent(self, height: int) -> tuple[int | None, int | None]:
+        """Stride and receptive field."""
+        return (None, None) if self.reached is None else _extent(self.reached, height, *self.windows)
+
+
+def _seen_in_a_strip(encoder: Encoder, few: Tensor, strip: Tensor, everything: bool) -> list[_Seen] | None:
+    """What whole images show, but how far NaN comes, which a strip of them shows in a fraction of the time;
+    None if it does not: it may stop where maps end, at a Linear, but has to have as many rows everywhere."""
+    whole = _seen(encoder, few, everything)
+    part: list[_Seen] = []
+    with suppress(NetworkError):
+        _seen(encoder, strip, everything, part, whole)
+    pairs = list(zip(whole, part, strict=False))
+    rest = whole[len(part) :]
+    if any(one.name != other.name for one, other in pairs) or any(one.rows is not None for one in rest):
+        return None
+    return [replace(one, reached=other.reached) for one, other in pairs] + rest
+
+
+def _seen(
+    encoder: Encoder,
+    images: Tensor,
+    everything: bool,
+    found: list[_Seen] | None = None,
+    whole: Sequence[_Seen] | None = None,
+) -> list[_Seen]:
+    """All outputs that are wanted, of images (N, C, H, W), in their order; into ``found``. Of a strip, what
+    the ``whole`` images showed says which are maps. Raises NetworkError."""
+    found = [] if found is None else found
+    strides = Strides(images)
+    grid = encoder.size  # rows and columns of the last feature map, which patches' tokens keep
+
+    def observe(name: str, part: nn.Module, first: Tensor | None, output: Any) -> None:  # noqa: ANN401
+        nonlocal grid
+        strides.see(part, first, output)
+        outputs = {"": output} if isinstance(output, Tensor) else tensors_of(output)
+        for key, tensor in outputs.items():
+            coded = tensor.is_floating_point() and tensor.ndim > 0 and tensor.shape[0] % len(images) == 0
+            if not (coded or everything):
+                continue
+            full = f"{name or OUTPUT}{f'[{key}]' if key else ''}"
+            if whole is None:
+                space = tensor if is_map(tensor, images) else _of_tokens(tensor, grid)
+            else:
+                space = None if whole[len(found)].rows is None else tensor
+                if space is not None and space.shape[-2] != whole[len(found)].rows:
+                    raise ValueError("a strip has other rows")
+            if space is not None:
+                grid = (space.shape[-2], space.shape[-1])
+            # NaN is the largest wherever there is any, in one pass.
+            reached = None if space is None else torch.isnan(space.amax(dim=(1, 3)))
+            rows = None if space is None else space.shape[-2]
+            shape = tuple(tensor.shape[1:])
+            found.append(_Seen(full, type(part).__name__, shape, rows, strides.now, reached))
+
+    with observed(encoder.module, observe):
+        try:
+            encoder.module(encoder.network_input(images))
+        except Exception as error:
+            raise NetworkError(
+                f"{encoder.network.name} fails on an image of {encoder.size} pixels: {error}"
+            ) from error
     return found
 
 
@@ -122,10 +183,9 @@ def _of_tokens(code: Tensor, grid: tuple[int, int]) -> Tensor | None:
     return patches.transpose(1, 2).reshape(code.shape[0], code.shape[2], *grid)
 
 
-def _extent(code: Tensor, height: int, stride: int, field: int) -> tuple[int | None, int | None]:
-    """Stride and receptive field of a feature map (shifts + 2, C, h, w) marked row by row; what the windows
-    say of them counts where the marks do not tell."""
-    reached = torch.isnan(code.amax(dim=(1, 3)))  # which is NaN where any is, in one pass
+def _extent(reached: Tensor, height: int, stride: int, field: int) -> tuple[int | None, int | None]:
+    """Stride and receptive field of a feature map, by which of its rows each marked row has reached,
+    (shifts + 2, h); what the windows say of them counts where that does not tell."""
     reached, ends = reached[:-2], reached[-2:]  # (shifts, h), (2, h)
     if bool(reached.all()):  # a few large fields that overlap in the middle, or the whole image
         return stride, height if bool(ends.all(0).any()) else min(field, height)

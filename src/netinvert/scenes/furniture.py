@@ -15,7 +15,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from netinvert.errors import MissingExtraError
-from netinvert.io.files import SMALL, guarded, inside, make_directory, refusing, write_atomic
+from netinvert.io.files import SMALL, guarded, inside, refusing, write_atomic
+from netinvert.io.folders import make_directory
 from netinvert.scenes.objects import MeshError, Object3D
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.report.table import Estimate, plain, printable
-from netinvert.io.images import as_images, to_pil
+from netinvert.io.images import COMPRESSION, as_images, to_pil
 
 CELL = 224  # the longer side of an image as it is shown, in pixels
 MOST_ROWS = 40  # a picture of more is hardly looked at, and too high for some viewers
@@ -118,7 +118,7 @@ class ImageGrid:
         """``grid_image`` as a PNG file's bytes."""
         buffer = io.BytesIO()
         # Without ``optimize``, which takes ten times as long for 2 % of the bytes.
-        grid_image(self).save(buffer, format="PNG")
+        grid_image(self).save(buffer, format="PNG", compress_level=COMPRESSION)
         return buffer.getvalue()
 
 
@@ -147,7 +147,8 @@ def encoded_image(
         picture = picture.copy()
         picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    kind, options = ("png", {}) if quality is None else ("jpeg", {"quality": quality})
+    png = {"compress_level": COMPRESSION}
+    kind, options = ("png", png) if quality is None else ("jpeg", {"quality": quality})
     picture.save(buffer, format=kind, **options)
     return f"image/{kind}", buffer.getvalue()
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netinvert.errors import NetworkError
+from netinvert.models.fused_conv import same_padding
 from netinvert.models.network import MOST_NUMBERS
-from netinvert.models.rewrite import same_padding
 
 DRAWN = ("Bernoulli", "Dropout", "Multinomial")
 GROWING = ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")

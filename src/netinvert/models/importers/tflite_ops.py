@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.rewrite import SameConv2d, same_padding
+from netinvert.models.fused_conv import SameConv2d, same_padding
 
 Array = NDArray[Any]
 FUSED: Mapping[int, Callable[[], nn.Module]]

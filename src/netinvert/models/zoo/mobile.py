@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import MissingExtraError, NetworkError
 from netinvert.io.files import sha256_of
+from netinvert.models.fused_conv import SameConv2d
 from netinvert.models.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -28,7 +29,6 @@ from netinvert.models.network import (
     read_weights,
     shipped,
 )
-from netinvert.models.rewrite import SameConv2d
 from netinvert.scenes.poses import PoseReading, read_pose
 
 BlockShape = tuple[int, int, int, int, int]
