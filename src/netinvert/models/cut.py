@@ -183,12 +183,13 @@ class _LeakyGradient(torch.autograd.Function):
         return torch.where(passes, gradient, ctx.slope * gradient), None, None
 
 
-class _LeakyGradients(TorchFunctionMode):
-    """Catches module and functional ReLUs alike, for torch runs both through the same functions."""
+class ReluRule(TorchFunctionMode):
+    """Within, ReLUs and ReLU6s have another gradient: that of ``rule(x, value)``, which gives the value. Modules
+    and functions alike, for torch runs both through the same functions."""
 
-    def __init__(self, slope: float) -> None:
+    def __init__(self, rule: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.slope = slope
+        self.rule = rule
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         kwargs = dict(kwargs or {})
@@ -198,8 +199,8 @@ class _LeakyGradients(TorchFunctionMode):
             with torch.no_grad():
                 plain = x.detach().clone()
                 value = func(plain, *others, **kwargs)
-            leaky = _LeakyGradient.apply(x, value, self.slope)
-            return x.copy_(leaky) if value is plain else leaky  # in place where the function was
+            ruled = self.rule(x, value)
+            return x.copy_(ruled) if value is plain else ruled  # in place where the function was
         return func(*args, **kwargs)
 
 
@@ -217,7 +218,7 @@ _RELUS = {
 @contextmanager
 def leaky_relu_gradients(slope: float) -> Iterator[None]:
     """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU)."""
-    with _LeakyGradients(slope):
+    with ReluRule(lambda x, value: _LeakyGradient.apply(x, value, slope)):
         yield
 
 

@@ -11,6 +11,7 @@ from typing import Generic, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from typing_extensions import TypeVar
 
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
@@ -189,6 +190,16 @@ class Encoder(Generic[C, S]):
         self._cut = self._cuts.unfused  # whose ReLUs are torch's own
         try:
             with leaky_relu_gradients(slope):
+                yield
+        finally:
+            self._cut = self._cuts.fast
+
+    @contextmanager
+    def under(self, mode: TorchFunctionMode) -> Iterator[None]:
+        """Within, the network runs as it was given, not rewritten, and the mode sees all its functions."""
+        self._cut = self._cuts.plain
+        try:
+            with mode:
                 yield
         finally:
             self._cut = self._cuts.fast
