@@ -167,12 +167,12 @@ def tensors_of(output: Any) -> dict[str, Tensor]:  # noqa: ANN401 - networks ret
     return {key: value for key, value in items_of(output).items() if isinstance(value, Tensor)}
 
 
-class _LeakyGradient(torch.autograd.Function):
-    """A ReLU whose gradient leaks where it is clamped; the value is the plain one."""
+class _ReluGradient(torch.autograd.Function):
+    """A ReLU with another gradient; the value is the plain one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, slope: float) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(x == value)
+    def forward(ctx: Any, x: Tensor, value: Tensor, slope: float | None) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward((x == value) if slope is not None else (x == value) & (value > 0))
         ctx.slope = slope
         return value.clone()
 
@@ -180,13 +180,15 @@ class _LeakyGradient(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         (passes,) = ctx.saved_tensors
         gradient = gradients[0]
-        return torch.where(passes, gradient, ctx.slope * gradient), None, None
+        leaks = torch.zeros_like(gradient) if ctx.slope is None else ctx.slope * gradient
+        found = torch.where(passes, gradient, leaks)
+        return found.clamp_min(0) if ctx.slope is None else found, None, None
 
 
-class _LeakyGradients(TorchFunctionMode):
+class _ReluGradients(TorchFunctionMode):
     """Catches module and functional ReLUs alike, for torch runs both through the same functions."""
 
-    def __init__(self, slope: float) -> None:
+    def __init__(self, slope: float | None) -> None:
         super().__init__()
         self.slope = slope
 
@@ -198,11 +200,21 @@ class _LeakyGradients(TorchFunctionMode):
             with torch.no_grad():
                 plain = x.detach().clone()
                 value = func(plain, *others, **kwargs)
-            leaky = _LeakyGradient.apply(x, value, self.slope)
-            return x.copy_(leaky) if value is plain else leaky  # in place where the function was
+            changed = _ReluGradient.apply(x, value, self.slope)
+            return x.copy_(changed) if value is plain else changed  # in place where the function was
+        name = getattr(func, "__name__", "").rstrip("_")
+        if self.slope is None and name in RECTIFIERS:
+            raise NetworkError(
+                f"guided backpropagation has a rule for ReLUs, none for {name}, which this network runs: "
+                "choose another method, such as smoothgrad"
+            )
         return func(*args, **kwargs)
 
 
+RECTIFIERS = frozenset(
+    ["leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish", "softplus"]
+)
+"""Functions in the place of ReLUs, by torch's names."""
 _RELUS = {
     nn.functional.relu,
     nn.functional.relu6,
@@ -215,9 +227,10 @@ _RELUS = {
 
 
 @contextmanager
-def leaky_relu_gradients(slope: float) -> Iterator[None]:
-    """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU)."""
-    with _LeakyGradients(slope):
+def relu_gradients(slope: float | None) -> Iterator[None]:
+    """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU); with
+    None nothing there, and elsewhere only what is above zero (Springenberg et al. 2014, guided)."""
+    with _ReluGradients(slope):
         yield
 
 
