@@ -15,7 +15,9 @@ from tiny import seeded
 SIZE = (11, 11)
 
 
-def encoder_of(network: nn.Module, layer: str = "output", form: Preprocessing = Preprocessing(SIZE)) -> Encoder:
+def encoder_of(
+    network: nn.Module, layer: str = "output", form: Preprocessing = Preprocessing(SIZE)
+) -> Encoder:
     return Encoder(network.double().eval(), layer, form)
 
 
@@ -66,10 +68,12 @@ def unpooled(signal: np.ndarray, maps: np.ndarray, pool: nn.MaxPool2d, overlaps:
 
 @pytest.mark.parametrize("overlaps", ["place", "sum"])
 @pytest.mark.parametrize(
-    "pool", [nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2, padding=1, ceil_mode=True), nn.MaxPool2d(2, 1, dilation=2)]
+    "pool",
+    [nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2, padding=1, ceil_mode=True), nn.MaxPool2d(2, 1, dilation=2)],
 )
 @pytest.mark.parametrize(
-    "conv", [nn.Conv2d(4, 6, 3, 2, 1, groups=2), nn.Conv2d(4, 6, 2, padding=1, dilation=2), nn.Conv2d(4, 6, 1)]
+    "conv",
+    [nn.Conv2d(4, 6, 3, 2, 1, groups=2), nn.Conv2d(4, 6, 2, padding=1, dilation=2), nn.Conv2d(4, 6, 1)],
 )
 def test_it_is_the_one_written_by_hand(pool, conv, overlaps):
     torch.manual_seed(0)
@@ -117,7 +121,9 @@ def test_a_pooled_map_comes_back_at_its_maxima():
 
 
 def test_windows_side_by_side_make_no_difference():
-    network = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(4, 4, 2)))
+    network = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(4, 4, 2))
+    )
     encoder = encoder_of(network)
     assert torch.equal(deconvnet(encoder, image()), deconvnet(encoder, image(), None, "sum"))
 
@@ -201,7 +207,9 @@ def test_batchnorm_scales_and_response_normalisation_passes():
     network[1].weight.data.fill_(3.0)
     encoder = encoder_of(network)
     signal = encoder(image()).detach() * 3 / (4 + network[1].eps) ** 0.5
-    torch.testing.assert_close(deconvnet(encoder, image()), F.conv_transpose2d(signal, network[0].weight.detach()))
+    torch.testing.assert_close(
+        deconvnet(encoder, image()), F.conv_transpose2d(signal, network[0].weight.detach())
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,10 @@ def test_batchnorm_scales_and_response_normalisation_passes():
     [
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 1)), "1 (GELU: GeluBackward0)"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU()), "1 (LeakyReLU"),
-        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.AdaptiveMaxPool2d(2))), "1.0 (AdaptiveMaxPool2d"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.AdaptiveMaxPool2d(2))),
+            "1.0 (AdaptiveMaxPool2d",
+        ),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)), "1 (GroupNorm"),
         (lambda: nn.Sequential(Branches("product")), "0 (Branches: MulBackward0)"),
         (lambda: nn.Sequential(Branches("gate")), "0.gate (Sigmoid"),

@@ -2,8 +2,8 @@
 
 On the way down each pooling puts its signal where its maximum was (the "switches" of this very image), each
 ReLU keeps what is positive of the signal, each convolution or linear layer is transposed, without its bias.
-What is linear for one image (BatchNorm in eval mode, average pooling, padding, sums of branches) is transposed
-as it is; response normalisation lets the signal through, as in the authors' network."""
+What is linear for one image (BatchNorm in eval mode, average pooling, padding, sums of branches) is
+transposed as it is; response normalisation lets the signal through, as in the authors' network."""
 
 from __future__ import annotations
 
@@ -17,23 +17,20 @@ from torch.nn import functional as F
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.inversion.units import channel_axis
 from netinvert.io.images import ImageLike, as_images
-from netinvert.models.cut import ReluRule, observed
+from netinvert.models.cut import observed
 from netinvert.models.encoder import Encoder
 from netinvert.models.private_copy import as_usable, plain_torch
+from netinvert.models.relus import ReluRule
 
 Overlaps = Literal["place", "sum"]
 Start = Callable[[Tensor], Tensor]
 """What of codes (N, *code_shape) is sent down, of the same shape."""
-LINEAR = frozenset(
-    f"{name}Backward"
-    for name in (
-        "Add Sub Neg Sum Mean Cat Stack View ReshapeAlias UnsafeView Squeeze Unsqueeze Transpose Permute T Flip Roll "
-        "Expand Repeat Slice Select Split SplitWithSizes Unbind Clone Alias AsStrided ToCopy NativeBatchNorm "
-        "CudnnBatchNorm AvgPool2D AdaptiveAvgPool2D ConstantPadNd ReflectionPad2D ReplicationPad2D "
-        "UpsampleNearest2D UpsampleBilinear2D PixelShuffle _Rectified _Switched _Through"
-    ).split()
-) | {"AccumulateGrad", "CopyBackwards", "CopySlices"}
-PRODUCTS = frozenset(f"{name}Backward" for name in "Convolution Addmm Mm Bmm Mul Div".split())
+_LINEAR = """Add Sub Neg Sum Mean Cat Stack View ReshapeAlias UnsafeView Squeeze Unsqueeze Transpose Permute T
+Flip Roll Expand Repeat Slice Select Split SplitWithSizes Unbind Clone Alias AsStrided ToCopy NativeBatchNorm
+CudnnBatchNorm AvgPool2D AdaptiveAvgPool2D ConstantPadNd ReflectionPad2D ReplicationPad2D UpsampleNearest2D
+UpsampleBilinear2D PixelShuffle _Rectified _Switched _Through"""
+LINEAR = {*(f"{name}Backward" for name in _LINEAR.split()), "AccumulateGrad", "CopyBackwards", "CopySlices"}
+PRODUCTS = {f"{name}Backward" for name in ("Convolution", "Addmm", "Mm", "Bmm", "Mul", "Div")}
 """Linear where one factor alone depends on the image."""
 
 
@@ -104,7 +101,9 @@ class _Rules(ReluRule):
         x, *others = args if args else [how.pop("input")]
         with torch.no_grad():
             how.pop("return_indices", None)
-            value, *switches = F.max_pool2d_with_indices(x, *others, **how) if pools else (func(x, *others, **how),)
+            value, *switches = (
+                F.max_pool2d_with_indices(x, *others, **how) if pools else (func(x, *others, **how),)
+            )
         return (_Switched if pools else _Through).apply(x, value, *switches)
 
     def known(self, node: Any) -> bool:  # noqa: ANN401 - a node of autograd
@@ -127,8 +126,8 @@ def deconvnet(
     ``start`` says what of the codes is sent: ``strongest(k)``, one number of a channel, all else zero, as in
     the paper; any function of them; None: the whole code. ``overlaps``: where windows of a pooling overlap
     and have their maximum at the same place, ``"place"`` puts one window's signal there, as unpooling by
-    switches does; ``"sum"`` adds them up, as the gradient of a pooling does, and Caffe's deconv. Where windows
-    lie side by side both are the same.
+    switches does; ``"sum"`` adds them up, as the gradient of a pooling does, and Caffe's deconvolution. Where
+    windows lie side by side both are the same.
 
     A network may branch and join by sums. Raises NetworkError, with the module's name, where there is no rule
     (products of activations as in attention and squeeze-and-excitation; other non-linearities than ReLU and
@@ -141,12 +140,12 @@ def deconvnet(
     """
     if overlaps not in get_args(Overlaps):
         raise ConfigError(f"overlaps are {' or '.join(get_args(Overlaps))}, got {overlaps!r}")
-    image = fitted(encoder, images).requires_grad_(True)
+    image = images_for(encoder, images).requires_grad_(True)
     rules = _Rules(overlaps)
-    with encoder.under(rules):
+    with encoder.as_given() as module, rules:
         codes = encoder(image)
         if any(not rules.known(node) for node in _nodes(codes.grad_fn)):
-            raise NetworkError(_refusal(encoder, image, rules))
+            raise NetworkError(_refusal(encoder, module, image, rules))
     signal = codes.detach() if start is None else start(codes.detach())
     if signal.shape != codes.shape:
         raise ConfigError(f"what is sent down has the code's shape {(*codes.shape,)}, got {(*signal.shape,)}")
@@ -180,7 +179,7 @@ def strongest(*channels: int) -> Start:
     return keep
 
 
-def fitted(encoder: Encoder, images: ImageLike) -> Tensor:
+def images_for(encoder: Encoder, images: ImageLike) -> Tensor:
     """Images as the network sees them, (N, C, *size) in [0, 1], none of the caller's own tensors. Raises
     ImageError."""
     found = as_images(images, encoder.preprocessing.channels)
@@ -209,7 +208,7 @@ def _nodes(root: Any, seen: set[Any] | None = None) -> Iterator[Any]:  # noqa: A
             waiting += [one for one, _ in node.next_functions]
 
 
-def _refusal(encoder: Encoder, image: Tensor, rules: _Rules) -> str:
+def _refusal(encoder: Encoder, module: nn.Module, image: Tensor, rules: _Rules) -> str:
     """Which module has no rule: the innermost whose output is the first to need one."""
     found: list[str] = []
     seen: set[Any] = set()
@@ -220,11 +219,11 @@ def _refusal(encoder: Encoder, image: Tensor, rules: _Rules) -> str:
         if odd:
             found.append(f"{f'{name} ' if name else ''}({type(part).__name__}: {odd[0]})")
 
-    with observed(encoder.module, observe):
+    with observed(module, observe):
         encoder(image)
-    where = found[0] if found else f"({type(encoder.module).__name__})"
+    where = found[0] if found else f"({type(module).__name__})"
     return (
-        f"the deconvnet has no rule for {where} of {encoder.network.name}, before layer '{encoder.layer}'; it has "
-        "for convolutions, linear layers, pooling, ReLU, ReLU6, BatchNorm and sums: choose an earlier layer, "
-        "or another method"
+        f"the deconvnet has no rule for {where} of {encoder.network.name}, before layer '{encoder.layer}'; it "
+        "has rules for convolutions, linear layers, pooling, ReLU, ReLU6, BatchNorm and sums: choose an earlier "
+        "layer, or another method"
     )
