@@ -15,10 +15,8 @@ from tiny import seeded
 SIZE = (11, 11)
 
 
-def encoder_of(
-    network: nn.Module, layer: str = "output", form: Preprocessing = Preprocessing(SIZE)
-) -> Encoder:
-    return Encoder(network.double().eval(), layer, form)
+def encoder_of(network: nn.Module, form: Preprocessing | None = None) -> Encoder:
+    return Encoder(network.double().eval(), "output", form or Preprocessing(SIZE))
 
 
 def image(seed: int = 1, size: tuple[int, int] = SIZE) -> Tensor:

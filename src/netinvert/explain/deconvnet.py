@@ -223,7 +223,7 @@ def _refusal(encoder: Encoder, module: nn.Module, image: Tensor, rules: _Rules) 
         encoder(image)
     where = found[0] if found else f"({type(module).__name__})"
     return (
-        f"the deconvnet has no rule for {where} of {encoder.network.name}, before layer '{encoder.layer}'; it "
-        "has rules for convolutions, linear layers, pooling, ReLU, ReLU6, BatchNorm and sums: choose an earlier "
-        "layer, or another method"
+        f"the deconvnet has no rule for {where} of {encoder.network.name}, before layer "
+        f"'{encoder.layer}'; it has rules for convolutions, linear layers, pooling, ReLU, ReLU6, BatchNorm and "
+        "sums: choose an earlier layer, or another method"
     )
