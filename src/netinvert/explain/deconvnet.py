@@ -83,14 +83,14 @@ def unpool(signal: Tensor, switches: Tensor, size: Sequence[int]) -> Tensor:
     order = torch.arange(flat.shape[-1], device=flat.device).expand_as(places)
     last = order.new_full((*flat.shape[:-1], size[0] * size[1]), -1).scatter_reduce(-1, places, order, "amax")
     put = flat.gather(-1, last.clamp_min(0)).where(last >= 0, 0)
-    return put.unflatten(-1, (size[0], size[1]))
+    return put.reshape(*flat.shape[:-1], *size)
 
 
 class _Rules(ReluRule):
     """What differs from a gradient."""
 
     def __init__(self, overlaps: Overlaps) -> None:
-        super().__init__(_Rectified.apply)  # type: ignore[arg-type]
+        super().__init__(_Rectified.apply)
         self.overlaps = overlaps
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
@@ -224,6 +224,6 @@ def _refusal(encoder: Encoder, module: nn.Module, image: Tensor, rules: _Rules) 
     where = found[0] if found else f"({type(module).__name__})"
     return (
         f"the deconvnet has no rule for {where} of {encoder.network.name}, before layer "
-        f"'{encoder.layer}'; it has rules for convolutions, linear layers, pooling, ReLU, ReLU6, BatchNorm and "
-        "sums: choose an earlier layer, or another method"
+        f"'{encoder.layer}'; it has rules for convolutions, linear layers, pooling, ReLU, ReLU6, BatchNorm "
+        "and sums: choose an earlier layer, or another method"
     )

@@ -54,7 +54,7 @@ class ReluRule(TorchFunctionMode):
 
 class _ReluGradients(ReluRule):
     def __init__(self, slope: float | None) -> None:
-        super().__init__(lambda x, value: _ReluGradient.apply(x, value, slope))  # type: ignore[no-any-return]
+        super().__init__(lambda x, value: _ReluGradient.apply(x, value, slope))
         self.slope = slope
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
