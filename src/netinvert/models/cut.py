@@ -172,17 +172,15 @@ class _ReluGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, slope: float | None) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward((x == value) if slope is not None else (x == value) & (value > 0))
-        ctx.slope = slope
+        ctx.slope, passes = slope, x == value
+        ctx.save_for_backward(passes if slope is not None else passes & (value > 0))
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (passes,) = ctx.saved_tensors
-        gradient = gradients[0]
-        leaks = torch.zeros_like(gradient) if ctx.slope is None else ctx.slope * gradient
-        found = torch.where(passes, gradient, leaks)
-        return found.clamp_min(0) if ctx.slope is None else found, None, None
+        (passes,), (gradient,) = ctx.saved_tensors, gradients
+        passing = gradient.clamp_min(0) if ctx.slope is None else gradient
+        return torch.where(passes, passing, (ctx.slope or 0) * gradient), None, None
 
 
 class _ReluGradients(TorchFunctionMode):
