@@ -16,9 +16,10 @@ from typing_extensions import TypeVar
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
 from netinvert.models.checkpoints import weights_sha256
-from netinvert.models.cut import LayerCut, LayerName, Trace, relu_gradients, trace
+from netinvert.models.cut import LayerCut, LayerName, Trace, trace
 from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
+from netinvert.models.relus import relu_gradients
 from netinvert.models.rewrite import Cuts, drop, shortened, without_tf32
 
 FIXED = 1e-3
@@ -186,7 +187,7 @@ class Encoder(Generic[C, S]):
     @contextmanager
     def leaky_relu_gradients(self, slope: float | None = 0.1) -> Iterator[None]:
         """Let gradients leak through dead ReLUs (the forward values stay as they are); None: guided
-        backpropagation, as of :func:`netinvert.models.cut.relu_gradients`."""
+        backpropagation, as of :func:`netinvert.models.relus.relu_gradients`."""
         self._cut = self._cuts.unfused  # whose ReLUs are torch's own
         try:
             with relu_gradients(slope):
