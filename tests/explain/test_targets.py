@@ -46,7 +46,7 @@ def test_codes_are_matched_and_followed(tmp_path):
     torch.save(codes[:1].detach(), file)
     matched = parse_target(TINY, f"match:{file}")(images)
     assert matched[0].abs() < 1e-6
-    assert matched[1] < -0.01
+    assert matched[1] < -0.005
     torch.testing.assert_close(parse_target(TINY, f"code:{file}")(images), codes @ codes[0])
 
 

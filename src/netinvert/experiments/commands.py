@@ -35,6 +35,7 @@ RERUN = "rerun"
 SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
 """The headings of commands in the help, in the order in which a newcomer wants them."""
 GROUPS = {
+    "explain": ("Understand", "Where a network's answers come from."),
     "study": ("Understand", "Experiments on what codes keep."),
     "decoder": ("Train", "Train decoders from codes to images, and evaluate them."),
     "pose": ("Train", "Read 3-D pose from images; train networks that do, and evaluate them."),
@@ -86,6 +87,8 @@ Understand | audit | studies:Audit | audit_report:run_audit
     --judge-layer pool --attributes people.csv --out out/audit
 Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
+Understand | explain saliency | explain:ExplainSaliency | explain_saliency:run_saliency
+    photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes
