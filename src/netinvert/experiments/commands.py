@@ -89,6 +89,12 @@ Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
 Understand | explain saliency | explain:ExplainSaliency | explain_saliency:run_saliency
     photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
+Understand | explain deconv | inside:ExplainDeconv | explain_deconv:run_deconv
+    photo.jpg --network posenet --layer relu3 --out out/deconv
+Understand | explain occlusion | inside:ExplainOcclusion | explain_occlusion:run_occlusion
+    photo.jpg --network posenet --target pose:geodesic --out out/occlusion
+Understand | explain top | inside:ExplainTop | explain_top:run_top
+    photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes
