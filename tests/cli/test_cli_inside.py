@@ -1,4 +1,4 @@
-"""``netinvert explain deconv``, ``occlusion`` and ``top``: small runs, what they leave, what bad input gets."""
+"""Commands that look inside: small runs, what they leave, and what bad input gets."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 
 from netinvert import Encoder
 from netinvert.explain.deconvnet import deconvnet, strongest
+from netinvert.explain.invariance import CHANGES
 from netinvert.explain.occlusion import Occluder
 from netinvert.explain.targets import parse_target
-from netinvert.io.files import load_tensors, read_json
+from netinvert.io.files import load_tensors, read_json, save_tensors
 from netinvert.io.images import read_image
 from netinvert.models.registry import load_network
 
@@ -121,3 +122,91 @@ def test_what_has_no_rule_is_refused(cli, pictures, net, tmp_path):
     said = cli("explain", "deconv", pictures, *net, "--out", tmp_path / "out")
     assert said.exit_code == 2
     assert "no rule for 1 (Tanh" in said.output
+
+
+def test_locate_leaves_boxes_and_their_scores(cli, relu, tmp_path):
+    out = tmp_path / "out"
+    said = cli("explain", "locate", "-n", relu, "--count", 2, "--out", out)
+    assert said.exit_code == 0, said.output
+    found = read_json(out / "manifest.json")
+    assert len(found["known"]) == len(found["boxes"]["gradient"]) == 2
+    for top, left, bottom, right in (*found["known"], *found["boxes"]["gradient"]):
+        assert 0 <= top < bottom <= 20
+        assert 0 <= left < right <= 24
+    assert "the whole image" in (out / "scores.csv").read_text()
+    assert (out / "boxes.png").is_file()
+
+
+def test_pictures_without_known_boxes_have_no_scores(cli, pictures, relu, tmp_path):
+    out = tmp_path / "out"
+    said = cli("explain", "locate", pictures, "-n", relu, "--out", out)
+    assert said.exit_code == 0, said.output
+    assert read_json(out / "manifest.json")["known"] == []
+    assert not (out / "scores.csv").exists()
+
+
+def test_correspondence_is_by_layer_and_part(cli, relu, tmp_path):
+    out = tmp_path / "out"
+    said = cli("explain", "correspond", "-n", relu, "-l", "0", "4", "--count", 3, "--out", out)
+    assert said.exit_code == 0, said.output
+    rows = (out / "parts.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"0", "4"}
+    assert any(",back," in row for row in rows)
+
+
+def test_invariance_is_by_layer_and_change(cli, pictures, relu, tmp_path):
+    out = tmp_path / "out"
+    said = cli("explain", "invariance", pictures, "-n", relu, "-l", "0", "4", "--out", out)
+    assert said.exit_code == 0, said.output
+    errors = load_tensors(out / "errors.safetensors")[0]
+    assert set(errors) == {f"{change}.{layer}" for change in CHANGES for layer in ("0", "4")}
+    for name, one in errors.items():
+        change = name.partition(".")[0]
+        assert one.shape == (len(CHANGES[change]), 2)
+        assert one[CHANGES[change].index(1.0 if change == "scale" else 0.0)].max() < 1e-5
+
+
+def test_units_evolve_over_checkpoints(cli, pictures, relu, tmp_path):
+    module = load_network(relu).module
+    with torch.no_grad():
+        module[0].weight.neg_()
+    save_tensors(tmp_path / "later.safetensors", dict(module.state_dict()), {})
+    out = tmp_path / "out"
+    asked = (
+        "-l",
+        "2",
+        "-c",
+        1,
+        3,
+        "--checkpoints",
+        tmp_path / "later.safetensors",
+        tmp_path / "later.safetensors",
+    )
+    said = cli("explain", "evolve", pictures, "-n", relu, *asked, "--out", out)
+    assert said.exit_code == 0, said.output
+    first, second = read_json(out / "manifest.json")["units"]
+    assert first["values"] == second["values"]
+    encoder = Encoder(load_network(relu, str(tmp_path / "later.safetensors")), "2")
+    codes = [encoder(read_image(pictures / f"{name}.png"))[0, [1, 3]].amax((1, 2)) for name in "ab"]
+    torch.testing.assert_close(torch.tensor(first["values"]), torch.stack(codes).amax(0))
+    assert (out / "units.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("locate", "--target", "pose"), "no 'pose'"),
+        (("locate", "--method", "magic"), "gradient"),
+        (("correspond", "-l", "0", "--count", "1"), "at least 2"),
+        (("correspond", "-l", "0", "--window", "30"), "at most the image's side"),
+        (("invariance", "a.png", "-l", "none"), "no layer 'none'"),
+        (("evolve", "a.png", "-l", "2", "--checkpoints", "none.pt"), "none.pt"),
+        (("evolve", "a.png", "-l", "2", "--checkpoints", "random"), "makes its own weights"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(cli, pictures, relu, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(pictures)
+    said = cli("explain", *words, "-n", relu, "--out", tmp_path / "out")
+    assert said.exit_code == 2
+    assert says in said.output
+    assert not (tmp_path / "out").exists()

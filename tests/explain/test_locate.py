@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from netinvert import CodeError, ConfigError, Encoder
-from netinvert.explain.correspond import correspondence, mean_centres, random_centres, with_squares
+from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
 from netinvert.explain.invariance import CHANGES, changed, invariance
 from netinvert.explain.locate import box_iou, box_of, locate
 from tiny import PLAIN, images, plain, seeded
@@ -92,14 +92,19 @@ def test_centres_are_of_the_mask():
     masks = torch.zeros(2, 6, 6, dtype=torch.bool)
     masks[0, 1:4, 2:5] = True
     masks[1, 5, 0] = True
-    assert mean_centres(masks).tolist() == [[2, 3], [5, 0]]
+    for window in (2, 3, 4):
+        hidden = with_squares(torch.zeros(2, 1, 6, 6), covering_centres(masks, window), window, 1.0)[:, 0]
+        assert (hidden * masks).sum((1, 2)).tolist() == [min(9, window**2), 1]
+    arms = torch.zeros(1, 9, 9, dtype=torch.bool)
+    arms[0, 3:6, [0, 1, 7]] = True
+    assert covering_centres(arms, 3)[0, 1] <= 1  # the larger of two, not between them
     for seed in range(5):
         row, column = random_centres(masks, seed)[0].long().tolist()
         assert masks[0, row, column]
     assert not torch.equal(random_centres(masks, 0), random_centres(masks, 1))
-    for centres in (mean_centres, lambda empty: random_centres(empty, 0)):
+    for centres in (random_centres, covering_centres):
         with pytest.raises(ConfigError, match="empty"):
-            centres(masks & False)
+            centres(masks & False, 1)
 
 
 # -- invariance ------------------------------------------------------------------------------------------

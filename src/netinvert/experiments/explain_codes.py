@@ -18,7 +18,7 @@ from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.look import codes_of
 from netinvert.experiments.runs import images_known, publish, run_facts
-from netinvert.explain.correspond import correspondence, mean_centres, random_centres, with_squares
+from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
 from netinvert.explain.invariance import CHANGES, invariance
 from netinvert.io.files import Tell, save_tensors
 from netinvert.io.images import fit
@@ -44,6 +44,9 @@ COLUMNS = (
     Column("one place", digits=3, about="of squares at a random place that is the same in all images"),
     Column("less place", digits=3, about="Δ less that; below 0: it is the part, not its place in the image"),
 )
+
+
+UNITS = {"shift": "down, of the height", "scale": "times", "turn": "degrees"}
 
 
 # -- correspondence --------------------------------------------------------------------------------------
@@ -86,7 +89,7 @@ def run_correspond(config: ExplainCorrespond, tell: Tell) -> Outcome:
             if have.sum() < 2:
                 tell(f"left out: {name}, which fewer than two chairs show")
                 continue
-            some, centres = images[have], mean_centres(mask[have])
+            some, centres = images[have], covering_centres(mask[have], window)
             hidden = with_squares(some, centres, window)
             seeds = range(config.seed, config.seed + PLACES)
             common = (whole[have].double().mean(0) >= 0.5)[None]  # pixels of half of the chairs, or more
@@ -145,7 +148,8 @@ def run_invariance(config: ExplainInvariance, tell: Tell) -> Outcome:
         panels = [
             report.Panel(
                 [report.Series(layer, CHANGES[change], errors.mean(1)) for layer, errors in by.items()],
-                f"{change} by",
+                change,
+                UNITS[change],
                 "code error",
             )
             for change, by in curves.items()

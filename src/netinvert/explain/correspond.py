@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from netinvert.errors import CodeError, ConfigError
 
@@ -51,8 +52,12 @@ def random_centres(masks: Tensor, seed: int) -> Tensor:
     return torch.stack(found).double()
 
 
-def mean_centres(masks: Tensor) -> Tensor:
-    """The mean place of each mask (N, H, W), (N, 2). Raises ConfigError for an empty one."""
+def covering_centres(masks: Tensor, window: int) -> Tensor:
+    """Where a square hides most of each mask (N, H, W), (N, 2); of a chair's two arms it hides one, where the
+    middle of both is no arm. Raises ConfigError for an empty mask."""
     if not bool(masks.flatten(1).any(1).all()):
         raise ConfigError("a mask is empty, so nothing of it can be hidden")
-    return torch.stack([mask.nonzero().double().mean(0) for mask in masks])
+    before, after = window // 2, (window - 1) // 2
+    padded = F.pad(masks[:, None].float(), (before, after, before, after))
+    hidden = F.avg_pool2d(padded, window, 1, divisor_override=1)[:, 0].flatten(1).argmax(1)
+    return torch.stack([hidden // masks.shape[2], hidden % masks.shape[2]], 1).double()

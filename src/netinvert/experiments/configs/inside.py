@@ -156,3 +156,30 @@ class ExplainInvariance(OfLayers, Seed, Output, Compute):
     images: Annotated[str, IMAGES]
     count: Annotated[int, COUNT] = 5
     seed: Annotated[int, WHICH] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainEvolve(OfLayer, Seed, Output, Compute):
+    """Follow units of a layer over the checkpoints of a training (Zeiler & Fergus 2013, figure 4).
+
+    At each, the image that the unit answers most, where, and what of it the deconvnet finds.
+    """
+
+    command: ClassVar[str] = "explain evolve"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, COUNT] = 50
+    checkpoints: Annotated[
+        tuple[str, ...],
+        Option(
+            "Weights, early to late: 'random', or .safetensors or .pt files; one or more.", metavar="FILE"
+        ),
+    ]
+    channel: Annotated[tuple[int, ...], CHANNELS] = (0, 1, 2, 3)
+    seed: Annotated[int, WHICH] = OPENED
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.weights is not None:
+            raise ConfigError("--checkpoints are the weights; leave out --weights")
