@@ -47,3 +47,14 @@ def test_what_cannot_be_asked_is_refused_before_any_work(cli, pictures, nets, tm
     assert said.exit_code == 2
     assert says in said.output
     assert not out.exists()
+
+
+def test_sanity_has_a_row_for_each_method_and_floor(cli, pictures, nets, tmp_path):
+    out = tmp_path / "out"
+    asked = ("--methods", "gradient", "grad-cam", "--samples", 2)
+    said = cli("explain", "sanity", pictures, "--network", nets("good"), *asked, "--out", out)
+    assert said.exit_code == 0, said.output
+    rows = read_json(out / "report.json")
+    text = (out / "sanity.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in text[1:]] == ["gradient", "grad-cam", "edges", "random map"]
+    assert rows

@@ -89,6 +89,8 @@ Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
 Understand | explain saliency | explain:ExplainSaliency | explain_saliency:run_saliency
     photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
+Understand | explain sanity | explain:ExplainSanity | explain_sanity:run_sanity
+    chairs --network posenet --targets pose pose:geodesic --out out/sanity
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes

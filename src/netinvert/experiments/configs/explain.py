@@ -73,3 +73,21 @@ class ExplainSaliency(Explaining):
     ] = None
     crops: Annotated[bool, Option("The mean over five crops and their mirror images.")] = False
     seed: Annotated[int, replace(pieces.SEED, help="Of smoothgrad's noise, and which chairs.")] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainSanity(Explaining):
+    """Check saliencies: do they forget a network whose weights are made random, and do the pixels that they
+    name matter to its answer?
+
+    Each method is a row, beside edges of the image and random maps. A stopped run is resumed by the same
+    command.
+    """
+
+    command: ClassVar[str] = "explain sanity"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, Option("How many chairs, where these are the images.", min=2, max=10**6)] = 50
+    seed: Annotated[int, replace(pieces.SEED, help="Of all that is drawn at random, and which chairs.")] = (
+        OPENED
+    )
