@@ -16,8 +16,7 @@ from netinvert.experiments.configs.explain import ExplainSanity
 from netinvert.experiments.explain_saliency import AskedImages, asked_methods, asked_targets
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import publish, run_facts, workers_of
-from netinvert.explain.saliency import Saliency
-from netinvert.explain.sanity import Explains, deleted, edge_map, random_map, randomised, shifted
+from netinvert.explain.sanity import FLOORS, Explains, deleted, explaining, randomised, shifted
 from netinvert.explain.targets import Target
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import Tell
@@ -26,9 +25,6 @@ from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
 from netinvert.models.checkpoints import weights_sha256
 
-EDGES, RANDOM_MAP = "edges", "random map"
-FLOORS = (EDGES, RANDOM_MAP)
-"""Rows of what no network has a part in."""
 CHUNK = 16
 LIKE = ("last layer", "upper half", "all layers", "shift")
 COLUMNS = (
@@ -82,13 +78,6 @@ class SanityWork:
         return make
 
 
-def explaining(name: str, samples: int, seed: int) -> Explains:
-    """A saliency method or a floor by its name."""
-    if name in FLOORS:
-        return edge_map if name == EDGES else random_map(seed)
-    return Saliency(name, samples, seed=seed)
-
-
 def _checks(target: Target, images: Tensor, explains: Explains, seed: int) -> dict[str, Tensor]:
     found = randomised(target, images, explains, seed)
     found["shift"] = shifted(target, images, explains)
@@ -102,7 +91,7 @@ def run_sanity(config: ExplainSanity, tell: Tell) -> Outcome:
     """Check the methods, and leave a table. Raises NetinvertError before long work."""
     network = open_network(config, config.device, tell)
     targets = asked_targets(config, network)
-    methods = asked_methods(config, targets, lambda name: Saliency(name, config.samples), tell)
+    methods = asked_methods(config, targets, tell)
     images = AskedImages.of(config.images, config.count, config.seed, tell)
     known = {"weights_sha256": weights_sha256(network.module), "methods": methods, "inputs": images.sources}
     keys = [(number, name) for number in range(len(targets)) for name in (*methods, *FLOORS)]

@@ -1,4 +1,4 @@
-"""Which parts of a chair move the pose that a network reads: by taking them away, which only renderings allow."""
+"""Which parts of a chair move the pose that a network reads: by taking them away, as renderings allow."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LEAST_PARTS = 3
 @dataclass(frozen=True, eq=False)
 class PartViews:
     """N chairs and what is left of each without one of its parts, up to P of them: ``images`` (N, 3, H, W),
-    ``without`` (N, P, 3, H, W), the pixels in which a part is seen, ``masks`` (N, P, H, W) bool, none of a part
-    that a chair has not; the parts' names."""
+    ``without`` (N, P, 3, H, W), the pixels in which a part is seen, ``masks`` (N, P, H, W) bool, none of a
+    part that a chair has not; the parts' names."""
 
     images: Tensor
     without: Tensor
@@ -41,8 +41,8 @@ class PartViews:
 
 
 def part_views(plan: DatasetConfig, identities: Iterable[int]) -> PartViews | None:
-    """Of those of a plan's chairs that have a front and LEAST_PARTS in sight; None if none has. In studio light
-    before paper, without a shadow on the ground: of a chair without its legs it would lie elsewhere.
+    """Of those of a plan's chairs that have a front and LEAST_PARTS in sight; None if none has. In studio
+    light before paper, without a shadow on the ground: of a chair without its legs it would lie elsewhere.
 
     Raises MissingExtraError without the extra scenes."""
     source, light = plan.source(), replace(STUDIO, shadow=False)

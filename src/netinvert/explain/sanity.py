@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netinvert.errors import NetworkError
+from netinvert.explain.occlusion import Occluder
+from netinvert.explain.saliency import METHODS, Saliency
 from netinvert.explain.targets import Target, parse_target
 from netinvert.models.cut import observed
 from netinvert.models.encoder import unwrapped
@@ -18,6 +22,13 @@ from netinvert.models.private_copy import own_weights, shared_copy
 
 Explains = Callable[[Target, Tensor, Tensor], Tensor]
 """Maps (N, H, W) of a target, images (N, C, H, W) and what is fixed of them: a ``Saliency``, say."""
+EDGES, RANDOM_MAP = "edges", "random map"
+OCCLUSIONS = {"occlusion": "border", "occlusion-grey": "grey"}
+"""By what they fill squares with."""
+EXPLANATIONS = (*METHODS, *OCCLUSIONS)
+"""What ``explaining`` knows that explains something."""
+FLOORS = (EDGES, RANDOM_MAP)
+"""Maps that no network has a part in."""
 SHARES = 16
 """Steps in which pixels are taken away or put in."""
 SHIFT = 0.25
@@ -68,6 +79,23 @@ def random_map(seed: int) -> Explains:
     return draw
 
 
+def explaining(name: str, samples: int, seed: int, layer: str | None = None, crops: bool = False) -> Explains:
+    """A row of a comparison by its name: one of EXPLANATIONS or FLOORS. Raises ConfigError."""
+    if name == EDGES:
+        return edge_map
+    if name in OCCLUSIONS:
+        return partial(occlusion_maps, OCCLUSIONS[name])
+    return random_map(seed) if name == RANDOM_MAP else Saliency(name, samples, 0.15, layer, crops, seed)
+
+
+def occlusion_maps(fill: str, target: Target, images: Tensor, fixed: Tensor) -> Tensor:
+    """How much the target falls where squares of a quarter of the image's side hide a pixel, (N, H, W)."""
+    side = min(images.shape[-2:])
+    how = Occluder(max(1, side // 4), max(1, side // 16), fill)
+    pairs = zip(images.split(1), fixed.split(1), strict=True)
+    return torch.stack([how(target, image, fixed=own).importance for image, own in pairs]).to(images)
+
+
 # -- the checks -------------------------------------------------------------------------------------------
 
 
@@ -96,6 +124,12 @@ def cascade(network: Network, size: tuple[int, int], seed: int) -> Iterator[tupl
             spread = one.std() if one.numel() > 1 else one.abs().mean()
             one.data = one.mean() + spread * torch.randn(one.shape, generator=source).to(one)
         yield name, replace(network, module=module)
+
+
+def all_random(network: Network, size: tuple[int, int], seed: int) -> Network:
+    """The last of a ``cascade``."""
+    (last,) = deque(cascade(network, size, seed), 1)
+    return last[1]
 
 
 def randomised(target: Target, images: Tensor, explains: Explains, seed: int) -> dict[str, Tensor]:
