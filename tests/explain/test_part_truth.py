@@ -8,11 +8,11 @@ from netinvert.explain.part_truth import (
     LEAST_PARTS,
     LEAST_SEEN,
     PartViews,
-    agreement,
     mass_in,
     names_the_most,
     part_plan,
     part_views,
+    rank_agreement,
 )
 
 pytest.importorskip("embreex")
@@ -69,6 +69,6 @@ def test_only_parts_in_sight_are_compared():
     mass = torch.tensor([[3.0, 2.0, 9.0, 1.0]])
     moves = torch.tensor([[30.0, 20.0, 0.0, 10.0]]).double()
     seen = torch.tensor([[True, True, False, True]])
-    assert agreement(mass, moves, seen).item() == pytest.approx(1)
+    assert rank_agreement(mass, moves, seen).item() == pytest.approx(1)
     assert names_the_most(mass, moves, seen).item() == 1
     assert mass_in(-torch.ones(1, 2, 2), torch.ones(1, 1, 2, 2, dtype=torch.bool)).item() == 4

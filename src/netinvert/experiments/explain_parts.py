@@ -19,11 +19,11 @@ from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.explain.part_truth import (
     PartViews,
-    agreement,
     mass_in,
     names_the_most,
     part_plan,
     part_views,
+    rank_agreement,
 )
 from netinvert.explain.pictures import coloured
 from netinvert.explain.sanity import EDGES, all_random, edge_map, explaining
@@ -148,7 +148,7 @@ class PartScores:
         there = self.views.seen & self.views.seen.roll(1, 0)
         other = mass_in(maps, masks.roll(1, 0)) / self.area.roll(1, 0).clamp_min(1)
         alone = torch.full_like(found["gain"], torch.nan)
-        found["other chair"] = agreement(other, self.moves, there) if len(maps) > 1 else alone
+        found["other chair"] = rank_agreement(other, self.moves, there) if len(maps) > 1 else alone
         whole = maps.abs().sum((1, 2)).clamp_min(torch.finfo(maps.dtype).tiny)
         found["on the chair"] = mass.sum(1) / whole
         return found
@@ -165,8 +165,8 @@ class PartScores:
     def _of_mass(self, mass: Tensor, area: Tensor) -> dict[str, Tensor]:
         seen = self.views.seen
         return {
-            "agreement": agreement(mass / area.clamp_min(1), self.moves, seen),
-            "in all": agreement(mass, self.moves, seen),
+            "agreement": rank_agreement(mass / area.clamp_min(1), self.moves, seen),
+            "in all": rank_agreement(mass, self.moves, seen),
             "most": names_the_most(mass, self.moves, seen),
         }
 

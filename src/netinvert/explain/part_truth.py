@@ -90,7 +90,7 @@ def mass_in(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.einsum("nhw,nphw->np", maps.abs().double(), masks.double())
 
 
-def agreement(mass: Tensor, moves: Tensor, seen: Tensor) -> Tensor:
+def rank_agreement(mass: Tensor, moves: Tensor, seen: Tensor) -> Tensor:
     """The rank correlation (N,) over the parts ``seen`` (N, P) of a chair between what they have of a map and
     how far the answer moves without them, both (N, P)."""
     rows = [
