@@ -50,9 +50,8 @@ def test_scores_are_right_for_maps_that_know_the_truth():
         masks[:, part, rows] = True
     moves = torch.tensor([[30.0, 20.0, 5.0], [30.0, 20.0, 5.0]]).double()
     blank = torch.zeros(2, 3, 6, 4)
-    parts = PartScores(
-        PartViews(blank, blank[:, None].expand(-1, 3, -1, -1, -1), masks, ("a", "b", "c")), blank, moves
-    )
+    views = PartViews(blank, blank[:, None].expand(-1, 3, -1, -1, -1), masks, ("a", "b", "c"))
+    parts = PartScores(views, blank, moves, moves)
     right = torch.einsum("np,nphw->nhw", moves, masks.double())
     found = parts.scores(right, torch.ones(2, 6, 4))
     assert found["agreement"].tolist() == pytest.approx([1, 1])
@@ -61,7 +60,8 @@ def test_scores_are_right_for_maps_that_know_the_truth():
     assert found["random weights"].tolist() == [0, 0]
     assert found["on the chair"].tolist() == [1, 1]
     assert parts.scores(-right, right)["gain"].tolist() == pytest.approx([0, 0])
-    uniform, *_ = parts.baselines(torch.zeros(2, 6, 4))
+    uniform, _, _, painted = parts.baselines(torch.zeros(2, 6, 4))
+    assert painted["agreement"].tolist() == pytest.approx([1, 1])
     assert uniform["in all"].tolist() == pytest.approx([-1, -1])
 
 

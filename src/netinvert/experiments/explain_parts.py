@@ -38,10 +38,9 @@ from netinvert.models.network import Network
 
 CHUNK = 10
 TRUTH = "pose:geodesic"
-UNIFORM, CHANGE = "uniform", "change of the image"
-BASELINES = (UNIFORM, EDGES, CHANGE)
-"""Rows that know nothing of the network: the parts' areas, edges, and how much the image itself changes
-without a part."""
+BASELINES = ("uniform", EDGES, "change of the image", "part painted over")
+"""Rows that know nothing of the network: the parts' areas, edges, how much the image itself changes without a
+part; and as a ceiling what the network says when the part's pixels, and no others, get the paper's colour."""
 COLUMNS = (
     Column("target"),
     Column("method"),
@@ -117,21 +116,24 @@ def asked_poses(config: ExplainParts, network: Network) -> tuple[str, ...]:
 @dataclass(frozen=True, eq=False)
 class PartScores:
     """Chairs as the network sees them, and how far, in degrees, the pose that it reads turns without each of
-    their parts, (N, P)."""
+    their parts, (N, P), and where that part is ``painted`` over."""
 
     views: PartViews
     images: Tensor
     moves: Tensor
+    painted: Tensor
 
     @classmethod
     def of(cls, views: PartViews, truth: Target) -> PartScores:
         """By a target TRUTH, whose encoder has the size of the views."""
         encoder, count = truth.encoder, len(views.names)
         images = views.images.to(encoder.device, encoder.dtype)
-        fixed, without = truth.fixed(images), views.without.flatten(0, 1).to(images)
+        paper = images[:, None, :, :1, :1]
+        over = torch.where(views.masks[:, :, None].to(images.device), paper, images[:, None])
+        fixed = truth.fixed(images).repeat_interleave(count, 0)
         with torch.no_grad():
-            moves = -truth(without, fixed.repeat_interleave(count, 0))
-        return cls(views, images, moves.view(-1, count).double().cpu())
+            turns = [-truth(one.flatten(0, 1).to(images), fixed) for one in (views.without, over)]
+        return cls(views, images, *(one.view(-1, count).double().cpu() for one in turns))
 
     @property
     def area(self) -> Tensor:
@@ -156,9 +158,9 @@ class PartScores:
     def baselines(self, edges: Tensor) -> list[dict[str, Tensor]]:
         """The scores of BASELINES, with edges (N, H, W); what has no sense for them is NaN."""
         changes = (self.views.without - self.views.images[:, None]).abs().sum((2, 3, 4)).double()
-        found = []
-        for mass in (self.area, mass_in(edges.cpu(), self.views.masks), changes):
-            own = self._of_mass(mass, self.area)
+        found, own_edges = [], mass_in(edges.cpu(), self.views.masks)
+        for mass in (self.area, own_edges, changes, self.painted):
+            own = self._of_mass(mass, torch.ones_like(mass) if mass is self.painted else self.area)
             found.append({name: own.get(name, torch.full_like(own["most"], torch.nan)) for name in SCORES})
         return found
 
