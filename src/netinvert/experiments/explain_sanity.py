@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,7 +117,7 @@ def sanity_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], name
     return replace(report.Table.of(rows, columns), name=name, baselines=floors)
 
 
-def _figures(found: dict[str, Tensor]) -> dict[str, report.Estimate]:
+def _figures(found: Mapping[str, Tensor]) -> dict[str, report.Estimate]:
     figures = {name: estimate(found[name]) for name in LIKE}
     for name in ("deletion", "insertion"):
         figures[name] = estimate(found[name], weights=found[f"{name} way"])
