@@ -21,7 +21,7 @@ def hidden(image, top, left, window, colour):
     return changed
 
 
-@pytest.mark.parametrize("fill", ["grey", "mean"])
+@pytest.mark.parametrize("fill", ["grey", "mean", "border"])
 def test_three_views_are_those_of_each_square(network, fill):
     image = images(1)
     found = Occluder(5, 4, fill, batch=3)(parse_target(network, "class"), image, "5")
@@ -33,6 +33,9 @@ def test_three_views_are_those_of_each_square(network, fill):
     assert found.bare == pytest.approx(logits(image)[0, likeliest].item())
     assert found.bare_strength == pytest.approx(maps(image)[0, channel].sum().item())
     colour = 0.5 if fill == "grey" else image.mean((2, 3), keepdim=True)
+    if fill == "border":
+        sides = [image[..., 0, :], image[..., -1, :], image[..., :, 0], image[..., :, -1]]
+        colour = torch.cat(sides, 2).mean(2)[..., None, None]
     for row, top in enumerate(found.tops):
         for column, left in enumerate(found.lefts):
             changed = hidden(image, top, left, 5, colour)

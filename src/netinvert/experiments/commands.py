@@ -89,12 +89,16 @@ Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
 Understand | explain saliency | explain:ExplainSaliency | explain_saliency:run_saliency
     photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
+Understand | explain sanity | explain:ExplainSanity | explain_sanity:run_sanity
+    chairs --network posenet --targets pose pose:geodesic --out out/sanity
 Understand | explain deconv | inside:ExplainDeconv | explain_deconv:run_deconv
     photo.jpg --network posenet --layer relu3 --out out/deconv
 Understand | explain occlusion | inside:ExplainOcclusion | explain_occlusion:run_occlusion
     photo.jpg --network posenet --target pose:geodesic --out out/occlusion
 Understand | explain top | inside:ExplainTop | explain_top:run_top
     photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
+Understand | explain parts | explain:ExplainParts | explain_parts:run_parts
+    --network posenet --targets pose:geodesic --chairs 20 --out out/parts
 Understand | explain locate | inside:ExplainLocate | explain_locate:run_locate
     --network posenet --out out/locate
 Understand | explain correspond | inside:ExplainCorrespond | explain_codes:run_correspond

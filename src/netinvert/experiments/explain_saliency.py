@@ -16,7 +16,7 @@ from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.inputs import Source, image_paths, open_network, sources_of, unique_stems
 from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.explain.pictures import coloured, overlaid
-from netinvert.explain.saliency import METHODS, Saliency
+from netinvert.explain.sanity import EXPLANATIONS, OCCLUSIONS, explaining
 from netinvert.explain.targets import Target, parse_target
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import Tell, save_tensors
@@ -43,17 +43,17 @@ def asked_targets(config: Explaining, network: Network) -> list[Target]:
 
 
 def asked_methods(
-    config: Explaining, targets: Sequence[Target], make: Callable[[str], Saliency], tell: Tell
+    config: Explaining, targets: Sequence[Target], tell: Tell, layer: str | None = None
 ) -> tuple[str, ...]:
     """The methods by name, tried on a grey image; what has no rule for the network is left out unless named.
     Raises NetworkError, LayerError."""
     found = []
-    for name in config.methods or METHODS:
+    for name in config.methods or EXPLANATIONS:
         try:
-            for target in targets:
+            for target in targets if name not in OCCLUSIONS else ():
                 grey = target.encoder.centre
                 image = torch.tensor(grey)[None, :, None, None].expand(-1, -1, *target.encoder.size)
-                replace(make(name), samples=1, crops=False)(target, image)
+                explaining(name, 1, 0, layer)(target, image.to(target.encoder.device), target.fixed(image))
         except (NetworkError, LayerError) as error:
             if config.methods:
                 raise
@@ -101,30 +101,32 @@ class SaliencyWork:
 
     def open(self) -> Callable[[int, Piece], Cell]:
         """Loads network and images."""
-        network = open_network(self.config, self.config.device)
-        targets, images = asked_targets(self.config, network), self.images.read(network)
+        config = self.config
+        network = open_network(config, config.device)
+        targets, images = asked_targets(config, network), self.images.read(network)
+        methods = [
+            explaining(one, config.samples, config.seed, config.cam_layer, config.crops)
+            for one in self.methods
+        ]
 
         def make(number: int, piece: Piece) -> Cell:
-            image = images[number : number + 1]
+            image = images[number : number + 1].to(targets[0].encoder.device, targets[0].encoder.dtype)
             rows, values = [], []
             for target in targets:
                 with torch.no_grad():
-                    values.append(target(image.to(target.encoder.device)).item())
-                rows.append(torch.cat([_method(self.config, one)(target, image) for one in self.methods]))
-            return Cell({"maps": torch.stack(rows).cpu(), "image": image[0]}, values)
+                    values.append(target(image).item())
+                fixed = target.fixed(image)
+                rows.append(torch.cat([explains(target, image, fixed) for explains in methods]))
+            return Cell({"maps": torch.stack(rows).cpu(), "image": image[0].cpu()}, values)
 
         return make
-
-
-def _method(config: ExplainSaliency, name: str) -> Saliency:
-    return Saliency(name, config.samples, layer=config.cam_layer, crops=config.crops, seed=config.seed)
 
 
 def run_saliency(config: ExplainSaliency, tell: Tell) -> Outcome:
     """Make the maps, and leave them, their pictures and a page. Raises NetinvertError before long work."""
     network = open_network(config, config.device, tell)
     targets = asked_targets(config, network)
-    methods = asked_methods(config, targets, lambda name: _method(config, name), tell)
+    methods = asked_methods(config, targets, tell, config.cam_layer)
     images = AskedImages.of(config.images, config.count, config.seed, tell)
     known = {"weights_sha256": weights_sha256(network.module), "methods": methods, "inputs": images.sources}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:

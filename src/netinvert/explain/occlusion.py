@@ -20,8 +20,9 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.private_copy import plain_torch
 from netinvert.scenes.cameras import angles_from_rotation
 
-FILLS = ("grey", "mean", "inpaint")
-"""What hides: the grey 0.5, the image's mean colour, or the surroundings continued (Telea 2004)."""
+FILLS = ("grey", "mean", "border", "inpaint")
+"""What hides: the grey 0.5, the image's mean colour, that of its border (of an object before one colour, what
+is seen without it), or the surroundings continued (Telea 2004)."""
 WINDOW, STRIDE = 7, 28
 """By which the image's shorter side is divided, where nothing else is asked for: 32 and 8 pixels of 224."""
 
@@ -144,7 +145,8 @@ class Occluder:
         """The image with its squares, row by row, in batches."""
         corners = [(top, left) for top in tops for left in lefts]
         mean = bare.mean((2, 3), keepdim=True)
-        colour = mean if self.fill == "mean" else torch.full_like(mean, 0.5)
+        edge = torch.cat([bare[..., [0, -1], :].flatten(2), bare[..., [0, -1]].flatten(2)], 2).mean(2)
+        colour = {"mean": mean, "border": edge[..., None, None]}.get(self.fill, torch.full_like(mean, 0.5))
         for start in range(0, len(corners), self.batch):
             some = corners[start : start + self.batch]
             images = bare.repeat(len(some), 1, 1, 1)

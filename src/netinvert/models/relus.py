@@ -37,7 +37,7 @@ class ReluRule(TorchFunctionMode):
 
     def __init__(self, rule: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.rule = rule
+        self.rule, self.seen = rule, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         kwargs = dict(kwargs or {})
@@ -47,7 +47,7 @@ class ReluRule(TorchFunctionMode):
             with torch.no_grad():
                 plain = x.detach().clone()
                 value = func(plain, *others, **kwargs)
-            changed = self.rule(x, value)
+            changed, self.seen = self.rule(x, value), self.seen + 1
             return x.copy_(changed) if value is plain else changed  # in place where the function was
         return func(*args, **kwargs)
 
@@ -86,5 +86,9 @@ _RELUS = {
 def relu_gradients(slope: float | None) -> Iterator[None]:
     """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU); with
     None nothing there, and elsewhere only what is above zero (Springenberg et al. 2014, guided)."""
-    with _ReluGradients(slope):
+    with _ReluGradients(slope) as rule:
         yield
+    if slope is None and not rule.seen:
+        raise NetworkError(
+            "no ReLU runs up to this layer, so that guided backpropagation is the plain gradient"
+        )

@@ -38,10 +38,11 @@ class Explaining(OfNetwork, Seed, Output, Device, Processes):
     methods: Annotated[
         tuple[str, ...],
         Option(
-            "gradient, gradient-input, smoothgrad, guided, integrated, grad-cam; one or more.",
+            "gradient, gradient-input, smoothgrad, guided, integrated, grad-cam, occlusion (by the border's "
+            "colour), occlusion-grey; one or more.",
             also=("method",),
             metavar="NAME",
-            choices="netinvert.explain.saliency:METHODS",
+            choices="netinvert.explain.sanity:EXPLANATIONS",
             default="all that the network has rules for",
         ),
     ] = ()
@@ -71,5 +72,39 @@ class ExplainSaliency(Explaining):
     cam_layer: Annotated[
         str | None, Option("Of grad-cam.", metavar="NAME", default="the last map of a convolution's size")
     ] = None
-    crops: Annotated[bool, Option("The mean over five crops and their mirror images.")] = False
+    crops: Annotated[bool, Option("The mean over five crops and their mirror images; but for occlusion.")] = (
+        False
+    )
     seed: Annotated[int, replace(pieces.SEED, help="Of smoothgrad's noise, and which chairs.")] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainSanity(Explaining):
+    """Check saliencies: do they forget a network whose weights are made random, and do the pixels that they
+    name matter to its answer?
+
+    Each method is a row, beside edges of the image and random maps. A stopped run is resumed by the same
+    command.
+    """
+
+    command: ClassVar[str] = "explain sanity"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, Option("How many chairs, where these are the images.", min=2, max=10**6)] = 50
+    seed: Annotated[int, replace(pieces.SEED, help="Of all that is drawn at random, and which chairs.")] = (
+        OPENED
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainParts(Explaining):
+    """Check explanations of a pose against the truth: do they fall on the parts of a chair whose removal
+    moves the pose that is read?
+
+    Chairs are rendered whole and without each of their parts. A stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "explain parts"
+
+    chairs: Annotated[int, replace(pieces.CHAIRS, min=2)] = 200
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is random.")] = OPENED
