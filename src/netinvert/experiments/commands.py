@@ -35,6 +35,7 @@ RERUN = "rerun"
 SECTIONS = ("Look", "Invert", "Decode", "Understand", "Train", "Data", "Repeat")
 """The headings of commands in the help, in the order in which a newcomer wants them."""
 GROUPS = {
+    "explain": ("Understand", "Where a network's answers come from."),
     "study": ("Understand", "Experiments on what codes keep."),
     "decoder": ("Train", "Train decoders from codes to images, and evaluate them."),
     "pose": ("Train", "Read 3-D pose from images; train networks that do, and evaluate them."),
@@ -86,6 +87,18 @@ Understand | audit | studies:Audit | audit_report:run_audit
     --judge-layer pool --attributes people.csv --out out/audit
 Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
+Understand | explain saliency | explain:ExplainSaliency | explain_saliency:run_saliency
+    photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
+Understand | explain sanity | explain:ExplainSanity | explain_sanity:run_sanity
+    chairs --network posenet --targets pose pose:geodesic --out out/sanity
+Understand | explain deconv | inside:ExplainDeconv | explain_deconv:run_deconv
+    photo.jpg --network posenet --layer relu3 --out out/deconv
+Understand | explain occlusion | inside:ExplainOcclusion | explain_occlusion:run_occlusion
+    photo.jpg --network posenet --target pose:geodesic --out out/occlusion
+Understand | explain top | inside:ExplainTop | explain_top:run_top
+    photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
+Understand | explain parts | explain:ExplainParts | explain_parts:run_parts
+    --network posenet --targets pose:geodesic --chairs 20 --out out/parts
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes

@@ -9,7 +9,6 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
-from torch.overrides import TorchFunctionMode
 
 from netinvert.errors import LayerError, NetworkError
 from netinvert.models.private_copy import without_checkpoints
@@ -165,60 +163,6 @@ def items_of(output: Any) -> dict[str, Any]:  # noqa: ANN401 - networks return a
 def tensors_of(output: Any) -> dict[str, Tensor]:  # noqa: ANN401 - networks return anything
     """The tensors of a tuple, list, mapping or dataclass-like output, by key."""
     return {key: value for key, value in items_of(output).items() if isinstance(value, Tensor)}
-
-
-class _LeakyGradient(torch.autograd.Function):
-    """A ReLU whose gradient leaks where it is clamped; the value is the plain one."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, slope: float) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(x == value)
-        ctx.slope = slope
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (passes,) = ctx.saved_tensors
-        gradient = gradients[0]
-        return torch.where(passes, gradient, ctx.slope * gradient), None, None
-
-
-class _LeakyGradients(TorchFunctionMode):
-    """Catches module and functional ReLUs alike, for torch runs both through the same functions."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        self.slope = slope
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        kwargs = dict(kwargs or {})
-        low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)  # of hardtanh
-        if func in _RELUS or (func is nn.functional.hardtanh and low == 0):  # what the module ReLU6 runs
-            x, *others = args if args else [kwargs.pop("input")]
-            with torch.no_grad():
-                plain = x.detach().clone()
-                value = func(plain, *others, **kwargs)
-            leaky = _LeakyGradient.apply(x, value, self.slope)
-            return x.copy_(leaky) if value is plain else leaky  # in place where the function was
-        return func(*args, **kwargs)
-
-
-_RELUS = {
-    nn.functional.relu,
-    nn.functional.relu6,
-    nn.functional.relu_,
-    torch.relu,
-    torch.relu_,
-    Tensor.relu,
-    Tensor.relu_,
-}
-
-
-@contextmanager
-def leaky_relu_gradients(slope: float) -> Iterator[None]:
-    """Within, ReLUs keep their values but pass ``slope`` of the gradient where they clamp (fake ReLU)."""
-    with _LeakyGradients(slope):
-        yield
 
 
 def is_map(output: Tensor, image: Tensor) -> bool:

@@ -16,9 +16,10 @@ from typing_extensions import TypeVar
 from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
 from netinvert.models.checkpoints import weights_sha256
-from netinvert.models.cut import LayerCut, LayerName, Trace, leaky_relu_gradients, trace
+from netinvert.models.cut import LayerCut, LayerName, Trace, trace
 from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
+from netinvert.models.relus import relu_gradients
 from netinvert.models.rewrite import Cuts, drop, shortened, without_tf32
 
 FIXED = 1e-3
@@ -184,12 +185,23 @@ class Encoder(Generic[C, S]):
         return self._as_codes(own)
 
     @contextmanager
-    def leaky_relu_gradients(self, slope: float = 0.1) -> Iterator[None]:
-        """Let gradients leak through dead ReLUs (the forward values stay as they are)."""
+    def leaky_relu_gradients(self, slope: float | None = 0.1) -> Iterator[None]:
+        """Let gradients leak through dead ReLUs (the forward values stay as they are); None: guided
+        backpropagation, as of :func:`netinvert.models.relus.relu_gradients`."""
         self._cut = self._cuts.unfused  # whose ReLUs are torch's own
         try:
-            with leaky_relu_gradients(slope):
+            with relu_gradients(slope):
                 yield
+        finally:
+            self._cut = self._cuts.fast
+
+    @contextmanager
+    def as_given(self) -> Iterator[nn.Module]:
+        """Within, the copy runs as the network is, with all its modules: it is what is given. Who hooks it
+        takes the hooks away again."""
+        self._cut = self._cuts.plain
+        try:
+            yield self._cut.module
         finally:
             self._cut = self._cuts.fast
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.io.files import load_tensors, read_json, refusing, save_tensors
 from netinvert.models.checkpoints import TORCH_FILES, fitting, read_torch_file
+from netinvert.models.zoo.pose_heads import RotationHead
 from netinvert.scenes.poses import PoseReading
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -190,6 +191,8 @@ class Network:
     """For pose networks: what pose the network's output (the module's return value) says."""
     pose_error: Callable[[Tensor, Tensor], Tensor] | None = None
     """For pose networks: how far the output is from saying rotations (N, 3, 3), (N,) with a gradient."""
+    pose_head: RotationHead | None = None
+    """For pose networks whose poses have a gradient: what makes them of the output."""
     held_out_pose_estimator: str | None = None
     """For pose networks: the name of another one. An image made for a network can fool it, so that the poses
     of reconstructions are read by a network that took no part in them too."""

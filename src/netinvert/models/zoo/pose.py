@@ -147,6 +147,7 @@ def load_pose_network(name: str, weights: str | None = None) -> Network:
         layers=form.layers,
         read_pose=partial(_read, form.head, calibration),
         pose_error=form.head.error,
+        pose_head=form.head,
         held_out_pose_estimator="posenet" if name == "posenet-judge" else "posenet-judge",
     )
 

@@ -1,0 +1,115 @@
+"""What the commands that look inside a network are asked: deconvnet, occlusion, top patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from netinvert.errors import ConfigError
+from netinvert.experiments.configs.explain import IMAGES
+from netinvert.experiments.configs.studies import PRESET
+from netinvert.io import pieces
+from netinvert.io.config import Option
+from netinvert.io.pieces import Compute, OfLayer, OfNetwork, Output, Seed
+from netinvert.scenes.seeds import OPENED
+
+COUNT = Option("How many chairs, where these are the images.", min=1, max=10**6)
+CHANNELS = Option("Channels of a map, or units; one or more.", short="c", also=("channels",), min=0)
+WHICH = replace(pieces.SEED, help="Which chairs, where these are the images.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainDeconv(OfLayer, Seed, Output, Compute):
+    """Send units of a layer back down to the pixels that made them strong (Zeiler & Fergus 2013)."""
+
+    command: ClassVar[str] = "explain deconv"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, COUNT] = 4
+    channel: Annotated[tuple[int, ...], replace(CHANNELS, default="the strongest five of each image")] = ()
+    overlaps: Annotated[
+        str,
+        Option(
+            "Where pooling windows share a maximum: place one's signal there, or sum them up.",
+            choices=("place", "sum"),
+            metavar="HOW",
+        ),
+    ] = "place"
+    seed: Annotated[int, WHICH] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOcclusion(OfNetwork, Seed, Output, Compute):
+    """Slide a square over images, and show what an answer loses where it hides something.
+
+    Three views, as of Zeiler & Fergus 2013: the answer, the strongest feature map, what the network says. A
+    stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "explain occlusion"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, COUNT] = 4
+    target: Annotated[
+        str | None,
+        Option(
+            "As of 'netinvert explain saliency'.",
+            metavar="TARGET",
+            default="pose of a network that reads poses, else class",
+        ),
+    ] = None
+    map_layer: Annotated[
+        str | None, Option("Whose strongest map is watched.", metavar="NAME", default="the last with maps")
+    ] = None
+    window: Annotated[
+        int | None, Option("Side of the square.", min=1, metavar="PIXELS", default="a seventh of the image's")
+    ] = None
+    stride: Annotated[
+        int | None, Option("How far it moves.", min=1, metavar="PIXELS", default="a 28th of the image's side")
+    ] = None
+    fill: Annotated[
+        str,
+        Option(
+            "grey, mean (the image's colour) or inpaint (from the surroundings).",
+            choices="netinvert.explain.occlusion:FILLS",
+            metavar="NAME",
+        ),
+    ] = "grey"
+    seed: Annotated[int, WHICH] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainTop(OfLayer, Seed, Output, Compute):
+    """Find the images of a folder that each unit of a layer answers most, and what of them it sees.
+
+    Beside the nine patches of each: the deconvnet's view of them, and an image that is optimised for the same
+    unit. Images are read one by one; a stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "explain top"
+
+    images: Annotated[str, Option("A folder of images, or a quoted glob.", positional=True, metavar="FOLDER")]
+    channel: Annotated[tuple[int, ...], replace(CHANNELS, default="all")] = ()
+    directions: Annotated[
+        str,
+        Option(
+            "units, or pca or nmf of the layer's codes of these images.",
+            choices="netinvert.explain.top_patches:BASES",
+            metavar="NAME",
+        ),
+    ] = "units"
+    number: Annotated[int, Option("Of pca's or nmf's directions.", min=1, max=10**4)] = 16
+    preset: Annotated[
+        str,
+        replace(
+            PRESET, help="Of the optimised images.", choices="netinvert.inversion.presets.by_name:MAXIMISING"
+        ),
+    ] = "default"
+    steps: Annotated[int, Option("Of the optimised images; 0 leaves them out.", min=0, max=10**7)] = 64
+    seed: Annotated[int, replace(pieces.SEED, help="Of the optimised images and of pca and nmf.")] = 0
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.channel and self.directions != "units":
+            raise ConfigError(f"--channel is of units; leave it out with --directions {self.directions}")
