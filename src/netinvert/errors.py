@@ -34,5 +34,7 @@ class OutputError(NetinvertError):
 class MissingExtraError(NetinvertError, ImportError):
     """An optional dependency is not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency: pip install 'netinvert[{extra}]'")
+    def __init__(self, what: str, extra: str, alone: str = "") -> None:
+        """``alone`` is what no extra brings, for its own dependencies are large and not needed."""
+        more = f" and pip install --no-deps {alone}" if alone else ""
+        super().__init__(f"{what} needs an optional dependency: pip install 'netinvert[{extra}]'{more}")

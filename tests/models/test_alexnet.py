@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from netinvert import Encoder
+from netinvert import Encoder, invert, maximise
 from netinvert.errors import NetworkError
+from netinvert.inversion.objectives import code_error
 from netinvert.models.registry import list_networks, load_network
 from netinvert.models.zoo.alexnet import LAYERS, AlexNet, AlexNet2012, AlexNetCaffe, renamed
 
@@ -16,10 +17,11 @@ def test_torchvisions_weights_give_torchvisions_logits(tmp_path):
     torch.manual_seed(0)
     theirs = torchvision.models.alexnet().eval()
     torch.save(theirs.state_dict(), tmp_path / "alexnet.pt")
-    ours = load_network("alexnet", tmp_path / "alexnet.pt")
     image = torch.rand(1, 3, 224, 224)
-    with torch.no_grad():
-        torch.testing.assert_close(ours.module(image), theirs(image), rtol=0, atol=1e-6)
+    for name in ("alexnet", "torchvision:alexnet"):
+        ours = load_network(name, tmp_path / "alexnet.pt")
+        with torch.no_grad():
+            torch.testing.assert_close(ours.module(image), theirs(image), rtol=0, atol=1e-6)
 
 
 def test_the_response_normalisation_is_the_papers():
@@ -69,9 +71,24 @@ def test_the_halves_of_grouped_convolutions_do_not_see_one_another():
     assert not torch.allclose(network.conv2(x)[:, 128:], network.conv2(other)[:, 128:])
 
 
-def test_without_weights_the_error_says_what_to_give():
-    with pytest.raises(NetworkError, match=r"comes without weights.*weights=FILE.*or --weights FILE"):
-        load_network("alexnet-2012")
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("alexnet", "alexnet-owt"), ("alexnet-caffe", "bvlc_alexnet"), ("alexnet-2012", "train")],
+)
+def test_without_weights_the_error_says_what_to_give(name, where):
+    with pytest.raises(NetworkError, match=f"comes without weights.*{where}.*or --weights FILE"):
+        load_network(name)
+
+
+@pytest.mark.slow
+def test_the_network_of_2012_is_inverted_and_maximised():
+    encoder = Encoder(load_network("alexnet-2012", "random"), "pool5", size=(67, 67))
+    image = torch.rand(1, 3, 67, 67, generator=torch.Generator().manual_seed(0))
+    result = invert(encoder, encoder(image), steps=8, seed=0)
+    flat = encoder(torch.full_like(image, 0.5))
+    assert code_error(result.code, result.target) < 0.8 * code_error(flat, result.target)
+    most = maximise(encoder, "channel:3", steps=8, seed=0)
+    assert most.code[0, 3].mean() > flat[0, 3].mean()
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

@@ -11,7 +11,7 @@ BUILT_IN = [card for card in list_networks() if ":" not in card.name]
 
 def test_all_families_have_a_card():
     names = [card.name for card in list_networks()]
-    assert len(names) == len(set(names)) == 24
+    assert len(names) == len(set(names)) == 26
     assert {name.partition(":")[0] for name in names if ":" in name} == {
         "torchvision",
         "timm",
@@ -25,6 +25,8 @@ def test_all_families_have_a_card():
 
 @pytest.mark.parametrize("card", BUILT_IN, ids=lambda card: card.name)
 def test_cards_tell_the_truth(card):
+    if card.parameters is None and not card.installed:
+        pytest.skip(f"the packages of {card.name} are not installed")
     network = load_network(card.name, "random" if card.parameters else None)
     modules = dict(network.module.named_modules())
     assert network.name == card.name
@@ -32,7 +34,8 @@ def test_cards_tell_the_truth(card):
     assert network.layers == card.layers
     assert set(card.layers) <= set(modules)
     assert len(card.layers) >= 5
-    assert sum(parameter.numel() for parameter in network.module.parameters()) == card.parameters
+    count = sum(parameter.numel() for parameter in network.module.parameters())
+    assert card.parameters in (count, None)  # of a graph's constants nobody knows which were trained
     assert network.licence == card.licence
     assert network.source == card.source
     assert (network.read_pose is not None) == card.name.startswith(("objectron", "posenet"))

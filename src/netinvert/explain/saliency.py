@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, LayerError
 from netinvert.explain.targets import Target
+from netinvert.explain.tokens import attention_map
 from netinvert.models.cut import is_map, named_parts, observed
 from netinvert.models.private_copy import plain_torch
 
@@ -31,10 +32,12 @@ class Saliency:
     gradient: max over colours of its size (Simonyan et al. 2013). gradient-input: times the image less the
     network's grey. smoothgrad: the mean gradient of noisy images (Smilkov et al. 2017). guided: ReLUs pass
     what is above zero both ways (Springenberg et al. 2014). integrated: along the way from the network's grey
-    (Sundararajan et al. 2017). grad-cam: of a layer's maps (Selvaraju et al. 2017).
+    (Sundararajan et al. 2017). grad-cam: of a layer's maps (Selvaraju et al. 2017). rollout and
+    attention-gradient: of a transformer's patches (``attention_map``).
 
     Raises ConfigError: no such method, or numbers that make no sense; when called, NetworkError: ReLU-like
-    functions that ``guided`` has no rule for; LayerError: Grad-CAM's layer has no maps.
+    functions that ``guided`` has no rule for, no attention among tokens; LayerError: Grad-CAM's layer has no
+    maps.
 
     >>> from netinvert.explain.targets import parse_target
     >>> from netinvert.models.registry import load_network
@@ -166,6 +169,8 @@ METHODS: dict[str, Method] = {
     "guided": _guided,
     "integrated": _integrated,
     "grad-cam": _grad_cam,
+    "rollout": lambda how, *about: attention_map(*about, gradient=False),
+    "attention-gradient": lambda how, *about: attention_map(*about, gradient=True),
 }
 
 

