@@ -38,6 +38,7 @@ GROUPS = {
     "study": ("Understand", "Experiments on what codes keep."),
     "decoder": ("Train", "Train decoders from codes to images, and evaluate them."),
     "pose": ("Train", "Read 3-D pose from images; train networks that do, and evaluate them."),
+    "views": ("Train", "Draw objects from their number and a view; new views of an object in an image."),
     "scenes": ("Data", "Render objects with known cameras, and look at them."),
 }
 """Commands of two words, by the first: the section, and a line of help."""
@@ -110,6 +111,8 @@ Train | pose train | training:PoseTrain | train:train_pose_network
     --data data --network posenet --out out/posenet
 Train | decoder train | training:DecoderTrain | train:train_a_decoder
     --network mobilenet-v2 --layer pool --data photos --pixels 64 --out out/decoder
+Train | views train | training:ViewsTrain | train:train_views
+    --data out/rings --name chairs --out out/generator
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

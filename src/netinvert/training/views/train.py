@@ -127,18 +127,33 @@ def unseen_views(tables: Turntables, known: Tensor, count: int) -> ViewBatch:
 
 @torch.no_grad()
 def generator_figures(model: GeneratorModel, watched: ViewBatch) -> tuple[dict[str, float], Tensor]:
-    """Metrics of the averaged generator on views, on white paper, and what it draws (N, 4, H, W)."""
+    """Metrics of the averaged generator on views, and what it draws (N, 4, H, W)."""
     device = model.average.table.weight.device
+    names = tuple(watched.__dataclass_fields__)
     made = torch.cat(
         [
             model.drawn(model.average, ViewBatch(*part).to(device)).cpu()
-            for part in zip(
-                *(getattr(watched, name).split(64) for name in asdict_names(watched)), strict=True
-            )
+            for part in zip(*(getattr(watched, name).split(64) for name in names), strict=True)
         ]
     )
-    images, originals = (one[:, :3] + 1 - one[:, 3:] for one in (made, watched.planes))
-    inside = watched.planes[:, 3:] > 0.5
+    return drawn_figures(made, watched.planes), made
+
+
+def mean_view_figures(tables: Turntables, known: Tensor, watched: ViewBatch) -> dict[str, float]:
+    """The metrics of drawing the mean of the objects that are known in a view."""
+    made = []
+    for azimuth, elevation in zip(watched.azimuth.tolist(), watched.elevation.tolist(), strict=True):
+        off = (tables.azimuth - azimuth).abs() + (tables.elevation - elevation).abs()
+        view = int(off.argmin())
+        made.append(tables.planes[known[:, view], view].float().mean(0) / 255)
+    return drawn_figures(torch.stack(made), watched.planes)
+
+
+def drawn_figures(made: Tensor, true: Tensor) -> dict[str, float]:
+    """Of images with masks (N, 4, H, W) against the true ones, on white paper: the mean absolute error over
+    the object's pixels, SSIM, and how the masks overlap."""
+    images, originals = (one[:, :3] + 1 - one[:, 3:] for one in (made, true))
+    inside = true[:, 3:] > 0.5
     off = ((images - originals).abs() * inside).sum((1, 2, 3)) / (3 * inside.sum((1, 2, 3))).clamp_min(1)
     both = (made[:, 3:] > 0.5, inside)
     iou = (both[0] & both[1]).sum((1, 2, 3)) / (both[0] | both[1]).sum((1, 2, 3)).clamp_min(1)
@@ -146,9 +161,4 @@ def generator_figures(model: GeneratorModel, watched: ViewBatch) -> tuple[dict[s
         "l1_on_object": off.mean().item(),
         "ssim": ssim(images, originals).mean().item(),
         "mask_iou": iou.mean().item(),
-    }, made
-
-
-def asdict_names(batch: ViewBatch) -> tuple[str, ...]:
-    """The tensors of a batch, in order."""
-    return tuple(batch.__dataclass_fields__)
+    }
