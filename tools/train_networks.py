@@ -31,23 +31,23 @@ from torch import Tensor
 
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
-from netinvert.scenes.dataset_reader import Arrays, Views, background_pool, read_shard, shard_paths, stacked
+from netinvert.scenes.dataset_reader import POOL, Arrays, Views, read_shard, shard_paths, stacked
 from netinvert.training.card import export
 from netinvert.training.config import Group, TrainingRun
 from netinvert.training.decoder.images import SceneImages, described
 from netinvert.training.decoder.model import DecoderConfig
 from netinvert.training.decoder.train import figures_of, held_out_images, new_model, train_decoder
 from netinvert.training.loop import Trainee
-from netinvert.training.pose.batches import TEXTURES, PoseBatches
+from netinvert.training.pose.batches import VARIED, PoseBatches, surroundings_pool
 from netinvert.training.pose.train import PoseConfig, PoseModel, on_fixed_backgrounds, train_pose_on
 
 POSE: dict[str, dict[str, Any]] = {
-    "posenet": {},
-    "posenet-only": {"task": "pose"},
-    "posenet-match": {"task": "match"},
+    "posenet": {"surroundings": "varied"},
+    "posenet-only": {"surroundings": "varied", "task": "pose"},
+    "posenet-match": {"surroundings": "varied", "task": "match"},
     "posenet-plain": {"surroundings": "plain"},
-    "posenet-only-1": {"task": "pose", "seed": 11},
-    "posenet-only-2": {"task": "pose", "seed": 12},
+    "posenet-only-1": {"surroundings": "varied", "task": "pose", "seed": 11},
+    "posenet-only-2": {"surroundings": "varied", "task": "pose", "seed": 12},
 }
 """What differs from ``netinvert pose train --network posenet``; the last two are not shipped."""
 LOSS = "pixel=1+feature:relu3=0.05"
@@ -132,7 +132,7 @@ class Job:
             precision=self.options.precision,
             **self.what,
         )
-        pool = pools[config.seed] if config.surroundings == TEXTURES else None
+        pool = pools[config.seed] if config.surroundings == VARIED else None
         batches = PoseBatches(train, config.batch, config.seed, config.surroundings, pool)
         config = self._affordable(config, PoseModel(config), batches)
         del batches
@@ -161,7 +161,8 @@ class Job:
         weights = self.options.out / "posenet.safetensors" if config.network == "posenet" else None
         network = load_network(config.network, None if weights is None else str(weights))
         encoder = Encoder(network, config.layer)
-        source: Any = SceneImages(train, validation, config.seed, pools[config.seed])
+        textures = pools[config.seed][:POOL]
+        source: Any = SceneImages(train, validation, config.seed, textures)
         if self.until is not None:
             there = source.to(torch.device(self.options.device))
             trial = new_model(config, encoder.to(self.options.device), there)
@@ -201,7 +202,7 @@ def main() -> None:
     seeds = sorted({job.what.get("seed", 0) for job in jobs})
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(mp_context=fork) as executor:
-        promised = {seed: executor.submit(background_pool, seed, 128) for seed in seeds}
+        promised = {seed: executor.submit(surroundings_pool, VARIED, seed, 128) for seed in seeds}
         train = Views.of(*(loaded(one, "train", executor) for one in options.data))
         pools = {seed: one.result() for seed, one in promised.items()}
         validation = Views.of(loaded(options.data[0], "validation", executor))

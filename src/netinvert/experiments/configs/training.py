@@ -89,8 +89,9 @@ class PoseTrain(Training):
     surroundings: Annotated[
         str,
         Option(
-            "Textures, with recoloured objects; photographs and plain colours; or grey paper alone.",
-            choices=("textures", "photographs", "plain"),
+            "Textures, with recoloured objects; photographs and plain colours; both, recoloured (varied); or "
+            "grey paper alone.",
+            choices=("textures", "photographs", "plain", "varied"),
             metavar="NAME",
         ),
     ] = "textures"

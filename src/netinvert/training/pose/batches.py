@@ -21,10 +21,10 @@ from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jitter
 NOISE = 64  # frames of noise
 SYMMETRIC = 3.0
 """Objects without a front are rare, and shown so many times as often."""
-TEXTURES, PHOTOGRAPHS, PLAIN = "textures", "photographs", "plain"
-SURROUNDINGS = (TEXTURES, PHOTOGRAPHS, PLAIN)
+TEXTURES, PHOTOGRAPHS, PLAIN, VARIED = "textures", "photographs", "plain", "varied"
+SURROUNDINGS = (TEXTURES, PHOTOGRAPHS, PLAIN, VARIED)
 """What stands behind the objects: textures (and the objects are recoloured), crops of the photographs that
-come with netinvert and plain colours, or grey paper alone."""
+come with netinvert and plain colours, grey paper alone, or the first two mixed (recoloured, too)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class PoseBatches:
         count, device = len(rgba), rgba.device
         behind = self._backgrounds(count, generator)
         colour, alpha = rgba[:, :3], rgba[:, 3:]
-        if self.surroundings == TEXTURES:
+        if self.surroundings in (TEXTURES, VARIED):
             colour = recoloured(colour, generator)
         images = behind + alpha * (colour - behind)
         if self.surroundings != PLAIN:
@@ -141,6 +141,8 @@ def surroundings_pool(surroundings: str, seed: int, side: int) -> Tensor:
         return torch.tensor(PAPER, dtype=torch.uint8)[None, :, None, None].expand(1, 3, side, side)
     if surroundings == TEXTURES:
         return background_pool(seed, side)
+    if surroundings == VARIED:
+        return torch.cat([surroundings_pool(one, seed, side) for one in (TEXTURES, PHOTOGRAPHS)])
     _, images = photographs((256, 256))
     shots = tuple((255 * one.permute(1, 2, 0)).round().to(torch.uint8).numpy() for one in images)
     kinds = (PHOTOGRAPHS, PHOTOGRAPHS, PLAIN, "gradient")
