@@ -115,6 +115,14 @@ Train | views train | training:ViewsTrain | train:train_views
     --data out/rings --name chairs --out out/generator
 Train | views evaluate | views:ViewsEvaluate | views.evaluate:evaluate_views
     --chairs 20 --out out/held-out
+Train | views generate | views:ViewsGenerate | views.draw:generate_views
+    --objects 0 1 2 --azimuths 45 135 --out out/views
+Train | views turntable | views:ViewsTurntable | views.draw:turn_objects
+    --objects 0 1 --out out/turntables
+Train | views morph | views:ViewsMorph | views.draw:morph_objects
+    --objects 0 1 --out out/morph
+Train | views arithmetic | views:ViewsArithmetic | views.arithmetic:add_objects
+    --attribute arms --out out/arithmetic
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

@@ -122,7 +122,7 @@ class ViewsArithmetic(OfGenerator, Seed, Output, Threads):
         str,
         Option(
             "What a has, and b and c lack.",
-            choices=("arms", "back", "stretcher", "legs on castors"),
+            choices=("arms", "swivel", "stretcher"),
             metavar="NAME",
         ),
     ] = "arms"
