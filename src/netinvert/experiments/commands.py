@@ -123,6 +123,8 @@ Train | views morph | views:ViewsMorph | views.draw:morph_objects
     --objects 0 1 --out out/morph
 Train | views arithmetic | views:ViewsArithmetic | views.arithmetic:add_objects
     --attribute arms --out out/arithmetic
+Train | views match | views:ViewsMatch | views.match:match_objects
+    --pairs 30 --out out/match
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

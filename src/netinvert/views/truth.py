@@ -66,6 +66,10 @@ class Truth:
         """The 62 views of an object, uint8 (62, 4, H, W), as ``Turntables``. Raises MissingExtraError."""
         return rendered_ring(self.plan, self.identities[who])
 
+    def view(self, who: int, view: int) -> Tensor:
+        """One of them, uint8 (4, H, W)."""
+        return rendered_ring(self.plan, self.identities[who], [view])[0]
+
 
 def on_paper(planes: Tensor, colour: Sequence[float] = WHITE) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] of colours multiplied by the mask, and the mask, (N, 4, H, W) in [0, 1],

@@ -4,6 +4,7 @@ training knows, and transformations of their images."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,13 +91,13 @@ def without_shadows(rgba: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Tensor:
     return planes.round().to(torch.uint8).permute(0, 3, 1, 2)
 
 
-def rendered_ring(plan: DatasetConfig, identity: int) -> Tensor:
-    """The planes of all views of an object of a plan, uint8 (V, 4, H, W), rendered in memory.
+def rendered_ring(plan: DatasetConfig, identity: int, views: Iterable[int] | None = None) -> Tensor:
+    """The planes of views of an object of a plan, of all if None, uint8 (V, 4, H, W), rendered in memory.
 
     Raises MissingExtraError: without the extra scenes; ConfigError, MeshError: no such objects."""
     thing = plan.source().make(plan.object_seed(identity), identity)
     render, seen = image_maker(plan, thing), []
-    for view in range(plan.views):
+    for view in range(plan.views) if views is None else views:
         rng = plan.generator(identity, view)
         seen.append(render(plan.camera(thing.vertices, view, rng), plan.light(rng), view))
     return without_shadows(np.stack([one.rgba for one in seen]), np.stack([one.mask for one in seen]))
