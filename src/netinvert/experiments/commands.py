@@ -125,6 +125,8 @@ Train | views arithmetic | views:ViewsArithmetic | views.arithmetic:add_objects
     --attribute arms --out out/arithmetic
 Train | views match | views:ViewsMatch | views.match:match_objects
     --pairs 30 --out out/match
+Train | views transfer | views:ViewsTransfer | views.transfer:transfer_views
+    --known 1 4 16 --samples 20000 --out out/transfer
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

@@ -120,8 +120,8 @@ def match_objects(config: ViewsMatch, tell: Tell) -> Outcome:
                 *(Heading("Pairs"), _sheet([cells[k] for k in range(min(SHOWN, len(cells)))])),
             ],
             f"Flow along a morph of {code(generator.name)} in {config.steps} steps finds the places of one "
-            f"chair in another with an error of {value[CHAINED]:.1f} pixels of {truth_size(cells[0])}, direct flow "
-            f"with {value[DIRECT]:.1f}, and no motion at all with {value[STILL]:.1f}.",
+            f"chair in another with an error of {value[CHAINED]:.1f} pixels of {truth_size(cells[0])}, "
+            f"direct flow with {value[DIRECT]:.1f}, and no motion at all with {value[STILL]:.1f}.",
         )
         rows = [{**cell.facts, **{k: v[j].item() for k, v in errors.items()}} for j, cell in enumerate(cells)]
         entries = {**known, "rows": table.plain()["rows"], "pairs": rows}

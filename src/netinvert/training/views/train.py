@@ -84,15 +84,18 @@ class GeneratorModel(Trainee):
         return GeneratorFile(self.average, {"plan": self.config.to_json(), **facts})
 
 
-def train_generator(config: GeneratorConfig, tables: Turntables, run: TrainingRun) -> GeneratorModel:
-    """Train on turntables, watching views that are not known; take up what ``run`` left.
+def train_generator(
+    config: GeneratorConfig, tables: Turntables, run: TrainingRun, known: Tensor | None = None
+) -> GeneratorModel:
+    """Train on turntables, watching views that are not known; take up what ``run`` left. ``known`` (I, 62)
+    are other views than those of the config.
 
     Raises TrainingError, OutputError as all trainings do; ConfigError: settings that cannot be.
     """
     if run.devices * run.nodes > 1:
         raise ConfigError("a generator is trained on one device: leave out the others")
     objects = len(tables.planes)
-    known = config.known.mask(objects)
+    known = config.known.mask(objects) if known is None else known
     model = GeneratorModel(config, GeneratorForm(objects, tables.size))
     batches = ViewBatches(tables, known, config.batch, config.seed)
     if fits_on(device := device_of(run.device), tables.planes):
