@@ -99,9 +99,9 @@ def add_objects(config: ViewsArithmetic, tell: Tell) -> Outcome:
                 *(Heading("Figures"), table),
                 report.Prose(
                     f"Of {len(has)} objects {int(has.sum())} have {config.attribute}. Others than those of "
-                    "the triples fitted the classifier (HOG of drawn images, ridge); how often it sees it in a "
-                    "and c as they are is in the last rows. The control takes both a and b from those that lack "
-                    "it. Intervals are of the bootstrap over c.",
+                    "the triples fitted the classifier (HOG of drawn images, ridge); the last rows tell how "
+                    "often it sees it in a and c as they are. The control takes both a and b from those that "
+                    "lack it. Intervals are of the bootstrap over c.",
                     quiet=True,
                 ),
                 *(Heading("Images"), _sheet(generator, triples.told[:SHOWN])),
