@@ -8,8 +8,8 @@ from netinvert.models.generator import load_generator
 from netinvert.views.mixtures import (
     COMPARED,
     SPACES,
-    between,
     combined,
+    line_between,
     nearest_objects,
     random_embeddings,
     seen_around,
@@ -24,7 +24,7 @@ def generator(tmp_path_factory):
 
 def test_a_morph_begins_and_ends_with_the_objects(generator):
     first, second = generator.embedded([1, 5])
-    line = between(first, second, 4)
+    line = line_between(first, second, 4)
     assert torch.equal(line[0], first)
     torch.testing.assert_close(line[-1], second)
     torch.testing.assert_close(line.diff(dim=0), ((second - first) / 4).expand(4, -1))

@@ -18,10 +18,10 @@ COMPARED = ((35.0, 20.0), (145.0, 20.0), (270.0, 20.0))
 """Azimuth and elevation of the views by which objects are compared."""
 
 
-def between(first: Tensor, second: Tensor, steps: int) -> Tensor:
+def line_between(first: Tensor, second: Tensor, steps: int) -> Tensor:
     """Embeddings (steps + 1, E) on the line from one (E,) to another, both included.
 
-    >>> between(torch.zeros(1), torch.ones(1), 2).flatten().tolist()
+    >>> line_between(torch.zeros(1), torch.ones(1), 2).flatten().tolist()
     [0.0, 0.5, 1.0]
     """
     return torch.lerp(first, second, torch.linspace(0, 1, steps + 1)[:, None])

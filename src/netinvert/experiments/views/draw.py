@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,10 +23,10 @@ from netinvert.io.files import Tell, write_atomic
 from netinvert.io.images import gif_bytes, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.models.generator import Generator, load_generator, transformation
+from netinvert.models.generator import Generator, ViewWarning, load_generator, transformation
 from netinvert.scenes.cameras import heading, rotation_from_angles
 from netinvert.training.views.train import view_errors
-from netinvert.views.mixtures import COMPARED, between, nearest_objects, random_embeddings, seen_around
+from netinvert.views.mixtures import COMPARED, line_between, nearest_objects, random_embeddings, seen_around
 from netinvert.views.truth import on_paper
 
 FIRST = 8
@@ -53,6 +55,16 @@ def _open(config: OfGenerator, objects: Sequence[int]) -> tuple[Generator, dict[
     return generator, {"generator": generator_facts(generator)}
 
 
+@contextlib.contextmanager
+def _telling(tell: Tell) -> Iterator[None]:
+    """Within, warnings of views are told, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ViewWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught):
+        tell(text)
+
+
 def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
     """Draw; leave a sheet, the images and a report; of new objects also how good they are.
 
@@ -72,7 +84,7 @@ def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
         names = [f"new-{k}" for k in range(config.random)]
         who = random_embeddings(generator, config.random, config.seed)
     views = [(a, e, text) for e in config.elevations for text in moves for a in config.azimuths]
-    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+    with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         drawn = torch.stack([generator.layers(who, a, e, moves[text]) for a, e, text in views], 1)
         rows = {}
         for name, planes in zip(names, drawn, strict=True):
@@ -138,7 +150,7 @@ def turn_objects(config: ViewsTurntable, tell: Tell) -> Outcome:
     """Draw; leave a GIF an object and a report that turns them. Raises as :func:`generate_views`."""
     generator, known = _open(config, config.objects)
     azimuths = torch.arange(config.frames) * (360 / config.frames)
-    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+    with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         blocks: list[report.Block] = []
         for who in config.objects:
             images = on_paper(generator.layers(who, azimuths, config.elevation))
@@ -158,8 +170,8 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
     """Draw; leave a sheet, a GIF there and back, and a report with a slider. Raises as
     :func:`generate_views`."""
     generator, known = _open(config, config.objects)
-    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        line = between(*generator.embedded(list(config.objects)), config.steps)
+    with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+        line = line_between(*generator.embedded(list(config.objects)), config.steps)
         planes = generator.layers(line, config.azimuth, config.elevation)
         images = on_paper(planes)
         write_atomic(run.path("morph.gif"), gif_bytes(torch.cat([images, images.flip(0)[1:-1]])))

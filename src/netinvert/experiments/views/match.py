@@ -28,7 +28,7 @@ from netinvert.io.workers import run_cells
 from netinvert.models.generator import load_generator
 from netinvert.scenes.dataset_config import RING
 from netinvert.views.matching import boxes_aligned, exact_matches, flow_between, followed, optical_flow
-from netinvert.views.mixtures import between
+from netinvert.views.mixtures import line_between
 from netinvert.views.truth import Truth, on_paper
 
 CHAINED, DIRECT, BOXES, STILL = "along the morph", "direct", "bounding boxes", "no motion"
@@ -58,7 +58,7 @@ class MatchWork:
 
         def make(number: int, piece: Piece) -> Cell:
             (first, second, view), points, targets = _pair(truth, config.seed, number)
-            line = between(*generator.embedded([first, second]), config.steps)
+            line = line_between(*generator.embedded([first, second]), config.steps)
             drawn = on_paper(generator.layers(line, *RING[view]))
             rings = torch.stack([truth.view(who, view) for who in (first, second)]).float() / 255
             true = on_paper(rings)
