@@ -4,6 +4,7 @@ training knows, and transformations of their images."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from netinvert.io.images import LUMA
 from netinvert.io.running import generator_at, sent
 from netinvert.models.generator import TRANSFORMS
 from netinvert.scenes.cameras import angles_from_rotation
-from netinvert.scenes.dataset_config import CHAIRS62, SPLITS
+from netinvert.scenes.dataset_config import CHAIRS62, RING, SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
+from netinvert.scenes.dataset_writer import image_maker
+from netinvert.scenes.object_source import ObjectSource
 
 AZIMUTHS, ELEVATIONS = 31, 2
 """Of the views of an object."""
@@ -29,12 +32,13 @@ AZIMUTHS, ELEVATIONS = 31, 2
 class Turntables:
     """I objects in V = 62 views each: ``planes`` uint8 (I, V, 4, H, W), colours multiplied by the mask and
     the mask, without shadows; ``azimuth`` and ``elevation`` (V,) in degrees, the same for all;
-    ``seeds``, which object each is in its dataset."""
+    ``identities``, which object each is in its dataset; ``distance`` (I,) of the cameras."""
 
     planes: Tensor
     azimuth: Tensor
     elevation: Tensor
-    seeds: tuple[int, ...]
+    identities: tuple[int, ...]
+    distance: Tensor
 
     @classmethod
     def of(cls, folder: Path, count: int | None = None) -> Turntables:
@@ -42,7 +46,7 @@ class Turntables:
 
         Raises DatasetError: nothing to read, or other views; ConfigError: fewer objects than asked for.
         """
-        found: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        found: list[tuple[int, Tensor, Tensor, Tensor, float]] = []
         for split in SPLITS:
             if not (folder.is_dir() and any(folder.glob(f"{split}-*.tar"))):
                 continue
@@ -51,7 +55,8 @@ class Turntables:
             for identity in sorted(set(arrays.identity.tolist())):
                 own = arrays.identity == identity
                 planes = _without_shadows(arrays.rgba[own], arrays.mask[own])
-                found.append((identity, planes, azimuth[own], elevation[own]))
+                distance = float(arrays.records[int(own.argmax())]["distance"])
+                found.append((identity, planes, azimuth[own], elevation[own], distance))
         if not found:
             shard_paths(folder)  # tells what is missing
         if any(len(one[1]) != AZIMUTHS * ELEVATIONS for one in found):
@@ -68,7 +73,30 @@ class Turntables:
             found[0][2],
             found[0][3],
             tuple(one[0] for one in found),
+            torch.tensor([one[4] for one in found]),
         )
+
+    @classmethod
+    def rendered(
+        cls, plan: DatasetConfig, identities: Iterable[int], source: ObjectSource | None = None
+    ) -> Turntables:
+        """Some objects of a plan of 62 views, rendered in memory; ``source`` replaces the plan's own.
+
+        Raises MissingExtraError: without the extra scenes; MeshError: a file cannot be read.
+        """
+        source, identities = source or plan.source(), tuple(identities)
+        planes, distances = [], []
+        for identity in identities:
+            thing = source.make(plan.object_seed(identity), identity)
+            render, views = image_maker(plan, thing), range(AZIMUTHS * ELEVATIONS)
+            cameras = [plan.camera(thing.vertices, view, plan.generator(identity, view)) for view in views]
+            light = plan.light(plan.generator(identity, 0))
+            seen = [render(camera, light, view) for view, camera in zip(views, cameras, strict=True)]
+            rgba, mask = (np.stack([getattr(one, name) for one in seen]) for name in ("rgba", "mask"))
+            planes.append(_without_shadows(rgba, mask))
+            distances.append(float(cameras[0].distance))
+        azimuth, elevation = torch.tensor(RING, dtype=torch.float32).unbind(1)
+        return cls(torch.stack(planes), azimuth, elevation, identities, torch.tensor(distances))
 
     @property
     def size(self) -> int:
