@@ -113,6 +113,8 @@ Train | decoder train | training:DecoderTrain | train:train_a_decoder
     --network mobilenet-v2 --layer pool --data photos --pixels 64 --out out/decoder
 Train | views train | training:ViewsTrain | train:train_views
     --data out/rings --name chairs --out out/generator
+Train | views evaluate | views:ViewsEvaluate | views.evaluate:evaluate_views
+    --chairs 20 --out out/held-out
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

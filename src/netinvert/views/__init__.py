@@ -1,1 +1,1 @@
-"""New views of objects: from codes, from generators, and what 3-D shape they give."""
+"""What a generator draws, and what is measured on it: views, morphs, arithmetic, correspondences."""

@@ -150,15 +150,16 @@ def mean_view_figures(tables: Turntables, known: Tensor, watched: ViewBatch) -> 
 
 
 def drawn_figures(made: Tensor, true: Tensor) -> dict[str, float]:
-    """Of images with masks (N, 4, H, W) against the true ones, on white paper: the mean absolute error over
-    the object's pixels, SSIM, and how the masks overlap."""
+    """The means of ``view_errors``."""
+    return {name: values.mean().item() for name, values in view_errors(made, true).items()}
+
+
+def view_errors(made: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """Of images with masks (N, 4, H, W) against the true ones, on white paper, each (N,): the mean absolute
+    error over the object's pixels, SSIM, and how the masks overlap."""
     images, originals = (one[:, :3] + 1 - one[:, 3:] for one in (made, true))
     inside = true[:, 3:] > 0.5
     off = ((images - originals).abs() * inside).sum((1, 2, 3)) / (3 * inside.sum((1, 2, 3))).clamp_min(1)
     both = (made[:, 3:] > 0.5, inside)
     iou = (both[0] & both[1]).sum((1, 2, 3)) / (both[0] | both[1]).sum((1, 2, 3)).clamp_min(1)
-    return {
-        "l1_on_object": off.mean().item(),
-        "ssim": ssim(images, originals).mean().item(),
-        "mask_iou": iou.mean().item(),
-    }
+    return {"l1_on_object": off, "ssim": ssim(images, originals), "mask_iou": iou}

@@ -19,10 +19,16 @@ from netinvert.io.images import LUMA
 from netinvert.io.running import generator_at, sent
 from netinvert.models.generator import TRANSFORMS
 from netinvert.scenes.cameras import angles_from_rotation
+<<<<<<< HEAD
 from netinvert.scenes.dataset_config import CHAIRS62, RING, SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
 from netinvert.scenes.dataset_writer import image_maker
 from netinvert.scenes.object_source import ObjectSource
+=======
+from netinvert.scenes.dataset_config import CHAIRS62, SPLITS, DatasetConfig
+from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
+from netinvert.scenes.dataset_writer import image_maker
+>>>>>>> h18v
 
 AZIMUTHS, ELEVATIONS = 31, 2
 """Of the views of an object."""
@@ -54,9 +60,14 @@ class Turntables:
             azimuth, elevation, _ = angles_from_rotation(torch.from_numpy(arrays.rotation))
             for identity in sorted(set(arrays.identity.tolist())):
                 own = arrays.identity == identity
+<<<<<<< HEAD
                 planes = _without_shadows(arrays.rgba[own], arrays.mask[own])
                 distance = float(arrays.records[int(own.argmax())]["distance"])
                 found.append((identity, planes, azimuth[own], elevation[own], distance))
+=======
+                planes = without_shadows(arrays.rgba[own], arrays.mask[own])
+                found.append((identity, planes, azimuth[own], elevation[own]))
+>>>>>>> h18v
         if not found:
             shard_paths(folder)  # tells what is missing
         if any(len(one[1]) != AZIMUTHS * ELEVATIONS for one in found):
@@ -109,12 +120,24 @@ class Turntables:
         return planes[:, :3] + (1 - planes[:, 3:]) * paper
 
 
-def _without_shadows(rgba: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Tensor:
+def without_shadows(rgba: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Tensor:
     """(V, 4, H, W) uint8: colours multiplied by the mask, and the mask."""
     colours = torch.from_numpy(rgba).float()
     alpha = torch.where(torch.from_numpy(mask) > 0, colours[..., 3], torch.zeros(()))
     planes = torch.cat([colours[..., :3] * (alpha / 255)[..., None], alpha[..., None]], -1)
     return planes.round().to(torch.uint8).permute(0, 3, 1, 2)
+
+
+def rendered_ring(plan: DatasetConfig, identity: int) -> Tensor:
+    """The planes of all views of an object of a plan, uint8 (V, 4, H, W), rendered in memory.
+
+    Raises MissingExtraError: without the extra scenes; ConfigError, MeshError: no such objects."""
+    thing = plan.source().make(plan.object_seed(identity), identity)
+    render, seen = image_maker(plan, thing), []
+    for view in range(plan.views):
+        rng = plan.generator(identity, view)
+        seen.append(render(plan.camera(thing.vertices, view, rng), plan.light(rng), view))
+    return without_shadows(np.stack([one.rgba for one in seen]), np.stack([one.mask for one in seen]))
 
 
 @dataclass(frozen=True)
