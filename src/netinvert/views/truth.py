@@ -64,7 +64,7 @@ class Truth:
 
     def ring(self, who: int) -> Tensor:
         """The 62 views of an object, uint8 (62, 4, H, W), as ``Turntables``. Raises MissingExtraError."""
-        return rendered_ring(self.plan, self.identities[who])
+        return rendered_ring(self.plan, self.thing(who))
 
 
 def on_paper(planes: Tensor, colour: Sequence[float] = WHITE) -> Tensor:

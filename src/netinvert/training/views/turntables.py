@@ -19,16 +19,11 @@ from netinvert.io.images import LUMA
 from netinvert.io.running import generator_at, sent
 from netinvert.models.generator import TRANSFORMS
 from netinvert.scenes.cameras import angles_from_rotation
-<<<<<<< HEAD
 from netinvert.scenes.dataset_config import CHAIRS62, RING, SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
 from netinvert.scenes.dataset_writer import image_maker
 from netinvert.scenes.object_source import ObjectSource
-=======
-from netinvert.scenes.dataset_config import CHAIRS62, SPLITS, DatasetConfig
-from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
-from netinvert.scenes.dataset_writer import image_maker
->>>>>>> h18v
+from netinvert.scenes.objects import Object3D
 
 AZIMUTHS, ELEVATIONS = 31, 2
 """Of the views of an object."""
@@ -60,14 +55,9 @@ class Turntables:
             azimuth, elevation, _ = angles_from_rotation(torch.from_numpy(arrays.rotation))
             for identity in sorted(set(arrays.identity.tolist())):
                 own = arrays.identity == identity
-<<<<<<< HEAD
-                planes = _without_shadows(arrays.rgba[own], arrays.mask[own])
+                planes = without_shadows(arrays.rgba[own], arrays.mask[own])
                 distance = float(arrays.records[int(own.argmax())]["distance"])
                 found.append((identity, planes, azimuth[own], elevation[own], distance))
-=======
-                planes = without_shadows(arrays.rgba[own], arrays.mask[own])
-                found.append((identity, planes, azimuth[own], elevation[own]))
->>>>>>> h18v
         if not found:
             shard_paths(folder)  # tells what is missing
         if any(len(one[1]) != AZIMUTHS * ELEVATIONS for one in found):
@@ -96,18 +86,12 @@ class Turntables:
         Raises MissingExtraError: without the extra scenes; MeshError: a file cannot be read.
         """
         source, identities = source or plan.source(), tuple(identities)
-        planes, distances = [], []
-        for identity in identities:
-            thing = source.make(plan.object_seed(identity), identity)
-            render, views = image_maker(plan, thing), range(AZIMUTHS * ELEVATIONS)
-            cameras = [plan.camera(thing.vertices, view, plan.generator(identity, view)) for view in views]
-            light = plan.light(plan.generator(identity, 0))
-            seen = [render(camera, light, view) for view, camera in zip(views, cameras, strict=True)]
-            rgba, mask = (np.stack([getattr(one, name) for one in seen]) for name in ("rgba", "mask"))
-            planes.append(_without_shadows(rgba, mask))
-            distances.append(float(cameras[0].distance))
+        things = [source.make(plan.object_seed(one), one) for one in identities]
+        planes = torch.stack([rendered_ring(plan, thing) for thing in things])
+        cameras = [plan.camera(thing.vertices, 0, plan.generator(0, 0)) for thing in things]
         azimuth, elevation = torch.tensor(RING, dtype=torch.float32).unbind(1)
-        return cls(torch.stack(planes), azimuth, elevation, identities, torch.tensor(distances))
+        distance = torch.tensor([np.linalg.norm(one.position) for one in cameras], dtype=torch.float32)
+        return cls(planes, azimuth, elevation, identities, distance)
 
     @property
     def size(self) -> int:
@@ -128,14 +112,13 @@ def without_shadows(rgba: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Tensor:
     return planes.round().to(torch.uint8).permute(0, 3, 1, 2)
 
 
-def rendered_ring(plan: DatasetConfig, identity: int) -> Tensor:
-    """The planes of all views of an object of a plan, uint8 (V, 4, H, W), rendered in memory.
+def rendered_ring(plan: DatasetConfig, thing: Object3D) -> Tensor:
+    """The planes of all views of an object as a plan asks, uint8 (V, 4, H, W), rendered in memory.
 
-    Raises MissingExtraError: without the extra scenes; ConfigError, MeshError: no such objects."""
-    thing = plan.source().make(plan.object_seed(identity), identity)
+    Raises MissingExtraError: without the extra scenes; MeshError."""
     render, seen = image_maker(plan, thing), []
     for view in range(plan.views):
-        rng = plan.generator(identity, view)
+        rng = plan.generator(0, view)
         seen.append(render(plan.camera(thing.vertices, view, rng), plan.light(rng), view))
     return without_shadows(np.stack([one.rgba for one in seen]), np.stack([one.mask for one in seen]))
 
