@@ -115,6 +115,10 @@ Train | views train | training:ViewsTrain | train:train_views
     --data out/rings --name chairs --out out/generator
 Train | views evaluate | views:ViewsEvaluate | views.evaluate:evaluate_views
     --chairs 20 --out out/held-out
+Understand | views novel | views:ViewsNovel | views.novel:novel_views
+    --chairs 12 --bank 20 --out out/novel
+Understand | views reconstruct | views:ViewsReconstruct | views.reconstruct:reconstruct
+    --chairs 4 --bank 20 --out out/shapes
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

@@ -139,7 +139,14 @@ def surface(values: Tensor, level: float) -> tuple[NDArray[np.float64], NDArray[
     return (vertices - 0.5) * (2 * HALF / len(values)) - HALF, faces
 
 
-def solid(vertices: NDArray[np.float64], faces: NDArray[np.int64], resolution: int = 64) -> Tensor:
+def as_obj(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> bytes:
+    """A mesh as a Wavefront OBJ file."""
+    lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices]
+    lines += [f"f {a} {b} {c}" for a, b, c in np.asarray(faces) + 1]
+    return "\n".join([*lines, ""]).encode()
+
+
+def solid(vertices: NDArray[np.floating], faces: NDArray[np.integer], resolution: int = 64) -> Tensor:
     """Which voxels (R, R, R) of the cube lie inside a mesh of closed, outward-facing parts that may overlap:
     those from which a ray upwards leaves more often than it enters."""
     step = 2 * HALF / resolution
@@ -171,7 +178,7 @@ def overlap(first: Tensor, second: Tensor) -> float:
 
 
 def surface_points(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64], count: int = POINTS, seed: int = 0
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], count: int = POINTS, seed: int = 0
 ) -> NDArray[np.float64]:
     """Points (count, 3) spread evenly over a mesh's surface; none of a mesh without faces."""
     corners = np.asarray(vertices)[np.asarray(faces)]

@@ -63,10 +63,10 @@ class NovelViews:
         makers: dict[str, Callable[[int], Tensor]] = {
             TRUE: self.true,
             DECODED: lambda k: self._decoded(self._codes(self.true(k))),
-            ORACLE: lambda k: self._retrieved(self.true(k), self.target(k), self.target(k), codes=False),
+            ORACLE: self._oracle,
             SAME: lambda k: self.sources,
             MEAN: self._mean,
-            NEAREST: lambda k: self._retrieved(self.sources, self.start, self.target(k), codes=True),
+            NEAREST: lambda k: self.known.images(self.nearest, self.target(k), GROUND),
             DIRECTIONS: self._along_directions,
             LINEAR: lambda k: self._operated(k, orthogonal=False),
             ORTHOGONAL: lambda k: self._operated(k, orthogonal=True),
@@ -105,6 +105,11 @@ class NovelViews:
         parts = zip(torch.split(who, 256), torch.split(view, 256), strict=True)
         codes = torch.cat([self._codes(self.known.images(*part, GROUND)) for part in parts])
         return codes.reshape(count, AZIMUTHS, -1)
+
+    @cached_property
+    def nearest(self) -> Tensor:
+        """Which known object (N,) is most like each by its code in the given view."""
+        return (self.known_codes[:, self.start] - self._codes(self.sources)).square().sum(2).argmin(0)
 
     @cached_property
     def mapped(self) -> Tensor:
@@ -152,19 +157,13 @@ class NovelViews:
         planes = self.known.planes[:, self.target(steps)].float().mean(0) / 255
         return planes[:, :3] + (1 - planes[:, 3:]) * GROUND
 
-    def _retrieved(self, images: Tensor, seen: Tensor, shown: Tensor, codes: bool) -> Tensor:
-        """The known object most like each image among those in the view ``seen`` (N,), in the view
-        ``shown``: by codes, or pixel by pixel."""
-        chosen = []
-        for image, view in zip(images, seen.tolist(), strict=True):
-            if codes:
-                apart = (self.known_codes[:, view] - self._codes(image[None])).square().sum(1)
-            else:
-                every = torch.arange(len(self.known.planes))
-                others = self.known.images(every, torch.full_like(every, view), GROUND)
-                apart = (others - image).square().sum((1, 2, 3))
-            chosen.append(int(apart.argmin()))
-        return self.known.images(torch.tensor(chosen), shown, GROUND)
+    def _oracle(self, steps: int) -> Tensor:
+        """The known object most like the true view, pixel by pixel."""
+        every, chosen = torch.arange(len(self.known.planes)), []
+        for image, view in zip(self.true(steps), self.target(steps).tolist(), strict=True):
+            others = self.known.images(every, torch.full_like(every, view), GROUND)
+            chosen.append(int((others - image).square().sum((1, 2, 3)).argmin()))
+        return self.known.images(torch.tensor(chosen), self.target(steps), GROUND)
 
     def _drawn(self, embeddings: Tensor, steps: int) -> Tensor:
         azimuth, elevation = self._angles(self.target(steps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,6 +62,10 @@ class Truth:
     def camera(self, thing: Object3D, view: int) -> Camera:
         """The camera of one of an object's views."""
         return self.plan.camera(thing.vertices, view, self.plan.generator(0, view))
+
+    def distance(self, who: int) -> float:
+        """Of the cameras from an object."""
+        return float(np.linalg.norm(self.camera(self.thing(who), 0).position))
 
     def ring(self, who: int) -> Tensor:
         """The 62 views of an object, uint8 (62, 4, H, W), as ``Turntables``. Raises MissingExtraError."""

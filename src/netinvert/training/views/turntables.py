@@ -4,7 +4,7 @@ training knows, and transformations of their images."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,11 +87,17 @@ class Turntables:
         """
         source, identities = source or plan.source(), tuple(identities)
         things = [source.make(plan.object_seed(one), one) for one in identities]
-        planes = torch.stack([rendered_ring(plan, thing) for thing in things])
         cameras = [plan.camera(thing.vertices, 0, plan.generator(0, 0)) for thing in things]
+        distance = [float(np.linalg.norm(one.position)) for one in cameras]
+        return cls.joined([rendered_ring(plan, thing) for thing in things], identities, distance)
+
+    @classmethod
+    def joined(
+        cls, rings: Sequence[Tensor], identities: Sequence[int], distance: Sequence[float]
+    ) -> Turntables:
+        """Rings of views (62, 4, H, W) uint8, with their cameras' distances, together."""
         azimuth, elevation = torch.tensor(RING, dtype=torch.float32).unbind(1)
-        distance = torch.tensor([np.linalg.norm(one.position) for one in cameras], dtype=torch.float32)
-        return cls(planes, azimuth, elevation, identities, distance)
+        return cls(torch.stack(list(rings)), azimuth, elevation, tuple(identities), torch.tensor(distance))
 
     @property
     def size(self) -> int:
