@@ -12,6 +12,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.metrics import ssim
+from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.generator import Generator
@@ -136,7 +137,8 @@ class NovelViews:
             return in_chunks(self.encoder, images).flatten(1)
 
     def _decoded(self, codes: Tensor) -> Tensor:
-        return in_chunks(self.decoder, codes.reshape(-1, *self.encoder.code_shape))
+        made = in_chunks(self.decoder, codes.reshape(-1, *self.encoder.code_shape))
+        return fit(made, (self.objects.size, self.objects.size))
 
     def _along_directions(self, steps: int) -> Tensor:
         count = len(self.known.planes)

@@ -125,7 +125,8 @@ def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
         best = found[f"{FITTED}, {FUSED}: iou"].mean(), found[f"{TRUE}, {FUSED}: iou"].mean()
         lead = (
             f"From one image each of {len(cells)} unseen objects: the shape of the generator's views "
-            f"overlaps the true one by {best[0]:.2f} (intersection over union), that of true views by {best[1]:.2f}."
+            f"overlaps the true one by {best[0]:.2f} (intersection over union), that of true views by "
+            f"{best[1]:.2f}."
         )
         page = report.Report("Shapes from one image", _blocks(problem, cells, table), lead)
         return publish(run, config, page, {**known, "rows": table.plain()["rows"]}, table.text())
@@ -160,8 +161,8 @@ def _blocks(problem: NovelViews, cells: Sequence[Cell], table: report.Table) -> 
         rows[f"{k + 1}"] = [problem.sources[k], *sides]
     said = (
         "Shapes are made of 62 views (31 for depths) in a cube of voxels. IoU is with the true solid, "
-        "Chamfer the mean distance between the surfaces in diagonals of the object; intervals are of the bootstrap "
-        "over objects. The pose of the given image, and the distance of the cameras, are known."
+        "Chamfer the mean distance between the surfaces in diagonals of the object; intervals are of the "
+        "bootstrap over objects. The pose of the given image, and the distance of the cameras, are known."
     )
     grid = ImageGrid.of(rows, ["given", *SOURCES], "Shapes as reliefs from the front and the side")
     return [
