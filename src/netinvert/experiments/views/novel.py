@@ -43,18 +43,25 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
+class UnseenKey:
+    """A cell: the ring of an unseen object."""
+
+    unseen: int
+
+
+@dataclass(frozen=True)
 class UnseenRings:
     """Renders objects that nothing was trained on, as the generator's own were."""
 
     config: OfUnseen
 
-    def open(self) -> Callable[[int, Piece], Cell]:
+    def open(self) -> Callable[[UnseenKey, Piece], Cell]:
         """The plan is the generator's."""
         plan, source = unseen(self.config)
 
-        def make(number: int, piece: Piece) -> Cell:
+        def make(key: UnseenKey, piece: Piece) -> Cell:
             del piece
-            thing = unseen_object(plan, source, number)
+            thing = unseen_object(plan, source, key.unseen)
             camera = plan.camera(thing.vertices, 0, plan.generator(0, 0))
             facts = {"symmetry": thing.symmetry, "distance": float(np.linalg.norm(camera.position))}
             return Cell({"planes": rendered_ring(plan, thing)}, facts)
@@ -101,22 +108,19 @@ class NovelWork:
 def novel_problem(config: OfUnseen, run: RunDir) -> NovelViews:
     """The objects that are turned, and what turns them; renders are kept in the run."""
     generator, decoder = load_generator(config.generator), load_decoder(config.decoder)
-    _, source = unseen(config)
-    numbers = range(min(config.chairs, source.count or config.chairs))
     places = range(min(config.bank, generator.module.form.identities))
-    workers = workers_of(config)
-    mine = run_cells(run, UnseenRings(config), numbers, workers, "unseen objects")
-    known = run_cells(run, RingWork(config.generator), places, workers, "known objects")
+    mine = unseen_cells(config, run)
+    known = run_cells(run, RingWork(config.generator), places, workers_of(config), "known objects")
     objects, others = (
         Turntables.joined(
             [one.tensors["planes"] for one in cells], which, [one.facts["distance"] for one in cells]
         )
-        for cells, which in ((mine, numbers), (known, places))
+        for cells, which in ((mine, range(len(mine))), (known, places))
     )
     drawn = torch.Generator().manual_seed(config.seed)
     return NovelViews(
         objects,
-        torch.randint(AZIMUTHS, (len(numbers),), generator=drawn),
+        torch.randint(AZIMUTHS, (len(mine),), generator=drawn),
         others,
         torch.tensor(places),
         generator,
@@ -140,7 +144,7 @@ def novel_views(config: ViewsNovel, tell: Tell) -> Outcome:
         readers = pose_readers(kept, config.learned)
         made = run_cells(run, NovelWork(config, run), ALL, workers_of(config), "ways to a new view")
         tell("measuring")
-        symmetry = torch.tensor([one.facts["symmetry"] for one in _unseen_cells(config, run)])
+        symmetry = torch.tensor([one.facts["symmetry"] for one in unseen_cells(config, run)])
         found: dict[str, Mapping[str, Tensor]] = {}
         for method, cell in zip(ALL, made, strict=True):
             each = partial(_measured, problem, cell.tensors, config.turns, readers, symmetry)
@@ -153,10 +157,12 @@ def novel_views(config: ViewsNovel, tell: Tell) -> Outcome:
         return publish(run, config, page, {**known, "rows": table.plain()["rows"]}, table.text())
 
 
-def _unseen_cells(config: OfUnseen, run: RunDir) -> Sequence[Cell]:
+def unseen_cells(config: OfUnseen, run: RunDir) -> Sequence[Cell]:
+    """The rings of the unseen objects, kept in the run."""
     _, source = unseen(config)
     numbers = range(min(config.chairs, source.count or config.chairs))
-    return run_cells(run, UnseenRings(config), numbers, workers_of(config), "unseen objects")
+    keys = [UnseenKey(number) for number in numbers]
+    return run_cells(run, UnseenRings(config), keys, workers_of(config), "unseen objects")
 
 
 def _measured(

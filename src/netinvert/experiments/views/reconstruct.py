@@ -50,17 +50,25 @@ SHOWN = 6
 
 
 @dataclass(frozen=True)
+class ShapeKey:
+    """A cell: the shapes of an object."""
+
+    shaped: int
+
+
+@dataclass(frozen=True)
 class ShapeWork:
     """Shapes of one object, by all sources of views."""
 
     config: ViewsReconstruct
     run: RunDir
 
-    def open(self) -> Callable[[int, Piece], Cell]:
+    def open(self) -> Callable[[ShapeKey, Piece], Cell]:
         """The problem is made once a process."""
         problem = cache(partial(novel_problem, self.config, self.run))
 
-        def make(who: int, piece: Piece) -> Cell:
+        def make(key: ShapeKey, piece: Piece) -> Cell:
+            who = key.shaped
             plan, source = unseen(self.config)
             thing = unseen_object(plan, source, who)
             truth = solid(thing.vertices, thing.faces, self.config.resolution)
@@ -111,8 +119,8 @@ def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
     known = {"generator": generator_facts(generator), "decoders": decoder_facts([decoder])}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         problem = novel_problem(config, run)
-        who = range(len(problem.start))
-        cells = run_cells(run, ShapeWork(config, run), who, workers_of(config), "objects")
+        keys = [ShapeKey(who) for who in range(len(problem.start))]
+        cells = run_cells(run, ShapeWork(config, run), keys, workers_of(config), "objects")
         found = {name: torch.tensor([one.facts[name] for one in cells]).double() for name in cells[0].facts}
         table = _table(found)
         records = [{"object": k, **cell.facts} for k, cell in enumerate(cells)]
