@@ -147,13 +147,18 @@ class NovelViews:
             self.known_codes.flatten(0, 1), azimuth.repeat(count), elevation.repeat(count)
         )
         ends = (self._angles(view) for view in (self.start, self.target(steps)))
-        return self._decoded(along.turned(self._codes(self.sources), *ends))
+        return self._decoded(self._possible(along.turned(self._codes(self.sources), *ends)))
 
     def _operated(self, steps: int, orthogonal: bool) -> Tensor:
         """Pairs of all known objects, from every side, turned by the angle."""
         after = self.known_codes.roll(-steps, 1)
         operator = TurnOperator.fitted(self.known_codes.flatten(0, 1), after.flatten(0, 1), orthogonal)
-        return self._decoded(operator(self._codes(self.sources)))
+        return self._decoded(self._possible(operator(self._codes(self.sources))))
+
+    def _possible(self, codes: Tensor) -> Tensor:
+        """Codes within what the units say of known objects: no less than 0 behind a ReLU, say."""
+        low, high = self.known_codes.amin((0, 1)), self.known_codes.amax((0, 1))
+        return torch.maximum(torch.minimum(codes, high), low)
 
     def _mean(self, steps: int) -> Tensor:
         planes = self.known.planes[:, self.target(steps)].float().mean(0) / 255
