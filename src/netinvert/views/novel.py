@@ -137,7 +137,12 @@ class NovelViews:
             return in_chunks(self.encoder, images).flatten(1)
 
     def _decoded(self, codes: Tensor) -> Tensor:
-        made = in_chunks(self.decoder, codes.reshape(-1, *self.encoder.code_shape))
+        """On the paper of the others where the decoder tells the object from its background: of that the
+        code of a turned object says nothing."""
+        codes = codes.reshape(-1, *self.encoder.code_shape)
+        made = in_chunks(self.decoder, codes)
+        if self.decoder.has_mask:
+            made = torch.lerp(torch.full_like(made, GROUND), made, in_chunks(self.decoder.mask, codes))
         return fit(made, (self.objects.size, self.objects.size))
 
     def _along_directions(self, steps: int) -> Tensor:
