@@ -139,11 +139,17 @@ class NovelViews:
     def _decoded(self, codes: Tensor) -> Tensor:
         """On the paper of the others where the decoder tells the object from its background: of that the
         code of a turned object says nothing."""
+        planes = self._decoded_planes(codes)
+        return planes[:, :3] + (1 - planes[:, 3:]) * GROUND
+
+    def _decoded_planes(self, codes: Tensor) -> Tensor:
+        """Colours multiplied by the mask, and the mask, (N, 4, H, W); of a decoder without masks all."""
         codes = codes.reshape(-1, *self.encoder.code_shape)
         made = in_chunks(self.decoder, codes)
+        mask = torch.ones_like(made[:, :1])
         if self.decoder.has_mask:
-            made = torch.lerp(torch.full_like(made, GROUND), made, in_chunks(self.decoder.mask, codes))
-        return fit(made, (self.objects.size, self.objects.size))
+            mask = in_chunks(self.decoder.mask, codes)
+        return fit(torch.cat([made * mask, mask], 1), (self.objects.size, self.objects.size))
 
     def _along_directions(self, steps: int) -> Tensor:
         count = len(self.known.planes)
@@ -154,11 +160,32 @@ class NovelViews:
         ends = (self._angles(view) for view in (self.start, self.target(steps)))
         return self._decoded(self._possible(along.turned(self._codes(self.sources), *ends)))
 
+    def turned_planes(self, who: int) -> Tensor:
+        """The ring of an object's code turned by linear operators and decoded, (31, 4, H, W): colours
+        multiplied by the mask, and the mask."""
+        own = self._codes(self.sources[who : who + 1])
+        start = int(self.start[who])
+        turns = [(view - start) % AZIMUTHS for view in range(AZIMUTHS)]
+        codes = [self._operator(turn, False)(own) if turn else own for turn in turns]
+        with torch.no_grad():
+            return self._decoded_planes(self._possible(torch.cat(codes)))
+
     def _operated(self, steps: int, orthogonal: bool) -> Tensor:
-        """Pairs of all known objects, from every side, turned by the angle."""
-        after = self.known_codes.roll(-steps, 1)
-        operator = TurnOperator.fitted(self.known_codes.flatten(0, 1), after.flatten(0, 1), orthogonal)
-        return self._decoded(self._possible(operator(self._codes(self.sources))))
+        return self._decoded(self._possible(self._operator(steps, orthogonal)(self._codes(self.sources))))
+
+    def _operator(self, steps: int, orthogonal: bool) -> TurnOperator:
+        """Of pairs of all known objects, from every side, turned by the angle."""
+        key = (steps, orthogonal)
+        if key not in self._operators:
+            after = self.known_codes.roll(-steps, 1)
+            pairs = self.known_codes.flatten(0, 1), after.flatten(0, 1)
+            self._operators[key] = TurnOperator.fitted(*pairs, orthogonal)
+        return self._operators[key]
+
+    @cached_property
+    def _operators(self) -> dict[tuple[int, bool], TurnOperator]:
+        """Those that were fitted."""
+        return {}
 
     def _possible(self, codes: Tensor) -> Tensor:
         """Codes within what the units say of known objects: no less than 0 behind a ReLU, say."""
