@@ -51,7 +51,7 @@ def test_the_file_tells_what_can_be_rendered_again(tmp_path):
     assert truth.held_out == (1, 3)
     assert truth.known[1].sum() == 16
     view = truth.view(3, 40)
-    assert torch.equal(view, rendered_ring(truth.plan, 3, [40])[0])
+    assert torch.equal(view, rendered_ring(truth.plan, truth.thing(3), [40])[0])
     camera = truth.camera(truth.thing(3), 40)
     assert camera.azimuth == pytest.approx(RING_AZIMUTH[40].item(), abs=1e-3)
     assert on_paper(view[None] / 255).shape == (1, 3, 16, 16)
@@ -59,9 +59,18 @@ def test_the_file_tells_what_can_be_rendered_again(tmp_path):
 
 def test_files_that_do_not_tell(tmp_path):
     generator = load_generator(small_generator(tmp_path / "small.safetensors"))
-    bare = Generator("bare", generator.module, {})
-    with pytest.raises(ConfigError, match="render --views 62"):
-        Truth.of(bare)
+    facts = generator.facts
+    plan = facts["data"]["plan"]
+    for other in (
+        {},
+        {**facts, "objects": [0]},
+        {**facts, "data": {"plan": {**plan, "lights": "random"}}},
+        {**facts, "data": {"plan": {**plan, "objects": str(tmp_path)}}},  # a file is data: it names no file
+        {**facts, "data": {"plan": {**plan, "unknown": 1}}},
+        {**facts, "data": "chairs"},
+    ):
+        with pytest.raises(ConfigError, match="render --views 62"):
+            Truth.of(Generator("odd", generator.module, other))
     everything = load_generator(small_generator(tmp_path / "all.safetensors", known_azimuths=31))
     with pytest.raises(ConfigError, match="--known-azimuths 16"):
         _ = Truth.of(everything).held_out

@@ -127,6 +127,10 @@ Train | views match | views:ViewsMatch | views.match:match_objects
     --pairs 30 --out out/match
 Train | views transfer | views:ViewsTransfer | views.transfer:transfer_views
     --known 1 4 16 --samples 20000 --out out/transfer
+Understand | views novel | views:ViewsNovel | views.novel:novel_views
+    --chairs 12 --bank 20 --out out/novel
+Understand | views reconstruct | views:ViewsReconstruct | views.reconstruct:reconstruct
+    --chairs 4 --bank 20 --out out/shapes
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

@@ -127,7 +127,7 @@ def train_views(config: ViewsTrain, tell: Tell) -> Outcome:
     always = mean_view_figures(tables, known, watched)
     tell(f"trained for {duration(model.seconds)}")
     low, high = tables.elevation.min().item(), tables.elevation.max().item()
-    facts = {**_facts(config, described(str(config.data)), figures), "objects": list(tables.seeds)}
+    facts = {**_facts(config, described(str(config.data)), figures), "objects": list(tables.identities)}
     facts["elevations"] = [round(low, 2), round(high, 2)]
     shown = (one[:SHOWN, :3] + 1 - one[:SHOWN, 3:] for one in (watched.planes, made))
     pairs = {f"{k}": [Tile(one) for one in pair] for k, pair in enumerate(zip(*shown, strict=True), 1)}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.io.files import refusing
 from netinvert.models.generator import Generator
 from netinvert.scenes.cameras import Camera
+from netinvert.scenes.catalogue import CATEGORIES
 from netinvert.scenes.dataset_config import CHAIRS62, RING, DatasetConfig
 from netinvert.scenes.objects import Object3D
 from netinvert.training.views.turntables import AZIMUTHS, KnownViews, rendered_ring
@@ -31,18 +34,23 @@ class Truth:
 
     @classmethod
     def of(cls, generator: Generator) -> Truth:
-        """As far as the generator's file tells. Raises ConfigError: it was trained on something else than 62
-        views of objects that can be made again."""
+        """As far as the generator's file tells, which names no file. Raises ConfigError: it was trained on
+        something else than 62 views of procedural objects in studio light."""
         facts = generator.facts
-        plan, identities = (facts.get("data") or {}).get("plan"), facts.get("objects")
-        if plan is None or identities is None or plan.get("protocol") != CHAIRS62:
-            raise ConfigError(
-                f"the file of {generator.name} tells of no 62 views that can be rendered again: train on a "
-                "dataset of 'netinvert scenes render --views 62 --lights studio'"
-            )
-        training = facts.get("plan") or {}
-        known = KnownViews(training.get("known_azimuths", AZIMUTHS), not training.get("one_elevation", False))
-        return cls(DatasetConfig.from_json(plan), tuple(identities), known.mask(len(identities)))
+        with refusing(
+            generator.name,
+            ConfigError,
+            "tells of no 62 views that can be rendered again",
+            "train on a dataset of 'netinvert scenes render --views 62 --lights studio'",
+        ):
+            plan, learned = DatasetConfig.from_json(facts["data"]["plan"]), facts["plan"]
+            identities = tuple(int(one) for one in facts["objects"])
+            if (plan.protocol, plan.lights) != (CHAIRS62, "studio") or plan.objects not in CATEGORIES:
+                raise ValueError(f"{plan.protocol} views of {plan.objects} in {plan.lights} light")
+            if len(identities) != generator.module.form.identities or plan.size != generator.module.form.size:
+                raise ValueError("others than its own")
+            known = KnownViews(int(learned["known_azimuths"]), not learned["one_elevation"])
+        return cls(plan, identities, known.mask(len(identities)))
 
     @property
     def held_out(self) -> tuple[int, ...]:
@@ -62,13 +70,17 @@ class Truth:
         """The camera of one of an object's views."""
         return self.plan.camera(thing.vertices, view, self.plan.generator(0, view))
 
+    def distance(self, who: int) -> float:
+        """Of the cameras from an object."""
+        return float(np.linalg.norm(self.camera(self.thing(who), 0).position))
+
     def ring(self, who: int) -> Tensor:
         """The 62 views of an object, uint8 (62, 4, H, W), as ``Turntables``. Raises MissingExtraError."""
-        return rendered_ring(self.plan, self.identities[who])
+        return rendered_ring(self.plan, self.thing(who))
 
     def view(self, who: int, view: int) -> Tensor:
         """One of them, uint8 (4, H, W)."""
-        return rendered_ring(self.plan, self.identities[who], [view])[0]
+        return rendered_ring(self.plan, self.thing(who), [view])[0]
 
 
 def on_paper(planes: Tensor, colour: Sequence[float] = WHITE) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
+from netinvert.scenes.catalogue import make_chair
 from netinvert.scenes.dataset_config import RING, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError
 from netinvert.scenes.dataset_writer import render_dataset
@@ -28,8 +29,10 @@ def test_every_other_object_is_known_from_everywhere():
 def test_a_dataset_has_the_views_that_are_rendered_again(tmp_path):
     render_dataset(PLAN, tmp_path / "rings")
     tables = Turntables.of(tmp_path / "rings")
-    assert tables.seeds == (0,)
-    assert torch.equal(rendered_ring(PLAN, 0, [40, 3]), tables.planes[0, [40, 3]])
+    assert tables.identities == (0,)
+    assert torch.equal(
+        rendered_ring(PLAN, make_chair(PLAN.object_seed(0)), [40, 3]), tables.planes[0, [40, 3]]
+    )
     torch.testing.assert_close(
         torch.stack([tables.azimuth, tables.elevation], 1), torch.tensor(RING), atol=1e-3, rtol=0
     )

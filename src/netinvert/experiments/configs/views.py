@@ -177,3 +177,52 @@ class ViewsTransfer(Seed, Output, Processes):
         super().check()
         if self.pixels & (self.pixels - 1):
             raise ConfigError(f"--pixels is a power of two, 32 or 64, say, got {self.pixels}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfUnseen(OfGenerator, Seed, Output, Processes):
+    """Objects that nothing was trained on, and what is to turn them."""
+
+    decoder: Annotated[
+        str, Option("A decoder of a pose network's codes, which are turned.", short="D", metavar="NAME|FILE")
+    ] = "posenet-fc6"
+    objects: Annotated[
+        str, Option("What is turned: chairs, or sh3f:FILE, a furniture library.", metavar="TEXT")
+    ] = "chairs"
+    chairs: Annotated[int, Option("How many objects, at most.", metavar="N", min=2)] = 60
+    bank: Annotated[
+        int, Option("Known objects, from all sides, that directions and operators are fitted on.", min=2)
+    ] = 100
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and from where they are seen.")] = TUNING[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsNovel(OfUnseen):
+    """Draw unseen objects from new sides, from one image each: by their code, turned and decoded, and by a
+    generator; beside the truth and what needs no network.
+    """
+
+    command: ClassVar[str] = "views novel"
+
+    turns: Annotated[
+        tuple[int, ...], Option("By how many 31ths of a turn.", also=("turn",), min=1, max=30)
+    ] = (1, 2, 4, 8, 15)
+    learned: Annotated[int, pieces.LEARNED] = 3000
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if len(set(self.turns)) < len(self.turns):
+            raise ConfigError("--turns names one twice: give each once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsReconstruct(OfUnseen):
+    """Make a first 3-D shape of unseen objects from one image each: a ring of new views, their visual hull,
+    and depths fused; beside the same from the true views, and compared with the true shape.
+    """
+
+    command: ClassVar[str] = "views reconstruct"
+
+    chairs: Annotated[int, Option("How many objects, at most.", metavar="N", min=2)] = 20
+    resolution: Annotated[int, Option("Voxels along a side.", min=16, max=256)] = 64

@@ -68,7 +68,7 @@ class RingWork:
     def open(self) -> Callable[[int, Piece], Cell]:
         """The plan is in the generator's file."""
         truth = Truth.of(load_generator(self.generator))
-        return lambda who, piece: Cell({"planes": truth.ring(who)})
+        return lambda who, piece: Cell({"planes": truth.ring(who)}, {"distance": truth.distance(who)})
 
 
 def generator_facts(generator: Generator) -> dict[str, str]:

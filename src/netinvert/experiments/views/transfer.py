@@ -29,7 +29,7 @@ from netinvert.models.generator import Generator, made_quick
 from netinvert.scenes.dataset_config import CHAIRS62, RING, DatasetConfig
 from netinvert.training.config import TrainingRun
 from netinvert.training.views.train import GeneratorConfig, train_generator, view_errors
-from netinvert.training.views.turntables import AZIMUTHS, KnownViews, Turntables, rendered_ring
+from netinvert.training.views.turntables import AZIMUTHS, KnownViews, Turntables
 from netinvert.views.truth import RING_AZIMUTH, RING_ELEVATION, interpolated, nearest_view, on_paper
 
 WITH, WITHOUT, CHAIR = "with other chairs", "without", "nearest chair"
@@ -67,9 +67,7 @@ class TransferWork:
     def open(self) -> Callable[[TransferKey, Piece], Cell]:
         """Render the chairs."""
         config = self.config
-        plan = plan_of(config)
-        rings = torch.stack([rendered_ring(plan, identity) for identity in range(config.chairs)])
-        tables = Turntables(rings, RING_AZIMUTH, RING_ELEVATION, tuple(range(config.chairs)))
+        tables = Turntables.rendered(plan_of(config), range(config.chairs))
 
         def make(key: TransferKey, piece: Piece) -> Cell:
             with ExitStack() as stack:
@@ -101,7 +99,7 @@ def _trained(
     known = KnownViews(key.azimuths, key.both).mask(config.chairs)
     learned, numbers = tables, torch.arange(config.chairs)
     if not key.others:
-        learned = replace(tables, planes=tables.planes[1::2], seeds=tables.seeds[1::2])
+        learned = replace(tables, planes=tables.planes[1::2], identities=tables.identities[1::2])
         numbers = numbers // 2
     plan = GeneratorConfig(
         samples=config.samples,

@@ -4,7 +4,7 @@ training knows, and transformations of their images."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from netinvert.io.images import LUMA
 from netinvert.io.running import generator_at, sent
 from netinvert.models.generator import TRANSFORMS
 from netinvert.scenes.cameras import angles_from_rotation
-from netinvert.scenes.dataset_config import CHAIRS62, SPLITS, DatasetConfig
+from netinvert.scenes.dataset_config import CHAIRS62, RING, SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
 from netinvert.scenes.dataset_writer import image_maker
+from netinvert.scenes.object_source import ObjectSource
+from netinvert.scenes.objects import Object3D
 
 AZIMUTHS, ELEVATIONS = 31, 2
 """Of the views of an object."""
@@ -31,12 +33,13 @@ AZIMUTHS, ELEVATIONS = 31, 2
 class Turntables:
     """I objects in V = 62 views each: ``planes`` uint8 (I, V, 4, H, W), colours multiplied by the mask and
     the mask, without shadows; ``azimuth`` and ``elevation`` (V,) in degrees, the same for all;
-    ``seeds``, which object each is in its dataset."""
+    ``identities``, which object each is in its dataset; ``distance`` (I,) of the cameras."""
 
     planes: Tensor
     azimuth: Tensor
     elevation: Tensor
-    seeds: tuple[int, ...]
+    identities: tuple[int, ...]
+    distance: Tensor
 
     @classmethod
     def of(cls, folder: Path, count: int | None = None) -> Turntables:
@@ -44,7 +47,7 @@ class Turntables:
 
         Raises DatasetError: nothing to read, or other views; ConfigError: fewer objects than asked for.
         """
-        found: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        found: list[tuple[int, Tensor, Tensor, Tensor, float]] = []
         for split in SPLITS:
             if not (folder.is_dir() and any(folder.glob(f"{split}-*.tar"))):
                 continue
@@ -53,7 +56,8 @@ class Turntables:
             for identity in sorted(set(arrays.identity.tolist())):
                 own = arrays.identity == identity
                 planes = without_shadows(arrays.rgba[own], arrays.mask[own])
-                found.append((identity, planes, azimuth[own], elevation[own]))
+                distance = float(arrays.records[int(own.argmax())]["distance"])
+                found.append((identity, planes, azimuth[own], elevation[own], distance))
         if not found:
             shard_paths(folder)  # tells what is missing
         if any(len(one[1]) != AZIMUTHS * ELEVATIONS for one in found):
@@ -70,7 +74,30 @@ class Turntables:
             found[0][2],
             found[0][3],
             tuple(one[0] for one in found),
+            torch.tensor([one[4] for one in found]),
         )
+
+    @classmethod
+    def rendered(
+        cls, plan: DatasetConfig, identities: Iterable[int], source: ObjectSource | None = None
+    ) -> Turntables:
+        """Some objects of a plan of 62 views, rendered in memory; ``source`` replaces the plan's own.
+
+        Raises MissingExtraError: without the extra scenes; MeshError: a file cannot be read.
+        """
+        source, identities = source or plan.source(), tuple(identities)
+        things = [source.make(plan.object_seed(one), one) for one in identities]
+        cameras = [plan.camera(thing.vertices, 0, plan.generator(0, 0)) for thing in things]
+        distance = [float(np.linalg.norm(one.position)) for one in cameras]
+        return cls.joined([rendered_ring(plan, thing) for thing in things], identities, distance)
+
+    @classmethod
+    def joined(
+        cls, rings: Sequence[Tensor], identities: Sequence[int], distance: Sequence[float]
+    ) -> Turntables:
+        """Rings of views (62, 4, H, W) uint8, with their cameras' distances, together."""
+        azimuth, elevation = torch.tensor(RING, dtype=torch.float32).unbind(1)
+        return cls(torch.stack(list(rings)), azimuth, elevation, tuple(identities), torch.tensor(distance))
 
     @property
     def size(self) -> int:
@@ -91,14 +118,13 @@ def without_shadows(rgba: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Tensor:
     return planes.round().to(torch.uint8).permute(0, 3, 1, 2)
 
 
-def rendered_ring(plan: DatasetConfig, identity: int, views: Iterable[int] | None = None) -> Tensor:
-    """The planes of views of an object of a plan, of all if None, uint8 (V, 4, H, W), rendered in memory.
+def rendered_ring(plan: DatasetConfig, thing: Object3D, views: Iterable[int] | None = None) -> Tensor:
+    """The planes of views of an object as a plan asks, all if None, uint8 (V, 4, H, W), rendered in memory.
 
-    Raises MissingExtraError: without the extra scenes; ConfigError, MeshError: no such objects."""
-    thing = plan.source().make(plan.object_seed(identity), identity)
+    Raises MissingExtraError: without the extra scenes; MeshError."""
     render, seen = image_maker(plan, thing), []
     for view in range(plan.views) if views is None else views:
-        rng = plan.generator(identity, view)
+        rng = plan.generator(0, view)
         seen.append(render(plan.camera(thing.vertices, view, rng), plan.light(rng), view))
     return without_shadows(np.stack([one.rgba for one in seen]), np.stack([one.mask for one in seen]))
 
@@ -191,11 +217,11 @@ def transformed(planes: Tensor, amounts: Tensor) -> Tensor:
         )
         moved = F.grid_sample(planes, grid, align_corners=False)
     colour, mask = moved[:, :3], moved[:, 3:]
-    mixed = torch.einsum("nij,njhw->nihw", colour_matrix(hue, saturation, brightness), colour)
+    mixed = torch.einsum("nij,njhw->nihw", colour_change(hue, saturation, brightness), colour)
     return torch.cat([torch.minimum(mixed.clamp_min(0), mask), mask], 1)
 
 
-def colour_matrix(hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tensor:
+def colour_change(hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tensor:
     """(N, 3, 3) of angles (N,) in degrees and logarithms of factors (N,): colours are turned about the axis
     of greys, drawn from or towards their luma, and multiplied."""
     axis = torch.full((3,), math.sqrt(1 / 3), device=hue.device)
