@@ -158,7 +158,13 @@ def test_transfer_between_halves(command, tmp_path):
 
 def test_a_transformation_as_text():
     assert torch.equal(transform_of("turn=7.5, zoom=1.25"), transformation(turn=7.5, zoom=1.25))
-    for text, said in (("turn", "NAME=NUMBER"), ("turn=nan", "not finite"), ("spin=1", "no transformation")):
+    for text, said in (
+        ("turn", "NAME=NUMBER"),
+        ("turn=nan", "finite"),
+        ("zoom=0", "above 0"),
+        ("count=2", "no transformation"),
+        ("spin=1", "no transformation"),
+    ):
         with pytest.raises(ConfigError, match=said):
             transform_of(text)
 

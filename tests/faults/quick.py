@@ -27,6 +27,7 @@ from netinvert.models import decoder, registry
 from netinvert.models.encoder import Encoder
 from netinvert.scenes import dataset_reader, fresh
 from netinvert.training.decoder import train
+from netinvert.training.views import turntables
 
 DEMO = (("fc8", "tv-isotropic"), ("blocks.7", "none"))
 """Layers and priors of the codes that are left of the demo's."""
@@ -56,6 +57,8 @@ def quickened() -> None:
         assets.photographs,
     ):
         _replace(made, _kept(made))
+    ring = turntables.rendered_ring
+    _replace(ring, _kept(ring, lambda plan, thing, views=None: (plan.size, thing.name, str(views))))
     _replace(app.parse, _kept(app.parse, tuple))
     _replace(train.milliseconds, lambda *settings: 0.0)
     _replace(evaluate.held_out_estimator, _kept(evaluate.held_out_estimator, lambda one: one.network.name))

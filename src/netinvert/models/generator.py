@@ -109,7 +109,8 @@ def view_numbers(azimuth: Tensor, elevation: Tensor) -> Tensor:
 
 def transformation(count: int = 1, **amounts: float) -> Tensor:
     """A row of transformations (count, 8) by names of TRANSFORMS, in degrees, shares of the image's side, and
-    factors (``zoom``, ``stretch``, ``saturation``, ``brightness``). Raises ConfigError: another name.
+    factors (``zoom``, ``stretch``, ``saturation``, ``brightness``). Raises ConfigError: another name, or a
+    number that cannot be.
 
     >>> transformation(turn=7.5, zoom=1.25).tolist()
     [[0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]]
@@ -118,6 +119,9 @@ def transformation(count: int = 1, **amounts: float) -> Tensor:
     if unknown:
         raise ConfigError(f"no transformation {sorted(unknown)[0]!r}: there are {', '.join(TRANSFORMS)}")
     factors = ("zoom", "stretch", "saturation", "brightness")
+    for name, amount in amounts.items():
+        if not math.isfinite(amount) or (name in factors and amount <= 0):
+            raise ConfigError(f"{name}={amount:g}: give a finite number, for {', '.join(factors)} above 0")
     row = [
         (math.log(amounts[name]) if name in factors else amounts[name]) / most if name in amounts else 0.0
         for name, most in TRANSFORMS.items()

@@ -116,4 +116,5 @@ def boxes_aligned(points: Tensor, masks: Tensor) -> Tensor:
         place = mask.nonzero().flip(1).float()
         corners.append((place.amin(0), place.amax(0) + 1))
     (low, high), (other_low, other_high) = corners
-    return other_low + (points - low) / (high - low) * (other_high - other_low)
+    moved: Tensor = other_low + (points - low) / (high - low) * (other_high - other_low)
+    return moved

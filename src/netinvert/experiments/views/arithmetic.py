@@ -66,9 +66,9 @@ class Triples:
         told, control = [], []
         for _ in range(count):
             a = own[torch.randint(len(own), (1,), generator=source)]
-            b, c, *two = lacking[torch.randperm(len(lacking), generator=source)[:4]].split(1)
-            told.append(torch.cat([a, b, c]))
-            control.append(torch.cat([*two, c]))
+            four = lacking[torch.randperm(len(lacking), generator=source)[:4]]
+            told.append(torch.cat([a, four[:2]]))
+            control.append(torch.cat([four[2:], four[1:2]]))
         return cls(
             torch.stack(told), torch.stack(control), torch.cat([own_others[:alike], lacking_others[:alike]])
         )

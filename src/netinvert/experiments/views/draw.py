@@ -23,7 +23,7 @@ from netinvert.io.files import Tell, write_atomic
 from netinvert.io.images import gif_bytes, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
-from netinvert.models.generator import Generator, ViewWarning, load_generator, transformation
+from netinvert.models.generator import TRANSFORMS, Generator, ViewWarning, load_generator, transformation
 from netinvert.scenes.cameras import heading, rotation_from_angles
 from netinvert.training.views.train import view_errors
 from netinvert.views.mixtures import COMPARED, line_between, nearest_objects, random_embeddings, seen_around
@@ -42,10 +42,9 @@ def transform_of(text: str) -> Tensor:
             found[name.strip()] = float(value)
         except ValueError:
             raise ConfigError(f"a transformation is NAME=NUMBER, several with commas, got '{part}'") from None
-    made = transformation(**found)
-    if not torch.isfinite(made).all():
-        raise ConfigError(f"'{text}' holds a number that is not finite: give another")
-    return made
+    if unknown := found.keys() - TRANSFORMS.keys():
+        raise ConfigError(f"no transformation {min(unknown)!r}: there are {', '.join(TRANSFORMS)}")
+    return transformation(1, **found)
 
 
 def _open(config: OfGenerator, objects: Sequence[int]) -> tuple[Generator, dict[str, object]]:
@@ -125,16 +124,16 @@ def _new_objects(config: ViewsGenerate, generator: Generator, who: Tensor, kept:
         name: kept.keep([name, "objects"], partial(measured, planes, known)).tensors
         for name, planes in (("new", new), ("known", known))
     }
-    rows = []
+    rows: list[list[report.Value]] = []
     for name, found in cells.items():
         groups = torch.arange(len(found["far"])).repeat_interleave(len(COMPARED))
         medians = [estimate(found[one.name], groups, "median") for one in readers]
         rows.append([name, *medians, estimate(found["far"] if name == "new" else apart)])
-    columns = ["objects", *(Column(one.name, "°", digits=1) for one in readers)]
+    columns = [Column("objects"), *(Column(one.name, "°", digits=1) for one in readers)]
     far = Column("nearest other", digits=4, key="far", about="mean difference of colours and mask")
     table = report.Table([*columns, far], rows, name="new-objects", baselines=[1])
     nearest = cells["new"]["nearest"].tolist()
-    pairs = {
+    pairs: dict[str, list[Tile | Tensor | None]] = {
         f"new-{k}": [on_paper(new[k])[0], Tile(on_paper(known[near])[0], (f"object {near}",))]
         for k, near in enumerate(nearest[: 2 * FIRST])
     }
@@ -171,7 +170,8 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
     :func:`generate_views`."""
     generator, known = _open(config, config.objects)
     with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        line = line_between(*generator.embedded(list(config.objects)), config.steps)
+        first, second = generator.embedded(list(config.objects)).unbind(0)
+        line = line_between(first, second, config.steps)
         planes = generator.layers(line, config.azimuth, config.elevation)
         images = on_paper(planes)
         write_atomic(run.path("morph.gif"), gif_bytes(torch.cat([images, images.flip(0)[1:-1]])))
@@ -191,13 +191,19 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
             name="distances",
         )
         even = (steps.max() / steps.mean().clamp_min(1e-9)).item()
-        first, second = config.objects
+        names = report.listed([str(one) for one in config.objects])
         lead = (
-            f"Objects {first} and {second} of {code(generator.name)}, and {config.steps - 1} between them. "
+            f"Objects {names} of {code(generator.name)}, and {config.steps - 1} between them. "
             f"The largest step changes {even:.1f} times as much as the mean one."
         )
         sheet = replace(ImageGrid.flow(tiles), name="sheet", size=128)
-        parts = [film, Heading("Beside a mixture of the two images"), plot, Heading("All"), sheet]
+        parts: list[report.Block] = [
+            film,
+            Heading("Beside a mixture of the two images"),
+            plot,
+            Heading("All"),
+            sheet,
+        ]
         page = report.Report("A morph", parts, lead)
         return publish(run, config, page, {**known, "largest_step": even}, lead)
 

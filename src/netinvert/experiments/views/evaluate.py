@@ -213,13 +213,17 @@ def _poses(every: Mapping[str, Tensor], groups: Tensor, readers: Sequence[PoseRe
     for reader in readers:
         true, drawn = (every[f"{name} by {reader.name}"] for name in ("true", DRAWN))
         asked = true < RIGHT if reader.limited else torch.ones(len(true), dtype=torch.bool)
-        values = [one[asked] for one in (drawn, true)] if asked.any() else []
-        medians = [estimate(one, groups[asked], "median") for one in values] or [None, None]
-        within = estimate((values[0] < RIGHT).double(), groups[asked]) if values else None
+        if not asked.any():
+            rows.append([reader.name, 0, None, None, None])
+            continue
+        medians = [estimate(one[asked], groups[asked], "median") for one in (drawn, true)]
+        within = estimate((drawn[asked] < RIGHT).double(), groups[asked])
         rows.append([reader.name, int(asked.sum()), *medians, within])
     columns = [
-        *("reader", "views", Column("pose drawn", "°", digits=1, key="drawn", about="median error")),
-        *(Column("pose of the truth", "°", digits=1, key="true"), Column(f"within {RIGHT:g}°", percent=True)),
+        *(Column("reader"), Column("views")),
+        Column("pose drawn", "°", digits=1, key="drawn", about="median error"),
+        Column("pose of the truth", "°", digits=1, key="true"),
+        Column(f"within {RIGHT:g}°", percent=True),
     ]
     return report.Table(columns, rows, name="poses")
 
@@ -246,13 +250,11 @@ def _figures(generator: Generator, table: report.Table, poses: report.Table) -> 
 
 def _plot(every: Mapping[str, Tensor]) -> Plot:
     """The mean error at each azimuth."""
-    views = every["view"].unique().tolist()
-    azimuths = sorted({RING[view][0] for view in views})
+    azimuths = sorted({RING[view][0] for view in every["view"].tolist()})
     at = RING_AZIMUTH[every["view"]]
-    series = [
-        Series(
-            name, azimuths, [every[f"{name}: l1_on_object"][(at - one).abs() < 1].mean() for one in azimuths]
-        )
-        for name in METHODS
-    ]
+    series = []
+    for name in METHODS:
+        errors = every[f"{name}: l1_on_object"]
+        means = [errors[(at - one).abs() < 1].mean().item() for one in azimuths]
+        series.append(Series(name, azimuths, means))
     return Plot([Panel(series, x_label="azimuth (°)", y_label="L1 on the chair")], name="azimuths")

@@ -58,7 +58,8 @@ class MatchWork:
 
         def make(number: int, piece: Piece) -> Cell:
             (first, second, view), points, targets = _pair(truth, config.seed, number)
-            line = line_between(*generator.embedded([first, second]), config.steps)
+            ends = generator.embedded([first, second])
+            line = line_between(ends[0], ends[1], config.steps)
             drawn = on_paper(generator.layers(line, *RING[view]))
             rings = torch.stack([truth.view(who, view) for who in (first, second)]).float() / 255
             true = on_paper(rings)
@@ -135,7 +136,8 @@ def truth_size(cell: Cell) -> int:
 
 def _error(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     """The mean endpoint error of a pair, in pixels."""
-    return (tensors[name] - tensors["exact"]).norm(dim=1).mean()
+    off: Tensor = torch.linalg.vector_norm(tensors[name] - tensors["exact"], dim=1)
+    return off.mean()
 
 
 def _table(errors: Mapping[str, Tensor]) -> report.Table:
@@ -172,8 +174,8 @@ def _plot(errors: Mapping[str, Tensor]) -> Plot:
         Series(name, still[order], values[order], line="-" if name == STILL else "", marker="o")
         for name, values in errors.items()
     ]
-    labels = {"x_label": "exact motion (px)", "y_label": "endpoint error (px)"}
-    return Plot([Panel(series, **labels)], name="errors")
+    panel = Panel(series, x_label="exact motion (px)", y_label="endpoint error (px)")
+    return Plot([panel], name="errors")
 
 
 def _sheet(cells: Sequence[Cell]) -> ImageGrid:

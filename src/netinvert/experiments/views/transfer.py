@@ -25,7 +25,7 @@ from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
-from netinvert.models.generator import Generator, made_quick
+from netinvert.models.generator import GeneratorFile
 from netinvert.scenes.dataset_config import CHAIRS62, RING, DatasetConfig
 from netinvert.training.config import TrainingRun
 from netinvert.training.views.train import GeneratorConfig, train_generator, view_errors
@@ -109,7 +109,7 @@ def _trained(
         known_azimuths=key.azimuths,
     )
     model = train_generator(plan, learned, run, known if key.others else known[1::2])
-    generator = Generator("a small one", made_quick(model.average), {})
+    generator = GeneratorFile(model.average, {}).generator("a small one")
     errors: dict[str, list[Tensor]] = {}
     shown: dict[str, list[Tensor]] = {}
     for who in range(1, config.chairs, 2):
@@ -171,7 +171,8 @@ def transfer_views(config: ViewsTransfer, tell: Tell) -> Outcome:
                     "others. Intervals are of the bootstrap over these chairs.",
                     quiet=True,
                 ),
-                *(Heading("Images"), *(_sheet(name, tensors) for name, tensors in found.items())),
+                Heading("Images"),
+                *(_sheet(name, tensors) for name, tensors in found.items()),
             ],
             f"Where {keys[0].name} of a chair are known, its other views are drawn with an L1 error on the "
             f"chair of {few:.3f} by a generator that knows {config.chairs // 2} others from everywhere, and "
@@ -192,7 +193,7 @@ def _table(found: Mapping[str, Mapping[str, Tensor]]) -> report.Table:
             paired = None if name == WITH else difference(values["l1_on_object"], first, tensors["chair"])
             rows[-1].append(paired)
             baselines += [len(rows) - 1] * (name not in (WITH, WITHOUT))
-    columns = ["known", Column("images", key="method"), *MEASURES, more]
+    columns = [Column("known"), Column("images", key="method"), *MEASURES, more]
     return report.Table(columns, rows, baselines=baselines, name="figures")
 
 
@@ -203,8 +204,9 @@ def _plot(found: Mapping[str, Mapping[str, Tensor]], counts: Sequence[int]) -> P
         Series(name, counts, [found[one][f"{name}: l1_on_object"].mean().item() for one in names], marker="o")
         for name in METHODS
     ]
-    labels = {"x_label": "azimuths known, of 31", "y_label": "L1 on the chair, in other views"}
-    return Plot([Panel(series, x_log=True, **labels)], name="known")
+    y_label = "L1 on the chair, in other views"
+    panel = Panel(series, x_label="azimuths known, of 31", y_label=y_label, x_log=True)
+    return Plot([panel], name="known")
 
 
 def _sheet(known: str, tensors: Mapping[str, Tensor]) -> ImageGrid:
