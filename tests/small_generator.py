@@ -9,7 +9,7 @@ from netinvert.scenes.dataset_config import DatasetConfig
 
 
 def small_generator(path: Path, objects: int = 4, size: int = 16, known_azimuths: int = 8) -> Path:
-    """Written to ``path``: as if trained on the first chairs of seed 0."""
+    """Written to ``path`` as trainings do, as if trained on the first chairs of seed 0."""
     plan = DatasetConfig(identities=objects, views=62, size=size, protocol="chairs62", lights="studio")
     facts = {
         "plan": {"known_azimuths": known_azimuths, "one_elevation": False, "samples": 8, "seed": 0},
@@ -20,5 +20,5 @@ def small_generator(path: Path, objects: int = 4, size: int = 16, known_azimuths
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = GeneratorNetwork(GeneratorForm(objects, size, embedding=6, hidden=16, first=8))
-    save_generator(path, GeneratorFile(module.eval(), facts))
+    save_generator(path, GeneratorFile(module.eval(), facts), half=True)
     return path

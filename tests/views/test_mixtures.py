@@ -70,4 +70,7 @@ def test_an_object_is_nearest_to_itself(generator):
     nearest, far = nearest_objects(planes[[5, 2]], planes)
     assert nearest.tolist() == [5, 2]
     assert far.tolist() == [0, 0]
+    others, apart = nearest_objects(planes, planes, same=True)
+    assert (others != torch.arange(8)).all()
+    assert (apart > 0).all()
     assert nearest_objects(planes[:1] + 0.25, planes[:1])[1].item() == pytest.approx(0.25, abs=1e-6)

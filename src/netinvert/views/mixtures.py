@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
@@ -16,6 +17,7 @@ SPACES = ("embedding", "identity 1", "identity 2", "joint 1", "joint 2")
 and of all that the network is told."""
 COMPARED = ((35.0, 20.0), (145.0, 20.0), (270.0, 20.0))
 """Azimuth and elevation of the views by which objects are compared."""
+SIDE = 32
 
 
 def line_between(first: Tensor, second: Tensor, steps: int) -> Tensor:
@@ -75,8 +77,17 @@ def seen_around(generator: Generator, who: Tensor | list[int]) -> Tensor:
     return torch.stack([generator.layers(who, *view) for view in COMPARED], 1)
 
 
-def nearest_objects(planes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_objects(planes: Tensor, others: Tensor, same: bool = False) -> tuple[Tensor, Tensor]:
     """Which of ``others`` (M, V, 4, H, W) looks most like each of ``planes`` (N, V, 4, H, W), and how far it
-    is: the mean absolute difference of colours and mask, (N,) each."""
-    far = torch.stack([(others - one).abs().flatten(1).mean(1) for one in planes])
+    is, (N,) each: the mean absolute difference of colours and mask, at SIDE pixels at most. With ``same``
+    both are the same objects, and each one's nearest is another."""
+    few, many = (_small(one) for one in (planes, others))
+    far = torch.stack([(many - one).abs().mean(1) for one in few])
+    if same:
+        far.fill_diagonal_(torch.inf)
     return far.argmin(1), far.amin(1)
+
+
+def _small(planes: Tensor) -> Tensor:
+    side = min(SIDE, planes.shape[-1])
+    return F.adaptive_avg_pool2d(planes.flatten(0, 1), side).reshape(len(planes), -1)

@@ -134,14 +134,17 @@ def _measured(generator: Generator, has: Tensor, triples: Triples) -> Cell:
         return ridge(*fitted, _features(planes))[:, 0] > 0.5
 
     found: dict[str, Tensor] = {}
-    made = {"a": known[triples.told[:, 0]], "c": known[triples.told[:, 2]]}
+
+    def ask(name: str, planes: Tensor) -> None:
+        found[f"{name}: seen"] = said(planes)
+        found[f"{name}: nearest"] = has[nearest_objects(planes, known)[0]]
+
+    for place, name in ((0, "a"), (2, "c")):
+        ask(name, known[triples.told[:, place]])
     for space in SPACES:
         for name, numbers in (("told", triples.told), ("control", triples.control)):
             views = [combined(generator, numbers, space, view) for view in COMPARED]
-            made[f"{name} in {space}"] = torch.stack(views, 1)
-    for name, planes in made.items():
-        found[f"{name}: seen"] = said(planes)
-        found[f"{name}: nearest"] = has[nearest_objects(planes, known)[0]]
+            ask(f"{name} in {space}", torch.stack(views, 1))
     return Cell(found)
 
 

@@ -107,28 +107,26 @@ def _new_objects(config: ViewsGenerate, generator: Generator, who: Tensor, kept:
     azimuth, elevation = torch.tensor(COMPARED).unbind(1)
     rotation = rotation_from_angles(azimuth, elevation, torch.zeros(len(COMPARED)))
 
-    def measured(planes: Tensor, others: Tensor) -> Cell:
+    def measured(planes: Tensor) -> Cell:
         found = {}
         for reader in readers:
             images = on_paper(planes.flatten(0, 1), PAPER_COLOUR)
             turns = rotation.repeat(len(planes), 1, 1)
             errors = reader.errors(images, turns, torch.ones(len(turns), dtype=torch.int64))
             found[reader.name] = errors
-        nearest, far = nearest_objects(planes, others)
+        nearest, far = nearest_objects(planes, known, same=planes is known)
         return Cell({**found, "nearest": nearest, "far": far})
 
     known, new = seen_around(generator, generator.module.table.weight), seen_around(generator, who)
-    same = torch.eye(len(known), dtype=torch.bool)
-    apart = torch.stack([nearest_objects(known[k : k + 1], known[~same[k]])[1][0] for k in range(len(known))])
     cells = {
-        name: kept.keep([name, "objects"], partial(measured, planes, known)).tensors
+        name: kept.keep([name, "objects"], partial(measured, planes)).tensors
         for name, planes in (("new", new), ("known", known))
     }
     rows: list[list[report.Value]] = []
     for name, found in cells.items():
         groups = torch.arange(len(found["far"])).repeat_interleave(len(COMPARED))
         medians = [estimate(found[one.name], groups, "median") for one in readers]
-        rows.append([name, *medians, estimate(found["far"] if name == "new" else apart)])
+        rows.append([name, *medians, estimate(found["far"])])
     columns = [Column("objects"), *(Column(one.name, "°", digits=1) for one in readers)]
     far = Column("nearest other", digits=4, key="far", about="mean difference of colours and mask")
     table = report.Table([*columns, far], rows, name="new-objects", baselines=[1])

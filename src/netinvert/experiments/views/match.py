@@ -32,12 +32,7 @@ from netinvert.views.mixtures import line_between
 from netinvert.views.truth import Truth, on_paper
 
 CHAINED, DIRECT, BOXES, STILL = "along the morph", "direct", "bounding boxes", "no motion"
-METHODS = {
-    CHAINED: "flow between the images of the morph, one after another",
-    DIRECT: "flow between the two true images",
-    BOXES: "the one chair's bounding box laid on the other's",
-    STILL: "every pixel stays where it is",
-}
+METHODS = (CHAINED, DIRECT, BOXES, STILL)
 LEAST = 100
 """Places that a pair shares; others are left out."""
 TRIES = 50
@@ -114,7 +109,8 @@ def match_objects(config: ViewsMatch, tell: Tell) -> Outcome:
                 *(Heading("Figures"), table, _plot(errors)),
                 report.Prose(
                     "Exact are the places of the same part at the same share of its bounding box, where both "
-                    f"chairs show them: {count:,} of {config.pairs} pairs. A pair's error is the mean over "
+                    f"chairs show them: {count:,} of {config.pairs} pairs. Direct is flow between the two "
+                    "true images; bounding boxes, the one laid on the other. A pair's error is the mean over "
                     "its places; intervals are of the bootstrap over pairs.",
                     quiet=True,
                 ),
@@ -195,8 +191,8 @@ def _sheet(cells: Sequence[Cell]) -> ImageGrid:
 
 def _dotted(image: Tensor, points: Tensor, wheel: Tensor) -> Image.Image:
     large = to_pil(image).resize([ZOOM * side for side in image.shape[:0:-1]], Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(large)
+    draw, radius = ImageDraw.Draw(large), max(2.0, large.width / 64)
     for (x, y), hue in zip((ZOOM * points).tolist(), wheel.tolist(), strict=True):
         colour = tuple(round(255 * one) for one in colorsys.hsv_to_rgb(hue, 1, 0.9))
-        draw.ellipse((x - 4, y - 4, x + 4, y + 4), colour, "white")
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour, "white")
     return large

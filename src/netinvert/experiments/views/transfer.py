@@ -33,13 +33,7 @@ from netinvert.training.views.turntables import AZIMUTHS, KnownViews, Turntables
 from netinvert.views.truth import RING_AZIMUTH, RING_ELEVATION, interpolated, nearest_view, on_paper
 
 WITH, WITHOUT, CHAIR = "with other chairs", "without", "nearest chair"
-METHODS = {
-    WITH: "a generator that knows all views of the other half",
-    WITHOUT: "one that knows nothing else",
-    LINEAR: "of the known views next to it",
-    NEAREST: "of the same chair",
-    CHAIR: "the chair of the other half whose known views have the nearest HOG, in the view asked for",
-}
+METHODS = (WITH, WITHOUT, LINEAR, NEAREST, CHAIR)
 SHOWN = 6
 
 
@@ -168,7 +162,8 @@ def transfer_views(config: ViewsTransfer, tell: Tell) -> Outcome:
                 *(Heading("Figures"), table, _plot(found, counts)),
                 report.Prose(
                     "Of half of the chairs the views of the first column are known, the errors are of their "
-                    "others. Intervals are of the bootstrap over these chairs.",
+                    "others. The nearest chair is that of the other half whose known views have the nearest "
+                    "HOG. Intervals are of the bootstrap over these chairs.",
                     quiet=True,
                 ),
                 Heading("Images"),
