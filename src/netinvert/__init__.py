@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
     from netinvert.models.decoder import Decoder as Decoder
     from netinvert.models.decoder import load_decoder as load_decoder
     from netinvert.models.encoder import Encoder as Encoder
+    from netinvert.models.generator import load_generator as load_generator
     from netinvert.models.layers import list_layers
     from netinvert.models.network import Network as Network, Preprocessing as Preprocessing
     from netinvert.models.registry import (
@@ -99,6 +100,7 @@ _MODULES = {
     "io.images": "fit read_image write_png",
     "models.decoder": "Decoder load_decoder",
     "models.encoder": "Encoder",
+    "models.generator": "load_generator",
     "models.layers": "layers=list_layers",
     "models.network": "Network Preprocessing",
     "models.registry": "list_networks load_network register_network",

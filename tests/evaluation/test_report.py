@@ -415,6 +415,18 @@ def test_grids_that_cannot_be_shown_are_refused():
         ImageGrid.of({"a": [tile(), tile()]}, ["one"])
     with pytest.raises(ConfigError, match="no columns"):
         ImageGrid([GridRow("a", [tile()])], ["one"], sort=("a",))
+    with pytest.raises(ConfigError, match="no columns"):
+        ImageGrid([GridRow("a", [tile()])], ["one"], turns=True)
+
+
+def test_a_grid_that_turns_has_a_script_and_shows_its_first_image_without():
+    report = Report("", [ImageGrid([GridRow("", [tile(k / 4, name=HOSTILE) for k in range(4)])], turns=True)])
+    html = report.html()
+    assert Page(html).tags.count("script") == 1
+    assert "script-src 'unsafe-inline'" in html
+    assert html.count('data-turn=""') == 2  # in the style, and the grid
+    assert '[data-turn=""] .tile ~ .tile { display: none }' in html
+    assert "<script>" not in report._repr_html_()
 
 
 def test_jpeg_and_longest():

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ import torch
 
 from netinvert import write_png
 from netinvert.cli.app import main
+
+sys.path.append(str(Path(__file__).parents[1]))
+from small_generator import small_generator
 
 NETS = """
 import torch
@@ -37,6 +41,8 @@ TRAIN = "--samples 8 --batch 4 --every 1 --threads 1"
 DECODER = f"decoder train {TINY} --layer 4 --data {IN}/images --pixels 16 --samples 8 --batch 4 --every 1"
 CODES = "--decoders posenet-pose --chairs 2 --threads 1 --out out"
 INVERT = f"invert {IN}/images {TINY} --layer 0 --steps 2 --batch 1"
+GENERATOR = f"--generator {IN}/small.safetensors --threads 1"
+RINGS = f"scenes render --count 2 --views 62 {SPLITS} --pixels 16 --lights studio --out {IN}/rings"
 RENDER = f"scenes render --count 8 --views 2 {SPLITS} --out {IN}/data"
 
 
@@ -100,6 +106,25 @@ COMMANDS = {
     ),
     "pose train": Case(f"pose train --data {IN}/data {TRAIN} --out out", (RENDER,)),
     "decoder train": Case(f"{DECODER} --cache 4 --out out"),
+    "views train": Case(
+        f"views train --data {IN}/rings {TRAIN} --out out", (RINGS.replace("--size 128 ", ""),)
+    ),
+    "views generate": Case(f"views generate {GENERATOR} --objects 0 --azimuths 30 60 --out out"),
+    "views generate, new ones": Case(
+        f"views generate {GENERATOR} --random 2 --azimuths 30 --learned 20 --out out"
+    ),
+    "views turntable": Case(f"views turntable {GENERATOR} --frames 2 --out out"),
+    "views morph": Case(f"views morph {GENERATOR} --steps 1 --out out"),
+    "views arithmetic": Case(f"views arithmetic {GENERATOR} --triples 2 --out out"),
+    "views match": Case(f"views match {GENERATOR} --pairs 2 --steps 1 --flow ilk --out out"),
+    "views transfer": Case(
+        "views transfer --chairs 4 --pixels 16 --known 2 --samples 8 --batch 4 --threads 1 --out out"
+    ),
+    "views evaluate": Case(f"views evaluate {GENERATOR} --chairs 2 --learned 20 --out out"),
+    "views evaluate, with a card": Case(
+        "views evaluate --generator mine.safetensors --chairs 2 --learned 20 --card --threads 1 --out out",
+        there={"mine.safetensors": "small.safetensors"},
+    ),
     "scenes render": Case(f"scenes render --count 4 --views 1 --identities-a-shard 2 {SPLITS} --out out"),
     "scenes show": Case("scenes show --count 1 --views 1 --pixels 16 --out out"),
     "rerun": Case(f"rerun {IN}/first --trust --out out", (f"{INVERT} --out {IN}/first",)),
@@ -121,6 +146,8 @@ def make_inputs(name: str, folder: Path) -> None:
         write_png(torch.stack([down, right, (k * right).sin() / 2 + 0.5]), images / f"{letter}.png")
     (images.parent / "nets.py").write_text(NETS)
     (images.parent / "people.csv").write_text(PEOPLE)
+    if name.startswith("views"):
+        small_generator(images.parent / "small.safetensors", objects=24)
     os.chdir(folder / "here")
     for command in COMMANDS[name].before:
         said = io.StringIO()

@@ -19,6 +19,7 @@ from netinvert.evaluation.report import ImageGrid, Plot
 from netinvert.experiments import attribute_measures, attribute_series, demo_cells, held_out_chairs, methods
 from netinvert.experiments.codes import study
 from netinvert.experiments.commands import COMMANDS
+from netinvert.experiments.views import evaluate as view_evaluation
 from netinvert.inversion.result import Checkpoint, Result
 from netinvert.io import assets
 from netinvert.io.config import imported
@@ -27,6 +28,7 @@ from netinvert.models import decoder, registry
 from netinvert.models.encoder import Encoder
 from netinvert.scenes import dataset_reader, fresh
 from netinvert.training.decoder import train
+from netinvert.training.views import turntables
 
 DEMO = (("fc8", "tv-isotropic"), ("blocks.7", "none"))
 """Layers and priors of the codes that are left of the demo's."""
@@ -56,6 +58,10 @@ def quickened() -> None:
         assets.photographs,
     ):
         _replace(made, _kept(made))
+    ring = turntables.rendered_ring
+    _replace(ring, _kept(ring, lambda plan, thing, views=None: (plan.size, thing.name, str(views))))
+    readers = view_evaluation.pose_readers  # the others take a while
+    _replace(readers, lambda kept, learned: readers(kept, learned)[:1])
     _replace(app.parse, _kept(app.parse, tuple))
     _replace(train.milliseconds, lambda *settings: 0.0)
     _replace(evaluate.held_out_estimator, _kept(evaluate.held_out_estimator, lambda one: one.network.name))

@@ -78,6 +78,8 @@ def test_chairs62_is_31_azimuths_at_two_elevations():
     assert np.allclose(np.diff(azimuths), 360 / 31)
     assert len(azimuths) == 31
     assert all(abs(camera.in_plane) < 1e-6 for camera in cameras)
+    distances = [np.linalg.norm(camera.position) for camera in cameras]  # as on a turntable
+    assert np.allclose(distances, distances[0])
     with pytest.raises(ConfigError, match="62 views"):
         replace(plan, views=20)
 

@@ -38,6 +38,7 @@ GROUPS = {
     "study": ("Understand", "Experiments on what codes keep."),
     "decoder": ("Train", "Train decoders from codes to images, and evaluate them."),
     "pose": ("Train", "Read 3-D pose from images; train networks that do, and evaluate them."),
+    "views": ("Train", "Draw objects from their number and a view; new views of an object in an image."),
     "scenes": ("Data", "Render objects with known cameras, and look at them."),
 }
 """Commands of two words, by the first: the section, and a line of help."""
@@ -130,6 +131,26 @@ Train | pose train | training:PoseTrain | train:train_pose_network
     --data data --network posenet --out out/posenet
 Train | decoder train | training:DecoderTrain | train:train_a_decoder
     --network mobilenet-v2 --layer pool --data photos --pixels 64 --out out/decoder
+Train | views train | training:ViewsTrain | train:train_views
+    --data out/rings --name chairs --out out/generator
+Train | views evaluate | views:ViewsEvaluate | views.evaluate:evaluate_views
+    --chairs 20 --out out/held-out
+Train | views generate | views:ViewsGenerate | views.draw:generate_views
+    --objects 0 1 2 --azimuths 45 135 --out out/views
+Train | views turntable | views:ViewsTurntable | views.draw:turn_objects
+    --objects 0 1 --out out/turntables
+Train | views morph | views:ViewsMorph | views.draw:morph_objects
+    --objects 0 1 --out out/morph
+Train | views arithmetic | views:ViewsArithmetic | views.arithmetic:add_objects
+    --attribute arms --out out/arithmetic
+Train | views match | views:ViewsMatch | views.match:match_objects
+    --pairs 30 --out out/match
+Train | views transfer | views:ViewsTransfer | views.transfer:transfer_views
+    --known 1 4 16 --samples 20000 --out out/transfer
+Understand | views novel | views:ViewsNovel | views.novel:novel_views
+    --chairs 12 --bank 20 --out out/novel
+Understand | views reconstruct | views:ViewsReconstruct | views.reconstruct:reconstruct
+    --chairs 4 --bank 20 --out out/shapes
 Data | scenes render | training:ScenesRender | scenes:render_scenes
     --objects chairs --count 100 --views 20 --out data
 Data | scenes show | training:ScenesShow | scenes:show_scenes

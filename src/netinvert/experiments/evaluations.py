@@ -17,6 +17,7 @@ from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, number
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
+from netinvert.experiments.configs.views import ViewsEvaluate
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
 from netinvert.experiments.inputs import sources_of
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
@@ -24,10 +25,9 @@ from netinvert.io.files import Tell, read_json
 from netinvert.io.images import fit, image_files, read_image
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import FinishedError, RunDir
-from netinvert.models.decoder import Decoder, DecoderFile, load_decoder, read_decoder
+from netinvert.models.decoder import Decoder, load_decoder, read_decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.pose import PoseFile
-from netinvert.training.card import add_test_figures
+from netinvert.training.card import Trained, add_test_figures
 from netinvert.training.decoder.train import image_figures, in_chunks, milliseconds
 
 BATCH = 64
@@ -52,9 +52,9 @@ FigureRows = Mapping[str, Mapping[str, float]]
 
 
 def evaluated(
-    config: DecoderEvaluate | PoseEvaluate,
+    config: DecoderEvaluate | PoseEvaluate | ViewsEvaluate,
     run: Callable[[], Outcome],
-    read: Callable[[Path], PoseFile | DecoderFile],
+    read: Callable[[Path], Trained],
     weights: str | None,
     command: str,
 ) -> Outcome:

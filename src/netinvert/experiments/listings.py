@@ -13,6 +13,7 @@ from netinvert.experiments.inputs import preprocessing_of
 from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 from netinvert.models.decoder import SHIPPED
+from netinvert.models.generator import SHIPPED_GENERATORS
 from netinvert.models.layers import architecture, list_layers, suggested_layers
 from netinvert.models.network import PreprocessingWarning
 from netinvert.models.registry import NetworkCard, list_networks, load_network
@@ -76,6 +77,7 @@ def list_all_networks(config: Networks, tell: Tell) -> Outcome:
         "licences\n" + _grouped(cards, lambda card: card.licence),
         "decoders, and the layers whose codes they decode\n"
         + "\n".join(f"  {name}: {layer} of {network}" for name, (network, layer) in SHIPPED.items()),
+        f"generators, which draw objects ('netinvert views')\n  {', '.join(SHIPPED_GENERATORS)}",
         "'netinvert layers NETWORK' lists all layers",
     ]
     if missing := sorted({str(card.extra) for card in cards if not card.installed}):
@@ -85,6 +87,7 @@ def list_all_networks(config: Networks, tell: Tell) -> Outcome:
         "decoders": [
             {"name": name, "network": network, "layer": layer} for name, (network, layer) in SHIPPED.items()
         ],
+        "generators": list(SHIPPED_GENERATORS),
     }
     return Outcome(facts, "\n\n".join(parts))
 

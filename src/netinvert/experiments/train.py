@@ -12,17 +12,15 @@ import torch
 
 from netinvert.errors import OutputError
 from netinvert.evaluation.report import Block, Code, Heading, ImageGrid, Prose, Report, Tile
-from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training
+from netinvert.experiments.configs.training import DecoderTrain, PoseTrain, Training, ViewsTrain
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import figures_table
 from netinvert.io.files import Tell, inside, read_json, write_atomic, write_json
 from netinvert.io.folders import alone
 from netinvert.io.manifest import MANIFEST, Outcome, hashes, manifest
 from netinvert.io.running import Interrupted, duration
-from netinvert.models.decoder import DecoderFile
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.pose import PoseFile
-from netinvert.training.card import export, file_names
+from netinvert.training.card import Trained, export, file_names
 from netinvert.training.config import TrainingRun, is_main_process, precision_of
 from netinvert.training.decoder.cache import cached
 from netinvert.training.decoder.images import described, open_source
@@ -36,10 +34,20 @@ from netinvert.training.decoder.train import (
 )
 from netinvert.training.loop import LOCK
 from netinvert.training.pose.train import PoseConfig, final_figures, train_pose, validation_views
+from netinvert.training.views.train import (
+    GeneratorConfig,
+    generator_figures,
+    mean_view_figures,
+    train_generator,
+    unseen_views,
+)
+from netinvert.training.views.turntables import Turntables
 
 T = TypeVar("T")
+HELD_OUT = 512
 SHOWN = 8
 """Held-out images on a decoder's page."""
+MEAN_VIEW = "the mean of the known objects in the same view"
 CONSTANT, MEAN_IMAGE = "the mean rotation of the training views", "the mean training image"
 """Answers that do not look at the input."""
 
@@ -103,6 +111,34 @@ def train_a_decoder(config: DecoderTrain, tell: Tell) -> Outcome:
     return _finish(config, Made(config.name, model.file(facts), {MEAN_IMAGE: always}, blocks), (text, again))
 
 
+def train_views(config: ViewsTrain, tell: Tell) -> Outcome:
+    """Train a generator. Raises what the training does."""
+    plan = _made(GeneratorConfig, config, precision=precision_of(config.precision, config.device))
+    tables = Turntables.of(config.data, config.identities)
+    run = _made(TrainingRun, config, folder=config.out, tell=tell)
+    known = plan.known.mask(len(tables.planes))
+    tell(f"{len(tables.planes)} objects, {int(known.sum()):,} of {known.numel():,} views known")
+    try:
+        model = train_generator(plan, tables, run)
+    except KeyboardInterrupt:
+        raise _stopped(config) from None
+    watched = unseen_views(tables, known, HELD_OUT)
+    figures, made = generator_figures(model, watched)
+    always = mean_view_figures(tables, known, watched)
+    tell(f"trained for {duration(model.seconds)}")
+    low, high = tables.elevation.min().item(), tables.elevation.max().item()
+    facts = {**_facts(config, described(str(config.data)), figures), "objects": list(tables.identities)}
+    facts["elevations"] = [round(low, 2), round(high, 2)]
+    shown = (one[:SHOWN, :3] + 1 - one[:SHOWN, 3:] for one in (watched.planes, made))
+    pairs = {f"{k}": [Tile(one) for one in pair] for k, pair in enumerate(zip(*shown, strict=True), 1)}
+    blocks: list[Block] = [Heading("Views that it did not know"), ImageGrid.of(pairs, ["true", "drawn"])]
+    text = f"an error of {figures['l1_on_object']:.3f} on the object in views that it did not know "
+    text += f"({always['l1_on_object']:.3f} by {MEAN_VIEW})"
+    stored = config.out / file_names(config.name)[0]
+    again = f"netinvert views generate --generator {stored} --out out/views"
+    return _finish(config, Made(config.name, model.file(facts), {MEAN_VIEW: always}, blocks), (text, again))
+
+
 def _made(cls: type[T], config: Training, **more: Any) -> T:  # noqa: ANN401
     """A training's plan or run: its settings have the same names as the options, but for ``more``."""
     names = (one.name for one in fields(cls) if hasattr(config, one.name))  # type: ignore[arg-type]
@@ -131,7 +167,7 @@ class Made:
     """What a training made under a name, the figures of ``baselines``, and what its page shows."""
 
     name: str
-    content: PoseFile | DecoderFile
+    content: Trained
     baselines: Mapping[str, Mapping[str, float]]
     blocks: Sequence[Block]
 

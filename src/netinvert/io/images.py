@@ -364,6 +364,15 @@ def png_bytes(image: Tensor) -> bytes:
     return buffer.getvalue()
 
 
+def gif_bytes(images: Tensor, milliseconds: int = 80) -> bytes:
+    """Images (N, C, H, W), each shown so long, over and over, as the bytes of a GIF file. Raises as
+    ``to_pil``."""
+    first, *others = (to_pil(image).convert("RGB") for image in images)
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
 def write_png(image: Tensor, path: str | Path) -> None:
     """Write the image as an 8-bit PNG file, atomically; see `to_pil`. Raises ImageError, OutputError."""
     write_atomic(path, png_bytes(image))

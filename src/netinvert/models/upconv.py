@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from netinvert.errors import ConfigError
 
+Drawing = TypeVar("Drawing", bound=nn.Module)
 UPSAMPLINGS = ("nearest", "transposed")
 FIRST_SIDE = 4  # pixels of the map that the fully connected layers give
 KERNEL = 5  # of the paper's up-convolutions
@@ -174,7 +176,8 @@ class UpConvolutional(nn.Module):
         self.base, ups = _stages(architecture)
         self.reach = tuple(n * 2**ups / m for n, m in zip(self.base, architecture.size, strict=True))
         self.head = _head(architecture, widths, self.base)
-        self.ups = _up_path(architecture, widths, ups)
+        outputs = architecture.channels + architecture.mask
+        self.ups = up_path(widths, ups, outputs, architecture.upsampling)
         self.to(memory_format=torch.channels_last)
         initialise(self, widths.slope)
 
@@ -256,8 +259,8 @@ def _head(architecture: Architecture, widths: Widths, base: tuple[int, int]) -> 
     return nn.Sequential(*layers, nn.LeakyReLU(widths.slope))
 
 
-def _up_path(architecture: Architecture, widths: Widths, ups: int) -> nn.Sequential:
-    outputs = architecture.channels + architecture.mask
+def up_path(widths: Widths, ups: int, outputs: int, upsampling: str = "nearest") -> nn.Sequential:
+    """So many up-convolutions from a map of ``widths.first`` channels on, the last one to ``outputs``."""
     if ups == 0:
         return nn.Sequential(nn.Conv2d(widths.first, outputs, 3, padding=1))
     channels = [widths.first]
@@ -265,10 +268,10 @@ def _up_path(architecture: Architecture, widths: Widths, ups: int) -> nn.Sequent
         channels.append(max(widths.least, widths.first // 2 ** len(channels)))
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(channels):
-        layers += [up_convolution(before, after, architecture.upsampling), nn.LeakyReLU(widths.slope)]
+        layers += [up_convolution(before, after, upsampling), nn.LeakyReLU(widths.slope)]
     if widths.refined:
         layers += [nn.Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(widths.slope)]
-    layers.append(up_convolution(channels[-1], outputs, architecture.upsampling))
+    layers.append(up_convolution(channels[-1], outputs, upsampling))
     return nn.Sequential(*layers)
 
 
@@ -282,7 +285,7 @@ def _placed(x: Tensor, base: tuple[int, int], reach: tuple[float, ...]) -> Tenso
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def made_quick(network: UpConvolutional) -> UpConvolutional:
+def made_quick(network: Drawing) -> Drawing:
     """The same function for evaluation: the kernels of its up-convolutions are made once."""
     quick = copy.deepcopy(network).eval()
     for parent in [part for part in quick.modules() if isinstance(part, nn.Sequential)]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from netinvert.errors import ConfigError
@@ -13,6 +14,7 @@ from netinvert.io.config import COMMAND, Config, Option
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from netinvert.scenes.cameras import Camera
     from netinvert.scenes.object_source import ObjectSource
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 CHAIRS62 = "chairs62"
 """31 azimuths at elevations 20 and 30 degrees (Aubry et al. 2014, Dosovitskiy et al. 2015)."""
+RING = tuple((360 / 31 * (view % 31), (20.0, 30.0)[view // 31]) for view in range(62))
+"""Azimuth and elevation of each of its views."""
 PROTOCOLS = ("random", CHAIRS62)
 LIGHTS = ("random", "studio")
 RAY, PATH_TRACED = RENDERERS = ("ray", "path-traced")
@@ -143,13 +147,16 @@ class DatasetConfig(Config):
         return np.random.default_rng([self.seed, identity, 2, view])
 
     def camera(self, vertices: Array, view: int, rng: np.random.Generator) -> Camera:
-        """The camera of a view; it looks at the object's centre, from so far that the object fills it."""
+        """The camera of a view; it looks at the object's centre, from so far that the object fills it. In
+        CHAIRS62 all views of an object are from one distance, as on a turntable."""
         if self.protocol == CHAIRS62:
-            azimuth, elevation = 360 / 31 * (view % 31), (20.0, 30.0)[view // 31]
-            in_plane, fill = 0.0, sum(self.fill) / 2
-        else:
-            azimuth, elevation = rng.uniform(0, 360), rng.uniform(*self.elevation)
-            in_plane, fill = rng.uniform(-self.in_plane, self.in_plane), rng.uniform(*self.fill)
+            from netinvert.scenes.cameras import Camera, fitting_distance
+
+            fill = sum(self.fill) / 2
+            distance = max(fitting_distance(vertices, turn, self.fov, fill) for turn in _ring())
+            return Camera.orbit(*RING[view], 0.0, distance, self.fov, self.size)
+        azimuth, elevation = rng.uniform(0, 360), rng.uniform(*self.elevation)
+        in_plane, fill = rng.uniform(-self.in_plane, self.in_plane), rng.uniform(*self.fill)
         return self._fitted(vertices, (azimuth, elevation, in_plane), fill)
 
     def camera_at(self, vertices: Array, azimuth: float, elevation: float) -> Camera:
@@ -180,3 +187,11 @@ class DatasetConfig(Config):
     def from_json(cls, values: Mapping[str, Any]) -> DatasetConfig:
         """The config of ``to_json``."""
         return cls(**values)
+
+
+@cache
+def _ring() -> tuple[NDArray[np.float64], ...]:
+    """The rotations of RING."""
+    from netinvert.scenes.cameras import rotation_from_angles
+
+    return tuple(rotation_from_angles(*angles) for angles in RING)

@@ -12,6 +12,7 @@ from netinvert.errors import OutputError
 from netinvert.io.files import inside, write_atomic
 from netinvert.io.folders import alone
 from netinvert.models.decoder import SUFFIX, DecoderFile, save_decoder
+from netinvert.models.generator import GENERATOR_LICENCE, GeneratorFile, save_generator
 from netinvert.models.zoo.pose import LICENCE, TOPOLOGIES, PoseFile, save_pose_network
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.training.loop import LOCK
@@ -42,7 +43,18 @@ DECODER_LIMITS = """\
 trained on, and knows of no others: for codes of other images it is not to be relied on."""
 
 
-def export(path: Path, content: PoseFile | DecoderFile) -> Path:
+GENERATOR_ABOUT = """\
+Draws {count:,} objects, images of {size}×{size} pixels with a mask, from their number (or a mixture of
+embeddings of {embedding} numbers), the view, and a transformation of the image. {parameters:.2f} M parameters
+(Dosovitskiy et al. 2015, at smaller widths). {known}"""
+GENERATOR_LIMITS = """\
+Figures are of views of these objects that the training did not know, on white paper. The generator knows its
+own objects and what lies between them, under one light; other objects have to be fitted first."""
+Trained = PoseFile | DecoderFile | GeneratorFile
+"""What a file of a training holds."""
+
+
+def export(path: Path, content: Trained) -> Path:
     """Write what was trained (float16) and its card, ``.safetensors`` and ``.md``; gives the first's path.
 
     Raises OutputError: a file cannot be written.
@@ -50,8 +62,10 @@ def export(path: Path, content: PoseFile | DecoderFile) -> Path:
     target, card = (inside(path.parent, name, OutputError) for name in file_names(path.name))
     if isinstance(content, PoseFile):
         save_pose_network(target, content, half=True)
-    else:
+    elif isinstance(content, DecoderFile):
         save_decoder(target, content, half=True)
+    else:
+        save_generator(target, content, half=True)
     write_atomic(card, model_card(target.name.removesuffix(SUFFIX), content).encode())
     return target
 
@@ -63,9 +77,7 @@ def file_names(name: str) -> tuple[str, str]:
     return f"{bare}{SUFFIX}", f"{bare}.md"
 
 
-def add_test_figures(
-    path: Path, content: PoseFile | DecoderFile, command: str, figures: Mapping[str, Any]
-) -> None:
+def add_test_figures(path: Path, content: Trained, command: str, figures: Mapping[str, Any]) -> None:
     """Write figures of an evaluation, and the command that repeats it, into a file of ``export``, which holds
     ``content``. Of the figures the numbers are taken."""
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
@@ -74,7 +86,7 @@ def add_test_figures(
         export(path, replace(content, facts=facts))
 
 
-def model_card(name: str, content: PoseFile | DecoderFile) -> str:
+def model_card(name: str, content: Trained) -> str:
     """What was trained, on what, by which command, and how good it is, as Markdown.
 
     It tells the facts ``command``, ``data`` (of the dataset's manifest, or a ``description``), ``plan`` of
@@ -83,30 +95,7 @@ def model_card(name: str, content: PoseFile | DecoderFile) -> str:
     """
     facts = content.facts
     plan, tested, data = facts["plan"], facts.get(TESTED, {}), facts.get("data") or {}
-    trained = content.network if isinstance(content, PoseFile) else content.module
-    count = sum(parameter.numel() for parameter in trained.parameters()) / 1e6
-    if isinstance(content, PoseFile):
-        form, limits = TOPOLOGIES[content.topology], POSE_LIMITS
-        about = POSE_ABOUT.format(
-            side=form.side, count=count, head=content.head.name, task=TOLD[plan.get("task", "both")]
-        )
-        terms = [f"- Licence: {LICENCE}"]
-    else:
-        built, limits = content.module.architecture, DECODER_LIMITS
-        about = DECODER_ABOUT.format(
-            shape=built.code_shape,
-            layer=content.layer,
-            network=content.network,
-            height=built.size[0],
-            width=built.size[1],
-            mask=", with a mask of the object" if built.mask else "",
-            count=count,
-            widths=built.widths,
-        )
-        terms = [
-            f"- Licence: {content.licence}",
-            f"- Network's weights: SHA-256 `{content.network_sha256}`",
-        ]
+    about, terms, limits = _about(content)
     for one in (data, *facts.get("more_data", ())):
         if one.get("plan"):
             terms += [
@@ -131,6 +120,38 @@ def model_card(name: str, content: PoseFile | DecoderFile) -> str:
         *(limits, ""),
     ]
     return "\n".join(lines)
+
+
+def _about(content: Trained) -> tuple[str, list[str], str]:
+    """What was trained, its licence and the like, and what it is not to be used for."""
+    trained = content.network if isinstance(content, PoseFile) else content.module
+    count = sum(parameter.numel() for parameter in trained.parameters()) / 1e6
+    plan = content.facts["plan"]
+    if isinstance(content, PoseFile):
+        task, head = TOLD[plan.get("task", "both")], content.head.name
+        about = POSE_ABOUT.format(side=TOPOLOGIES[content.topology].side, count=count, head=head, task=task)
+        return about, [f"- Licence: {LICENCE}"], POSE_LIMITS
+    if isinstance(content, GeneratorFile):
+        form, azimuths = content.module.form, plan["known_azimuths"]
+        known = f"Of every other object it learned only {azimuths} of 31 azimuths"
+        known += f"{' at one elevation' * plan['one_elevation']}."
+        about = GENERATOR_ABOUT.format(
+            count=form.identities, size=form.size, embedding=form.embedding, parameters=count, known=known
+        )
+        return about, [f"- Licence: {GENERATOR_LICENCE}"], GENERATOR_LIMITS
+    built = content.module.architecture
+    about = DECODER_ABOUT.format(
+        shape=built.code_shape,
+        layer=content.layer,
+        network=content.network,
+        height=built.size[0],
+        width=built.size[1],
+        mask=", with a mask of the object" if built.mask else "",
+        count=count,
+        widths=built.widths,
+    )
+    sha = f"- Network's weights: SHA-256 `{content.network_sha256}`"
+    return about, [f"- Licence: {content.licence}", sha], DECODER_LIMITS
 
 
 def _figures_table(title: str, figures: Mapping[str, float] | None) -> list[str]:

@@ -72,7 +72,8 @@ class ImageGrid:
     ``size`` is the longer side of an image as shown, in pixels. A page holds PNG images, or JPEG if
     ``quality`` is given, at most ``longest`` pixels long. ``sort`` says by which of the tiles' values a
     browser that runs scripts may sort them ("-roughness": the least first), ``filters`` by which it may leave
-    out those that are, or are not, above zero. Raises ConfigError for a grid without rows.
+    out those that are, or are not, above zero. With ``turns``, such a browser shows one image at a time, by a
+    slider or by dragging it, and others the first alone. Raises ConfigError for a grid without rows.
 
     >>> grid = ImageGrid.of({"cat": [torch.zeros(3, 8, 8), None]}, ["original", "inverted"], "Two images")
     >>> grid_image(grid).mode
@@ -87,6 +88,7 @@ class ImageGrid:
     longest: int | None = None
     sort: Sequence[str] = ()
     filters: Sequence[str] = ()
+    turns: bool = False
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -95,8 +97,8 @@ class ImageGrid:
         most = max(len(row.tiles) for row in self.rows)
         if self.columns and most > len(self.columns):
             raise ConfigError(f"a row of an image grid has {most} images for {len(self.columns)} columns")
-        if self.columns and (self.sort or self.filters):
-            raise ConfigError("images that can be sorted have no columns: give their names to the tiles")
+        if self.columns and (self.sort or self.filters or self.turns):
+            raise ConfigError("images that are sorted or turned have no columns: name the tiles instead")
 
     @classmethod
     def of(

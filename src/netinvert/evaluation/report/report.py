@@ -209,6 +209,7 @@ class _Views:
         orders = [(name, sign, keys.index(name)) for name, sign in zip(sort, signs, strict=True)]
         bar = self._bar(orders, [(one, keys.index(one)) for one in block.filters]) if keys else None
         count = _period(block.columns)  # pairs stay pairs
+        self.live |= block.turns
         three = (count and count % 3 == 0) or (shown <= _SMALL and count not in (2, 4))
         return {"rows": rows, "fit": fit, "shown": shown, "bar": bar, "three": three}
 

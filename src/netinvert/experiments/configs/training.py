@@ -168,6 +168,37 @@ class DecoderTrain(Training, OfLayer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewsTrain(Training):
+    """Train a generator, which draws objects from their number, a view and a transformation. The same command
+    again takes up a training that was stopped.
+
+    It learns all 62 views of every other object, and of those between only some azimuths, so that what it
+    draws of the others can be compared with the truth.
+    """
+
+    command: ClassVar[str] = "views train"
+
+    data: Annotated[
+        Path, Option("A dataset of 'netinvert scenes render --views 62 --lights studio'.", metavar="DIR")
+    ]
+    name: Annotated[str, Option("The name of the generator's file.", metavar="NAME")] = "generator"
+    identities: Annotated[
+        int | None, Option("How many objects, the first.", min=2, default="all of the dataset")
+    ] = None
+    known_azimuths: Annotated[
+        int, Option("Of 31, how many are known of every other object.", min=1, max=31)
+    ] = 16
+    one_elevation: Annotated[bool, Option("Of these objects, the lower elevation alone.")] = False
+    samples: Annotated[int, SAMPLES] = 500_000
+    rate: Annotated[float, RATE] = 2e-3
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        _check_name(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderEvaluate(Trust, Seed, Output, Threads):
     """Decode the codes of images that a decoder never saw, and compare."""
 

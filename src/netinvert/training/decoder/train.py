@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from netinvert.evaluation.metrics import error_cvpr16, psnr, ssim
-from netinvert.models.decoder import Decoder, decoder_file
+from netinvert.models.decoder import decoder_file
 from netinvert.models.encoder import Encoder
 from netinvert.models.upconv import Architecture
 from netinvert.training.config import TrainingError, TrainingRun, device_of, fits_on, relaunch
@@ -197,8 +197,8 @@ def in_chunks(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def milliseconds(decoder: Decoder, codes: Tensor, batch: int, rounds: int = 20) -> float:
-    """The median time that an image of a batch takes."""
+def milliseconds(decoder: Callable[[Tensor], Tensor], codes: Tensor, batch: int, rounds: int = 20) -> float:
+    """The median time that an image of a batch takes, of a decoder or another function."""
     part = codes[:1].expand(batch, *codes.shape[1:]).contiguous()
     times = []
     for _ in range(rounds + 2):

@@ -1,0 +1,1 @@
+"""Pose networks: data, losses and the training step."""
