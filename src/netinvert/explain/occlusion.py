@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -176,11 +177,16 @@ def _answers(target: Target, code: Tensor) -> Tensor:
 
 
 def opencv() -> Any:  # noqa: ANN401
-    """The module ``cv2``. Raises MissingExtraError."""
+    """The module ``cv2``. Raises MissingExtraError; ConfigError: a system library is missing that it needs."""
     try:
         import cv2
-    except ImportError:
-        raise MissingExtraError("filling in and cutting out", "explain") from None
+    except ImportError as error:
+        if find_spec("cv2") is None:
+            raise MissingExtraError("filling in and cutting out", "explain") from None
+        raise ConfigError(
+            f"OpenCV cannot be loaded ({error}): pip install --force-reinstall --no-deps "
+            "opencv-python-headless, which needs no system libraries"
+        ) from None
     return cv2
 
 
