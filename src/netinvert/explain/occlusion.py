@@ -177,7 +177,7 @@ def _answers(target: Target, code: Tensor) -> Tensor:
 
 
 def opencv() -> Any:  # noqa: ANN401
-    """The module ``cv2``. Raises MissingExtraError; ConfigError: a system library is missing that it needs."""
+    """The module ``cv2``. Raises MissingExtraError; ConfigError: a library of the system is missing."""
     try:
         import cv2
     except ImportError as error:
