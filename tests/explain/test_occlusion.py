@@ -116,7 +116,7 @@ def test_every_fill_runs(network):
         (Occluder(), images(1), "7", ConfigError, "without rows and columns"),
         (Occluder(), images(1), "6", ConfigError, "without rows and columns"),
         (Occluder(), images(1), "nowhere", LayerError, "no layer"),
-        (Occluder(), torch.zeros(1, 512), None, ImageError, ""),
+        (Occluder(), torch.zeros(1, 512), None, ImageError, "images must be"),
     ],
 )
 def test_bad_input_is_refused(network, how, image, layer, error, says):

@@ -98,3 +98,37 @@ def test_floors_are_what_they_are_called():
     first, second = (draw(CLASS, IMAGES, torch.zeros(6, 0)) for _ in range(2))
     assert likeness(first, second).abs().mean() < 0.1
     assert torch.equal(first, random_map(3)(CLASS, IMAGES, torch.zeros(6, 0)))
+
+
+def interrupted(target, images, fixed):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda explains: randomised(CLASS, IMAGES, explains, 0),
+        lambda explains: shifted(CLASS, IMAGES, explains),
+        lambda explains: deleted(CLASS, IMAGES, explains(CLASS, IMAGES, CLASS.fixed(IMAGES))),
+        lambda explains: list(cascade(TINY, tiny.SIZE, 0)) and explains(CLASS, IMAGES, CLASS.fixed(IMAGES)),
+    ],
+)
+@pytest.mark.parametrize("explains", [Saliency("guided"), Saliency("grad-cam"), interrupted])
+def test_checks_leave_nothing_on_the_network(check, explains):
+    def state():
+        parts = [
+            (name, part.training, len(part._forward_hooks), len(part._forward_pre_hooks))
+            for module in (TINY.module, CLASS.encoder.module)
+            for name, part in module.named_modules()
+        ]
+        return parts, [(one.requires_grad, one.grad, one.sum().item()) for one in TINY.module.parameters()]
+
+    before = state()
+    if explains is interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            check(explains)
+    else:
+        check(explains)
+    assert state() == before
+    assert torch.is_grad_enabled()
+    assert not IMAGES.requires_grad

@@ -99,6 +99,14 @@ Understand | explain top | inside:ExplainTop | explain_top:run_top
     photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
 Understand | explain parts | explain:ExplainParts | explain_parts:run_parts
     --network posenet --targets pose:geodesic --chairs 20 --out out/parts
+Understand | explain locate | inside:ExplainLocate | explain_locate:run_locate
+    --network posenet --out out/locate
+Understand | explain correspond | inside:ExplainCorrespond | explain_codes:run_correspond
+    --network posenet --layers relu3 relu5 relu7 --out out/correspond
+Understand | explain invariance | inside:ExplainInvariance | explain_codes:run_invariance
+    chairs --network posenet --layers relu1 relu5 relu7 --out out/invariance
+Understand | explain evolve | inside:ExplainEvolve | explain_evolve:run_evolve
+    chairs --network posenet --layer relu3 --checkpoints random early.pt late.pt --out out/evolve
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes

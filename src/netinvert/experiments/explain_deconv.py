@@ -89,7 +89,8 @@ def run_deconv(config: ExplainDeconv, tell: Tell) -> Outcome:
         lead = (
             f"Units of {code(config.layer)} of {code(encoder.network.name)}, each where it is strongest, "
             f"sent back down to the pixels of {counted(len(images.names), 'image')} (Zeiler & Fergus 2013): "
-            f"grey is nothing, each picture has its own scale. A maximum that several pooling windows share {shared}."
+            "grey is nothing, each picture has its own scale. A maximum that several pooling windows share "
+            f"{shared}."
         )
         grid = replace(report.ImageGrid(lines, size=224), name="deconv")
         page = report.Report.of("What made units strong", lead, "## Units", grid, "## Figures", table)

@@ -43,9 +43,9 @@ FAR = 10.0
 """Degrees by which another azimuth is another answer."""
 
 
-def asked_target(config: ExplainOcclusion, network: Network) -> Target:
-    """What the options ask. Raises ConfigError, LayerError, CodeError."""
-    return parse_target(network, config.target or ("class" if network.read_pose is None else "pose"))
+def target_of(text: str | None, network: Network) -> Target:
+    """What ``--target`` asks. Raises ConfigError, LayerError, CodeError."""
+    return parse_target(network, text or ("class" if network.read_pose is None else "pose"))
 
 
 def last_maps(network: Network) -> str | None:
@@ -66,7 +66,7 @@ class OcclusionWork:
         """Loads network and images."""
         config = self.config
         network = open_network(config, config.device)
-        target, images = asked_target(config, network), self.images.read(network)
+        target, images = target_of(config.target, network), self.images.read(network)
         how = Occluder(config.window, config.stride, config.fill, config.batch)
 
         def make(at: int, piece: Piece) -> Cell:
@@ -90,7 +90,7 @@ class OcclusionWork:
 def run_occlusion(config: ExplainOcclusion, tell: Tell) -> Outcome:
     """Leave the maps, their pictures and a page. Raises NetinvertError before long work."""
     network = open_network(config, config.device, tell)
-    target = asked_target(config, network)
+    target = target_of(config.target, network)
     Occluder(config.window, config.stride, config.fill, config.batch).squares(target.encoder.size)
     layer = config.map_layer or last_maps(network)
     if layer is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +100,8 @@ def run_sanity(config: ExplainSanity, tell: Tell) -> Outcome:
             {"target": targets[number].name, "method": name, **_figures(cell.tensors)}
             for (number, name), cell in zip(keys, cells, strict=True)
         ]
-        table = sanity_table(rows, COLUMNS, "sanity")
+        floors = [place for place, row in enumerate(rows) if row["method"] in FLOORS]
+        table = replace(report.Table.of(rows, COLUMNS), name="sanity", baselines=floors)
         lead = (
             f"Saliencies of {code(network.name)} for {counted(len(images.names), 'image')}, each method "
             "against checks. A map that stays as it is when the network's weights are random shows the "
@@ -111,13 +111,7 @@ def run_sanity(config: ExplainSanity, tell: Tell) -> Outcome:
         return publish(run, config, page, {**known, "names": images.names}, table.text())
 
 
-def sanity_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], name: str) -> report.Table:
-    """A table whose floors are marked as such."""
-    floors = [place for place, row in enumerate(rows) if row["method"] in FLOORS]
-    return replace(report.Table.of(rows, columns), name=name, baselines=floors)
-
-
-def _figures(found: dict[str, Tensor]) -> dict[str, report.Estimate]:
+def _figures(found: Mapping[str, Tensor]) -> dict[str, report.Estimate]:
     figures = {name: estimate(found[name]) for name in LIKE}
     for name in ("deletion", "insertion"):
         figures[name] = estimate(found[name], weights=found[f"{name} way"])

@@ -15,7 +15,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import code, counted, number
 from netinvert.experiments.configs.inside import ExplainTop
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of
-from netinvert.experiments.runs import PAGE, images_known, publish, run_facts, workers_of
+from netinvert.experiments.runs import images_known, publish, run_facts, workers_of
 from netinvert.explain.deconvnet import around_grey, deconvnet
 from netinvert.explain.top_patches import (
     TOP,
@@ -222,7 +222,7 @@ def run_top(config: ExplainTop, tell: Tell) -> Outcome:
             "refusal": refusal,
         }
         text = f"{counted(count, 'unit')} over {counted(len(paths), 'image')}"
-        return publish(run, config, page, entries, text, PAGE)
+        return publish(run, config, page, entries, text, ("html", "png"))
 
 
 def _first_usable(patches: Patches, encoder: Encoder) -> Tensor:
@@ -266,12 +266,16 @@ def top_page(
         "deconvolved": "what of them it sees (deconvnet)",
         "optimised": "an image optimised for it",
     }
-    heads = [columns[name] for name in pictures]
+    made = [name for name in columns if name in pictures]
     lines = []
     for k, name in enumerate(names):
         best, least = tops.values[k, 0].item(), tops.values[k, -1].item()
         said = f"{name}: {number(best, 2)} to {number(least, 2)}" if best > 0 else f"{name}: silent"
-        lines.append(report.GridRow(said, [report.Tile(some[k].float() / 255) for some in pictures.values()]))
+        lines.append(
+            report.GridRow(
+                said, [report.Tile(some[k].float() / 255) for some in map(pictures.__getitem__, made)]
+            )
+        )
     seen = len({*tops.images.flatten().tolist()})
     what = "Units" if config.directions == "units" else f"Directions ({config.directions})"
     lead = (
@@ -280,5 +284,9 @@ def top_page(
         f"Fergus 2013, figure 2); {counted(seen, 'image')} are seen here. People guess from natural patches "
         "better than from optimised images what a unit answers (Borowski et al. 2021): look at these first."
     )
-    grid = replace(report.ImageGrid(lines, size=3 * SIDE, quality=85), name="top", columns=heads)
+    grid = replace(
+        report.ImageGrid(lines, size=3 * SIDE, quality=85),
+        name="top",
+        columns=[columns[name] for name in made],
+    )
     return report.Report.of(f"What drives {config.layer}", lead, "## Units", grid)

@@ -90,7 +90,7 @@ class Occluder:
         if any(one is not None and one < 1 for one in (self.window, self.stride, self.batch)):
             raise ConfigError("window, stride and batch are 1 or more")
         if self.fill == "inpaint":
-            _cv2()
+            opencv()
 
     def squares(self, size: tuple[int, int]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         """Side, tops and lefts for images of a size (H, W). Raises ConfigError."""
@@ -175,11 +175,12 @@ def _answers(target: Target, code: Tensor) -> Tensor:
     return code.argmax(1) if code.ndim == 2 and target.signed else code.new_full((len(code),), math.nan)
 
 
-def _cv2() -> Any:  # noqa: ANN401
+def opencv() -> Any:  # noqa: ANN401
+    """The module ``cv2``. Raises MissingExtraError."""
     try:
         import cv2
     except ImportError:
-        raise MissingExtraError("filling in by the surroundings", "explain") from None
+        raise MissingExtraError("filling in and cutting out", "explain") from None
     return cv2
 
 
@@ -188,7 +189,7 @@ def inpainted(image: Tensor, top: int, left: int, window: int) -> Tensor:
     Raises ConfigError, MissingExtraError."""
     if image.shape[0] not in (1, 3):
         raise ConfigError(f"images of {image.shape[0]} channels cannot be inpainted: choose another fill")
-    cv2 = _cv2()
+    cv2 = opencv()
     pixels = (255 * image.clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     mask = np.zeros(pixels.shape[:2], np.uint8)
     mask[top : top + window, left : left + window] = 1

@@ -62,14 +62,11 @@ def part_views(plan: DatasetConfig, identities: Iterable[int]) -> PartViews | No
         return None
     names = tuple(sorted({name for _, parts in found for name in parts}))
     nothing = np.zeros(found[0][0].shape[:2], bool)
+    rows = [[parts.get(name, (rgba, nothing)) for name in names] for rgba, parts in found]
     return PartViews(
         _before_paper([rgba for rgba, _ in found]),
-        torch.stack(
-            [_before_paper([parts.get(name, (rgba, nothing))[0] for name in names]) for rgba, parts in found]
-        ),
-        torch.from_numpy(
-            np.stack([[parts.get(name, (rgba, nothing))[1] for name in names] for rgba, parts in found])
-        ),
+        torch.stack([_before_paper([left for left, _ in row]) for row in rows]),
+        torch.from_numpy(np.stack([[mask for _, mask in row] for row in rows])),
         names,
     )
 

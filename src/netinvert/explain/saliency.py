@@ -91,7 +91,8 @@ def _by(components: Tensor, values: Tensor) -> Tensor:
 
 def _largest(gradients: Tensor) -> Tensor:
     """(K, N, C, H, W) to (N, H, W)."""
-    return gradients.norm(dim=0).amax(1)
+    found: Tensor = gradients.norm(dim=0).amax(1)
+    return found
 
 
 def _joined(target: Target, maps: Tensor) -> Tensor:

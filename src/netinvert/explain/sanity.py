@@ -49,8 +49,9 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _ranks(row: Tensor) -> Tensor:
-    _, place, counts = row.unique(return_inverse=True, return_counts=True)
-    return (counts.cumsum(0) - (counts - 1) / 2).double()[place]
+    _, place, counts = torch.unique(row, return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()[place]
+    return ranks
 
 
 def likeness(first: Tensor, second: Tensor) -> Tensor:
@@ -66,7 +67,8 @@ def edge_map(target: Target, images: Tensor, fixed: Tensor) -> Tensor:
     slope = images.new_tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
     kernels = torch.stack([slope, slope.T])[:, None]
     grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(grey, kernels).norm(dim=1)
+    steep: Tensor = F.conv2d(grey, kernels).norm(dim=1)
+    return steep
 
 
 def random_map(seed: int) -> Explains:
@@ -92,7 +94,7 @@ def occlusion_maps(fill: str, target: Target, images: Tensor, fixed: Tensor) -> 
     """How much the target falls where squares of a quarter of the image's side hide a pixel, (N, H, W)."""
     side = min(images.shape[-2:])
     how = Occluder(max(1, side // 4), max(1, side // 16), fill)
-    pairs = zip(images.split(1), fixed.split(1), strict=True)
+    pairs = zip(torch.split(images, 1), torch.split(fixed, 1), strict=True)
     return torch.stack([how(target, image, fixed=own).importance for image, own in pairs]).to(images)
 
 

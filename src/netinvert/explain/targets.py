@@ -176,7 +176,8 @@ def _match(encoder: Encoder, text: str, path: str) -> Target:
     def projected(code: Code, own: Tensor) -> Tensor:
         """Of which the squares have the mean of the squared code error (Hutchinson's estimate)."""
         norms = own.flatten(1).norm(dim=1, keepdim=True).clamp_min(torch.finfo(own.dtype).tiny)
-        return (_one(code) - own).flatten(1) @ directions / norms
+        found: Tensor = (_one(code) - own).flatten(1) @ directions / norms
+        return found
 
     return Target(text, encoder, _one, lambda code, own: -code_error(code, own), projected)
 
@@ -198,7 +199,7 @@ def _keypoint(network: Network, text: str, what: str) -> Target:
         raise ConfigError(f"the keypoints of {network.name} are keypoint:0 to keypoint:{count - 1}")
 
     def place(code: Code) -> Tensor:
-        return _one(code).unflatten(1, (-1, 2))[:, int(what)]
+        return _one(code)[:, 2 * int(what) : 2 * int(what) + 2]
 
     return Target(
         text,

@@ -6,15 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from netinvert.errors import ConfigError
-from netinvert.experiments.configs.explain import IMAGES
+from netinvert.experiments.configs.explain import CHAIRS, IMAGES
 from netinvert.experiments.configs.studies import PRESET
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Compute, OfLayer, OfNetwork, Output, Seed
+from netinvert.io.pieces import Compute, OfLayer, OfLayers, OfNetwork, Output, Seed
 from netinvert.scenes.seeds import OPENED
 
 COUNT = Option("How many chairs, where these are the images.", min=1, max=10**6)
 CHANNELS = Option("Channels of a map, or units; one or more.", short="c", also=("channels",), min=0)
+TARGET = Option(
+    "As of 'netinvert explain saliency'.",
+    metavar="TARGET",
+    default="pose of a network that reads poses, else class",
+)
 WHICH = replace(pieces.SEED, help="Which chairs, where these are the images.")
 
 
@@ -50,14 +55,7 @@ class ExplainOcclusion(OfNetwork, Seed, Output, Compute):
 
     images: Annotated[str, IMAGES]
     count: Annotated[int, COUNT] = 4
-    target: Annotated[
-        str | None,
-        Option(
-            "As of 'netinvert explain saliency'.",
-            metavar="TARGET",
-            default="pose of a network that reads poses, else class",
-        ),
-    ] = None
+    target: Annotated[str | None, TARGET] = None
     map_layer: Annotated[
         str | None, Option("Whose strongest map is watched.", metavar="NAME", default="the last with maps")
     ] = None
@@ -113,3 +111,75 @@ class ExplainTop(OfLayer, Seed, Output, Compute):
         super().check()
         if self.channel and self.directions != "units":
             raise ConfigError(f"--channel is of units; leave it out with --directions {self.directions}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainLocate(OfNetwork, Seed, Output, Compute):
+    """Find an object's box by a saliency map alone (Simonyan et al. 2013); that of chairs is known."""
+
+    command: ClassVar[str] = "explain locate"
+
+    images: Annotated[str, replace(IMAGES, default="chairs")] = CHAIRS
+    count: Annotated[int, COUNT] = 20
+    target: Annotated[str | None, TARGET] = None
+    method: Annotated[
+        str, Option("A saliency.", choices="netinvert.explain.saliency:METHODS", metavar="NAME")
+    ] = "gradient"
+    samples: Annotated[int, Option("Of smoothgrad and integrated.", min=1, max=10**4)] = 32
+    seed: Annotated[int, WHICH] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainCorrespond(OfLayers, Seed, Output, Compute):
+    """Hide the same part in chairs of one pose: do codes change alike (Zeiler & Fergus 2013, section 4.4)?
+
+    Beside each part, squares at random places of the same chairs.
+    """
+
+    command: ClassVar[str] = "explain correspond"
+
+    count: Annotated[int, Option("How many chairs.", min=2, max=10**5)] = 20
+    azimuth: Annotated[float, Option("From which they are seen, in degrees.")] = 30.0
+    elevation: Annotated[float, Option("The same.", min=-90, max=90)] = 20.0
+    window: Annotated[
+        int | None, Option("Side of the square.", min=1, metavar="PIXELS", default="a fifth of the image's")
+    ] = None
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of the random places.")] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainInvariance(OfLayers, Seed, Output, Compute):
+    """Shift, scale and turn images: how far does each layer's code move (Zeiler & Fergus 2013, figure 5)?"""
+
+    command: ClassVar[str] = "explain invariance"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, COUNT] = 5
+    seed: Annotated[int, WHICH] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainEvolve(OfLayer, Seed, Output, Compute):
+    """Follow units of a layer over the checkpoints of a training (Zeiler & Fergus 2013, figure 4).
+
+    At each, the image that the unit answers most, where, and what of it the deconvnet finds.
+    """
+
+    command: ClassVar[str] = "explain evolve"
+
+    images: Annotated[str, IMAGES]
+    count: Annotated[int, COUNT] = 50
+    checkpoints: Annotated[
+        tuple[str, ...],
+        Option(
+            "Weights, early to late: 'random', or .safetensors or .pt files; one or more.", metavar="FILE"
+        ),
+    ]
+    channel: Annotated[tuple[int, ...], CHANNELS] = (0, 1, 2, 3)
+    seed: Annotated[int, WHICH] = OPENED
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if self.weights is not None:
+            raise ConfigError("--checkpoints are the weights; leave out --weights")
