@@ -121,6 +121,7 @@ def _evaluate_views(config: ViewsEvaluate, tell: Tell) -> Outcome:
         groups = torch.cat([torch.full((len(one["view"]),), k) for k, one in enumerate(found)])
         table, poses = errors_table(METHODS, every, groups), _poses(every, groups, readers)
         figures = _figures(generator, table, poses)
+        less = figures["below_linear_interpolation"]
         sheet = ImageGrid.of(rows, ["true", *METHODS], "A view of each that it did not know")
         page = report.Report(
             f"The generator {generator.name}",
@@ -138,7 +139,7 @@ def _evaluate_views(config: ViewsEvaluate, tell: Tell) -> Outcome:
             ],
             f"{code(generator.name)} draws {len(groups):,} views of {len(chairs)} chairs that it knows from "
             f"other sides: L1 over the chair's pixels {figures['l1_on_object']:.3f}, "
-            f"{100 * figures['below_linear_interpolation']:.0f} % below linear interpolation of the known "
+            f"{100 * abs(less):.0f} % {'below' if less > 0 else 'above'} linear interpolation of the known "
             f"views next to them, SSIM {figures['ssim']:.3f}.",
         )
         entries = {**known, "chairs": chairs, "figures": figures, "rows": table.plain()["rows"]}
