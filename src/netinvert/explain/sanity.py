@@ -16,9 +16,9 @@ from netinvert.explain.occlusion import Occluder
 from netinvert.explain.saliency import METHODS, Saliency
 from netinvert.explain.targets import Target, parse_target
 from netinvert.models.cut import observed
-from netinvert.models.encoder import unwrapped
 from netinvert.models.network import Network
 from netinvert.models.private_copy import own_weights, shared_copy
+from netinvert.models.sound import unwrapped
 
 Explains = Callable[[Target, Tensor, Tensor], Tensor]
 """Maps (N, H, W) of a target, images (N, C, H, W) and what is fixed of them: a ``Saliency``, say."""

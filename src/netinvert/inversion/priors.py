@@ -21,7 +21,8 @@ from netinvert.errors import ConfigError
 from netinvert.inversion.objectives import AnyEncoder, Code, Term, Terms, parts_of, term_name
 from netinvert.io.config import Registry
 from netinvert.models.cut import LayerCut
-from netinvert.models.encoder import Encoder, unwrapped
+from netinvert.models.encoder import Encoder
+from netinvert.models.sound import unwrapped
 
 # Keeps the gradient of |d|^beta finite at d = 0 for beta < 2: a thousandth of the range, squared.
 SMOOTHING = 1e-6

@@ -21,6 +21,7 @@ from netinvert.models.network import Network, Preprocessing, as_network
 from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
 from netinvert.models.relus import relu_gradients
 from netinvert.models.rewrite import Cuts, drop, shortened, without_tf32
+from netinvert.models.sound import check_network, check_values, refuse, unwrapped
 
 FIXED = 1e-3
 """How far (relative L2) the code of an image may move with the rest of the batch: rounding, no more."""
@@ -83,7 +84,7 @@ class Encoder(Generic[C, S]):
         self.several = layer is None
         self.fast = fast
         original = unwrapped(self.network.module)
-        self.dtype, self.device = _check_network(original)
+        self.dtype, self.device = check_network(original)
         self._normalisation = self._scale_and_offset()
         names = [LayerName.parse(name, original) for name in self.layers]
         try:
@@ -294,9 +295,9 @@ class Encoder(Generic[C, S]):
             ) from error
         for layer, code in zip(self.layers, codes, strict=True):
             where = f"layer '{layer}' of {self.network.name}"
-            _check_values(code, len(probe), where)
+            check_values(code, len(probe), where)
             self._check_fixed(probe, code.detach(), layer, where)
-            _refuse(
+            refuse(
                 not code.requires_grad,
                 f"{where} gives no gradient: the network detaches it (.detach(), .numpy(), no_grad)",
             )
@@ -304,7 +305,7 @@ class Encoder(Generic[C, S]):
                 code.square().sum(), probe, allow_unused=True, retain_graph=self.several
             )
             nothing = gradient is None or not bool((gradient != 0).any())
-            _refuse(nothing, f"{where} gives a gradient that is zero for the image; choose an earlier layer")
+            refuse(nothing, f"{where} gives a gradient that is zero for the image; choose an earlier layer")
         return {layer: tuple(code.shape[1:]) for layer, code in zip(self.layers, codes, strict=True)}
 
     @torch.no_grad()
@@ -316,7 +317,7 @@ class Encoder(Generic[C, S]):
         if (alone - code[:1]).norm() <= allowed:
             return
         again = self._cut.outputs(self.network_input(probe))[place]
-        _refuse(
+        refuse(
             bool((again - code).norm() > allowed),
             f"{where} gives a code that is not the same twice: something in the network is random "
             "(functional dropout without training=self.training, say)",
@@ -351,61 +352,3 @@ def finite(code: Tensor) -> Tensor:
     if not bool(torch.isfinite(code).all()):
         raise CodeError(f"the code holds NaN or infinite values as {code.dtype}; compute or load it again")
     return code
-
-
-def _refuse(wrong: bool, message: str) -> None:
-    if wrong:
-        raise NetworkError(message)
-
-
-def _check_values(code: Tensor, count: int, where: str) -> None:
-    """Of the codes of ``count`` images of noise."""
-    shape, first = tuple(code.shape), "the first dimension has to be the batch"
-    _refuse(
-        not code.is_floating_point(),
-        f"{where} gives {code.dtype} numbers; choose a layer with a floating-point output",
-    )
-    _refuse(shape[0] != count, f"{where} gives {shape} for two images; {first}")
-    _refuse(not code.numel(), f"{where} gives an empty code {shape[1:]}; give larger images")
-    finite, same = bool(torch.isfinite(code).all()), bool((code[0] == code[1]).all())
-    _refuse(not finite, f"{where} gives NaN or infinite values; check the network's weights")
-    _refuse(same, f"{where} gives the same code for different images; there is nothing to invert")
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside DataParallel or torch.compile, where hooks and early exit are unreliable."""
-    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        return unwrapped(module.module)
-    original = getattr(module, "_orig_mod", None)
-    if isinstance(original, nn.Module):
-        return unwrapped(original)
-    _refuse(
-        isinstance(module, torch.jit.ScriptModule),
-        "a TorchScript module cannot be cut at a layer; give the Python module it was made from, or one of "
-        "yours that calls it, whose layer 'output' can be inverted",
-    )
-    return module
-
-
-def _check_network(module: nn.Module) -> tuple[torch.dtype, torch.device]:
-    # What torch.export made is as it was exported, and refuses eval().
-    exported = {one for part in module.modules() if "eval" in vars(part) for one in part.modules()}
-    _refuse(
-        any(part.training for part in module.modules() if part not in exported),
-        "the network is in training mode, so its code would not be fixed; call network.eval() (in the "
-        "factory, if one makes it)",
-    )
-    tensors = [*module.parameters(), *module.buffers()]
-    devices = sorted({tensor.device for tensor in tensors}, key=str) or [torch.device("cpu")]
-    dtypes = sorted({one.dtype for one in tensors if one.is_floating_point()}, key=str) or [torch.float32]
-    places, types = ", ".join(map(str, devices)), ", ".join(map(str, dtypes))
-    _refuse(
-        len(devices) > 1, f"the network lies on several devices ({places}); move it with network.to(device)"
-    )
-    _refuse(len(dtypes) > 1, f"the network mixes dtypes ({types}); convert it with network.float()")
-    _refuse(
-        dtypes[0] not in (torch.float32, torch.float64),
-        f"the network is {types}, in which small gradients vanish; convert it with network.float()",
-    )
-    _refuse(places == "meta", "the network is on the meta device and has no weights; load them first")
-    return dtypes[0], devices[0]

@@ -15,7 +15,8 @@ from netinvert.io.running import generator_at, shifts
 from netinvert.models.checkpoints import state_sha256
 from netinvert.models.cut import LayerCut
 from netinvert.models.decoder import DecoderFile, as_stored
-from netinvert.models.encoder import Encoder, unwrapped
+from netinvert.models.encoder import Encoder
+from netinvert.models.sound import unwrapped
 from netinvert.models.upconv import UPSAMPLINGS, WIDTHS, Architecture, UpConvolutional
 from netinvert.training.config import Group, TrainingConfig
 from netinvert.training.decoder.images import ImageBatch
