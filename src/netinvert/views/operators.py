@@ -51,10 +51,12 @@ def pose_features(azimuth: Tensor, elevation: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class TurnOperator:
-    """A linear map of codes that turns the object by one angle, in the principal directions ``basis``
-    (D, K) about ``mean`` (D,): ``matrix`` (K, K)."""
+    """An affine map of codes that turns the object by one angle: the mean of codes ``before`` (D,) becomes
+    that ``after``, and in the principal directions ``basis`` (D, K) deviations from it are mapped by
+    ``matrix`` (K, K); beyond these they stay."""
 
-    mean: Tensor
+    before: Tensor
+    after: Tensor
     basis: Tensor
     matrix: Tensor
 
@@ -67,13 +69,13 @@ class TurnOperator:
         """
         if before.shape != after.shape or len(before) < 2:
             raise ConfigError("an operator is fitted on two pairs of codes or more, as many before as after")
-        joint = torch.cat([before, after]).double()
-        mean = joint.mean(0)
-        _, scale, directions = torch.linalg.svd(joint - mean, full_matrices=False)
+        means = [one.double().mean(0) for one in (before, after)]
+        off = [one.double() - mean for one, mean in zip((before, after), means, strict=True)]
+        _, scale, directions = torch.linalg.svd(torch.cat(off), full_matrices=False)
         share = scale.square().cumsum(0) / scale.square().sum()
         count = int((share < ENERGY).sum()) + 1
         basis = directions[:count].T
-        x, y = ((one.double() - mean) @ basis for one in (before, after))
+        x, y = (one @ basis for one in off)
         if orthogonal:
             left, _, right = torch.linalg.svd(x.T @ y)
             matrix = left @ right
@@ -81,12 +83,12 @@ class TurnOperator:
             gram = x.T @ x
             damped = gram + RIDGE * gram.diagonal().mean() * torch.eye(count, dtype=gram.dtype)
             matrix = torch.linalg.solve(damped, x.T @ y)
-        return cls(mean.float(), basis.float(), matrix.float())
+        return cls(means[0].float(), means[1].float(), basis.float(), matrix.float())
 
     def __call__(self, codes: Tensor) -> Tensor:
         """Codes (N, D) of the turned objects."""
-        inner = (codes - self.mean) @ self.basis
-        return codes + (inner @ self.matrix - inner) @ self.basis.T
+        inner = (codes - self.before) @ self.basis
+        return codes + self.after - self.before + (inner @ self.matrix - inner) @ self.basis.T
 
 
 @dataclass(frozen=True, eq=False)
