@@ -65,8 +65,10 @@ class ViewsGenerate(OfGenerator, Seed, Output, Threads):
             default="none",
         ),
     ] = None
-    azimuths: Annotated[tuple[float, ...], replace(AZIMUTH, also=("azimuth",))] = (30, 90, 150, 210, 270, 330)
-    elevations: Annotated[tuple[float, ...], replace(ELEVATION, also=("elevation",))] = (20,)
+    azimuths: Annotated[
+        tuple[float, ...], replace(AZIMUTH, also=("azimuth",), default="30, 90, 150, 210, 270, 330")
+    ] = ()
+    elevations: Annotated[tuple[float, ...], replace(ELEVATION, also=("elevation",), default="20")] = ()
     transforms: Annotated[
         tuple[str, ...],
         Option(
@@ -93,7 +95,7 @@ class ViewsTurntable(OfGenerator, Output, Threads):
 
     command: ClassVar[str] = "views turntable"
 
-    objects: Annotated[tuple[int, ...], replace(OBJECTS_OF, default="the first")] = (0,)
+    objects: Annotated[tuple[int, ...], replace(OBJECTS_OF, default="the first")] = ()
     elevation: Annotated[float, ELEVATION] = 20.0
     frames: Annotated[int, Option("Images a turn.", min=2, max=360)] = 36
 
@@ -165,8 +167,15 @@ class ViewsTransfer(Seed, Output, Processes):
     chairs: Annotated[int, Option("How many chairs, half of which are known from everywhere.", min=4)] = 40
     pixels: Annotated[int, Option("Side of the images, a power of two.", min=16, max=256)] = 64
     known: Annotated[
-        tuple[int, ...], Option("How many of 31 azimuths are known of the others.", min=1, max=30)
-    ] = (1, 2, 4, 8, 16)
+        tuple[int, ...],
+        Option(
+            "How many of 31 azimuths are known of the others.",
+            min=1,
+            max=30,
+            metavar="N",
+            default="1, 2, 4, 8, 16",
+        ),
+    ] = ()
     samples: Annotated[int, Option("Images that each training sees.", min=2)] = 60_000
     batch: Annotated[int, Option("Images a batch.", short="b", min=2)] = 32
     rate: Annotated[float, Option("The peak learning rate.", above=0)] = 2e-3

@@ -82,7 +82,8 @@ def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
     if config.random is not None:
         names = [f"new-{k}" for k in range(config.random)]
         who = random_embeddings(generator, config.random, config.seed)
-    views = [(a, e, text) for e in config.elevations for text in moves for a in config.azimuths]
+    azimuths, elevations = config.azimuths or range(30, 390, 60), config.elevations or (20.0,)
+    views = [(a, e, text) for e in elevations for text in moves for a in azimuths]
     with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         drawn = torch.stack([generator.layers(who, a, e, moves[text]) for a, e, text in views], 1)
         rows = {}
@@ -145,11 +146,12 @@ def _new_objects(config: ViewsGenerate, generator: Generator, who: Tensor, kept:
 
 def turn_objects(config: ViewsTurntable, tell: Tell) -> Outcome:
     """Draw; leave a GIF an object and a report that turns them. Raises as :func:`generate_views`."""
-    generator, known = _open(config, config.objects)
+    objects = config.objects or (0,)
+    generator, known = _open(config, objects)
     azimuths = torch.arange(config.frames) * (360 / config.frames)
     with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         blocks: list[report.Block] = []
-        for who in config.objects:
+        for who in objects:
             images = on_paper(generator.layers(who, azimuths, config.elevation))
             write_atomic(run.path(f"object-{who}.gif"), gif_bytes(images))
             tiles = [Tile(one, (heading(a),)) for one, a in zip(images, azimuths.tolist(), strict=True)]
@@ -158,7 +160,7 @@ def turn_objects(config: ViewsTurntable, tell: Tell) -> Outcome:
         lead = (
             f"{code(generator.name)} draws objects from {config.frames} azimuths, {config.elevation:g}° up."
         )
-        files = [f"object-{who}.gif" for who in config.objects]
+        files = [f"object-{who}.gif" for who in objects]
         page = report.Report("Turntables", blocks, lead)
         return publish(run, config, page, {**known, "turntables": files}, f"{lead} {report.listed(files)}")
 

@@ -34,6 +34,7 @@ from netinvert.views.truth import RING_AZIMUTH, RING_ELEVATION, interpolated, ne
 
 WITH, WITHOUT, CHAIR = "with other chairs", "without", "nearest chair"
 METHODS = (WITH, WITHOUT, LINEAR, NEAREST, CHAIR)
+KNOWN = (1, 2, 4, 8, 16)
 SHOWN = 6
 
 
@@ -142,7 +143,7 @@ def transfer_views(config: ViewsTransfer, tell: Tell) -> Outcome:
         MissingExtraError: without the extra scenes.
         TrainingError: a training whose loss is not finite.
     """
-    counts = sorted(set(config.known))
+    counts = sorted(set(config.known or KNOWN))
     asked = [*((count, True) for count in counts), (AZIMUTHS, False)]
     keys = [TransferKey(*one, others) for one in asked for others in (True, False)]
     with RunDir(config.out, run_facts(config, {"plan": plan_of(config).to_json()}), config.overwrite) as run:
