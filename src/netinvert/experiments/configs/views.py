@@ -214,8 +214,9 @@ class ViewsNovel(OfUnseen):
     command: ClassVar[str] = "views novel"
 
     turns: Annotated[
-        tuple[int, ...], Option("By how many 31ths of a turn.", also=("turn",), min=1, max=30)
-    ] = (1, 2, 4, 8, 15)
+        tuple[int, ...],
+        Option("By how many 31ths of a turn.", also=("turn",), min=1, max=30, default="1, 2, 4, 8 and 15"),
+    ] = ()
     learned: Annotated[int, pieces.LEARNED] = 3000
 
     def check(self) -> None:

@@ -36,6 +36,7 @@ from netinvert.views.truth import Truth
 
 ALL = (*CEILINGS, *METHODS, *FLOORS)
 SHOWN = 6
+TURNS = (1, 2, 4, 8, 15)
 MEASURES = (
     Column("L1 on the object", digits=3, key="l1", about="mean absolute error over the object's pixels"),
     Column("SSIM", digits=3, key="ssim", about="where all around the object is as it should be"),
@@ -97,12 +98,17 @@ class NovelWork:
 
         def make(method: str, piece: Piece) -> Cell:
             made = {}
-            for k, turn in enumerate(self.config.turns):
-                piece.tell(k / len(self.config.turns), f"{method}, {turn} of {AZIMUTHS}")
+            for k, turn in enumerate(turns_of(self.config)):
+                piece.tell(k / len(turns_of(self.config)), f"{method}, {turn} of {AZIMUTHS}")
                 made[str(turn)] = (255 * problem().images(method, turn)).round().to(torch.uint8)
             return Cell(made)
 
         return make
+
+
+def turns_of(config: ViewsNovel) -> tuple[int, ...]:
+    """By how many 31ths of a turn."""
+    return config.turns or TURNS
 
 
 def novel_problem(config: OfUnseen, run: RunDir) -> NovelViews:
@@ -147,10 +153,10 @@ def novel_views(config: ViewsNovel, tell: Tell) -> Outcome:
         symmetry = torch.tensor([one.facts["symmetry"] for one in unseen_cells(config, run)])
         found: dict[str, Mapping[str, Tensor]] = {}
         for method, cell in zip(ALL, made, strict=True):
-            each = partial(_measured, problem, cell.tensors, config.turns, readers, symmetry)
+            each = partial(_measured, problem, cell.tensors, turns_of(config), readers, symmetry)
             found[method] = kept.keep(["measured", method], each).tensors
-        table = _table(found, readers, len(config.turns))
-        write_atomic(run.path("views.csv"), _rows(found, config.turns).csv().encode())
+        table = _table(found, readers, len(turns_of(config)))
+        write_atomic(run.path("views.csv"), _rows(found, turns_of(config)).csv().encode())
         page = report.Report(
             "New views of unseen objects", _blocks(config, problem, table, found, made), _lead(found)
         )
@@ -242,7 +248,7 @@ def _blocks(
     found: Mapping[str, Mapping[str, Tensor]],
     made: Sequence[Cell],
 ) -> list[report.Block]:
-    turns = [360 / AZIMUTHS * turn for turn in config.turns]
+    turns = [360 / AZIMUTHS * turn for turn in turns_of(config)]
 
     def series(method: str, name: str) -> Series:
         each = found[method][name].reshape(len(turns), -1)
@@ -253,7 +259,7 @@ def _blocks(
         Panel([series(one, "l1") for one in drawn], "", "turned by (°)", "L1 on the object"),
         Panel([series(one, "ssim") for one in drawn], "", "turned by (°)", "SSIM"),
     ]
-    middle = str(config.turns[len(config.turns) // 2])
+    middle = str(turns_of(config)[len(turns_of(config)) // 2])
     shown = range(min(SHOWN, len(problem.start)))
     columns = ["given", *ALL]
     rows = {
