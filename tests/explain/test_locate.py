@@ -116,7 +116,9 @@ def test_changes_move_pixels_as_they_say():
         torch.testing.assert_close(transformed(image, change, nothing), image, atol=1e-6, rtol=0)
     down = transformed(image, "shift", 0.25)
     torch.testing.assert_close(down[..., 5:, :], image[..., :15, :], atol=1e-6, rtol=0)
-    torch.testing.assert_close(transformed(image, "turn", 90.0), torch.rot90(image, 1, (2, 3)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        transformed(image, "turn", 90.0), torch.rot90(image, 1, (2, 3)), atol=1e-6, rtol=0
+    )
     wide = transformed(images(1, (8, 16)), "turn", 180.0)
     torch.testing.assert_close(wide, images(1, (8, 16)).flip(2, 3), atol=1e-6, rtol=0)
     square = torch.zeros(1, 1, 20, 20)
