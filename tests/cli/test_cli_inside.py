@@ -200,8 +200,8 @@ def test_units_evolve_over_checkpoints(cli, pictures, relu, tmp_path):
         (("correspond", "-l", "0", "--count", "1"), "at least 2"),
         (("correspond", "-l", "0", "--window", "30"), "at most the image's side"),
         (("invariance", "a.png", "-l", "none"), "no layer 'none'"),
-        (("evolve", "a.png", "-l", "2", "--checkpoints", "none.pt"), "none.pt"),
-        (("evolve", "a.png", "-l", "2", "--checkpoints", "random"), "makes its own weights"),
+        (("evolve", "a.png", "-l", "2", "-c", "1", "--checkpoints", "none.pt"), "none.pt"),
+        (("evolve", "a.png", "-l", "2", "-c", "1", "--checkpoints", "random"), "makes its own weights"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(cli, pictures, relu, tmp_path, monkeypatch, words, says):
