@@ -370,7 +370,7 @@ def canonical(facts: object) -> Any:  # noqa: ANN401
     # Asked of sys.modules: who holds a tensor has imported torch, and nobody else has to.
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(facts, torch.Tensor):
-        flat = facts.detach().cpu().contiguous().as_strided((facts.numel(),), (1,))  # of one number, any stride
+        flat = facts.detach().cpu().contiguous().as_strided((facts.numel(),), (1,))
         content = flat.view(torch.uint8).numpy()
         return {"tensor": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
     if numpy is not None and isinstance(facts, numpy.generic):
