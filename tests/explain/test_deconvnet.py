@@ -241,3 +241,15 @@ def test_bad_input_is_refused():
         deconvnet(encoder, image(), lambda codes: codes[:, :1])
     with pytest.raises(ImageError):
         deconvnet(encoder, encoder(image()))
+
+
+def test_without_poolings_every_image_gets_the_same_picture():
+    """Which is why it says little of such networks."""
+    encoder = encoder_of(seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))))
+    one, other = (deconvnet(encoder, image(seed), torch.ones_like) for seed in (1, 2))
+    assert torch.equal(one, other)
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3))
+    one, other = (
+        deconvnet(encoder_of(seeded(lambda: pooled)), image(seed), torch.ones_like) for seed in (1, 2)
+    )
+    assert not torch.equal(one, other)

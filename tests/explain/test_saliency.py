@@ -131,6 +131,22 @@ def test_samples_are_independent_and_signs_are_where_they_are_told(method):
     assert not (how(parse_target(TINY, "match"), IMAGES) < 0).any()
 
 
+def test_grad_cam_of_a_layer_that_the_target_does_not_depend_on_is_refused():
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.aside, self.head = nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 1), nn.Linear(2, 3)
+
+        def forward(self, x):
+            x = self.first(x)
+            self.aside(x)
+            return self.head(x.mean((2, 3)))
+
+    target = parse_target(Network("aside", tiny.seeded(Aside), tiny.PLAIN), "class:1")
+    with pytest.raises(LayerError, match="does not depend on"):
+        Saliency("grad-cam", layer="aside")(target, IMAGES)
+
+
 def test_crops_are_put_back_where_they_were():
     """Of a linear network the gradient is the same at every place of an image, whatever is cropped."""
     network = Network("mean", tiny.seeded(lambda: nn.Sequential(

@@ -190,12 +190,12 @@ def test_of_torchvision():
 @pytest.mark.parametrize("method", METHODS)
 def test_networks_without_attention_among_all_tokens_are_refused(method):
     plain = Network("tiny", tiny.seeded(tiny.plain), tiny.PLAIN)
-    with pytest.raises(NetworkError, match=r"no tokens attend .* in tiny up to output.*transformers; choose"):
+    with pytest.raises(NetworkError, match=f"{method} is for transformers.* in tiny up to output: choose"):
         Saliency(method)(parse_target(plain, "class:1"), IMAGES)
     models = pytest.importorskip("torchvision").models
     windows = tiny.seeded(lambda: models.SwinTransformer([4, 4], 8, [2], [2], [4, 4], num_classes=3))
     target = parse_target(Network("swin", windows, Preprocessing((32, 32))), "class:1")
-    with pytest.raises(NetworkError, match="no rule for windows or stages"):
+    with pytest.raises(NetworkError, match=f"{method} has no rule for windows or stages"):
         Saliency(method)(target, tiny.images(1, (32, 32)))
 
 

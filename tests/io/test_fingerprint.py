@@ -117,3 +117,10 @@ def test_examples(module):
     tried = doctest.testmod(module)
     assert tried.attempted
     assert not tried.failed
+
+
+def test_a_number_cut_out_of_a_table_is_that_number():
+    """Of a tensor of one number torch keeps whatever stride it was cut out with."""
+    cut = torch.arange(8.0).view(1, 8)[:, 3]
+    assert cut.stride() == (8,)
+    assert fingerprint(cut) == fingerprint(torch.tensor([3.0]))

@@ -3,7 +3,8 @@
 On the way down each pooling puts its signal where its maximum was (the "switches" of this very image), each
 ReLU keeps what is positive of the signal, each convolution or linear layer is transposed, without its bias.
 What is linear for one image (BatchNorm in eval mode, average pooling, padding, sums of branches) is
-transposed as it is; response normalisation lets the signal through, as in the authors' network."""
+transposed as it is; response normalisation lets the signal through, as in the authors' network. The image
+has a say in the switches alone: of a network without max pooling all images get the same picture."""
 
 from __future__ import annotations
 

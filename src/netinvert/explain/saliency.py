@@ -83,9 +83,11 @@ def gradients_of(target: Target, images: Tensor, fixed: Tensor) -> Tensor:
 def _by(components: Tensor, values: Tensor) -> Tensor:
     last = components.shape[1] - 1
     every = [
-        torch.autograd.grad(row.sum(), values, retain_graph=k < last)[0]
+        torch.autograd.grad(row.sum(), values, retain_graph=k < last, allow_unused=True)[0]
         for k, row in enumerate(components.unbind(1))
     ]
+    if any(one is None for one in every):
+        raise LayerError("the target does not depend on Grad-CAM's layer: name another")
     return torch.stack(every)
 
 

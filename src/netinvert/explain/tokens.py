@@ -86,7 +86,7 @@ def attention_map(target: Target, images: Tensor, fixed: Tensor, gradient: bool)
 
     with encoder.as_given() as module, observed(module, see), AttentionWeights() as attention:
         components = target.components(images.clone().requires_grad_(), fixed)
-    _check(attention, sizes, len(images), f"{encoder.network.name} up to {encoder.layer}")
+    _check(attention, sizes, len(images), "attention-gradient" if gradient else "rollout", target)
     weights = [used.detach().view(shape) for used, shape in attention.kept]
     one = torch.eye(weights[0].shape[-1]).to(images)
     relevance = one.expand(len(images), -1, -1)
@@ -119,17 +119,19 @@ def _patches(sizes: list[tuple[int, int]], tokens: int) -> tuple[int, int]:
     return max((one for one in sizes if one[0] * one[1] <= tokens), key=math.prod, default=(0, 0))
 
 
-def _check(attention: AttentionWeights, sizes: list[tuple[int, int]], count: int, where: str) -> None:
+def _check(
+    attention: AttentionWeights, sizes: list[tuple[int, int]], count: int, method: str, target: Target
+) -> None:
+    where = f"{target.encoder.network.name} up to {target.encoder.layer}"
     shapes = [shape for _, shape in attention.kept]
     remedy = "choose another method, such as gradient"
     if not shapes:
         raise NetworkError(
-            f"no tokens attend to one another in {where}: rollout and attention-gradient are for "
-            f"transformers; {remedy}"
+            f"{method} is for transformers, and no tokens attend to one another in {where}: {remedy}"
         )
     tokens = shapes[0][-1]
     if any(shape[0] != count or shape[-1] != tokens for shape in shapes) or not _patches(sizes, tokens)[0]:
         raise NetworkError(
-            f"not all patches attend to one another in all layers of {where}, and rollout and "
-            f"attention-gradient have no rule for windows or stages: {remedy}"
+            f"{method} has no rule for windows or stages, and not all patches attend to one another in all "
+            f"layers of {where}: {remedy}"
         )

@@ -365,7 +365,8 @@ def canonical(facts: object) -> Any:  # noqa: ANN401
     # Asked of sys.modules: who holds a tensor has imported torch, and nobody else has to.
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(facts, torch.Tensor):
-        content = facts.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        flat = facts.detach().cpu().contiguous().as_strided((facts.numel(),), (1,))
+        content = flat.view(torch.uint8).numpy()
         return {"tensor": [str(facts.dtype), list(facts.shape), hashlib.sha256(content).hexdigest()]}
     if numpy is not None and isinstance(facts, numpy.generic):
         return canonical(facts.item())

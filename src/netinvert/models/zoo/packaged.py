@@ -59,17 +59,20 @@ class HedVgg16(nn.Module):
                 self.add_module(f"conv{stage}_{place}", nn.Conv2d(before, count, 3, padding=1))
                 self.add_module(f"relu{stage}_{place}", nn.ReLU())
                 before = count
-            self.add_module(f"side{stage}", nn.Conv2d(before, 1, 1))
             self.add_module(f"pool{stage}", nn.MaxPool2d(2, ceil_mode=True))
+        for stage, counts in enumerate(CHANNELS, 1):
+            self.add_module(f"side{stage}", nn.Conv2d(counts[-1], 1, 1))
         self.edges = nn.Conv2d(len(CHANNELS), 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of edges."""
-        features, sides = images, []
+        features, ends, sides = images, [], []
         for name, part in self.named_children():
             if name.startswith("side"):
-                sides.append(F.interpolate(part(features), images.shape[-2:], mode="bilinear"))
+                side = part(ends[len(sides)])
+                sides.append(F.interpolate(side, images.shape[-2:], mode="bilinear"))
             elif part is not self.edges:
+                ends += [features] if name.startswith("pool") else []
                 features = part(features)
         edges: Tensor = self.edges(torch.cat(sides, 1))
         return edges
