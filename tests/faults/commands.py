@@ -89,6 +89,12 @@ COMMANDS = {
     "study interpolate": Case(f"study interpolate {CODES}"),
     "study random": Case(f"study random --data {IN}/data {CODES}", (RENDER,)),
     "study iterate": Case(f"study iterate --rounds 1 {CODES}"),
+    "explain saliency": Case(f"explain saliency {ONE} --methods gradient occlusion --out out"),
+    "explain sanity": Case(f"explain sanity {IN}/images {TINY} --methods gradient --out out"),
+    "explain parts": Case(
+        "explain parts --network posenet-judge --targets pose:geodesic --methods gradient --chairs 4 "
+        "--seed 101 --threads 1 --out out"
+    ),
     "explain deconv": Case(
         f"explain deconv {IN}/images/a.png --network posenet --layer relu1 --channel 0 --threads 1 --out out"
     ),

@@ -151,12 +151,13 @@ def _fit(
         run.note(f"all {steps:,} steps are done already")
     began, text = time.perf_counter() - model.seconds, ""
     loader = _loader(Steps(batch_at, group), range(first, steps), run, group.device)
+    progress = Progress("steps", steps, run.progress and main)
+    progress.done = first  # the time left goes by the steps from here on
     with (
         deferred_interrupt() as interrupt,  # before the imports of _log, in which a signal would be lost
         _log(run, first, main and first < steps) as log,
-        Progress("steps", steps, run.progress and main) as progress,
+        progress,
     ):
-        progress.done = first
         for step, batch in zip(range(first, steps), loader, strict=True):
             for each in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
                 each["lr"] = each.setdefault("initial_lr", each["lr"]) * model.config.rate_at(step)
