@@ -192,14 +192,16 @@ class ViewBatches:
         angles = (one[which[:, 1]] for one in (self.tables.azimuth, self.tables.elevation))
         azimuth, elevation = (sent(one, device) for one in angles)
         amounts = sent(amounts, device)
-        return ViewBatch(sent(which[:, 0], device), azimuth, elevation, amounts, transformed(planes, amounts))
+        return ViewBatch(
+            sent(which[:, 0], device), azimuth, elevation, amounts, transformed_planes(planes, amounts)
+        )
 
     def to(self, device: torch.device) -> ViewBatches:
         """Work there from now on."""
         return replace(self, tables=replace(self.tables, planes=self.tables.planes.to(device)))
 
 
-def transformed(planes: Tensor, amounts: Tensor) -> Tensor:
+def transformed_planes(planes: Tensor, amounts: Tensor) -> Tensor:
     """Images (N, 4, H, W) in [0, 1], colours multiplied by the mask, after transformations (N, 8): turned,
     moved, zoomed and stretched about the middle, and with other colours; empty where nothing is known."""
     units = torch.tensor(list(TRANSFORMS.values()), device=amounts.device)
