@@ -200,8 +200,8 @@ def test_units_evolve_over_checkpoints(cli, pictures, relu, tmp_path):
         (("correspond", "-l", "0", "--count", "1"), "at least 2"),
         (("correspond", "-l", "0", "--window", "30"), "at most the image's side"),
         (("invariance", "a.png", "-l", "none"), "no layer 'none'"),
-        (("evolve", "a.png", "-l", "2", "--checkpoints", "none.pt"), "none.pt"),
-        (("evolve", "a.png", "-l", "2", "--checkpoints", "random"), "makes its own weights"),
+        (("evolve", "a.png", "-l", "2", "-c", "1", "--checkpoints", "none.pt"), "none.pt"),
+        (("evolve", "a.png", "-l", "2", "-c", "1", "--checkpoints", "random"), "makes its own weights"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(cli, pictures, relu, tmp_path, monkeypatch, words, says):
@@ -210,3 +210,15 @@ def test_what_cannot_be_is_refused_before_any_work(cli, pictures, relu, tmp_path
     assert said.exit_code == 2
     assert says in said.output
     assert not (tmp_path / "out").exists()
+
+
+def test_maximise_shows_natural_images_beside(cli, pictures, relu, tmp_path):
+    out = tmp_path / "out"
+    asked = ("-l", "2", "-c", 1, "--steps", 3, "--beside", pictures)
+    said = cli("maximise", "-n", relu, *asked, "--out", out)
+    assert said.exit_code == 0, said.output
+    encoder = Encoder(load_network(relu), "2")
+    most = max(encoder(read_image(pictures / f"{name}.png"))[0, 1].mean().item() for name in "ab")
+    (floors,) = read_json(out / "manifest.json")["attained"]["floors"]["the best image beside"].values()
+    assert floors == pytest.approx(most)
+    assert (out / "channel-1-natural.png").is_file()

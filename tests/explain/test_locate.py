@@ -6,7 +6,7 @@ from torch import nn
 
 from netinvert import CodeError, ConfigError, Encoder
 from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
-from netinvert.explain.invariance import CHANGES, changed, invariance
+from netinvert.explain.invariance import CHANGES, invariance, transformed
 from netinvert.explain.locate import box_iou, box_of, locate
 from tiny import PLAIN, images, plain, seeded
 
@@ -113,18 +113,20 @@ def test_centres_are_of_the_mask():
 def test_changes_move_pixels_as_they_say():
     image = images(1, (20, 20))
     for change, nothing in (("shift", 0.0), ("scale", 1.0), ("turn", 0.0), ("turn", 360.0)):
-        torch.testing.assert_close(changed(image, change, nothing), image, atol=1e-6, rtol=0)
-    down = changed(image, "shift", 0.25)
+        torch.testing.assert_close(transformed(image, change, nothing), image, atol=1e-6, rtol=0)
+    down = transformed(image, "shift", 0.25)
     torch.testing.assert_close(down[..., 5:, :], image[..., :15, :], atol=1e-6, rtol=0)
-    torch.testing.assert_close(changed(image, "turn", 90.0), torch.rot90(image, 1, (2, 3)), atol=1e-6, rtol=0)
-    wide = changed(images(1, (8, 16)), "turn", 180.0)
+    torch.testing.assert_close(
+        transformed(image, "turn", 90.0), torch.rot90(image, 1, (2, 3)), atol=1e-6, rtol=0
+    )
+    wide = transformed(images(1, (8, 16)), "turn", 180.0)
     torch.testing.assert_close(wide, images(1, (8, 16)).flip(2, 3), atol=1e-6, rtol=0)
     square = torch.zeros(1, 1, 20, 20)
     square[..., 8:12, 8:12] = 1
-    assert changed(square, "scale", 2.0).sum() == pytest.approx(4 * square.sum().item(), rel=0.05)
+    assert transformed(square, "scale", 2.0).sum() == pytest.approx(4 * square.sum().item(), rel=0.05)
     for change, amount in (("flip", 1.0), ("scale", 0.0)):
         with pytest.raises(ConfigError, match="changes are"):
-            changed(image, change, amount)
+            transformed(image, change, amount)
 
 
 def test_layers_that_forget_places_do_not_see_shifts():

@@ -117,7 +117,7 @@ def test_keypoints_are_places_in_pixels():
 @pytest.mark.parametrize(
     ("network", "text", "error", "says"),
     [
-        (POSENET, "pose:roll", ConfigError, "pose:KIND \\(likelihood, strength, geodesic"),
+        (POSENET, "pose:roll", ConfigError, "pose:KIND \\(strength, likelihood, geodesic"),
         (load_network("posenet-judge"), "pose:strength", ConfigError, "pose:KIND \\(likelihood, geodesic"),
         (POSENET, "relu5/pose", ConfigError, "output"),
         (POSENET, "keypoint:0", ConfigError, "no keypoints"),

@@ -83,6 +83,24 @@ COMMANDS = {
     "study interpolate": Case(f"study interpolate {CODES}"),
     "study random": Case(f"study random --data {IN}/data {CODES}", (RENDER,)),
     "study iterate": Case(f"study iterate --rounds 1 {CODES}"),
+    "explain saliency": Case(f"explain saliency {ONE} --methods gradient occlusion --out out"),
+    "explain sanity": Case(f"explain sanity {IN}/images {TINY} --methods gradient --out out"),
+    "explain parts": Case(
+        "explain parts --network posenet-judge --targets pose:geodesic --methods gradient --chairs 4 "
+        "--seed 101 --threads 1 --out out"
+    ),
+    "explain deconv": Case(
+        f"explain deconv {IN}/images/a.png --network posenet --layer relu1 --channel 0 --threads 1 --out out"
+    ),
+    "explain occlusion": Case(f"explain occlusion {ONE} --window 8 --stride 8 --out out"),
+    "explain top": Case(f"explain top {IN}/images {TINY} --layer 0 --channel 0 --steps 2 --out out"),
+    "explain locate": Case(f"explain locate {ONE} --out out"),
+    "explain correspond": Case(f"explain correspond {TINY} --layers 0 --count 2 --out out"),
+    "explain invariance": Case(f"explain invariance {ONE} --layers 0 --out out"),
+    "explain evolve": Case(
+        f"explain evolve {IN}/images --network posenet --layer relu1 --channel 0 --checkpoints random "
+        "--threads 1 --out out"
+    ),
     "demo": Case("demo --steps 3 --threads 1 --out out"),
     "pose read": Case(f"pose read {IN}/images/a.png --threads 1 --out out"),
     "pose evaluate": Case("pose evaluate --chairs 1 --views 1 --learned 20 --threads 1 --out out"),

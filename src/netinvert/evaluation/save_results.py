@@ -111,7 +111,7 @@ def _found(record: Record, floors: Sequence[Baseline]) -> str:
     """What came out, in sentences made from the figures."""
     attained = record.attained
     if attained is not None:
-        have = [f"{IN_WORDS[name]} has {_range(row)}" for name, row in attained.floors.items()]
+        have = [f"{IN_WORDS.get(name, name)} has {_range(row)}" for name, row in attained.floors.items()]
         return f"The {attained.name} is **{_range(attained.values)}**; {report.listed(have)}."
     errors = [one.code_error for one in record.metrics if one.code_error is not None]
     if not errors:

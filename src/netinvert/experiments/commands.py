@@ -106,7 +106,7 @@ Understand | explain correspond | inside:ExplainCorrespond | explain_codes:run_c
 Understand | explain invariance | inside:ExplainInvariance | explain_codes:run_invariance
     chairs --network posenet --layers relu1 relu5 relu7 --out out/invariance
 Understand | explain evolve | inside:ExplainEvolve | explain_evolve:run_evolve
-    chairs --network posenet --layer relu3 --checkpoints random early.pt late.pt --out out/evolve
+    chairs --network posenet --layer relu3 --channel 8 68 --checkpoints random early.pt --out out/evolve
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes

@@ -74,6 +74,16 @@ class Patches:
         found = read_image(self.names[at], encoder.preprocessing.channels)
         return encoder.fit(found.to(encoder.device, encoder.dtype))
 
+    def first_usable(self, encoder: Encoder) -> Tensor:
+        """The first that can be read. Raises ImageError if none can."""
+        last: ImageError | None = None
+        for at in range(len(self.names)):
+            try:
+                return self.image(encoder, at)
+            except ImageError as error:
+                last = error
+        raise ImageError(f"none of {counted(len(self.names), 'image')} can be read, such as: {last}")
+
 
 @dataclass(frozen=True, eq=False)
 class ResponseWork:
@@ -175,7 +185,7 @@ def run_top(config: ExplainTop, tell: Tell) -> Outcome:
         maximising_recipe(config.preset, encoder)
     paths = image_paths(config.images, tell)
     patches = Patches(tuple(map(str, paths)))
-    first = _first_usable(patches, encoder)
+    first = patches.first_usable(encoder)
     try:
         deconvnet(encoder, first)
         refusal = ""
@@ -223,15 +233,6 @@ def run_top(config: ExplainTop, tell: Tell) -> Outcome:
         }
         text = f"{counted(count, 'unit')} over {counted(len(paths), 'image')}"
         return publish(run, config, page, entries, text, ("html", "png"))
-
-
-def _first_usable(patches: Patches, encoder: Encoder) -> Tensor:
-    for at in range(len(patches.names)):
-        try:
-            return patches.image(encoder, at)
-        except ImageError as error:
-            last = error
-    raise ImageError(f"none of {counted(len(patches.names), 'image')} can be read, such as: {last}")
 
 
 def _fitted_basis(config: ExplainTop, encoder: Encoder, patches: Patches, cells: Cells) -> Basis:

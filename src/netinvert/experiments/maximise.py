@@ -16,8 +16,10 @@ from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Attained, Record, encode_images, grey_image
 from netinvert.evaluation.save_results import RERUN
 from netinvert.experiments.configs.images import CaricatureConfig, Maximise
+from netinvert.experiments.explain_top import Patches, mosaic
 from netinvert.experiments.inputs import (
     Source,
+    image_paths,
     is_code_file,
     names_of,
     open_network,
@@ -27,6 +29,7 @@ from netinvert.experiments.inputs import (
     unique_stems,
 )
 from netinvert.experiments.invert import Asked, Batch, ImageWork, Measure, run_images
+from netinvert.explain.top_patches import Tops
 from netinvert.inversion.invert import Inversion, prepare_maximising
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, one_layer, term_name
 from netinvert.inversion.presets.by_name import maximising_recipe
@@ -52,6 +55,8 @@ ABOUT = {
     PoseTowards: "how far the network's output is from saying the pose: 0 says it exactly",
 }
 """What is attained of objectives."""
+BESIDE = "the best image beside"
+"""The floor of ``--beside``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +125,7 @@ class Maximiser:
     goals: Sequence[Goal]
     sources: tuple[Source, ...]
     start: Tensor | None = None
+    beside: Patches | None = None
 
     def prepare(self, batch: Batch) -> tuple[Inversion, Measure]:
         """The images of a goal."""
@@ -141,9 +147,11 @@ class Maximiser:
             self.config, preset=other, prior=None, steps=None, out=Path(f"out/{other}"), overwrite=False
         )
         count = len(record.samples) // len(self.goals)
+        natural = {} if self.beside is None else {BESIDE: self._natural(self.beside, folder)}
+        codes = torch.split(one_layer(record.result.code, "an activation"), count)
         record = dataclasses.replace(
             record,
-            attained=_attained(self, torch.split(one_layer(record.result.code, "an activation"), count)),
+            attained=_attained(self, codes, natural),
             steps_to_take=((f"Another method, the preset {other}:", changed.command_line()), RERUN),
             what="image" if record.originals is None else "caricature",
         )
@@ -153,6 +161,22 @@ class Maximiser:
                 write_png(image, folder.path(f"{sample.name}-stretched.png"))
             record = record.showing(images, "the images are shown stretched to the whole range of pixels")
         return record, {}
+
+    @torch.no_grad()
+    def _natural(self, beside: Patches, folder: RunDir) -> list[float]:
+        """The most that an image beside has of each goal; leaves a picture of the nine that have most."""
+        tops: Tops | None = None
+        for numbers, images in beside.batches(self.encoder, 0, len(beside.names), self.config.batch):
+            code = self.encoder(images)
+            own = Tops.of(torch.stack([self.attained(goal, code) for goal in self.goals], 1), 0)
+            own = dataclasses.replace(own, images=torch.tensor(numbers)[own.images])
+            tops = own if tops is None else tops.with_later(own)
+        assert tops is not None
+        for goal, row in zip(self.goals, tops.images.tolist(), strict=True):
+            shown = [beside.image(self.encoder, at)[0] for at in row]
+            write_png(mosaic(shown), folder.path(f"{goal.name}-natural.png"))
+        best: list[float] = tops.values[:, 0].tolist()
+        return best
 
 
 def maximiser(config: Asking, tell: Tell = lambda text: None) -> Maximiser:
@@ -172,7 +196,14 @@ def maximiser(config: Asking, tell: Tell = lambda text: None) -> Maximiser:
     goals = goals_of(config, encoder)
     named = {"direction": config.direction, "start": config.start}
     sources = tuple(one for option, path in named.items() if path for one in sources_of(option, [path]))
-    return Maximiser(config, encoder, how, goals, sources, start)
+    if config.beside is None:
+        return Maximiser(config, encoder, how, goals, sources, start)
+    if not isinstance(goals[0].objective, Activate):
+        raise ConfigError("--beside compares activations; leave it out with --azimuth")
+    beside = Patches(tuple(map(str, image_paths(config.beside, tell))))
+    beside.first_usable(encoder)
+    sources += sources_of("beside", [Path(name) for name in beside.names])
+    return Maximiser(config, encoder, how, goals, sources, start, beside)
 
 
 def run_maximise(config: Asking, tell: Tell) -> Outcome:
@@ -193,7 +224,9 @@ def run_maximise(config: Asking, tell: Tell) -> Outcome:
     return run_images(config, ImageWork(partial(maximiser, config), job), asked, tell)
 
 
-def _attained(how: Maximiser, codes: Sequence[Tensor]) -> Attained:
+def _attained(
+    how: Maximiser, codes: Sequence[Tensor], natural: Mapping[str, list[float]] | None = None
+) -> Attained:
     """What was attained of each goal, and what a grey image and netinvert's photographs have of it."""
     values = [how.attained(goal, code).tolist() for goal, code in zip(how.goals, codes, strict=True)]
     encoder = how.encoder
@@ -205,6 +238,7 @@ def _attained(how: Maximiser, codes: Sequence[Tensor]) -> Attained:
         images = photographs(encoder.size, encoder.preprocessing.channels)[1]
         seen = encode_images(encoder, torch.split(images, 1))
         floors["best photograph"] = [how.attained(goal, seen).max().item() for goal in how.goals]
+    floors |= natural or {}
     spread = {name: [value for value in row for _ in codes[0]] for name, row in floors.items()}
     about = next(text for kind, text in ABOUT.items() if isinstance(objective, kind))
     flat = [value for row in values for value in row]

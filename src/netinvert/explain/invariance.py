@@ -22,11 +22,11 @@ CHANGES: Mapping[str, tuple[float, ...]] = {
 """Down the image, as a share of its height; by a factor; by degrees."""
 
 
-def changed(images: Tensor, change: str, amount: float) -> Tensor:
+def transformed(images: Tensor, change: str, amount: float) -> Tensor:
     """Images (N, C, H, W), shifted, scaled about their middle, or turned anticlockwise; what comes in from
     outside has the colour of the border's nearest pixel. Raises ConfigError.
 
-    >>> changed(torch.eye(3)[None, None], "turn", 90.0)[0, 0].round().flip(0)
+    >>> transformed(torch.eye(3)[None, None], "turn", 90.0)[0, 0].round().flip(0)
     tensor([[1., 0., 0.],
             [0., 1., 0.],
             [0., 0., 1.]])
@@ -55,7 +55,7 @@ def invariance(
     own = layers_of(encoder(images))
     rows: dict[str, list[Tensor]] = {name: [] for name in own}
     for amount in amounts or CHANGES[change] if change in CHANGES else (0.0,):
-        codes = layers_of(encoder(changed(images, change, amount)))
+        codes = layers_of(encoder(transformed(images, change, amount)))
         for name, code in codes.items():
             rows[name].append(code_error(code, own[name]).cpu())
     return {name or encoder.layer: torch.stack(one) for name, one in rows.items()}

@@ -171,8 +171,10 @@ METHODS: dict[str, Method] = {
     "guided": _guided,
     "integrated": _integrated,
     "grad-cam": _grad_cam,
-    "rollout": lambda how, *about: attention_map(*about, gradient=False),
-    "attention-gradient": lambda how, *about: attention_map(*about, gradient=True),
+    "rollout": lambda how, target, images, fixed: attention_map(target, images, fixed, gradient=False),
+    "attention-gradient": lambda how, target, images, fixed: attention_map(
+        target, images, fixed, gradient=True
+    ),
 }
 
 

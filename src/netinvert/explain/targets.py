@@ -20,9 +20,10 @@ from netinvert.models.network import Network
 from netinvert.models.zoo.pose_heads import RotationHead, azimuth_target
 from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees, matrix_to_6d
 
-POSES = ("likelihood", "strength", "geodesic", "azimuth", "elevation", "in-plane")
-"""Of a pose: the log-likelihood of the azimuth read; how strongly the six numbers say the rotation read; the
-geodesic distance from it; one of its angles alone."""
+POSES = ("strength", "likelihood", "geodesic", "azimuth", "elevation", "in-plane")
+"""Of a pose: how strongly the six numbers say the rotation read; the log-likelihood of the azimuth read; the
+geodesic distance from it; one of its angles alone. In the order in which gradients of them can be trusted
+(docs/explain.md); for occlusion it is the geodesic distance."""
 FORMS = (
     "class (the likeliest), class:NAME, channel:K, neuron:K, neuron:K@ROW,COLUMN, code:FILE (a direction), "
     "match, match:FILE, keypoint:K, pose (the first kind) or pose:KIND, with LAYER/ before it for a layer "
@@ -129,7 +130,7 @@ def listed_targets(network: Network) -> str:
 def pose_kinds(network: Network) -> tuple[str, ...]:
     """Those of POSES that a network has an answer for."""
     if network.pose_head is not None:
-        return POSES if network.pose_head.name == "view" else (POSES[0], *POSES[2:])
+        return POSES if network.pose_head.name == "view" else POSES[1:]
     return POSES[2:] if network.read_pose is not None and _keypoints_of(network) else ()
 
 

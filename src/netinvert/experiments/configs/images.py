@@ -191,6 +191,14 @@ class Maximise(OfLayer, Unit, Maximising, Seed, Output, Compute):
 
     restarts: Annotated[int, pieces.RESTARTS] = 1
     start: Annotated[Path | None, START] = None
+    beside: Annotated[
+        str | None,
+        Option(
+            "A folder of images, or a quoted glob: the nine with most of each unit are kept as a picture, "
+            "and the best counts as a floor.",
+            metavar="FOLDER",
+        ),
+    ] = None
 
     def check(self) -> None:
         """Raises ConfigError."""

@@ -175,7 +175,7 @@ class ExplainEvolve(OfLayer, Seed, Output, Compute):
             "Weights, early to late: 'random', or .safetensors or .pt files; one or more.", metavar="FILE"
         ),
     ]
-    channel: Annotated[tuple[int, ...], CHANNELS] = (0, 1, 2, 3)
+    channel: Annotated[tuple[int, ...], CHANNELS]
     seed: Annotated[int, WHICH] = OPENED
 
     def check(self) -> None:

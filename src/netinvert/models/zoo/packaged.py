@@ -66,7 +66,9 @@ class HedVgg16(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of edges."""
-        features, ends, sides = images, [], []
+        features = images
+        ends: list[Tensor] = []
+        sides: list[Tensor] = []
         for name, part in self.named_children():
             if name.startswith("side"):
                 side = part(ends[len(sides)])
