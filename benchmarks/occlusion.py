@@ -1,6 +1,7 @@
-"""What an occlusion map costs over the bare forward passes that it needs.
+r"""What an occlusion map costs over the bare forward passes that it needs.
 
-    python benchmarks/occlusion.py --json benchmarks/results/occlusion.json
+    python benchmarks/occlusion.py --networks mobilenet-v2 objectron-chair --rounds 1 \
+        --json benchmarks/results/occlusion.json
 
 A square of 32 pixels moves by 8 over an image of the network's size; the bare passes are as many images of
 noise, already preprocessed, through the network as it was loaded, in batches of the same size, cut at the
