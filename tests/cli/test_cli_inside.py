@@ -222,3 +222,19 @@ def test_maximise_shows_natural_images_beside(cli, pictures, relu, tmp_path):
     (floors,) = read_json(out / "manifest.json")["attained"]["floors"]["the best image beside"].values()
     assert floors == pytest.approx(most)
     assert (out / "channel-1-natural.png").is_file()
+
+
+def test_paths_are_compared_with_natural_ones(cli, tmp_path):
+    words = ("--network", "posenet", "--layers", "relu1", "relu7", "--count", 3)
+    out = tmp_path / "out"
+    done = cli("explain", "paths", "sample:chair", "--natural", "chairs", *words, "--out", out)
+    assert done.exit_code == 0
+    data = read_json(out / "report.json")["data"]
+    (table,) = (one for one in data.values() if "columns" in one)
+    assert [row["images"] for row in table["rows"][:3]] == ["made", "natural", "natural, pixels in disorder"]
+    values = [row["similarity"]["value"] for row in table["rows"][:3]]
+    assert values[1] > values[2]
+    said = cli(
+        "explain", "paths", "sample:chair", "--natural", "sample:chair", *words, "--out", tmp_path / "b"
+    )
+    assert (said.exit_code, "two natural images" in said.output) == (2, True)

@@ -103,6 +103,7 @@ COMMANDS = {
     "explain locate": Case(f"explain locate {ONE} --out out"),
     "explain correspond": Case(f"explain correspond {TINY} --layers 0 --count 2 --out out"),
     "explain invariance": Case(f"explain invariance {ONE} --layers 0 --out out"),
+    "explain paths": Case(f"explain paths {ONE} --natural {IN}/images --layers 0 --out out"),
     "explain evolve": Case(
         f"explain evolve {IN}/images --network posenet --layer relu1 --channel 0 --checkpoints random "
         "--threads 1 --out out"

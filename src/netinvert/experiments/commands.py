@@ -105,6 +105,8 @@ Understand | explain correspond | inside:ExplainCorrespond | explain_codes:run_c
     --network posenet --layers relu3 relu5 relu7 --out out/correspond
 Understand | explain invariance | inside:ExplainInvariance | explain_codes:run_invariance
     chairs --network posenet --layers relu1 relu5 relu7 --out out/invariance
+Understand | explain paths | inside:ExplainPaths | explain_codes:run_paths
+    out/inverted --natural photos/ --network mobilenet-v2 --layers blocks.5 blocks.9 pool --out out/paths
 Understand | explain evolve | inside:ExplainEvolve | explain_evolve:run_evolve
     chairs --network posenet --layer relu3 --channel 8 68 --checkpoints random early.pt --out out/evolve
 Understand | study layers | studies:StudyLayers | layers:run_layers

@@ -1,4 +1,5 @@
-"""``netinvert explain correspond`` and ``explain invariance``: how codes move, layer by layer."""
+"""``netinvert explain correspond``, ``explain invariance`` and ``explain paths``: how codes move and how they
+resemble one another, layer by layer."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted
 from netinvert.evaluation.statistics import difference, estimate
-from netinvert.experiments.configs.inside import ExplainCorrespond, ExplainInvariance
+from netinvert.experiments.configs.inside import ExplainCorrespond, ExplainInvariance, ExplainPaths
 from netinvert.experiments.explain_saliency import AskedImages
 from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network
@@ -20,6 +21,7 @@ from netinvert.experiments.look import codes_of
 from netinvert.experiments.runs import images_known, publish, run_facts
 from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
 from netinvert.explain.invariance import CHANGES, invariance
+from netinvert.explain.paths import path_similarity
 from netinvert.io.files import Tell, save_tensors
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome
@@ -46,6 +48,7 @@ COLUMNS = (
 )
 
 
+IMAGES_MADE, NATURAL, DISORDERED = "made", "natural", "natural, pixels in disorder"
 UNITS = {"shift": "down, of the height", "scale": "times", "turn": "degrees"}
 
 
@@ -187,3 +190,49 @@ def run_invariance(config: ExplainInvariance, tell: Tell) -> Outcome:
             {**known, "names": images.names, "inputs": images.sources},
             counted(len(rows), "figure"),
         )
+
+
+# -- paths -----------------------------------------------------------------------------------------------
+
+
+def run_paths(config: ExplainPaths, tell: Tell) -> Outcome:
+    """Leave a table and a plot over the layers. Raises NetinvertError before long work."""
+    network = open_network(config, config.device, tell)
+    encoder = Encoder(network, layers=config.layers)
+    asked, others = (
+        AskedImages.of(text, config.count, config.seed, tell) for text in (config.images, config.natural)
+    )
+    if len(others.names) < 2:
+        raise ConfigError("two natural images or more are compared with: give more to --natural")
+    known = images_known(encoder, (*asked.sources, *others.sources), (*asked.names, *others.names))
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+        images, natural = asked.read(network), others.read(network)
+        generator = torch.Generator().manual_seed(config.seed)
+        order = torch.randperm(natural[0, 0].numel(), generator=generator)
+        disordered = natural.flatten(2)[..., order].reshape(natural.shape)
+        kinds = {IMAGES_MADE: images, NATURAL: natural, DISORDERED: disordered}
+        found = {name: path_similarity(encoder, some, natural) for name, some in kinds.items()}
+        rows = [
+            {"layer": layer, "images": name, "similarity": estimate(by[layer])}
+            for layer in config.layers
+            for name, by in found.items()
+        ]
+        columns = [Column("layer"), Column("images"), Column("similarity", digits=3)]
+        floors = [place for place, row in enumerate(rows) if row["images"] != IMAGES_MADE]
+        table = report.Table.of(rows, columns, baselines=floors, name="paths")
+        series = [
+            report.Series(name, list(config.layers), [float(by[one].mean()) for one in config.layers])
+            for name, by in found.items()
+        ]
+        lead = (
+            f"How alike the activations of {counted(len(images), 'image')} and of "
+            f"{counted(len(natural), 'natural image')} rank in {code(network.name)}, layer by layer, beside "
+            "natural images among themselves (as alike as can be asked) and with their pixels in one "
+            "disorder."
+        )
+        panel = report.Panel(series, "", "layer", "rank correlation")
+        page = report.Report.of(
+            "Paths through the network", lead, report.Plot([panel], name="curve"), "## Figures", table
+        )
+        entries = {**known, "names": asked.names, "inputs": (*asked.sources, *others.sources)}
+        return publish(run, config, page, entries, table.text())

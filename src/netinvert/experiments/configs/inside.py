@@ -159,6 +159,22 @@ class ExplainInvariance(OfLayers, Seed, Output, Compute):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainPaths(OfLayers, Seed, Output, Compute):
+    """Do the layers treat images as they treat natural ones (Geirhos et al. 2023)? Beside them the natural
+    images among themselves, and with their pixels in disorder.
+    """
+
+    command: ClassVar[str] = "explain paths"
+
+    images: Annotated[str, replace(IMAGES, help="Images that were made: of invert or maximise, say.")]
+    natural: Annotated[
+        str, Option("Natural images: a folder, a quoted glob, or chairs.", metavar="DIR|chairs")
+    ]
+    count: Annotated[int, COUNT] = 30
+    seed: Annotated[int, WHICH] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplainEvolve(OfLayer, Seed, Output, Compute):
     """Follow units of a layer over the checkpoints of a training (Zeiler & Fergus 2013, figure 4).
 
