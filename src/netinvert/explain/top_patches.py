@@ -201,7 +201,7 @@ def field_of_view(encoder: Encoder) -> FieldOfView:
         """Whether the place in the middle sees none of the first (or last) rows or columns."""
         marked = image.clone().movedim(2 + axis, 0)
         marked[size[axis] - count if after else 0 :][:count] = torch.nan
-        code = encoder(marked.movedim(0, 2 + axis))
+        code = encoder.plain_codes(marked.movedim(0, 2 + axis))
         return not bool(code[0, :, shape[1] // 2, shape[2] // 2].isnan().any())
 
     found = []

@@ -201,6 +201,12 @@ class Encoder(Generic[C, S]):
         )
         return self._as_codes(own)
 
+    @torch.no_grad()
+    def plain_codes(self, images: Tensor) -> C:
+        """The codes of images (N, C, *size) as the network gives them without having been rewritten, without
+        a gradient: NaN reach the numbers that depend on them, and no others."""
+        return self._as_codes(self._cuts.plain.outputs(self.network_input(images)))
+
     @contextmanager
     def leaky_relu_gradients(self, slope: float | None = 0.1) -> Iterator[None]:
         """Let gradients leak through dead ReLUs (the forward values stay as they are); None: guided
