@@ -87,3 +87,7 @@ def test_parts_need_a_network_that_reads_poses(cli, nets, tmp_path):
     said = cli("explain", "parts", "--network", nets("good"), "--out", tmp_path / "out")
     assert said.exit_code == 2
     assert "tells no pose" in said.output
+    asked = ("--targets", "pose", "relu3/channel:1", "--out", tmp_path / "out")
+    said = cli("explain", "parts", "--network", "posenet", *asked)
+    assert said.exit_code == 2
+    assert "relu3/channel:1 is no pose" in said.output

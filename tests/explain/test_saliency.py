@@ -7,6 +7,7 @@ from torch import nn
 
 import tiny
 from netinvert.errors import ConfigError, ImageError, LayerError, NetworkError
+from netinvert.experiments.explain_saliency import half_in
 from netinvert.explain.saliency import METHODS, Saliency
 from netinvert.explain.targets import parse_target
 from netinvert.models.network import Network, Preprocessing
@@ -241,3 +242,16 @@ def test_nothing_is_left_behind(method, error):
     assert torch.autograd.grad(value.relu().sum(), value)[0].tolist() == [0.0, 1.0]
     x = torch.tensor([2.0], requires_grad=True)  # no guided gradients
     assert torch.autograd.grad(-x.relu(), x)[0].item() == -1.0
+
+
+def test_images_of_nan_and_half_samples_are_refused():
+    target = parse_target(load_network("posenet"), "pose")
+    with pytest.raises(ImageError, match="NaN"):
+        Saliency("gradient")(target, torch.full((1, 3, 128, 128), torch.nan))
+    with pytest.raises(ConfigError, match="samples are 1, 2, 3"):
+        Saliency("smoothgrad", samples=1.5)
+
+
+def test_a_map_of_nothing_has_no_half():
+    assert half_in(torch.zeros(4, 4)) is None
+    assert half_in(torch.ones(4, 4)) == 0.5

@@ -121,7 +121,7 @@ def test_keypoints_are_places_in_pixels():
         (load_network("posenet-judge"), "pose:strength", ConfigError, "pose:KIND \\(likelihood, geodesic"),
         (POSENET, "relu5/pose", ConfigError, "output"),
         (POSENET, "keypoint:0", ConfigError, "no keypoints"),
-        (POSENET, "nonsense", ConfigError, "class:NAME"),
+        (POSENET, "nonsense", ConfigError, "channel:K"),
         (POSENET, "channel:99", ConfigError, "0 to 33"),
         (POSENET, "relu5/class", ConfigError, "channel:K"),
         (POSENET, "relu9/channel:0", LayerError, "relu"),
@@ -137,3 +137,10 @@ def test_only_networks_that_read_poses_have_kinds_of_them():
     assert pose_kinds(POSENET) == POSES
     assert pose_kinds(load_network("objectron-chair")) == ("geodesic", "azimuth", "elevation", "in-plane")
     assert pose_kinds(Network("bare", nn.Flatten().eval(), Preprocessing((8, 8)))) == ()
+
+
+def test_a_network_of_poses_has_no_classes():
+    network = load_network("posenet")
+    with pytest.raises(ConfigError, match="tells poses and no classes") as told:
+        parse_target(network, "class")
+    assert "class," not in str(told.value)

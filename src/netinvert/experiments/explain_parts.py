@@ -110,6 +110,12 @@ def asked_poses(config: ExplainParts, network: Network) -> tuple[str, ...]:
     kinds = pose_kinds(network)
     if not kinds:
         raise ConfigError(f"{network.name} tells no pose with a gradient: try posenet")
+    others = [one for one in config.targets if one.partition(":")[0] != "pose"]
+    if others:
+        raise ConfigError(
+            f"parts are taken away to see how the pose turns, and {others[0]} is no pose: give pose or "
+            f"{', '.join(f'pose:{kind}' for kind in kinds)}"
+        )
     return config.targets or tuple(f"pose:{kind}" for kind in kinds)
 
 

@@ -159,7 +159,10 @@ def run_saliency(config: ExplainSaliency, tell: Tell) -> Outcome:
         return publish(run, config, page, entries, table.text())
 
 
-def half_in(map_: Tensor) -> float:
-    """The least share of a map's pixels (H, W) that holds half of its size."""
+def half_in(map_: Tensor) -> float | None:
+    """The least share of a map's pixels (H, W) that holds half of its size; none of a map that is 0, for
+    the target has no gradient there."""
+    if not bool((map_ != 0).any()):
+        return None
     size = map_.abs().flatten().sort(descending=True).values.double().cumsum(0)
     return ((size < size[-1] / 2).sum().item() + 1) / len(size)

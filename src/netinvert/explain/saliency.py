@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netinvert.errors import ConfigError, LayerError
+from netinvert.errors import ConfigError, ImageError, LayerError
 from netinvert.explain.targets import Target
 from netinvert.explain.tokens import attention_map
 from netinvert.models.cut import is_map, named_parts, observed
@@ -35,9 +35,9 @@ class Saliency:
     (Sundararajan et al. 2017). grad-cam: of a layer's maps (Selvaraju et al. 2017). rollout and
     attention-gradient: of a transformer's patches (``attention_map``).
 
-    Raises ConfigError: no such method, or numbers that make no sense; when called, NetworkError: ReLU-like
-    functions that ``guided`` has no rule for, no attention among tokens; LayerError: Grad-CAM's layer has no
-    maps.
+    Raises ConfigError: no such method, or numbers that make no sense; when called, ImageError: NaN;
+    NetworkError: ReLU-like functions that ``guided`` has no rule for, no attention among tokens; LayerError:
+    Grad-CAM's layer has no maps.
 
     >>> from netinvert.explain.targets import parse_target
     >>> from netinvert.models.registry import load_network
@@ -56,13 +56,17 @@ class Saliency:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError(f"no saliency '{self.method}': there are {', '.join(METHODS)}")
-        if self.samples < 1 or not 0 < self.noise < 10:
-            raise ConfigError(f"samples are 1 or more and noise is above 0, got {self.samples}, {self.noise}")
+        if int(self.samples) != self.samples or self.samples < 1 or not 0 < self.noise < 10:
+            raise ConfigError(
+                f"samples are 1, 2, 3, … and noise is above 0, got {self.samples}, {self.noise}"
+            )
 
     def __call__(self, target: Target, images: Tensor, fixed: Tensor | None = None) -> Tensor:
         """(N, H, W) of images (N, C, H, W), about what is ``fixed``, by default what is read of them."""
         encoder = target.encoder
         images = encoder.fit(images.detach().to(encoder.device, encoder.dtype))
+        if not bool(images.isfinite().all()):
+            raise ImageError("the images hold NaN or infinite values: read them again")
         fixed = target.fixed(images) if fixed is None else fixed
         with plain_torch(), torch.enable_grad():
             method = METHODS[self.method]

@@ -110,6 +110,10 @@ def parse_target(network: Network, text: str) -> Target:
         return _match(encoder, text, what)
     if asked == "class":
         _vector(encoder)
+        if encoder.network.pose_head is not None:
+            raise ConfigError(
+                f"{encoder.network.name} tells poses and no classes: write {listed_targets(network)}"
+            )
         return Target(text, encoder, _likeliest, _gathered, kept=True)
     if kind not in ("class", "channel", "neuron", "code"):
         raise ConfigError(f"'{text}' is no target of {network.name}: write {listed_targets(network)}")
@@ -120,7 +124,8 @@ def parse_target(network: Network, text: str) -> Target:
 
 def listed_targets(network: Network) -> str:
     """What can be asked of a network, in words: of FORMS those that it has an answer for."""
-    forms = [one for one in FORMS.split(", ") if not one.startswith(("keypoint", "pose"))]
+    none = ("keypoint", "pose", *(("class",) if network.pose_head is not None else ()))
+    forms = [one for one in FORMS.split(", ") if not one.startswith(none)]
     forms.insert(-1, "keypoint:K") if _keypoints_of(network) else None
     kinds = pose_kinds(network)
     forms.insert(-1, f"pose:KIND ({', '.join(kinds)})") if kinds else None
