@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from netinvert.experiments.explain_parts import BASELINES
+from netinvert.experiments.explain.parts import BASELINES
 from netinvert.explain.saliency import Saliency
 from netinvert.explain.targets import parse_target
 from netinvert.io.files import load_tensors, read_json

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from netinvert.experiments.explain_parts import PartScores
+from netinvert.experiments.explain.parts import PartScores
 from netinvert.explain.part_truth import (
     LEAST_PARTS,
     LEAST_SEEN,

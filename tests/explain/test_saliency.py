@@ -7,7 +7,7 @@ from torch import nn
 
 import tiny
 from netinvert.errors import ConfigError, ImageError, LayerError, NetworkError
-from netinvert.experiments.explain_saliency import half_in
+from netinvert.experiments.explain.saliency import half_in
 from netinvert.explain.saliency import METHODS, Saliency
 from netinvert.explain.targets import parse_target
 from netinvert.models.network import Network, Preprocessing

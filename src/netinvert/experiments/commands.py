@@ -87,27 +87,27 @@ Understand | audit | studies:Audit | audit_report:run_audit
     --judge-layer pool --attributes people.csv --out out/audit
 Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
-Understand | explain saliency | explain:ExplainSaliency | explain_saliency:run_saliency
+Understand | explain saliency | explain:ExplainSaliency | explain.saliency:run_saliency
     photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
-Understand | explain sanity | explain:ExplainSanity | explain_sanity:run_sanity
+Understand | explain sanity | explain:ExplainSanity | explain.sanity:run_sanity
     chairs --network posenet --targets pose pose:geodesic --out out/sanity
-Understand | explain deconv | inside:ExplainDeconv | explain_deconv:run_deconv
+Understand | explain deconv | inside:ExplainDeconv | explain.deconv:run_deconv
     photo.jpg --network posenet --layer relu3 --out out/deconv
-Understand | explain occlusion | inside:ExplainOcclusion | explain_occlusion:run_occlusion
+Understand | explain occlusion | inside:ExplainOcclusion | explain.occlusion:run_occlusion
     photo.jpg --network posenet --target pose:geodesic --out out/occlusion
-Understand | explain top | inside:ExplainTop | explain_top:run_top
+Understand | explain top | inside:ExplainTop | explain.top:run_top
     photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
-Understand | explain parts | explain:ExplainParts | explain_parts:run_parts
+Understand | explain parts | explain:ExplainParts | explain.parts:run_parts
     --network posenet --targets pose:geodesic --chairs 20 --out out/parts
-Understand | explain locate | inside:ExplainLocate | explain_locate:run_locate
+Understand | explain locate | inside:ExplainLocate | explain.locate:run_locate
     --network posenet --out out/locate
-Understand | explain correspond | inside:ExplainCorrespond | explain_codes:run_correspond
+Understand | explain correspond | inside:ExplainCorrespond | explain.codes:run_correspond
     --network posenet --layers relu3 relu5 relu7 --out out/correspond
-Understand | explain invariance | inside:ExplainInvariance | explain_codes:run_invariance
+Understand | explain invariance | inside:ExplainInvariance | explain.codes:run_invariance
     chairs --network posenet --layers relu1 relu5 relu7 --out out/invariance
-Understand | explain paths | inside:ExplainPaths | explain_codes:run_paths
+Understand | explain paths | inside:ExplainPaths | explain.codes:run_paths
     out/inverted --natural photos/ --network mobilenet-v2 --layers blocks.5 blocks.9 pool --out out/paths
-Understand | explain evolve | inside:ExplainEvolve | explain_evolve:run_evolve
+Understand | explain evolve | inside:ExplainEvolve | explain.evolve:run_evolve
     chairs --network posenet --layer relu3 --channel 8 68 --checkpoints random early.pt --out out/evolve
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers

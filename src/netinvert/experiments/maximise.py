@@ -16,7 +16,7 @@ from netinvert.errors import ConfigError, ImageError
 from netinvert.evaluation.evaluate import Attained, Record, encode_images, grey_image
 from netinvert.evaluation.save_results import RERUN
 from netinvert.experiments.configs.images import CaricatureConfig, Maximise
-from netinvert.experiments.explain_top import Patches, mosaic
+from netinvert.experiments.explain.top import Patches, mosaic
 from netinvert.experiments.inputs import (
     Source,
     image_paths,

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import CodeError, NetinvertError, NetworkError
-from netinvert.io.files import SMALL, guarded, refusing
+from netinvert.io.files import guarded, refusing
 from netinvert.models.encoder import Encoder, as_batch, finite
 from netinvert.models.importers.diffusers_rae import rae_decoder
 from netinvert.models.network import (
     MOST_NUMBERS,
     Network,
     Preprocessing,
-    built,
+    built_with,
     load_parts,
     load_state,
     save_parts,
@@ -219,12 +219,7 @@ def read_decoder(path: str | Path) -> DecoderFile:
         origin = {name: metadata[name] for name in ORIGIN}
         if architecture.channels * math.prod(architecture.size) > MOST_NUMBERS:
             raise ValueError(f"images of {architecture.channels} channels and {architecture.size} pixels")
-    with torch.device("meta"):  # without memory
-        wanted = built(partial(UpConvolutional, architecture)).state_dict().values()
-    if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):
-        raise NetworkError(f"{path} has fewer weights than its description says: fetch it again")
-    module = built(partial(UpConvolutional, architecture))
-    load_state(module, state, str(path))
+    module = built_with(partial(UpConvolutional, architecture), state, str(path))
     return DecoderFile(module.eval(), **origin, facts=facts, encoder_state=along or None)
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import CodeError, ConfigError, NetworkError
-from netinvert.io.files import SMALL, guarded, refusing
-from netinvert.models.network import MOST_NUMBERS, built, load_parts, load_state, save_parts, shipped
+from netinvert.io.files import guarded, refusing
+from netinvert.models.network import MOST_NUMBERS, built_with, load_parts, save_parts, shipped
 from netinvert.models.upconv import FIRST_SIDE, Widths, initialise, made_quick, up_path
 
 TRANSFORMS: Mapping[str, float] = {
@@ -271,12 +271,7 @@ def read_generator(path: str | Path) -> GeneratorFile:
         facts = dict(json.loads(metadata["facts"]))
         if 4 * form.size**2 > MOST_NUMBERS:
             raise ValueError(f"images of {form.size} pixels")
-    with torch.device("meta"):  # without memory
-        wanted = built(partial(GeneratorNetwork, form)).state_dict().values()
-    if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):
-        raise NetworkError(f"{path} has fewer weights than its description says: fetch it again")
-    module = built(partial(GeneratorNetwork, form))
-    load_state(module, state, str(path))
+    module = built_with(partial(GeneratorNetwork, form), state, str(path))
     return GeneratorFile(module.eval(), facts)
 
 

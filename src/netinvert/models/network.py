@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
-from netinvert.io.files import load_tensors, read_json, refusing, save_tensors
+from netinvert.io.files import SMALL, load_tensors, read_json, refusing, save_tensors
 from netinvert.models.checkpoints import TORCH_FILES, fitting, read_torch_file
 from netinvert.models.zoo.pose_heads import RotationHead
 from netinvert.scenes.poses import PoseReading
@@ -332,6 +332,18 @@ def _misfit(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
                 "give weights of this architecture"
             )
     return ""
+
+
+def built_with(factory: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:
+    """A module with the weights of a file that describes it; no memory is asked for that the weights do not
+    fill. Raises NetworkError: they are fewer than described, or do not fit."""
+    with torch.device("meta"):  # without memory
+        wanted = built(factory).state_dict().values()
+    if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):
+        raise NetworkError(f"{source} has fewer weights than its description says: fetch it again")
+    module = built(factory)
+    load_state(module, state, source)
+    return module
 
 
 def save_parts(

@@ -45,7 +45,6 @@ from netinvert.views.novel import FITTED, LINEAR, MAPPED, NovelViews
 TRUE, NEAREST, MEAN = "true views", "nearest known object", "mean object"
 SOURCES = (TRUE, LINEAR, FITTED, MAPPED, NEAREST, MEAN)
 HULL, FUSED = "hull", "depths"
-FIGURES = ("iou", "chamfer", "consistency")
 SHOWN = 6
 
 

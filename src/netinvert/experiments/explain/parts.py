@@ -14,7 +14,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted, listed, number
 from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.configs.explain import ExplainParts
-from netinvert.experiments.explain_saliency import asked_methods
+from netinvert.experiments.explain.saliency import asked_methods
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.explain.part_truth import (

@@ -12,8 +12,8 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.configs.inside import ExplainLocate
-from netinvert.experiments.explain_occlusion import target_of
-from netinvert.experiments.explain_saliency import AskedImages
+from netinvert.experiments.explain.occlusion import target_of
+from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import images_known, publish, run_facts, workers_of

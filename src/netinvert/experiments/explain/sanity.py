@@ -12,7 +12,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted
 from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.configs.explain import ExplainSanity
-from netinvert.experiments.explain_saliency import AskedImages, asked_methods, asked_targets
+from netinvert.experiments.explain.saliency import AskedImages, asked_methods, asked_targets
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.explain.sanity import FLOORS, Explains, deleted, explaining, randomised, shifted

@@ -14,7 +14,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted
 from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.configs.inside import ExplainCorrespond, ExplainInvariance, ExplainPaths
-from netinvert.experiments.explain_saliency import AskedImages
+from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.look import codes_of

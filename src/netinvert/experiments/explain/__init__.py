@@ -1,0 +1,1 @@
+"""Commands that tell where the answers of networks come from."""
