@@ -33,6 +33,8 @@ from netinvert.io.assets import chair, photographs
 from netinvert.io.running import generators
 from netinvert.models.fused_conv import FusedConvolution
 from netinvert.models.zoo.descriptors import load_dsift, load_hog
+from netinvert.scenes.dataset_reader import Views
+from netinvert.training.pose.batches import SURROUNDINGS, PoseBatches, surroundings_pool
 
 SIZE = (24, 20)
 SEEDS = (1, 2)
@@ -144,6 +146,20 @@ def test_histograms_of_orientations(load, device):
     x = tiny.images(1, (60, 60), encoder.preprocessing.channels).float()
     assert_alike(encoder.to(device)(x), encoder(x), device, 1e-4)
     assert ni.invert(encoder.to(device), encoder(x), preset="shallow", steps=12).image.device == device
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_batches_for_pose_networks_are_made(surroundings, device):
+    generator = torch.Generator().manual_seed(0)
+    rgba = torch.randint(256, (16, 4, 128, 128), generator=generator).to(torch.uint8)
+    starts, counts = 4 * torch.arange(4), torch.full((4,), 4)
+    views = Views(rgba, torch.eye(3).expand(16, 3, 3), torch.ones(16).long(), rgba[:, 3:], starts, counts)
+    here = PoseBatches(views, 8, 0, surroundings, surroundings_pool(surroundings, 0, 128)[:9])
+    wanted = here(1)
+    there = here.to(device)(1)
+    assert there.images.device.type == device.type
+    torch.testing.assert_close(there.images.cpu(), wanted.images, atol=1e-5, rtol=0)
+    assert torch.equal(there.rotation.cpu(), wanted.rotation)
 
 
 @pytest.mark.parametrize("name", ["posenet", "posenet-judge"])

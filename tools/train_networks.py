@@ -38,7 +38,7 @@ from netinvert.training.decoder.images import SceneImages, described
 from netinvert.training.decoder.model import DecoderConfig
 from netinvert.training.decoder.train import figures_of, held_out_images, new_model, train_decoder
 from netinvert.training.loop import Trainee
-from netinvert.training.pose.batches import VARIED, PoseBatches, surroundings_pool
+from netinvert.training.pose.batches import VARIED, PoseBatches, composed, surroundings_pool
 from netinvert.training.pose.train import PoseConfig, PoseModel, on_fixed_backgrounds, train_pose_on
 
 POSE: dict[str, dict[str, Any]] = {
@@ -69,7 +69,7 @@ DECODERS: dict[str, dict[str, Any]] = {
 
 VALIDATION_SEED = 0
 WARM, TIMED = 15, 40
-"""Steps before and while a training is timed."""
+"""Steps before and while a step is timed."""
 RESERVE = 10.0
 """Seconds for what comes after a training."""
 Config = TypeVar("Config", PoseConfig, DecoderConfig)
@@ -96,8 +96,17 @@ class Job:
 
     def _run(self) -> TrainingRun:
         return TrainingRun(
-            self.options.out / f"{self.name}-training", 100_000, 100.0, self.options.device, progress=False
+            self.options.out / f"{self.name}-training",
+            every=100_000,
+            minutes=100.0,
+            device=self.options.device,
+            compiled=self.options.compiled,
+            progress=False,
         )
+
+    def _how(self, config: PoseConfig | DecoderConfig) -> tuple[str, str]:
+        size = f"--samples {config.samples} --batch {config.batch} --precision {config.precision}"
+        return size, "--device cuda" + " --compiled" * self.options.compiled
 
     def _facts(self, command: str, data: list[dict[str, Any]], figures: dict[str, float]) -> dict[str, Any]:
         rounded = {name: round(value, 4) for name, value in figures.items()}
@@ -109,9 +118,13 @@ class Job:
             return config
         device = torch.device(self.options.device)
         model.place(device)
+        if self.options.compiled:
+            model.fuse()
         model.train()
         if isinstance(batches, PoseBatches):
             batches.to(device)
+            if self.options.compiled:
+                batches.compose = torch.compile(composed)
         optimizers, group, began = model.optimizers(), Group(device), 0.0
         for step in range(WARM + TIMED):
             model.learn(batches(step), step, optimizers, group)["total"].item()
@@ -142,7 +155,7 @@ class Job:
         words = [
             "netinvert pose train --data out/chairs out/seats --network posenet --name",
             *(self.name, *(f"--{name} {value}" for name, value in self.what.items())),
-            f"--samples {config.samples} --batch {config.batch} --precision {config.precision} --device cuda",
+            *self._how(config),
         ]
         export(self.options.out / self.name, model.file(self._facts(" ".join(words), data, figures)))
         return str({name: round(value, 3) for name, value in figures.items()})
@@ -173,7 +186,7 @@ class Job:
         words = [
             f"netinvert decoder train --network {config.network} --layer {config.layer} --data out/chairs",
             f"--name {self.name} --loss {config.loss} --corrections {config.corrections} --rate 2e-3",
-            f"--samples {config.samples} --batch {config.batch} --precision {config.precision} --device cuda",
+            *self._how(config),
         ]
         export(self.options.out / self.name, model.file(self._facts(" ".join(words), data, figures)))
         return str({name: round(value, 3) for name, value in figures.items()})
@@ -194,6 +207,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--compiled", action="store_true", help="as of netinvert pose train")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     began = time.time()
@@ -223,6 +237,7 @@ def main() -> None:
 def run_lane(jobs: Sequence[Job], until: float | None, given: tuple[Any, ...]) -> None:
     """Trainings one after the other; the time that is left is shared among those that are left."""
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True  # of three channels it guesses a kernel that takes half of a step
     failed = []
     for place, job in enumerate(jobs):
         now = time.time()

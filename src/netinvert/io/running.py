@@ -60,7 +60,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     with every number it draws spends most of its time so."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)  # what is expanded can't be pinned
 
 
 # -- threads and signals -----------------------------------------------------------------------------------

@@ -286,19 +286,34 @@ def jittered(
     """The views of ``planes`` (N, C, H, W) uint8 at ``index`` (B,), as (B, C, H, W) in [0, 1], where the
     planes are: half of them as seen in a mirror (a mirrored chair is a chair, in the pose M R M), and all
     moved by up to SHIFT pixels, transparent where nothing is known. ``rotation`` (B, 3, 3) goes along."""
-    tall, wide = planes.shape[-2:]
-    count, device = len(index), planes.device
+    flipped, places = jitter(len(index), planes.shape[-1], generator)
+    there = (sent(one, planes.device) for one in (index, flipped, places))
+    return moved(planes, *there), mirrored(rotation, flipped)
+
+
+def jitter(count: int, wide: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Which of ``count`` images of ``wide`` pixels are mirrored (B,), and how many pixels they move down and
+    to the right (B, 2)."""
     flipped = torch.rand(count, generator=generator) < 0.5
     amount = round(SHIFT * wide / 64)
-    places = sent(torch.randint(-amount, amount + 1, (count, 2), generator=generator), device)
+    return flipped, torch.randint(-amount, amount + 1, (count, 2), generator=generator)
+
+
+def mirrored(rotation: Tensor, flipped: Tensor) -> Tensor:
+    """Rotations (B, 3, 3), those of ``flipped`` (B,) as M R M."""
     flip = torch.tensor(MIRROR)
-    turned = torch.where(flipped[:, None, None], rotation * flip * flip[:, None], rotation)
-    rows = torch.arange(tall, device=device) + places[:, :1]
-    columns = torch.arange(wide, device=device) + places[:, 1:]
+    return torch.where(flipped[:, None, None], rotation * flip * flip[:, None], rotation)
+
+
+def moved(planes: Tensor, index: Tensor, flipped: Tensor, places: Tensor) -> Tensor:
+    """The views of ``planes`` (N, C, H, W) uint8 at ``index`` (B,), mirrored and moved, as (B, C, H, W) in
+    [0, 1]."""
+    tall, wide = planes.shape[-2:]
+    rows = torch.arange(tall, device=planes.device) + places[:, :1]
+    columns = torch.arange(wide, device=planes.device) + places[:, 1:]
     inside = ((rows >= 0) & (rows < tall))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None]
     rows, columns = rows.clamp(0, tall - 1), columns.clamp(0, wide - 1)
-    columns = torch.where(sent(flipped, device)[:, None], wide - 1 - columns, columns)
-    channels = torch.arange(planes.shape[1], device=device)[None, :, None, None]
-    images = sent(index, device)[:, None, None, None]
-    found = planes[images, channels, rows[:, None, :, None], columns[:, None, None, :]]
-    return found.float().div_(255).mul_(inside[:, None]), turned
+    columns = torch.where(flipped[:, None], wide - 1 - columns, columns)
+    channels = torch.arange(planes.shape[1], device=planes.device)[None, :, None, None]
+    found = planes[index[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]]
+    return found.float().div_(255).mul_(inside[:, None])

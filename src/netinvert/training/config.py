@@ -86,8 +86,9 @@ class TrainingRun:
     ``every`` counts steps between checkpoints and figures on held-out images, ``minutes`` is the longest
     time without a checkpoint. ``device``: "auto", "cpu", "cuda", "cuda:1", "mps"; ``devices`` of each of
     ``nodes`` machines. ``workers`` processes make batches; by default several for a GPU, and for a CPU,
-    which they would take time from, none. ``damaged`` shards of a dataset are refused or skipped; ``tell``
-    hears what the user should know.
+    which they would take time from, none. ``compiled``: kernels are fused, which takes a minute at first,
+    pays on a GPU, and moves numbers by their rounding. ``damaged`` shards of a dataset are refused or
+    skipped; ``tell`` hears what the user should know.
     """
 
     folder: Path
@@ -98,6 +99,7 @@ class TrainingRun:
     nodes: int = 1
     threads: int | None = None
     workers: int | None = None
+    compiled: bool = False
     progress: bool = True
     damaged: Damaged = "refuse"
     tell: Callable[[str], object] = warnings.warn

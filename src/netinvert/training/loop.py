@@ -82,6 +82,10 @@ class Trainee(nn.Module):
             average.eval()
         return self
 
+    def fuse(self) -> None:
+        """Compile what makes the losses."""
+        self.losses = torch.compile(self.losses)  # type: ignore[method-assign]
+
     def identity(self) -> dict[str, Any]:
         """What a training has to keep when it goes on: all settings but its length."""
         return {name: value for name, value in self.config.to_json().items() if name != "samples"}
@@ -144,6 +148,8 @@ def _fit(
     group: Group,
 ) -> None:
     model.place(group.device)
+    if run.compiled:
+        model.fuse()
     optimizers, steps, main = model.optimizers(), model.config.steps, group.rank == 0
     checkpoints = Checkpoints(run, model, optimizers)
     first, model.seconds = checkpoints.load()

@@ -1,12 +1,14 @@
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera, geodesic_degrees
-from netinvert.scenes.dataset_reader import SHIFT, Views, background_pool, jittered, load_arrays
+from netinvert.scenes.dataset_reader import SHIFT, Views, background_pool, jittered, load_arrays, moved
 from netinvert.training.pose.batches import (
     PAPER,
     PHOTOGRAPHS,
@@ -15,7 +17,7 @@ from netinvert.training.pose.batches import (
     SYMMETRIC,
     TEXTURES,
     PoseBatches,
-    recoloured,
+    composed,
     surroundings_pool,
 )
 
@@ -104,10 +106,32 @@ def test_objects_with_many_views_and_those_without_a_front_are_shown_more_often(
 
 
 def test_both_views_of_a_pair_get_the_same_colours_and_other_pairs_others():
-    grey = torch.full((8, 3, 2, 2), 0.3)
-    coloured = recoloured(grey, torch.Generator().manual_seed(0))
-    assert torch.equal(coloured[0::2], coloured[1::2])
-    assert len(coloured[:, :, 0, 0].unique(dim=0)) == 4
+    batches = PoseBatches(flat_views(), 8, 0, TEXTURES)
+    colours = batches._drawn(torch.arange(8), torch.Generator().manual_seed(0)).colours
+    assert torch.equal(colours[0::2], colours[1::2])
+    assert len(colours.flatten(1).unique(dim=0)) == 4
+
+
+def test_images_are_composed_as_an_image_at_a_time(views):
+    batches = PoseBatches(views, 8, 0, TEXTURES)
+    drawn = batches._drawn(torch.arange(40) % len(views.rgba), torch.Generator().manual_seed(3))
+    assert 0 < int((drawn.covered.amax(1) > 0).sum()) < 20
+    assert 0 < int(drawn.blurred.sum()) < 20
+    found = composed(views.rgba, batches.pool, batches.noise, drawn)
+    for k in range(40):
+        rgba = moved(views.rgba, drawn.index[k : k + 1], drawn.flipped[k : k + 1], drawn.places[k : k + 1])[0]
+        behind = batches.pool[drawn.behind[k]][drawn.order[k]] / 255
+        behind = behind.flip(-1) if drawn.turned[k] else behind
+        colour = (drawn.colours[k] @ rgba[:3].flatten(1)).view_as(rgba[:3]).clamp(0, 1)
+        image = rgba[3] * colour + (1 - rgba[3]) * behind
+        top, left, bottom, right = (math.ceil(value) for value in drawn.covered[k].tolist())
+        image[:, top:bottom, left:right] = batches.pool[drawn.over[k]][:, top:bottom, left:right] / 255
+        image = (image - 0.5) * drawn.contrast[k] + drawn.shift[k]
+        if drawn.blurred[k]:
+            rim = np.pad(image.numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
+            image = torch.from_numpy(uniform_filter(rim, (1, 3, 3))[:, 1:-1, 1:-1])
+        image = (image + drawn.strength[k] * batches.noise[drawn.frames[k]]).clamp(0, 1)
+        torch.testing.assert_close(found[k], image, atol=2e-5, rtol=0)
 
 
 # -- surroundings --------------------------------------------------------------------------------------
@@ -117,7 +141,9 @@ def straight(views, surroundings):
     """Batches of which only what stands behind, and the colours, are random: pictures (B, 3, H, W)."""
     made = PoseBatches(views, 8, 2, surroundings)
     made.noise = torch.zeros_like(made.noise)
-    made._occlude = lambda images, generator: None
+    made.compose = lambda planes, pool, noise, drawn: composed(
+        planes, pool, noise, replace(drawn, covered=torch.zeros_like(drawn.covered))
+    )
     return made
 
 

@@ -11,10 +11,10 @@ from netinvert.errors import ConfigError
 from netinvert.models.zoo.pose import read_pose_network
 from netinvert.models.zoo.pose_heads import azimuth_mass
 from netinvert.scenes.cameras import matrix_to_6d, rotation_from_angles
-from netinvert.scenes.dataset_reader import Views, load_arrays
+from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays
 from netinvert.training.card import export
 from netinvert.training.config import TrainingRun
-from netinvert.training.pose.batches import PoseBatch
+from netinvert.training.pose.batches import VARIED, PoseBatch, PoseBatches
 from netinvert.training.pose.train import (
     BOTH,
     MATCH,
@@ -40,6 +40,17 @@ def batch(count=8, seed=0, side=128):
     return PoseBatch(
         torch.rand(count, 3, side, side, generator=generator), rotation_from_angles(*angles), symmetry
     )
+
+
+def test_losses_and_images_can_be_compiled_in_one_piece(views):
+    model, one = PoseModel(PoseConfig()).train(), batch()
+    wanted, _ = model.losses(one, 0)
+    found, _ = torch.compile(model.losses, backend="eager", fullgraph=True)(one, 0)
+    torch.testing.assert_close(found, wanted)
+    batches = PoseBatches(views, 4, 0, VARIED, background_pool(0, 128, 5))
+    wanted = batches(3).images
+    batches.compose = torch.compile(batches.compose, backend="eager", fullgraph=True)
+    torch.testing.assert_close(batches(3).images, wanted)
 
 
 # -- tasks ---------------------------------------------------------------------------------------------

@@ -60,6 +60,12 @@ class Training(Json, Threads):
             identity=False,
         ),
     ] = None
+    compiled: Annotated[
+        bool,
+        Option(
+            "Fuse kernels, which takes a minute at first: quicker on a GPU, other roundings.", identity=False
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

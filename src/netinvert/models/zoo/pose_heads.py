@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netinvert.io.running import sent
 from netinvert.models.zoo.pose_topologies import (
     AZIMUTHS,
     CODE,
@@ -16,10 +15,10 @@ from netinvert.models.zoo.pose_topologies import (
 )
 from netinvert.scenes.cameras import (
     angles_from_rotation,
-    equivalent_rotations,
     matrix_to_6d,
     rotation_from_6d,
     rotation_from_angles,
+    turn_about,
 )
 
 ANY_TURN = 36
@@ -65,7 +64,6 @@ class ViewHead:
     def more_loss(self, output: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
         """Cross entropies (N,) of the azimuth and of the turns. Of a symmetric object all azimuths that look
         the same are right."""
-        symmetry = sent(symmetry, output.device)
         azimuth, _, _ = angles_from_rotation(rotation)
         target = azimuth_target(azimuth, symmetry)
         entropy = -(target * F.log_softmax(self.azimuth_logits(output), -1)).sum(-1)
@@ -152,16 +150,10 @@ def rotation_loss(head: RotationHead, output: Tensor, rotation: Tensor, symmetry
     """The head's error (N,), for symmetric objects the least over all poses that look the same.
 
     ``symmetry`` (N,) counts the turns about z that leave the object as it is: 1 none, 0 any turn."""
-    error = head.error(output, rotation)
-    for turns in set(symmetry.tolist()):
-        if turns == 1:
-            continue
-        own = sent((symmetry == turns).nonzero().squeeze(1), output.device)
-        same = equivalent_rotations(rotation[own], turns or ANY_TURN)
-        many = output[own][:, None].expand(-1, same.shape[1], -1)
-        least = head.error(many, same).amin(dim=1)
-        error = error.index_copy(0, own, least)
-    return error
+    turns = torch.where(symmetry == 0, ANY_TURN, symmetry)[:, None]
+    steps = torch.arange(ANY_TURN, device=symmetry.device) % turns  # with fewer turns, some again
+    same = rotation[:, None] @ turn_about(steps * 360 / turns.to(rotation), 2)
+    return head.error(output[:, None].expand(-1, ANY_TURN, -1), same).amin(1)
 
 
 class SiameseHead(nn.Module):

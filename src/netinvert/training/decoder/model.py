@@ -113,6 +113,10 @@ class DecoderModel(Trainee):
             self.encoder = self.encoder.to(device)
             self.compare = comparisons(self.choice, self.encoder)
 
+    def fuse(self) -> None:
+        """Compile the decoder; what the encoder does is fused already."""
+        self.network.compile()
+
     def codes(self, batch: ImageBatch, averaged: bool = False) -> Tensor:
         """The codes of images: those they come with, the encoder's, or those of an encoder in training."""
         if self.trained_encoder is None:

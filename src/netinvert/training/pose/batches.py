@@ -6,7 +6,8 @@ have gone. What is random is drawn on the CPU; the pixels are worked on where th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,11 @@ from netinvert.errors import ConfigError
 from netinvert.io.assets import photographs
 from netinvert.io.running import generator_at, sent
 from netinvert.scenes.backgrounds import PAPER
-from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jittered
+from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jitter, mirrored, moved
 
 NOISE = 64  # frames of noise
+OCCLUDED, BLURRED = 0.12, 0.15
+"""Shares of the images."""
 SYMMETRIC = 3.0
 """Objects without a front are rare, and shown so many times as often."""
 TEXTURES, PHOTOGRAPHS, PLAIN, VARIED = "textures", "photographs", "plain", "varied"
@@ -29,8 +32,8 @@ come with netinvert and plain colours, grey paper alone, or the first two mixed 
 
 @dataclass(frozen=True, eq=False)
 class PoseBatch:
-    """``images`` (B, 3, H, W) in [0, 1]; views 2k and 2k + 1 show the same object. ``rotation`` (B, 3, 3).
-    ``symmetry`` (B,) stays on the CPU, where it is asked for."""
+    """``images`` (B, 3, H, W) in [0, 1]; views 2k and 2k + 1 show the same object. ``rotation`` (B, 3, 3),
+    ``symmetry`` (B,)."""
 
     images: Tensor
     rotation: Tensor
@@ -38,7 +41,7 @@ class PoseBatch:
 
     def to(self, device: torch.device) -> PoseBatch:
         """The same on another device."""
-        return PoseBatch(self.images.to(device), self.rotation.to(device), self.symmetry)
+        return PoseBatch(self.images.to(device), self.rotation.to(device), self.symmetry.to(device))
 
 
 class PoseBatches:
@@ -56,6 +59,7 @@ class PoseBatches:
                 "give a smaller batch or render more"
             )
         self.views, self.size, self.seed, self.surroundings = views, size, seed, surroundings
+        self.compose: Callable[[Tensor, Tensor, Tensor, Drawn], Tensor] = composed
         side = views.rgba.shape[-1]
         self.pool = surroundings_pool(surroundings, seed, side) if pool is None else pool
         generator = torch.Generator().manual_seed(seed)
@@ -79,60 +83,95 @@ class PoseBatches:
         first = (draws[0] * counts).long()
         second = (first + 1 + (draws[1] * (counts - 1)).long()) % counts
         index = torch.stack([starts + first, starts + second], 1).flatten()
-        rgba, rotation = jittered(views.rgba, views.rotation[index], index, generator)
-        return PoseBatch(self._composed(rgba, generator), sent(rotation, rgba.device), views.symmetry[index])
+        drawn = self._drawn(index, generator)
+        rotation = mirrored(views.rotation[index], drawn.flipped)
+        device = views.rgba.device
+        images = self.compose(views.rgba, self.pool, self.noise, drawn.to(device))
+        return PoseBatch(images, sent(rotation, device), sent(views.symmetry[index], device))
 
-    def _composed(self, rgba: Tensor, generator: torch.Generator) -> Tensor:
-        """The objects recoloured, on backgrounds, some occluded or blurred, with noise and other contrast."""
-        count, device = len(rgba), rgba.device
-        behind = self._backgrounds(count, generator)
-        colour, alpha = rgba[:, :3], rgba[:, 3:]
-        if self.surroundings in (TEXTURES, VARIED):
-            colour = recoloured(colour, generator)
-        images = behind + alpha * (colour - behind)
-        if self.surroundings != PLAIN:
-            self._occlude(images, generator)
-        contrast = 0.75 + 0.5 * torch.rand((count, 1, 1, 1), generator=generator)
-        shift = 0.2 * torch.rand((count, 1, 1, 1), generator=generator) - 0.1
-        images = (images - 0.5) * sent(contrast, device) + sent(0.5 + shift, device)
-        blurred = sent((torch.rand(count, generator=generator) < 0.15).nonzero().squeeze(1), device)
-        if len(blurred):
-            padded = F.pad(images[blurred], (1, 1, 1, 1), mode="replicate")
-            images[blurred] = F.avg_pool2d(padded, 3, 1)
-        strength = 0.03 * torch.rand((count, 1, 1, 1), generator=generator)
-        frames = torch.randint(NOISE, (count,), generator=generator)
-        images += sent(strength, device) * self.noise[sent(frames, device)]
-        return images.clamp_(0, 1)
+    def _drawn(self, index: Tensor, generator: torch.Generator) -> Drawn:
+        count, side = len(index), self.pool.shape[-1]
+        plain, coloured = self.surroundings == PLAIN, self.surroundings in (TEXTURES, VARIED)
 
-    def _backgrounds(self, count: int, generator: torch.Generator) -> Tensor:
-        device = self.pool.device
-        index = torch.randint(len(self.pool), (count,), generator=generator)
-        turned = torch.rand(count, generator=generator) < 0.5
-        order = torch.rand((count, 3), generator=generator).argsort(1)
-        if self.surroundings == PLAIN:
-            order = torch.arange(3).expand(count, 3)
-        behind = self.pool[sent(index, device)[:, None], sent(order, device)].float().div_(255)
-        return torch.where(sent(turned, device)[:, None, None, None], behind.flip(-1), behind)
+        def share(*shape: int) -> Tensor:
+            return torch.rand((count, *shape), generator=generator)
 
-    def _occlude(self, images: Tensor, generator: torch.Generator) -> None:
-        """A rectangle of another background over one image in eight."""
-        side, device = images.shape[-1], images.device
-        chosen = (torch.rand(len(images), generator=generator) < 0.12).nonzero().squeeze(1)
-        if not len(chosen):
-            return
-        tall, wide, down, right = torch.rand((4, len(chosen)), generator=generator)
-        pick = sent(torch.randint(len(self.pool), (len(chosen),), generator=generator), device)
-        place = torch.arange(side, device=device)
+        flipped, places = jitter(count, side, generator)
+        behind, over = torch.randint(len(self.pool), (2, count), generator=generator)
+        order = share(3).argsort(1)
+        colours = colour_matrices(count // 2, generator).repeat_interleave(2, 0)
+        occluded = (share(1) < OCCLUDED) & (not plain)
+        length = 0.35 * side * share(2) + 4
+        first = (share(2) * (side - length)).floor()
+        return Drawn(
+            index=index,
+            flipped=flipped,
+            places=places,
+            behind=behind,
+            turned=share() < 0.5,
+            order=torch.arange(3).expand(count, 3) if plain else order,
+            colours=colours if coloured else torch.eye(3).expand(count, 3, 3),
+            over=over,
+            covered=torch.where(occluded, torch.cat([first, first + length], 1), 0.0),
+            contrast=0.75 + 0.5 * share(),
+            shift=0.5 + 0.2 * share() - 0.1,
+            blurred=share() < BLURRED,
+            strength=0.03 * share(),
+            frames=torch.randint(NOISE, (count,), generator=generator),
+        )
 
-        def between(share: Tensor, length: Tensor) -> Tensor:
-            first = (share * (side - length)).floor()
-            low, high = sent(first, device)[:, None], sent(first + length, device)[:, None]
-            return (place >= low) & (place < high)
 
-        rows, columns = between(down, 0.35 * side * tall + 4), between(right, 0.35 * side * wide + 4)
-        covered = rows[:, None, :, None] & columns[:, None, None, :]
-        own = sent(chosen, device)
-        images[own] = torch.where(covered, self.pool[pick].float() / 255, images[own])
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """All that is random in the images of B views, (B,) unless said otherwise: which view it is, whether it
+    is mirrored, ``places`` (B, 2) by which it is moved; the background ``behind``, mirrored where
+    ``turned``, its channels in some ``order`` (B, 3); ``colours`` (B, 3, 3) that mix the object's; the
+    background ``over`` it in the rectangle ``covered`` (B, 4), first row and column to last; ``contrast``
+    and ``shift`` of the grey values; whether it is ``blurred``; ``strength`` and ``frames`` of the noise."""
+
+    index: Tensor
+    flipped: Tensor
+    places: Tensor
+    behind: Tensor
+    turned: Tensor
+    order: Tensor
+    colours: Tensor
+    over: Tensor
+    covered: Tensor
+    contrast: Tensor
+    shift: Tensor
+    blurred: Tensor
+    strength: Tensor
+    frames: Tensor
+
+    def to(self, device: torch.device) -> Drawn:
+        """The same on another device."""
+        return Drawn(**{field.name: sent(getattr(self, field.name), device) for field in fields(self)})
+
+
+def composed(planes: Tensor, pool: Tensor, noise: Tensor, drawn: Drawn) -> Tensor:
+    """Images (B, 3, H, W): views of ``planes`` (N, 4, H, W) uint8 recoloured, before backgrounds of ``pool``
+    (P, 3, H, W) uint8, some occluded or blurred, with ``noise`` (F, 3, H, W) and other contrast.
+
+    No shape in it hangs on what was drawn, so that it can be compiled."""
+
+    def wide(values: Tensor) -> Tensor:
+        return values[:, None, None, None]
+
+    rgba = moved(planes, drawn.index, drawn.flipped, drawn.places)
+    colour, alpha = torch.einsum("bij,bjhw->bihw", drawn.colours, rgba[:, :3]).clamp(0, 1), rgba[:, 3:]
+    behind = pool[drawn.behind[:, None], drawn.order].float() / 255
+    behind = torch.where(wide(drawn.turned), behind.flip(-1), behind)
+    images = behind + alpha * (colour - behind)
+    place = torch.arange(images.shape[-1], device=images.device)
+    first, last = drawn.covered[:, :2, None], drawn.covered[:, 2:, None]
+    rows, columns = ((place >= first) & (place < last)).unbind(1)
+    covered = rows[:, None, :, None] & columns[:, None, None, :]
+    images = torch.where(covered, pool[drawn.over].float() / 255, images)
+    images = (images - 0.5) * wide(drawn.contrast) + wide(drawn.shift)
+    smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    images = torch.where(wide(drawn.blurred), smooth, images)
+    return (images + wide(drawn.strength) * noise[drawn.frames]).clamp(0, 1)
 
 
 def surroundings_pool(surroundings: str, seed: int, side: int) -> Tensor:
@@ -151,15 +190,13 @@ def surroundings_pool(surroundings: str, seed: int, side: int) -> Tensor:
     )
 
 
-def recoloured(colour: Tensor, generator: torch.Generator) -> Tensor:
-    """Colours (B, 3, H, W) mixed by a random matrix, sometimes with exchanged channels.
+def colour_matrices(count: int, generator: torch.Generator) -> Tensor:
+    """Random matrices (B, 3, 3) that mix colours, sometimes with exchanged channels.
 
     Both views of a pair get the same: an object keeps its colours when the camera moves.
     """
-    pairs = len(colour) // 2
-    matrix = torch.eye(3) + 0.15 * torch.randn((pairs, 3, 3), generator=generator)
-    order = torch.rand((pairs, 3), generator=generator).argsort(1)
-    exchanged = torch.rand(pairs, generator=generator) < 0.4
-    matrix[exchanged] = matrix[exchanged].gather(1, order[exchanged][:, :, None].expand(-1, -1, 3))
-    matrix = (matrix * (0.7 + 0.6 * torch.rand((pairs, 1, 1), generator=generator))).repeat_interleave(2, 0)
-    return torch.einsum("bij,bjhw->bihw", sent(matrix, colour.device), colour).clamp_(0, 1)
+    matrix = torch.eye(3) + 0.15 * torch.randn((count, 3, 3), generator=generator)
+    order = torch.rand((count, 3), generator=generator).argsort(1)
+    exchanged = torch.rand((count, 1, 1), generator=generator) < 0.4
+    matrix = torch.where(exchanged, matrix.gather(1, order[:, :, None].expand(-1, -1, 3)), matrix)
+    return matrix * (0.7 + 0.6 * torch.rand((count, 1, 1), generator=generator))

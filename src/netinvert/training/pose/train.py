@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from netinvert.errors import ConfigError
-from netinvert.io.running import sent
 from netinvert.models.zoo.pose import MEAN, STD, TOPOLOGIES, PoseFile
 from netinvert.models.zoo.pose_heads import (
     NEAR,
@@ -29,7 +28,7 @@ from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays
 from netinvert.scenes.poses import nearest_rotation
 from netinvert.training.config import TrainingConfig, TrainingRun, device_of, fits_on, relaunch
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
-from netinvert.training.pose.batches import SURROUNDINGS, TEXTURES, PoseBatch, PoseBatches
+from netinvert.training.pose.batches import SURROUNDINGS, TEXTURES, PoseBatch, PoseBatches, composed
 
 RELATIVE_WEIGHT, MATCH_WEIGHT = 0.25, 0.1
 BOTH, POSE, MATCH = "both", "pose", "match"
@@ -78,6 +77,8 @@ def train_pose_on(
     batches = PoseBatches(views, part, config.seed, config.surroundings, pool)
     if run.devices * run.nodes == 1 and fits_on(device := device_of(run.device), views.rgba, batches.pool):
         batches, run = batches.to(device), replace(run, workers=0)
+        if run.compiled:
+            batches.compose = torch.compile(composed)
     model = PoseModel(config)
     model.constant = nearest_rotation(views.rotation.mean(0, keepdim=True))
     fit_trainee(model, batches, lambda: (model.figures(watched), None), run)
@@ -175,9 +176,7 @@ class PoseModel(Trainee):
         turned = codes if self.task == BOTH else codes.detach()
         predicted = self.pairs.relative(turned[0::2], turned[1::2])
         truth = relative_rotation(batch.rotation[0::2], batch.rotation[1::2])
-        alone = sent(
-            (batch.symmetry[0::2] == 1).float(), predicted.device
-        )  # of a symmetric object the turn is not known
+        alone = (batch.symmetry[0::2] == 1).float()  # of a symmetric object the turn is not known
         relative = (relative_loss(predicted, truth) * alone).sum() / alone.sum().clamp_min(1)
         match = self.pairs.match_loss(paired[0::2], paired[1::2])
         total = pose + more + RELATIVE_WEIGHT * relative + MATCH_WEIGHT * match
@@ -251,5 +250,5 @@ def fitted_logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
 def prepared(images: Tensor) -> Tensor:
     """Images in [0, 1] as the pose networks want them."""
-    mean, std = (sent(torch.tensor(values), images.device)[:, None, None] for values in (MEAN, STD))
+    mean, std = MEAN[0], STD[0]  # the same for all channels
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
