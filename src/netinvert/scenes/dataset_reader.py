@@ -288,7 +288,7 @@ def jittered(
     moved by up to SHIFT pixels, transparent where nothing is known. ``rotation`` (B, 3, 3) goes along."""
     flipped, places = jitter(len(index), planes.shape[-1], generator)
     there = (sent(one, planes.device) for one in (index, flipped, places))
-    return moved(planes, *there), mirrored(rotation, flipped)
+    return jittered_by(planes, *there), mirrored(rotation, flipped)
 
 
 def jitter(count: int, wide: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -305,7 +305,7 @@ def mirrored(rotation: Tensor, flipped: Tensor) -> Tensor:
     return torch.where(flipped[:, None, None], rotation * flip * flip[:, None], rotation)
 
 
-def moved(planes: Tensor, index: Tensor, flipped: Tensor, places: Tensor) -> Tensor:
+def jittered_by(planes: Tensor, index: Tensor, flipped: Tensor, places: Tensor) -> Tensor:
     """The views of ``planes`` (N, C, H, W) uint8 at ``index`` (B,), mirrored and moved, as (B, C, H, W) in
     [0, 1]."""
     tall, wide = planes.shape[-2:]

@@ -8,7 +8,7 @@ from scipy.ndimage import uniform_filter
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera, geodesic_degrees
-from netinvert.scenes.dataset_reader import SHIFT, Views, background_pool, jittered, load_arrays, moved
+from netinvert.scenes.dataset_reader import SHIFT, Views, background_pool, jittered, jittered_by, load_arrays
 from netinvert.training.pose.batches import (
     PAPER,
     PHOTOGRAPHS,
@@ -119,7 +119,9 @@ def test_images_are_composed_as_an_image_at_a_time(views):
     assert 0 < int(drawn.blurred.sum()) < 20
     found = composed(views.rgba, batches.pool, batches.noise, drawn)
     for k in range(40):
-        rgba = moved(views.rgba, drawn.index[k : k + 1], drawn.flipped[k : k + 1], drawn.places[k : k + 1])[0]
+        rgba = jittered_by(
+            views.rgba, drawn.index[k : k + 1], drawn.flipped[k : k + 1], drawn.places[k : k + 1]
+        )[0]
         behind = batches.pool[drawn.behind[k]][drawn.order[k]] / 255
         behind = behind.flip(-1) if drawn.turned[k] else behind
         colour = (drawn.colours[k] @ rgba[:3].flatten(1)).view_as(rgba[:3]).clamp(0, 1)

@@ -17,7 +17,7 @@ from netinvert.errors import ConfigError
 from netinvert.io.assets import photographs
 from netinvert.io.running import generator_at, sent
 from netinvert.scenes.backgrounds import PAPER
-from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jitter, mirrored, moved
+from netinvert.scenes.dataset_reader import POOL, Views, background_pool, jitter, jittered_by, mirrored
 
 NOISE = 64  # frames of noise
 OCCLUDED, BLURRED = 0.12, 0.15
@@ -158,7 +158,7 @@ def composed(planes: Tensor, pool: Tensor, noise: Tensor, drawn: Drawn) -> Tenso
     def wide(values: Tensor) -> Tensor:
         return values[:, None, None, None]
 
-    rgba = moved(planes, drawn.index, drawn.flipped, drawn.places)
+    rgba = jittered_by(planes, drawn.index, drawn.flipped, drawn.places)
     colour, alpha = torch.einsum("bij,bjhw->bihw", drawn.colours, rgba[:, :3]).clamp(0, 1), rgba[:, 3:]
     behind = pool[drawn.behind[:, None], drawn.order].float() / 255
     behind = torch.where(wide(drawn.turned), behind.flip(-1), behind)
