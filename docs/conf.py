@@ -19,21 +19,23 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "dist", "docs/_build", "out", "tests", "tools", "**/__pycache__"]
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
+nb_merge_streams = True
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_excludepatterns = ["benchmarks/*", "src/*"]
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 90
 highlight_language = "bash"
 
 html_theme = "furo"
 html_title = "netinvert"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_extra_path = ["_extra"]
 html_copy_source = html_show_sourcelink = False
 

@@ -30,7 +30,8 @@ def commands() -> list[str]:
             lines = re.sub(r"\\\n\s*", " ", text).splitlines()
             found += [line for line in lines if line.startswith("netinvert ")]
     for page in TUTORIALS:
-        found += [text[1:].strip() for text in blocks(page, CELL) if text.startswith("!")]
+        cells = (text.partition("%%bash\n")[2] for text in blocks(page, CELL))
+        found += [re.sub(r"\\\n\s*", " ", text).strip() for text in cells if text]
     return list(dict.fromkeys(found))
 
 
@@ -64,7 +65,7 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_is_in_a_table_of_contents():
     found = [line for text in blocks(ROOT / "docs" / "index.md", "{toctree}") for line in text.splitlines()]
-    entries = [f"{line}.md" for line in found if line and not line.startswith(":")]
+    entries = [f"{re.sub('.*<|>', '', line)}.md" for line in found if line and not line.startswith(":")]
     assert all((ROOT / "docs" / entry).is_file() for entry in entries)
     pages = [page for page in (*PAGES, *TUTORIALS) if page.name not in ("README.md", "index.md")]
     missing = {page.resolve() for page in pages} - {(ROOT / "docs" / entry).resolve() for entry in entries}
@@ -78,7 +79,7 @@ def test_tutorials_are_notebooks(page):
     cells = blocks(page, CELL)
     assert len(cells) >= 3
     for cell in cells:
-        if not cell.startswith("!"):
+        if not cell.startswith("%%bash\n"):
             ast.parse(cell)
     assert f"{{nb-download}}`{page.stem}.ipynb`" in page.read_text()
 
