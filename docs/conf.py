@@ -2,6 +2,7 @@
 
 import re
 
+from nbclient import NotebookClient
 from sphinx.application import Sphinx
 
 from netinvert import __version__
@@ -21,7 +22,6 @@ exclude_patterns = [".*", "build", "dist", "docs/_build", "out", "tests", "tools
 
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 myst_heading_anchors = 3
-nb_merge_streams = True
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
@@ -30,6 +30,8 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 90
+# What a command prints comes in pieces of 100 bytes: one output of it, or lines break in the middle.
+NotebookClient.coalesce_streams = True
 highlight_language = "bash"
 
 html_theme = "furo"
