@@ -10,7 +10,7 @@ OLDEST := .venv-oldest
 PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup demo test quick test-oldest fuzz reliability sbom lint bench clean
+.PHONY: help setup demo test quick test-oldest fuzz reliability sbom lint bench docs clean
 
 help:
 	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make reliability   benchmarks/results/reliability.md: damaged files, faults and kills of every command (hours)"
 	@echo "make lint    only linters and type checker"
 	@echo "make bench   the tables and figures in benchmarks/results"
+	@echo "make docs    docs/_build/html/index.html: the documentation, its tutorials run (about five minutes)"
 	@echo "make clean   remove the environment and everything generated"
 
 setup: $(VENV)/ready
@@ -102,6 +103,14 @@ bench: setup
 	$(BIN)/python benchmarks/pose_sureness.py --networks posenet posenet-judge objectron-chair
 	$(BIN)/python benchmarks/peers.py --seconds 25 --clock cpu
 
+$(VENV)/docs-ready: $(VENV)/ready
+	$(PIP) -e '.[docs]'
+	touch $@
+
+# All pages anew, warnings are errors. The tutorials call netinvert as their reader does.
+docs: $(VENV)/docs-ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -E -c docs . docs/_build/html
+
 clean:
-	rm -rf $(VENV) $(OLDEST) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) out build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,8 +13,10 @@ from netinvert.cli.app import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 LONG = ("transformers.md", "decoders.md", "deepvis.md")  # of whose snippets some take seconds
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CELL = "{code-cell}"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -27,6 +29,9 @@ def commands() -> list[str]:
         for text in blocks(page, ""):
             lines = re.sub(r"\\\n\s*", " ", text).splitlines()
             found += [line for line in lines if line.startswith("netinvert ")]
+    for page in TUTORIALS:
+        cells = (text.partition("%%bash\n")[2] for text in blocks(page, CELL))
+        found += [re.sub(r"\\\n\s*", " ", text).strip() for text in cells if text]
     return list(dict.fromkeys(found))
 
 
@@ -38,12 +43,55 @@ def test_commands_parse(line, tmp_path, monkeypatch, capsys):
     parse(words)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> list[str]:
+    """Of its headings, as GitHub and the site make them."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE
+    )
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *TUTORIALS], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
         if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links {target}"
+            there = page.parent / target
+            assert there.exists(), f"{page.name} links {target}"
+            assert not anchor or anchor in anchors(there if target else page), (
+                f"{page.name}: {target}#{anchor}"
+            )
+
+
+def test_every_page_is_in_a_table_of_contents():
+    found = [line for text in blocks(ROOT / "docs" / "index.md", "{toctree}") for line in text.splitlines()]
+    entries = [f"{re.sub('.*<|>', '', line)}.md" for line in found if line and not line.startswith(":")]
+    assert all((ROOT / "docs" / entry).is_file() for entry in entries)
+    pages = [page for page in (*PAGES, *TUTORIALS) if page.name not in ("README.md", "index.md")]
+    missing = {page.resolve() for page in pages} - {(ROOT / "docs" / entry).resolve() for entry in entries}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.name)
+def test_tutorials_are_notebooks(page):
+    """Whose commands parse (above); `make docs` runs them."""
+    assert page.read_text().startswith("---\njupytext:\n")
+    cells = blocks(page, CELL)
+    assert len(cells) >= 3
+    for cell in cells:
+        if not cell.startswith("%%bash\n"):
+            ast.parse(cell)
+    assert f"{{nb-download}}`{page.stem}.ipynb`" in page.read_text()
+
+
+def test_the_reference_has_every_public_name():
+    import netinvert as ni
+
+    told = blocks(ROOT / "docs" / "api.md", "{eval-rst}")
+    assert (
+        sorted(name for text in told for name in re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.M))
+        == ni.__all__
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The pictures of docs/optimisation.md, each made by what that page tells its readers to run.
 
-    python tools/make_optimisation_pictures.py priors classes pose caricature diverse
+    python tools/make_optimisation_pictures.py priors classes pose caricature diverse parts
 
 About twenty minutes on one core.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from netinvert.evaluation.report.grid import grid_image
 from netinvert.inversion.canvases import with_canvas
 from netinvert.inversion.invert import diversify
 from netinvert.inversion.objectives import Activate, PoseTowards
-from netinvert.inversion.units import channel
+from netinvert.inversion.units import channel, parse_mask
 from netinvert.io.assets import photographs
 from netinvert.models.zoo.mobile import class_names
 from netinvert.scenes.cameras import heading, rotation_from_angles
@@ -144,6 +145,18 @@ def diverse() -> None:
     save(rows, ["original", "", "", "", ""], "diverse", 0.7)
 
 
+def parts() -> None:
+    """Parts of a code: positions of a map, channels."""
+    encoder = ni.Encoder(ni.load_network("mobilenet-v2"), "blocks.9")
+    original, how = photograph("chelsea"), ni.recipe("default", encoder)
+    masks = ("centre=8", "centre=4", "rows=0:14,columns=0:7", "channels=0:32", "channels=32:64")
+    tiles = [Tile(original), Tile(ni.invert(encoder, encoder(original), steps=100).image)]
+    for text in masks:
+        some = replace(how, mask=parse_mask(encoder, text))
+        tiles.append(Tile(ni.invert(encoder, encoder(original), preset=some, steps=100).image))
+    save([GridRow("blocks.9: 64×14×14", tiles)], ["original", "all", *masks], "parts", 0.7)
+
+
 def save(rows: list[GridRow], columns: list[str], name: str, scale: float) -> None:
     sheet = grid_image(ImageGrid(rows, columns))
     size = (round(sheet.width * scale), round(sheet.height * scale))
@@ -156,6 +169,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "pose": pose,
     "caricature": caricature,
     "diverse": diverse,
+    "parts": parts,
 }
 
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # ruff: isort: skip_file
         Result as Result,
         StepInfo as StepInfo,
         show as show,
+        watch as watch,
     )
     from netinvert.inversion.schedule import Adam as Adam, Recipe as Recipe, Stage as Stage
     from netinvert.inversion.units import channel as channel, neuron as neuron
@@ -92,7 +93,7 @@ _MODULES = {
     "inversion.optimize": "Run optimize",
     "inversion.presets.by_name": "MAXIMISING PRESETS maximising_recipe recipe register_preset",
     "inversion.priors": "PRIORS TotalVariation register_prior",
-    "inversion.result": "EarlyStopping Result StepInfo show",
+    "inversion.result": "EarlyStopping Result StepInfo show watch",
     "inversion.schedule": "Adam Recipe Stage",
     "inversion.units": "channel neuron",
     "io.assets": "sample",

@@ -1,5 +1,9 @@
 """A result: one screen of text, its images in a notebook, and back from the tensors it is kept as."""
 
+import sys
+import textwrap
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +40,50 @@ def test_a_notebook_shows_the_images(result):
     assert html.count("<img src=") == html.count("data:image/png;base64,") == 2
     assert f"code error {result.error[1].item():.3g}, after 12 steps" in html
     assert len(html) < 20_000
+
+
+def test_a_notebook_watches_an_inversion(monkeypatch):
+    shown = []
+    handle = SimpleNamespace(update=shown.append)
+
+    def display(value, display_id):
+        assert display_id
+        shown.append(value)
+        return handle
+
+    shell, module = SimpleNamespace(kernel=object()), SimpleNamespace(display=display)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell, display=module))
+    cut = encoder()
+    result = ni.invert(cut, cut(images(2)), steps=12, callback=ni.watch(seconds=0))
+    assert len(shown) == 12
+    assert torch.equal(shown[-1].images, result.image.clamp(0, 1).float())
+    assert shown[-1].captions[1].endswith("after 12 of 12 steps")
+    shown.clear()
+    ni.invert(cut, cut(images(2)), steps=12, callback=ni.watch(seconds=1000))
+    assert [one.captions[0].rpartition("after ")[2] for one in shown] == ["1 of 12 steps", "12 of 12 steps"]
+
+
+def test_nothing_is_watched_elsewhere(capsys):
+    cut = encoder()
+    ni.invert(cut, cut(images(1)), steps=3, callback=ni.watch())
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_real_kernel_shows_what_is_watched():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    code = """
+    import netinvert as ni, torch
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
+    encoder = ni.Encoder(network, "output", ni.Preprocessing(size=(16, 16)))
+    ni.invert(encoder, encoder(torch.rand(1, 3, 16, 16)), steps=9, callback=ni.watch(0))
+    """
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(textwrap.dedent(code))])
+    nbclient.NotebookClient(book, timeout=60).execute()
+    watched, result = (one.data["text/html"] for one in book.cells[0].outputs)
+    assert "after 9 of 9 steps" in watched
+    assert "code error" in result
 
 
 def test_best_losses_are_those_of_the_images_kept(result):

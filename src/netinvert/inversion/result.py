@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from netinvert.inversion.objectives import Code, code_error, layers_of
 from netinvert.io.files import FileError, load_tensors, save_tensors
 from netinvert.io.folders import set_damaged_aside
 from netinvert.io.images import ImageLike, as_images
+from netinvert.io.running import notebook
 from netinvert.io.shown import Shown
 
 STATUS = ("all steps done", "converged", "stopped by rule", "diverged (NaN)", "no gradient")
@@ -243,6 +244,33 @@ def show(
             f"{len(captions)} captions for {len(together)} images; give one each, or one for all"
         )
     return Shown(together, tuple(captions))
+
+
+def watch(seconds: float = 0.5) -> Callable[[StepInfo], None]:
+    """A callback that shows the best images so far in a notebook, anew after so many ``seconds``, while an
+    inversion runs; elsewhere it does nothing.
+
+    >>> from netinvert import Encoder, Preprocessing, invert
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh()).eval()
+    >>> encoder = Encoder(network, "output", Preprocessing(size=(16, 16)))
+    >>> invert(encoder, encoder(torch.rand(1, 3, 16, 16)), steps=10, callback=watch()).steps
+    10
+    """
+    ipython, handle, drawn = notebook(), None, -math.inf
+
+    def callback(info: StepInfo) -> None:
+        nonlocal handle, drawn
+        if ipython is None or (info.step < info.steps and time.monotonic() - drawn < seconds):
+            return
+        after = f"after {info.step} of {info.steps} steps"
+        shown = show(info.best_image, [f"loss {loss:.3g}, {after}" for loss in info.best_loss.tolist()])
+        if handle is None:
+            handle = ipython.display(shown, display_id=True)
+        else:
+            handle.update(shown)
+        drawn = time.monotonic()
+
+    return callback
 
 
 def _clipped(images: ImageLike) -> Tensor:

@@ -232,9 +232,9 @@ _Display = Callable[[Progress, str, bool], None]
 @contextlib.contextmanager
 def _display() -> Iterator[_Display]:
     """What shows a progress with a text, perhaps for the last time."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if getattr(shell, "kernel", None) is not None:
-        yield _in_notebook(sys.modules["IPython"].display)
+    ipython = notebook()
+    if ipython is not None:
+        yield _in_notebook(ipython)
     elif sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
@@ -250,6 +250,13 @@ def _display() -> Iterator[_Display]:
             )
     else:
         yield _in_lines()
+
+
+def notebook() -> Any:  # noqa: ANN401  (a module that need not be there)
+    """IPython's module of displays where this runs in a notebook, else None."""
+    ipython = sys.modules.get("IPython")
+    shell = getattr(ipython, "get_ipython", lambda: None)()
+    return ipython.display if ipython and getattr(shell, "kernel", None) is not None else None
 
 
 def _in_notebook(ipython: Any) -> _Display:  # noqa: ANN401  (its module of displays)
