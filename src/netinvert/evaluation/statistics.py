@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -76,6 +77,14 @@ class Tested:
     count: int
 
 
+@lru_cache(maxsize=2)
+def _times_drawn(count: int, draws: int) -> Tensor:
+    """How often each of ``count`` objects is in each sample of the bootstrap, (draws, count)."""
+    drawn = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(0))
+    times = torch.zeros(draws, count, dtype=torch.float64)
+    return times.scatter_add_(1, drawn, torch.ones(draws, count, dtype=torch.float64))
+
+
 def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Tested]:
     """The means of the columns of values (N, M), of one object a row, NaN where it has none: percentiles of
     the bootstrap, and twice the share of draws on the other side of 0 (Efron & Tibshirani 1993, chapters 13
@@ -92,10 +101,7 @@ def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Tested]:
     known = values.isfinite()
     if values.ndim != 2 or not known.any(0).all():
         raise ConfigError("means are of columns of values (N, M) that each have some")
-    count = len(values)
-    drawn = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(0))
-    times = torch.zeros(draws, count, dtype=torch.float64)
-    times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
+    times = _times_drawn(len(values), draws)
     filled, present = values.double().nan_to_num(), known.double()
     spread = (times @ filled) / (times @ present)
     tail = (1 - LEVEL) / 2
@@ -158,12 +164,7 @@ def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic, weights
     value = float(figure(torch.ones(1, count, dtype=torch.float64)))
     if objects < 2:
         return Estimate(value)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(objects, (DRAWS, objects), generator=generator)
-    times = torch.zeros(DRAWS, objects, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(DRAWS, objects, dtype=torch.float64)
-    )
-    spread = figure(times[:, place])
+    spread = figure(_times_drawn(objects, DRAWS)[:, place])
     tail = (1 - LEVEL) / 2
     low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Estimate(value, low, high)

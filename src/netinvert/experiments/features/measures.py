@@ -30,8 +30,8 @@ Scale = Literal["ratio", "degrees", "flips"]
 class FeatureReadings:
     """Of N objects before B backgrounds, after I ``changes``, by R ``readers``: the geodesic ``error`` and
     the ``azimuth`` that is read (N, B, I, R), NaN where an object has no such change or a reader is not
-    asked; the ``truth`` azimuth (N, I), that of the part that is turned, ``other`` (N, I), and the ``share`` (N, I)
-    of the object's visible pixels that a change touches. ``names`` are the objects'."""
+    asked; the ``truth`` azimuth (N, I), that of the part that is turned, ``other`` (N, I), and the ``share``
+    (N, I) of the object's visible pixels that a change touches. ``names`` are the objects'."""
 
     readers: tuple[str, ...]
     changes: tuple[str, ...]
@@ -117,6 +117,11 @@ class FeatureReadings:
                 both = both - both[..., blind, None]
             values = both[..., 0]
         return enough_tested(values.nanmean(1)[:, None], named.REGISTRATION.draws)[0]
+
+    def touched(self, change: str) -> Tensor:
+        """The share (N,) of each object's pixels that a change touches, NaN where it has none."""
+        place = self.at(change)
+        return torch.full_like(self.share[:, 0], torch.nan) if place < 0 else self.share[:, place]
 
     def octants(self) -> Tensor:
         """Which of OCTANTS (N,) each object is seen from."""

@@ -79,16 +79,24 @@ def turned(part: str, degrees: int) -> str:
     return f"{part} turned by {degrees}°"
 
 
+EXPECTED: tuple[tuple[str, str, Literal[-1, 1]], ...] = (
+    ("back", "worse", 1),
+    ("legs", "better", -1),
+    ("seat", "better", -1),
+    ("arms", "better", -1),
+)
+"""By the chairs of a tuning seed: what is elsewhere is often the back."""
+
 REGISTRATION = Registration(
     (
         *(
             Hypothesis(
-                f"without its {part}, a chair is read worse than with as much covered elsewhere",
+                f"without its {part}, a chair is read {word} than with as much covered elsewhere",
                 removed(part),
                 control(covered(part)),
-                expected=1,
+                expected=sign,
             )
-            for part in PARTS
+            for part, word, sign in EXPECTED
         ),
         Hypothesis(
             "that the back counts is learned: its effect is larger than with random weights",

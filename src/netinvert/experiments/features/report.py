@@ -13,7 +13,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import RIGHT
 from netinvert.evaluation.report import Column, Estimate, Series, code, counted, listed, number, percent
-from netinvert.evaluation.statistics import DRAWS, Tested, holm
+from netinvert.evaluation.statistics import Tested, holm
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import ChangedScene, filtered
@@ -41,9 +41,10 @@ WHOLES = (
 TIMES = "error, times the control's"
 HOW = (
     "A value of an object is the mean of its two backgrounds; a ratio is that of geometric means of the "
-    "geodesic error, errors below 1° counting as 1°. Intervals are 95 %, of the bootstrap over objects, each "
-    f"with its own control. Of fewer than {ENOUGH} objects nothing is claimed. Turned about are readings that "
-    "take front and back for one another (azimuth 150° or more off)."
+    "geodesic error, errors below 1° counting as 1°. Intervals are 95 %, of the bootstrap over objects, "
+    f"each with its own control. Of fewer than {ENOUGH} objects nothing is claimed. Turned about are "
+    "readings that take front and back for one another (azimuth 150° or more off). An object of which a part "
+    "has more pixels than all else has no control for that part, and is left out there."
 )
 
 
@@ -64,6 +65,11 @@ class Studied:
         return len(self.readings.names)
 
     @property
+    def noun(self) -> str:
+        """What the objects are."""
+        return "chair" if self.config.objects == "chairs" else "piece of furniture"
+
+    @property
     def parts(self) -> list[str]:
         """The parts that are in sight of some object: those of the registration, then others."""
         ending = named.removed("")
@@ -80,7 +86,7 @@ class Studied:
 
     def effects(self, change: str, control: str, scale: Scale = "ratio") -> list[Tested | None]:
         """By reader."""
-        return enough_tested(self.readings.effects(change, control, scale).nanmean(1), DRAWS)
+        return enough_tested(self.readings.effects(change, control, scale).nanmean(1), REGISTRATION.draws)
 
     def by_object(self) -> report.Table:
         """A row an object, background and change."""
@@ -150,19 +156,16 @@ def _of_parts(studied: Studied) -> str:
             found[part] = _times(one.found)
     if not found:
         return f"What parts carry was not measured: fewer than {ENOUGH} objects show the same one."
-    order = sorted(found, key=lambda part: -found[part].value)
-    who = code(studied.network)
-    worse = [part for part in order if (found[part].low or 0) > 1]
-    rest = [part for part in order if part not in worse]
-    told = [f"without its {part} by {_in_words(found[part])}" for part in worse]
+    first, *rest = sorted(found, key=lambda part: -found[part].value)
+    sure = [f"its {part}" for part in (first, *rest) if (found[part].low or 0) > 1]
+    who, noun = code(studied.network), studied.noun
+    read = f"reads the orientation of a {noun} above all from {listed(sure)}"
+    alone = f"is thrown off by no part of a {noun} more than by as many pixels elsewhere"
     others = [f"without its {part} {_in_words(found[part])}" for part in rest]
-    first = (
-        f"{listed(told).capitalize()} the error of {who} is larger than with as many pixels covered elsewhere"
-        if told
-        else f"No part of an object stands out for {who}"
+    return (
+        f"{who} {read if sure else alone}: without its {first} the error is {_in_words(found[first])} that "
+        f"with as many pixels covered elsewhere{', ' * bool(others)}{listed(others)}."
     )
-    said = {True: "of the others that is not shown", False: "against as many pixels covered elsewhere"}
-    return f"{first}{f'; {said[bool(told)]} ({listed(others)})' if others else ''}."
 
 
 def _of_the_rest(studied: Studied) -> str:
@@ -180,7 +183,7 @@ def _of_the_rest(studied: Studied) -> str:
         return f"{alone}."
     part, row = max(known, key=lambda one: one[1]["over"].value)
     return (
-        f"{alone}; turned round alone, the {part} takes the azimuth with it in {percent(row['share'].value)} "
+        f"{alone}; turned round by itself, the {part} takes the azimuth with it in {percent(row['share'].value)} "
         f"of readings, being {percent(row['area'])} of the object's pixels."
     )
 
@@ -189,9 +192,7 @@ def _not_measured(studied: Studied) -> str | None:
     """What could not be, by name."""
     said = []
     for part in dict.fromkeys((*named.PARTS, *studied.parts)):
-        change = named.removed(part)
-        place = studied.readings.at(change)
-        count = 0 if place < 0 else int(studied.readings.share[:, place].isfinite().sum())
+        count = int(studied.readings.touched(named.removed(part)).isfinite().sum())
         if count < ENOUGH:
             said.append(f"{part} ({counted(count, 'object')} with it in sight)")
     return f"Not measured, for {ENOUGH} objects are needed: {listed(said)}." if said else None
@@ -273,12 +274,14 @@ def part_pairs(part: str) -> list[tuple[str, str]]:
 def _part_table(studied: Studied) -> report.Table | None:
     rows = []
     for change, control in (pair for part in studied.parts for pair in part_pairs(part)):
-        shares = [studied.readings.share[:, studied.readings.at(one)] for one in (change, control)]
-        both = shares[0].isfinite() & shares[1].isfinite()
-        touched = {
-            key: one[both].mean().item() for key, one in zip(("own", "elsewhere"), shares, strict=True)
-        }
-        rows.append(_effect(studied, change, control) | touched)
+        own, other = (studied.readings.touched(one) for one in (change, control))
+        both = own.isfinite() & other.isfinite()
+        row = _effect(studied, change, control)
+        row |= {"own": own[both].mean().item(), "elsewhere": other[both].mean().item()}
+        for key, one in (("untouched", change), ("control", control)):
+            test = studied.effects(one, named.NO_SHADOW)[0]
+            row[key] = None if test is None else _times(test.found)
+        rows.append(row)
     columns = [
         "change",
         Column(
@@ -286,6 +289,8 @@ def _part_table(studied: Studied) -> report.Table | None:
         ),
         Column("control", percent=True, digits=1, key="elsewhere", about="of the object's pixels, elsewhere"),
         *EFFECTS,
+        Column("times the untouched", digits=2, key="untouched", about="against the object without a shadow"),
+        Column("control, times the untouched", digits=2, key="control"),
     ]
     return report.Table.of(rows, columns, name="parts") if rows else None
 
@@ -307,7 +312,7 @@ def _followed(studied: Studied, part: str, degrees: int, reader: int = 0) -> dic
         return None
     share, floor = readings.follows(change), readings.follows(change, named.NO_SHADOW)
     columns = [one[..., reader].nanmean(1) for one in (share, floor, readings.over_area(change))]
-    tests = enough_tested(torch.stack(columns, 1), DRAWS)
+    tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
     found = [one.found for one in tests if one is not None]
     if len(found) < len(columns):
         return None
@@ -334,7 +339,7 @@ def _conflicts(studied: Studied) -> report.Part:
     ]
     return [
         "One part stands as if the object were turned, all others do not. If each pixel had one vote, a part "
-        "would win as often as it has pixels.",
+        "would win as often as it has pixels; what reads nothing follows it as often as where none is turned.",
         report.Table.of(rows, columns, name="conflicts"),
     ]
 
@@ -387,7 +392,7 @@ def _split(studied: Studied, groups: Mapping[str, Tensor], name: str) -> report.
     for change, against in pairs:
         effect = studied.readings.effects(change, against, "ratio")[..., 0]
         columns = [effect.masked_fill(~own, torch.nan).nanmean(1) for own in groups.values()]
-        tests = enough_tested(torch.stack(columns, 1), DRAWS)
+        tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
         values = {
             key: "not enough" if one is None else _times(one.found)
             for key, one in zip(groups, tests, strict=True)

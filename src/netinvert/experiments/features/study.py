@@ -83,7 +83,7 @@ class FeaturesWork:
         backgrounds = []
         for name in BACKGROUNDS:
             pixels = random_background(copy.deepcopy(rng), plan.size, *named_background(name))
-            backgrounds.append(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
+            backgrounds.append(torch.tensor(pixels).permute(2, 0, 1).float() / 255)
         return scenes, backgrounds, thing.name
 
 
