@@ -316,7 +316,7 @@ def low_pass(images: Tensor, cutoff: float) -> Tensor:
     wide = F.pad(images, (side // 2,) * 4, mode="reflect")
     y, x = (torch.fft.fftfreq(wide.shape[axis])[:, None] * side for axis in (-2, -1))
     passes = torch.exp(-math.log(2) * (y.square() + x.T.square()) / cutoff**2)
-    found = torch.fft.ifft2(torch.fft.fft2(wide) * passes).real
+    found: Tensor = torch.fft.ifft2(torch.fft.fft2(wide) * passes).real
     return found[..., side // 2 : -(side // 2), side // 2 : -(side // 2)].clamp(0, 1)
 
 

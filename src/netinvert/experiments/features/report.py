@@ -66,8 +66,8 @@ class Studied:
 
     @property
     def noun(self) -> str:
-        """What the objects are."""
-        return "chair" if self.config.objects == "chairs" else "piece of furniture"
+        """What the objects are, with an article."""
+        return "a chair" if self.config.objects == "chairs" else "an object"
 
     @property
     def parts(self) -> list[str]:
@@ -159,8 +159,8 @@ def _of_parts(studied: Studied) -> str:
     first, *rest = sorted(found, key=lambda part: -found[part].value)
     sure = [f"its {part}" for part in (first, *rest) if (found[part].low or 0) > 1]
     who, noun = code(studied.network), studied.noun
-    read = f"reads the orientation of a {noun} above all from {listed(sure)}"
-    alone = f"is thrown off by no part of a {noun} more than by as many pixels elsewhere"
+    read = f"reads the orientation of {noun} above all from {listed(sure)}"
+    alone = f"is thrown off by no part of {noun} more than by as many pixels elsewhere"
     others = [f"without its {part} {_in_words(found[part])}" for part in rest]
     return (
         f"{who} {read if sure else alone}: without its {first} the error is {_in_words(found[first])} that "
@@ -183,8 +183,8 @@ def _of_the_rest(studied: Studied) -> str:
         return f"{alone}."
     part, row = max(known, key=lambda one: one[1]["over"].value)
     return (
-        f"{alone}; turned round by itself, the {part} takes the azimuth with it in {percent(row['share'].value)} "
-        f"of readings, being {percent(row['area'])} of the object's pixels."
+        f"{alone}; turned round by itself, the {part} takes the azimuth with it in "
+        f"{percent(row['share'].value)} of readings, being {percent(row['area'])} of the object's pixels."
     )
 
 
@@ -215,7 +215,7 @@ def registered_table(studied: Studied) -> report.Table:
             row |= {figure: found, "p": test.p, "holm": p, "count": test.count}
             row["verdict"] = _verdict(asked, found, p)
         rows.append(row)
-    columns = [
+    columns: list[Column | str] = [
         Column("hypothesis", key="says"),
         Column("times", digits=2, about="error after the change over that after the control"),
         Column(
@@ -282,7 +282,7 @@ def _part_table(studied: Studied) -> report.Table | None:
             test = studied.effects(one, named.NO_SHADOW)[0]
             row[key] = None if test is None else _times(test.found)
         rows.append(row)
-    columns = [
+    columns: list[Column | str] = [
         "change",
         Column(
             "of the pixels", percent=True, digits=1, key="own", about="of the object's, that the part has"
@@ -300,7 +300,7 @@ def _whole_table(studied: Studied) -> report.Table:
     for change in (named.UNCHANGED, *WHOLES):
         values = studied.readings.measured(change, "degrees")[..., 0].flatten()
         rows.append(_effect(studied, change, named.UNCHANGED) | {"median": values.nanmedian().item()})
-    columns = ["change", Column("median error", "°", digits=1, key="median"), *EFFECTS]
+    columns: list[Column | str] = ["change", Column("median error", "°", digits=1, key="median"), *EFFECTS]
     rows[0] = {key: rows[0][key] for key in ("change", "median")}
     return report.Table.of(rows, columns, baselines=[0], name="wholes")
 
@@ -329,7 +329,7 @@ def _conflicts(studied: Studied) -> report.Part:
                 rows += [] if row is None else [row | {"reader": name}]
     if not rows:
         return "Not measured: no part is in sight of enough objects."
-    columns = [
+    columns: list[Column | str] = [
         "part",
         "reader",
         Column("follow it", percent=True, key="share", about="readings nearer to the part's azimuth"),
@@ -339,7 +339,8 @@ def _conflicts(studied: Studied) -> report.Part:
     ]
     return [
         "One part stands as if the object were turned, all others do not. If each pixel had one vote, a part "
-        "would win as often as it has pixels; what reads nothing follows it as often as where none is turned.",
+        "would win as often as it has pixels; what reads nothing follows it as often as where none "
+        "is turned.",
         report.Table.of(rows, columns, name="conflicts"),
     ]
 
@@ -374,7 +375,7 @@ def _readers(studied: Studied) -> report.Part:
         Column("within 30°", percent=True, key="within"),
         Column("turned about", percent=True, key="turned"),
     ]
-    ratios = ["change", *(Column(name, digits=2) for name in readings.readers)]
+    ratios: list[Column | str] = ["change", *(Column(name, digits=2) for name in readings.readers)]
     floors = [k for k in range(len(readings.readers)) if k >= studied.blind]
     return [
         "How they read the unchanged images, and by how many times each change multiplies their error, "

@@ -62,7 +62,7 @@ class FeaturesWork:
                 if scenes:
                     images = torch.stack([one.before(behind) for behind in backgrounds for one in scenes])
                     poses = torch.stack([reader(images) for reader in readers], 1).float()
-                    found.append((identity, name, scenes, poses.unflatten(0, (len(backgrounds), -1))))
+                    found.append((identity, name, scenes, poses.view(len(backgrounds), -1, *poses.shape[1:])))
             return _cell(found)
 
         return make
