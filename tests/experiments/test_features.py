@@ -228,7 +228,7 @@ def test_the_study_of_two_chairs(command, tmp_path):
     page = (out / "report.md").read_text()
     assert "This is a trial" in page
     assert "not enough" in page
-    assert "Not measured, for 20 objects are needed: back (2 objects" in page
+    assert "Not measured, for 20 objects are needed: back (in sight of 2 objects" in page
     rows = list(csv.DictReader(io.StringIO((out / "chairs.csv").read_text())))
     assert {row["background"] for row in rows} == set(named.BACKGROUNDS)
     assert {"unchanged", "back removed", "high-pass, 32 cycles"} <= {row["change"] for row in rows}
@@ -251,7 +251,7 @@ def test_objects_without_parts(command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--networks", "posenet", "hed-vgg16"), "posenet-only"),
+        (("--networks", "posenet", "hog"), "these do: posenet, posenet-only"),
         (("--networks", "posenet", "posenet"), "names one twice"),
         (("--objects", "chair"), "no objects 'chair'"),
     ],

@@ -16,7 +16,8 @@ from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.features.changes import ChangedScene, StudiedView
 from netinvert.experiments.features.measures import FeatureReadings
 from netinvert.experiments.features.registration import BACKGROUNDS
-from netinvert.experiments.features.report import Studied, features_report, registered_table
+from netinvert.experiments.features.report import features_report
+from netinvert.experiments.features.tables import Studied, registered_table
 from netinvert.experiments.pose_evaluation import objects_called
 from netinvert.experiments.runs import publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Cells, Piece
