@@ -60,13 +60,13 @@ def test_a_control_covers_as_much_elsewhere():
 def test_what_is_done_to_a_part_is_done_to_nothing_else(changes):
     bare = changes[named.NO_SHADOW].cut
     for part in named.PARTS:
-        for change in (named.covered(part), named.recoloured(part)):
+        for change in (named.covered(part), named.repainted(part)):
             own, other = changes[change], changes[named.control(change)]
             assert own.share == pytest.approx(other.share, abs=1 / float(bare.mask.sum()))
             touched = [(one.cut.colour - bare.colour).abs().sum(0) > 0 for one in (own, other)]
             assert touched[0].any()
             assert not (touched[0] & touched[1]).any()
-        assert torch.equal(changes[named.recoloured(part)].cut.mask, bare.mask)
+        assert torch.equal(changes[named.repainted(part)].cut.mask, bare.mask)
         left = changes[named.removed(part)].cut
         assert left.mask.sum() < bare.mask.sum()
         assert (left.mask <= bare.mask + 0.51).all()  # as antialiasing allows

@@ -158,7 +158,7 @@ class StudiedView:
             changed = {
                 named.removed(part): left,
                 named.covered(part): bare.covered(region),
-                named.recoloured(part): bare.taking(region, painted),
+                named.repainted(part): bare.taking(region, painted),
             }
             for name, cut in changed.items():
                 yield ChangedScene(name, cut, pose, share=share)
@@ -167,7 +167,7 @@ class StudiedView:
                 as_much = float((bare.mask * other).sum()) / total
                 controls = {
                     named.covered(part): bare.covered(other),
-                    named.recoloured(part): bare.taking(other, painted),
+                    named.repainted(part): bare.taking(other, painted),
                 }
                 for name, cut in controls.items():
                     yield ChangedScene(named.control(name), cut, pose, share=as_much)

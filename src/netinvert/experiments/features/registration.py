@@ -64,7 +64,7 @@ def covered(part: str) -> str:
     return f"{part} covered"
 
 
-def recoloured(part: str) -> str:
+def repainted(part: str) -> str:
     """The change that paints a part in another colour."""
     return f"{part} recoloured"
 
@@ -107,8 +107,8 @@ REGISTRATION = Registration(
         ),
         Hypothesis(
             "another colour of the back matters no more than of as much elsewhere",
-            recoloured("back"),
-            control(recoloured("back")),
+            repainted("back"),
+            control(repainted("back")),
         ),
         Hypothesis(
             "the silhouette alone is read better than the interior alone", SILHOUETTE, INTERIOR, "ratio", -1

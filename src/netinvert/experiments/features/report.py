@@ -20,8 +20,8 @@ from netinvert.experiments.features.tables import (
     as_times,
     background_table,
     conflict_table,
-    followed,
     octant_table,
+    part_followed,
     part_pairs,
     part_table,
     reader_tables,
@@ -122,7 +122,7 @@ def _of_the_rest(studied: Studied) -> str:
         f"The silhouette alone leaves it a median error of {medians[named.SILHOUETTE]}°, the interior alone "
         f"{medians[named.INTERIOR]}°, the whole {medians[named.UNCHANGED]}°"
     )
-    follows = [(part, followed(studied, part, 180)) for part in studied.parts]
+    follows = [(part, part_followed(studied, part, 180)) for part in studied.parts]
     known = [(part, one) for part, one in follows if one is not None]
     if not known:
         return f"{alone}."

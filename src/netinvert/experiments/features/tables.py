@@ -169,7 +169,7 @@ def _effect(studied: Studied, change: str, control: str) -> dict[str, Any]:
 def part_pairs(part: str) -> list[tuple[str, str]]:
     """Changes of a part, each with its control."""
     hidden = named.control(named.covered(part))
-    painted = named.recoloured(part)
+    painted = named.repainted(part)
     return [(named.removed(part), hidden), (named.covered(part), hidden), (painted, named.control(painted))]
 
 
@@ -209,7 +209,7 @@ def whole_table(studied: Studied) -> report.Table:
     return report.Table.of(rows, columns, baselines=[0], name="wholes")
 
 
-def followed(studied: Studied, part: str, degrees: int, reader: int = 0) -> dict[str, Any] | None:
+def part_followed(studied: Studied, part: str, degrees: int, reader: int = 0) -> dict[str, Any] | None:
     """Whose azimuth a reader takes where a part is turned alone; None if too few have it."""
     change, readings = named.turned(part, degrees), studied.readings
     if readings.at(change) < 0:
@@ -230,7 +230,7 @@ def conflict_table(studied: Studied) -> report.Part:
     for part in studied.parts:
         for degrees in named.TURNS:
             for reader, name in enumerate(studied.readings.readers):
-                row = followed(studied, part, degrees, reader)
+                row = part_followed(studied, part, degrees, reader)
                 rows += [] if row is None else [row | {"reader": name}]
     if not rows:
         return "Not measured: no part is in sight of enough objects."
