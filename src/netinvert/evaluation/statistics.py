@@ -68,7 +68,7 @@ def differs(found: Estimate) -> bool:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Significance:
     """A mean with its 95 % interval, the probability ``p`` of one as far from 0 if there were no difference
     (two-sided), and the ``count`` of objects."""
 
@@ -85,7 +85,7 @@ def _times_drawn(count: int, draws: int) -> Tensor:
     return times.scatter_add_(1, drawn, torch.ones(draws, count, dtype=torch.float64))
 
 
-def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Tested]:
+def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Significance]:
     """The means of the columns of values (N, M), of one object a row, NaN where it has none: percentiles of
     the bootstrap, and twice the share of draws on the other side of 0 (Efron & Tibshirani 1993, chapters 13
     and 15). The same draws of objects serve all columns. A column without values is an error.
@@ -112,7 +112,7 @@ def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Tested]:
         low, high = torch.quantile(own, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
         beyond = min(int((own <= 0).sum()), int((own >= 0).sum()))
         p = min(1.0, 2 * (beyond + 1) / (len(own) + 1))
-        found.append(Tested(Estimate(mean, low, high), p, int(known[:, column].sum())))
+        found.append(Significance(Estimate(mean, low, high), p, int(known[:, column].sum())))
     return found
 
 

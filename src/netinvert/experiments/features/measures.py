@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.readers import RIGHT
-from netinvert.evaluation.statistics import Tested, means_and_tests
+from netinvert.evaluation.statistics import Significance, means_and_tests
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.registration import Hypothesis
 from netinvert.experiments.pose_evaluation import FLIPPED
@@ -104,7 +104,7 @@ class FeatureReadings:
             return torch.full_like(self.error[:, :, 0], torch.nan)
         return self.follows(change) - self.share[:, None, self.at(change), None]
 
-    def tested(self, one: Hypothesis, blind: int | None) -> Tested | None:
+    def tested(self, one: Hypothesis, blind: int | None) -> Significance | None:
         """The test of a hypothesis about the first reader; ``blind`` is the place of the one with random
         weights. None where fewer than ENOUGH objects say anything."""
         if one.measure == "follows":
@@ -146,7 +146,7 @@ class FeatureReadings:
         return found
 
 
-def enough_tested(values: Tensor, draws: int) -> list[Tested | None]:
+def enough_tested(values: Tensor, draws: int) -> list[Significance | None]:
     """``means_and_tests`` of columns (N, M); None for those with fewer than ENOUGH values."""
     known = values.isfinite().sum(0) >= ENOUGH
     tests = iter(means_and_tests(values[:, known], draws) if known.any() else ())

@@ -13,7 +13,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import RIGHT
 from netinvert.evaluation.report import Column, Estimate
-from netinvert.evaluation.statistics import Tested, estimate, holm
+from netinvert.evaluation.statistics import Significance, estimate, holm
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import filtered
@@ -87,7 +87,7 @@ class Studied:
         plan = REGISTRATION
         return asked == (plan.subject, plan.objects, plan.chairs, plan.seed)
 
-    def effects(self, change: str, control: str, scale: Scale = "ratio") -> list[Tested | None]:
+    def effects(self, change: str, control: str, scale: Scale = "ratio") -> list[Significance | None]:
         """By reader."""
         return enough_tested(self.readings.effects(change, control, scale).nanmean(1), REGISTRATION.draws)
 
