@@ -84,6 +84,7 @@ COMMANDS = {
         "study attributes --network posenet --layers fc8 --decoders posenet-pose --attributes hue "
         "--chairs 10 --threads 1 --out out"
     ),
+    "study features": Case("study features --chairs 1 --learned 20 --seed 101 --threads 1 --out out"),
     "study methods": Case(f"study methods --steps 12 --bank 12 --learned 20 {CODES}"),
     "study perturb": Case(f"study perturb --data {IN}/data {CODES}", (RENDER,)),
     "study interpolate": Case(f"study interpolate {CODES}"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -64,6 +67,70 @@ def differs(found: Estimate) -> bool:
     return found.low is not None and found.high is not None and not found.low <= 0 <= found.high
 
 
+@dataclass(frozen=True)
+class Significance:
+    """A mean with its 95 % interval, the probability ``p`` of one as far from 0 if there were no difference
+    (two-sided), and the ``count`` of objects."""
+
+    found: Estimate
+    p: float
+    count: int
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(count: int, draws: int) -> Tensor:
+    """How often each of ``count`` objects is in each sample of the bootstrap, (draws, count)."""
+    drawn = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(0))
+    times = torch.zeros(draws, count, dtype=torch.float64)
+    return times.scatter_add_(1, drawn, torch.ones(draws, count, dtype=torch.float64))
+
+
+def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Significance]:
+    """The means of the columns of values (N, M), of one object a row, NaN where it has none: percentiles of
+    the bootstrap, and twice the share of draws on the other side of 0 (Efron & Tibshirani 1993, chapters 13
+    and 15). The same draws of objects serve all columns. A column without values is an error.
+
+    Raises ConfigError: no values in a column.
+
+    Example:
+        >>> far, none = torch.linspace(1, 3, 20), torch.linspace(-1, 1, 20)
+        >>> one, other = means_and_tests(torch.stack([far, none], 1))
+        >>> one.found.value, one.p < 0.01, other.p > 0.5
+        (2.0, True, True)
+    """
+    known = values.isfinite()
+    if values.ndim != 2 or not known.any(0).all():
+        raise ConfigError("means are of columns of values (N, M) that each have some")
+    times = _times_drawn(len(values), draws)
+    filled, present = values.double().nan_to_num(), known.double()
+    spread = (times @ filled) / (times @ present)
+    tail = (1 - LEVEL) / 2
+    found = []
+    for column, mean in enumerate((filled.sum(0) / present.sum(0)).tolist()):
+        own = spread[:, column]
+        own = own[own.isfinite()]
+        low, high = torch.quantile(own, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+        beyond = min(int((own <= 0).sum()), int((own >= 0).sum()))
+        p = min(1.0, 2 * (beyond + 1) / (len(own) + 1))
+        found.append(Significance(Estimate(mean, low, high), p, int(known[:, column].sum())))
+    return found
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Probabilities adjusted for how many tests there are (Holm 1979): all that are below a level hold
+    together at that level.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, worst = [0.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        worst = max(worst, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = worst
+    return adjusted
+
+
 def _checked(values: Tensor, groups: Tensor | None) -> Tensor:
     if values.ndim != 1 or not len(values):
         raise ConfigError(f"an interval is of values (N,), one or more; got {tuple(values.shape)}")
@@ -97,12 +164,7 @@ def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic, weights
     value = float(figure(torch.ones(1, count, dtype=torch.float64)))
     if objects < 2:
         return Estimate(value)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(objects, (DRAWS, objects), generator=generator)
-    times = torch.zeros(DRAWS, objects, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(DRAWS, objects, dtype=torch.float64)
-    )
-    spread = figure(times[:, place])
+    spread = figure(_times_drawn(objects, DRAWS)[:, place])
     tail = (1 - LEVEL) / 2
     low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Estimate(value, low, high)

@@ -113,6 +113,8 @@ Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes
     --network posenet --decoders posenet-fc6 --chairs 50 --out out/attributes
+Understand | study features | features:StudyFeatures | features.study:study_features
+    --networks posenet posenet-judge --chairs 40 --out out/features
 Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods
 Understand | study perturb | studies:StudyPerturb | codes.study:study_codes

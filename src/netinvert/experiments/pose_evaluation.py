@@ -93,7 +93,7 @@ def _evaluate(config: PoseEvaluate, tell: Tell) -> Outcome:
     readers = [network_reader(name, config.weights) for name in names]
     if len({one.name for one in readers}) < len(readers):
         raise ConfigError("two files of networks have the same name and folder: rename one of them")
-    sources = {_short(name): _source(name, config) for name in config.objects or ("chairs",)}
+    sources = {_short(name): objects_called(name, config.category) for name in config.objects or ("chairs",)}
     if len(sources) < len(config.objects):
         raise ConfigError("two of --objects have the same name: rename one of the files")
     backgrounds = config.backgrounds or (PAPER if _upright(config) else "mixed",)
@@ -148,10 +148,12 @@ def _short(objects: str) -> str:
     return Path(objects.removeprefix(LIBRARY)).name if objects.startswith(LIBRARY) else objects
 
 
-def _source(name: str, config: PoseEvaluate) -> ObjectSource:
-    if name.startswith(LIBRARY) and config.category is None and name != LIBRARY:
+def objects_called(name: str, category: str | None) -> ObjectSource:
+    """The objects of an option; of a library, those of a category, or its seats by their names. Raises
+    ConfigError, MeshError."""
+    if name.startswith(LIBRARY) and category is None and name != LIBRARY:
         return ObjectSource("furniture", read_seats(name.removeprefix(LIBRARY)))
-    return object_source(name, category=config.category if name.startswith(LIBRARY) else None)
+    return object_source(name, category=category if name.startswith(LIBRARY) else None)
 
 
 def _upright(config: PoseEvaluate) -> bool:

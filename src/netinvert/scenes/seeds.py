@@ -40,8 +40,9 @@ OPENED, OPENED_POSE = 404, 1
 """The defaults of studies and evaluations: their chairs have been shown in tables since 0.1.0 was begun."""
 OPENED_TESTS = (9002, 9003)
 """Test sets of pose networks that were opened, for those of 907,000 views (docs/pose-networks.md)."""
-TEST, TEST_POSE, TEST_HAND_MADE = 9001, 9004, 9005
-"""Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models."""
+TEST, TEST_POSE, TEST_HAND_MADE, TEST_FEATURES = 9001, 9004, 9005, 9006
+"""Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models; of the
+features that carry an orientation."""
 
 SETS: Mapping[str, ObjectSet] = {
     "posenet, its controls, decoders": ObjectSet("training", "trained on", POSENET),
@@ -60,6 +61,7 @@ SETS: Mapping[str, ObjectSet] = {
     "codes beside the test": ObjectSet("test", "statistics of codes", TEST + STATISTICS),
     "test of poses": ObjectSet("test", "pose networks", TEST_POSE),
     "test on hand-made": ObjectSet("test", "cameras before the hand-made test libraries", TEST_HAND_MADE),
+    "test of features": ObjectSet("test", "which features carry an orientation", TEST_FEATURES),
     "hand-made, BlendSwap": ObjectSet("test", "CC-BY", library="BlendSwap-CC-BY.sh3f"),
     "hand-made, Kator Legaz": ObjectSet("test", "CC-BY", library="KatorLegaz.sh3f"),
     "hand-made, Reallusion": ObjectSet("test", "CC-BY", library="Reallusion.sh3f"),

@@ -20,6 +20,7 @@ from netinvert.evaluation.report.table import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#1f6fb4", "#d1702a", "#3c8d40", "#8b5fb0", "#c23b4b", "#8a6d3b", "#2a9d9d", "#666666", "#c76aa8")
@@ -208,21 +209,19 @@ def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bo
 
 
 def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bool) -> None:
-    from matplotlib.ticker import LogLocator, MaxNLocator  # slow to import
+    from matplotlib.ticker import MaxNLocator  # slow to import
 
     y = np.concatenate([_floats(()), *(_floats(one.y, panel.y_log) for one in panel.series)])
     if panel.y_log and np.isfinite(y).any():
         axes.set_yscale("log")
+        _mark_parts_of_decades(axes.yaxis, y)
     numbers = [] if categories else [_floats(one.x, panel.x_log) for one in panel.series]
     x = np.concatenate([_floats(()), *numbers])
     if not panel.x_log and not categories and (x == np.round(x)).all():
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     elif panel.x_log and np.isfinite(x).any():
         axes.set_xscale("log")
-        if np.nanmax(x) < 100 * np.nanmin(x):  # powers of ten alone would be too few
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("")
+        _mark_parts_of_decades(axes.xaxis, x)
     axes.margins(x=panel.x_margin)
     axes.set_xlabel(_text(panel.x_label, 50 if narrow else 90))
     axes.set_ylabel(textwrap.fill(_text(panel.y_label, 70), 28 if narrow else 45))
@@ -236,6 +235,16 @@ def _dress_panel(axes: Axes, panel: Panel, categories: Sequence[str], narrow: bo
     axes.grid(True, which="major", color="#e4e4e8", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark_parts_of_decades(axis: Axis, values: NDArray[np.float64]) -> None:
+    """Where powers of ten alone would be too few."""
+    from matplotlib.ticker import LogLocator
+
+    if np.nanmax(values) < 100 * np.nanmin(values):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
 
 
 def _turned(categories: Sequence[str], narrow: bool) -> bool:
