@@ -1,9 +1,9 @@
 """A machine in the place of people who look at pictures: which of two natural images is shown?
 
-The task is that of Borowski et al. (ICLR 2021): beside pictures that explain a unit, or the picture that was made
-of a code, people choose between two natural images. Zimmermann et al. (2024) found that the likeness of images to
-a network chooses much as people do. The network here is another than the one that is explained: a picture made
-for a network may say something to that network alone.
+The task is that of Borowski et al. (ICLR 2021): beside pictures that explain a unit, or the picture that was
+made of a code, people choose between two natural images. Zimmermann et al. (2024) found that the likeness of
+images to a network chooses much as people do. The network here is another than the one that is explained: a
+picture made for a network may say something to that network alone.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def chosen_share(likeness: Tensor, own: Tensor) -> Tensor:
 
 
 def network_observer(explained: Network) -> Observer:
-    """A network of LAYERS that is not the one explained: at each place of each layer the angle between the two
-    images' features counts, as in LPIPS (Zhang et al. 2018) without its fitted weights.
+    """A network of LAYERS that is not the one explained: at each place of each layer the angle between the
+    two images' features counts, as in LPIPS (Zhang et al. 2018) without its fitted weights.
 
     Raises MissingExtraError without the extra imagenet."""
     name = next(one for one in LAYERS if one != explained.name)

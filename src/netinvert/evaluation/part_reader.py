@@ -1,5 +1,5 @@
-"""Which part of a chair each place of a picture shows, as a linear map reads it from the features of a network
-that took no part in making the picture."""
+"""Which part of a chair each place of a picture shows, as a linear map reads it from the features of a
+network that took no part in making the picture."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ RIDGE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class PartMaps:
-    """``images`` (N, 3, H, W) in [0, 1] of chairs before paper, and how much of each of CELLS x CELLS places is
-    of which part, ``shares`` (N, 1 + P, CELLS, CELLS): the first is what is no chair, the others ``names``."""
+    """``images`` (N, 3, H, W) in [0, 1] of chairs before paper, and how much of each of CELLS x CELLS places
+    is of which part, ``shares`` (N, 1 + P, CELLS, CELLS): the first is what is no chair, the others
+    ``names``."""
 
     images: Tensor
     shares: Tensor
     names: tuple[str, ...]
 
 
-def part_maps(chairs: int, seed: int = HOG, size: int = 128, names: tuple[str, ...] | None = None) -> PartMaps:
+def part_maps(
+    chairs: int, seed: int = HOG, size: int = 128, names: tuple[str, ...] | None = None
+) -> PartMaps:
     """So many chairs of a seed, those of ``fresh_chairs``; parts that ``names`` leave out count as no chair.
 
     Raises MissingExtraError without the extra scenes."""
@@ -101,8 +104,8 @@ class PartReader:
 
 
 def part_overlap(found: Tensor, truth: Tensor) -> Tensor:
-    """Intersection over union of labels (N, H, W), from 1, in the mean over the parts that are there in truth,
-    (N,); NaN where none is. Raises ConfigError: shapes differ.
+    """Intersection over union of labels (N, H, W), from 1, in the mean over the parts that are there in
+    truth, (N,); NaN where none is. Raises ConfigError: shapes differ.
 
     Example:
         >>> truth = torch.tensor([[[0, 1], [2, 2]]])

@@ -80,8 +80,8 @@ class Comparison:
 
 
 def compared(first: Tensor, second: Tensor, groups: Tensor, margin: float) -> Comparison:
-    """The mean of the first values (N,) against that of the second, paired, by COMPARED draws of the bootstrap
-    over groups (N,); pairs of which a value is NaN are left out. Raises ConfigError: none is left.
+    """The mean of the first values (N,) against that of the second, paired, by COMPARED draws of the
+    bootstrap over groups (N,); pairs of which a value is NaN are left out. Raises ConfigError: none is left.
 
     Example:
         >>> first, objects = torch.linspace(0, 1, 40), torch.arange(40)

@@ -89,9 +89,7 @@ def weights_of(
     return tried
 
 
-def grid_settings(
-    tried: dict[str, tuple[float, ...]], canvases: Sequence[str | None]
-) -> list[Setting]:
+def grid_settings(tried: dict[str, tuple[float, ...]], canvases: Sequence[str | None]) -> list[Setting]:
     """Every weight of every prior on every canvas (None: the preset's own)."""
     pairs = itertools.product(dict.fromkeys(canvases), tried.items())
     return [Setting(prior, one, canvas) for canvas, (prior, some) in pairs for one in some or (None,)]

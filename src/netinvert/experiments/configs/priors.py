@@ -19,8 +19,8 @@ class StudyPriors(Grid):
     """Find which prior makes the most interpretable images: priors and canvases at equal code error.
 
     Readers that took no part, and a machine that chooses between two natural images as people would, look at
-    the images; natural images are the baseline. The first prior on the first canvas is what the others are held
-    against. A stopped run is resumed by the same command.
+    the images; natural images are the baseline. The first prior on the first canvas is what the others are
+    held against. A stopped run is resumed by the same command.
     """
 
     command: ClassVar[str] = "study priors"
@@ -62,9 +62,9 @@ class StudyVote(Json, Seed):
         Option("The file of votes, SQLite.", metavar="FILE", default="RUN.votes.sqlite", identity=False),
     ] = None
     ballots: Annotated[int, Option("How many each person is asked.", min=1, max=10**4)] = 60
-    port: Annotated[
-        int, Option("Of the page, http://127.0.0.1:PORT.", min=1, max=65535, identity=False)
-    ] = 8765
+    port: Annotated[int, Option("Of the page, http://127.0.0.1:PORT.", min=1, max=65535, identity=False)] = (
+        8765
+    )
     report: Annotated[bool, Option("Show no page: tell what the votes so far say.", identity=False)] = False
     seed: Annotated[int, replace(pieces.SEED, help="Of which ballots there are, and of their order.")] = 0
 

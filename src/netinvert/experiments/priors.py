@@ -1,0 +1,198 @@
+"""``netinvert study priors``: which prior makes the most interpretable images, at equal code error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinvert.errors import ConfigError
+from netinvert.evaluation.evaluate import shipped_reference
+from netinvert.evaluation.report import ImageGrid, counted
+from netinvert.evaluation.report.table import plain
+from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.explain.top import mosaic
+from netinvert.experiments.inputs import open_network
+from netinvert.experiments.inversions import Reconstructions, Targets, Wanted, invert_all
+from netinvert.experiments.prior_curves import Curve
+from netinvert.experiments.prior_judges import (
+    ALIKE,
+    NINE,
+    Judges,
+    NaturalImages,
+    baselines_of,
+    judges_of,
+    other_of,
+)
+from netinvert.experiments.prior_report import SHOWN_PICTURES, PriorStudy, priors_page
+from netinvert.experiments.runs import file_part, images_known, network_facts, publish, run_facts
+from netinvert.experiments.sweep import NONE, Setting, grid_settings, weights_of
+from netinvert.inversion.objectives import Match
+from netinvert.io.cells import Cell, Cells
+from netinvert.io.files import Tell, write_atomic
+from netinvert.io.images import write_png
+from netinvert.io.manifest import Outcome
+from netinvert.io.rundir import RunDir
+from netinvert.models.encoder import Encoder
+from netinvert.training.decoder.train import in_chunks
+
+FIVE = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Weights that are tried of a prior, times its own, where the user names none."""
+TWO_CANVASES = ("fourier", "pixels")
+
+Judged = tuple[Setting, Reconstructions, Mapping[str, Tensor]]
+
+
+def curves_of(layer: str, judged: Sequence[Judged], pictures: Tensor) -> list[Curve]:
+    """By canvas and prior; each begins with what no prior makes on its canvas. What failed is left out."""
+    known = [row for row in judged if row[1].images is not None]
+    curves = []
+    for prior, canvas in dict.fromkeys((one.prior, one.canvas) for one, *_ in known if one.prior != NONE):
+        some = [row for row in known if row[0].canvas == canvas and row[0].prior in (NONE, prior)]
+        some.sort(key=lambda row: _weight(row[0]))
+        curves.append(
+            Curve(
+                layer,
+                prior,
+                str(canvas),
+                tuple(_weight(one) for one, *_ in some),
+                torch.tensor([each.measured["ijcv16"] for _, each, _ in some], dtype=torch.float64),
+                {name: torch.stack([values[name] for *_, values in some]) for name in some[0][2]},
+                pictures,
+            )
+        )
+    return curves
+
+
+def _weight(setting: Setting) -> float:
+    """0 without a prior; 1 where it is in the prior's name."""
+    return 0.0 if setting.prior == NONE else 1.0 if setting.weight is None else setting.weight
+
+
+def planned_priors(config: StudyPriors, encoder: Encoder, left_out: dict[str, None]) -> list[Setting]:
+    """The settings of a layer, checked. Raises NetinvertError."""
+    canvases = config.canvases or TWO_CANVASES
+    found = grid_settings(weights_of(config, encoder, left_out, FIVE), canvases)
+    for one in found:
+        one.choice(config).recipe(encoder)  # refuses what cannot go together
+    if all(one.prior == NONE for one in found):
+        raise ConfigError("no prior is left to compare: name some with --priors")
+    return found
+
+
+def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
+    """Invert everything, ask the judges, and leave the page, a row an image, and pictures for people to
+    judge.
+
+    Raises NetinvertError before any long work."""
+    network = open_network(config, config.device, tell)
+    encoders = [Encoder(network, layer) for layer in config.layers]
+    left_out: dict[str, None] = {}
+    planned = [planned_priors(config, encoder, left_out) for encoder in encoders]
+    for text in left_out:
+        tell(f"left out: {text}")
+    natural = NaturalImages.of(config, encoders[0], tell)
+    targets = []
+    for encoder in encoders:
+        codes = in_chunks(encoder, natural.images)
+        Match(codes)  # refuses codes that cannot be matched
+        targets.append(Targets.of(encoder, codes, natural.images, shipped_reference(encoder)))
+    own = torch.arange(config.count).repeat_interleave(config.restarts)
+    known = {**images_known(encoders[0], natural.sources, natural.names), **network_facts(encoders[0])}
+    with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+        kept, layers, floors = Cells(run), dict[str, list[Curve]](), {}
+        judges = judges_of(natural, encoders[0], config, kept, tell)
+        for name, image in zip(natural.names, natural.images, strict=True):
+            write_png(image, run.path(f"images/{name}.png"))
+        files = Shown(run, natural, config.restarts)
+        for encoder, target, settings in zip(encoders, targets, planned, strict=True):
+            layer, nearest = encoder.layer, natural.nearest(encoder)
+            tell(f"{layer}: {counted(len(settings), 'setting')}")
+            made = invert_all(run, config, [target], _wanted(config, layer, settings, own), "settings")
+            judged = list[Judged]()
+            for one, found in zip(settings, made, strict=True):
+                ask = partial(_measured, judges, found, own)
+                judged.append((one, found, kept.keep(["judged", layer, one.options], ask).tensors))
+            layers[layer] = curves_of(layer, judged, own)
+            floors[layer] = baselines_of(judges, nearest, config.seed)
+            files.add(layers[layer], judged, [mosaic(list(natural.bank[row])) for row in nearest])
+        study = PriorStudy(config, layers, floors)
+        write_atomic(run.path("images.csv"), study.every_image(natural.names).csv().encode())
+        verdicts = {name: [study.verdict(layer, name) for layer in layers] for name in study.measures}
+        entries = {
+            **known,
+            "inputs": natural.sources,
+            "left_out": list(left_out),
+            "verdicts": verdicts,
+            "shown": files.rows,
+            "natural": {
+                layer: {name: values.tolist() for name, values in some[NINE].items()}
+                for layer, some in floors.items()
+            },
+        }
+        text = "\n".join(plain(one) for one in verdicts[study.measures[0]])
+        return publish(
+            run, config, priors_page(study, files.grids), entries, text, ("html", "md", "csv", "png")
+        )
+
+
+def _wanted(config: StudyPriors, layer: str, settings: Sequence[Setting], own: Tensor) -> list[Wanted]:
+    seeds = tuple(config.seed + k for k in range(config.restarts)) * config.count
+    return [Wanted(layer, one.choice(config), tuple(own.tolist()), seeds) for one in settings]
+
+
+def _measured(judges: Judges, found: Reconstructions, own: Tensor) -> Cell:
+    return Cell({} if found.images is None else judges.measured(found.images, own))
+
+
+@dataclass(eq=False)
+class Shown:
+    """The pictures that a run keeps for people: of every curve the one of each code whose code error is
+    nearest to the reference's, from the first seed. ``rows`` say of each which file it is, and what the
+    observer makes of it; ``grids`` show the first of each layer."""
+
+    run: RunDir
+    natural: NaturalImages
+    restarts: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    grids: list[ImageGrid] = field(default_factory=list)
+
+    def add(self, curves: Sequence[Curve], judged: Sequence[Judged], nine: Sequence[Tensor]) -> None:
+        """A layer's; ``nine`` natural images as one, (3, h, w), of each code."""
+        images = {(one.prior, one.canvas, _weight(one)): found.images for one, found, _ in judged}
+        names, layer = self.natural.names, curves[0].layer
+        level = curves[0].errors[curves[0].middle]
+        columns: dict[str, list[Tensor]] = {"original": [*self.natural.images], NINE: list(nine)}
+        for curve in curves:
+            places = curve.nearest(level).tolist()
+            for k, name in enumerate(names):
+                row = k * self.restarts
+                place = places[row]
+                weight = curve.weights[place]
+                made = images[(curve.prior if weight else NONE, curve.canvas, weight)]
+                assert made is not None
+                columns.setdefault(curve.name, []).append(made[row].clamp(0, 1))
+                shown = [file_part(one) for one in (curve.prior if weight else NONE, curve.canvas)]
+                file = f"images/{file_part(layer)}-{'-'.join(shown)}-{weight:.4g}-{name}.png"
+                write_png(made[row], self.run.path(file))
+                self.rows.append(
+                    {
+                        "layer": layer,
+                        "prior": curve.name,
+                        "picture": name,
+                        "other": names[int(other_of(torch.tensor(k), len(names)))],
+                        "file": file,
+                        "code_error": curve.errors[place, row].item(),
+                        "level": level[row].item(),
+                        **{one: curve.values[one][place, row].item() for one in ALIKE},
+                    }
+                )
+        for name, image in zip(names, nine, strict=True):
+            write_png(image, self.run.path(f"images/{file_part(layer)}-natural-{name}.png"))
+        some = [[images[k] for images in columns.values()] for k in range(min(SHOWN_PICTURES, len(names)))]
+        grid = ImageGrid.of(dict(zip(names, some, strict=False)), list(columns), layer)
+        self.grids.append(replace(grid, size=128, name=f"pictures-{file_part(layer)}"))
