@@ -119,7 +119,10 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
                 judged.append((one, found, kept.keep(["judged", layer, one.options], ask).tensors))
             layers[layer] = curves_of(layer, judged, own)
             floors[layer] = baselines_of(judges, nearest, config.seed)
-            files.add(layers[layer], judged, [mosaic(list(natural.bank[row])) for row in nearest])
+            files.add(layers[layer], judged)
+            nine = [mosaic(list(natural.bank[row])) for row in nearest]
+            files.add_natural(layer, nine, floors[layer][NINE])
+            files.show(layer)
         study = PriorStudy(config, layers, floors)
         write_atomic(run.path("images.csv"), study.every_image(natural.names).csv().encode())
         verdicts = {name: [study.verdict(layer, name) for layer in layers] for name in study.measures}
@@ -129,10 +132,6 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
             "left_out": list(left_out),
             "verdicts": verdicts,
             "shown": files.rows,
-            "natural": {
-                layer: {name: values.tolist() for name, values in some[NINE].items()}
-                for layer, some in floors.items()
-            },
         }
         text = "\n".join(plain(one) for one in verdicts[study.measures[0]])
         return publish(
@@ -152,47 +151,55 @@ def _measured(judges: Judges, found: Reconstructions, own: Tensor) -> Cell:
 @dataclass(eq=False)
 class Shown:
     """The pictures that a run keeps for people: of every curve the one of each code whose code error is
-    nearest to the reference's, from the first seed. ``rows`` say of each which file it is, and what the
-    observer makes of it; ``grids`` show the first of each layer."""
+    nearest to the reference's, from the first seed, and natural ones. ``rows`` say of each which file it is,
+    and what the observer makes of it; ``grids`` show the first of each layer."""
 
     run: RunDir
     natural: NaturalImages
     restarts: int
     rows: list[dict[str, Any]] = field(default_factory=list)
     grids: list[ImageGrid] = field(default_factory=list)
+    columns: dict[tuple[str, str], list[Tensor]] = field(default_factory=dict)
 
-    def add(self, curves: Sequence[Curve], judged: Sequence[Judged], nine: Sequence[Tensor]) -> None:
-        """A layer's; ``nine`` natural images as one, (3, h, w), of each code."""
+    def add(self, curves: Sequence[Curve], judged: Sequence[Judged]) -> None:
+        """A layer's."""
         images = {(one.prior, one.canvas, _weight(one)): found.images for one, found, _ in judged}
-        names, layer = self.natural.names, curves[0].layer
         level = curves[0].errors[curves[0].middle]
-        columns: dict[str, list[Tensor]] = {"original": [*self.natural.images], NINE: list(nine)}
         for curve in curves:
-            places = curve.nearest(level).tolist()
-            for k, name in enumerate(names):
-                row = k * self.restarts
-                place = places[row]
-                weight = curve.weights[place]
-                made = images[(curve.prior if weight else NONE, curve.canvas, weight)]
+            for k, place in enumerate(curve.nearest(level)[:: self.restarts].tolist()):
+                row, weight = k * self.restarts, curve.weights[place]
+                prior = curve.prior if weight else NONE
+                made = images[(prior, curve.canvas, weight)]
                 assert made is not None
-                columns.setdefault(curve.name, []).append(made[row].clamp(0, 1))
-                shown = [file_part(one) for one in (curve.prior if weight else NONE, curve.canvas)]
-                file = f"images/{file_part(layer)}-{'-'.join(shown)}-{weight:.4g}-{name}.png"
-                write_png(made[row], self.run.path(file))
-                self.rows.append(
-                    {
-                        "layer": layer,
-                        "prior": curve.name,
-                        "picture": name,
-                        "other": names[int(other_of(torch.tensor(k), len(names)))],
-                        "file": file,
-                        "code_error": curve.errors[place, row].item(),
-                        "level": level[row].item(),
-                        **{one: curve.values[one][place, row].item() for one in ALIKE},
-                    }
-                )
-        for name, image in zip(names, nine, strict=True):
-            write_png(image, self.run.path(f"images/{file_part(layer)}-natural-{name}.png"))
-        some = [[images[k] for images in columns.values()] for k in range(min(SHOWN_PICTURES, len(names)))]
-        grid = ImageGrid.of(dict(zip(names, some, strict=False)), list(columns), layer)
+                errors = (curve.errors[place, row].item(), level[row].item())
+                alike = [curve.values[one][place, row].item() for one in ALIKE]
+                self._keep((curve.layer, curve.name), f"{prior}-{curve.canvas}-{weight:.4g}", made[row], k)
+                self.rows[-1] |= dict(zip(("code_error", "level", *ALIKE), (*errors, *alike), strict=True))
+
+    def add_natural(self, layer: str, nine: Sequence[Tensor], values: Mapping[str, Tensor]) -> None:
+        """Of each code nine natural images as one, (3, h, w)."""
+        for k, image in enumerate(nine):
+            self._keep((layer, NINE), "natural", image, k)
+            self.rows[-1] |= {one: values[one][k].item() for one in ALIKE}
+
+    def _keep(self, column: tuple[str, str], how: str, image: Tensor, k: int) -> None:
+        names = self.natural.names
+        file = f"images/{file_part(column[0])}-{file_part(how)}-{names[k]}.png"
+        write_png(image, self.run.path(file))
+        other = names[int(other_of(torch.tensor(k), len(names)))]
+        facts = zip(
+            ("layer", "prior", "picture", "other", "file"), (*column, names[k], other, file), strict=True
+        )
+        self.rows.append(dict(facts))
+        self.columns.setdefault(column, []).append(image.clamp(0, 1))
+
+    def show(self, layer: str) -> None:
+        """The grid of a layer."""
+        own = {name: images for (where, name), images in self.columns.items() if where == layer}
+        shown = {"original": list(self.natural.images), **own}
+        rows = {
+            name: [images[k] for images in shown.values()]
+            for k, name in enumerate(self.natural.names[:SHOWN_PICTURES])
+        }
+        grid = ImageGrid.of(rows, list(shown), layer)
         self.grids.append(replace(grid, size=128, name=f"pictures-{file_part(layer)}"))
