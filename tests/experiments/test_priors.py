@@ -121,28 +121,11 @@ def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
             torch.rand(3, 4, 4, generator=source).repeat_interleave(4, 1).repeat_interleave(4, 2),
             images / f"{k:02d}.png",
         )
-    words = [
-        "study",
-        "priors",
-        "--network",
-        f"module:{tmp_path}/nets.py:good",
-        "--layers",
-        "0",
-        "--images",
-        str(images),
-    ]
-    words += [
-        "--count",
-        "2",
-        "--priors",
-        "tv-isotropic",
-        "second-order",
-        "none",
-        "--prior-weights",
-        "0.1",
-        "1",
-    ]
-    words += ["--canvases", "fourier", "--steps", "6", "--out"]
+    net = f"module:{tmp_path}/nets.py:good"
+    text = f"study priors --network {net} --layers 0 --images {images} --canvases fourier --steps 6 --priors "
+    words = [*text.split(), "tv-isotropic", "second-order", "none", "--prior-weights", "0.1", "1"]
+    few = [*words, "--count", "4", "--out", str(tmp_path / "few")]
+    words += ["--count", "2", "--out"]
     assert main([*words, str(tmp_path / "out")]) == 0
     assert "not enough" in capsys.readouterr().out
     facts = read_json(tmp_path / "out" / "manifest.json")
@@ -152,7 +135,7 @@ def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
     assert len(rows) == 2 * 2 * 3 * 2  # restarts, pictures, weights, priors
     assert {row["mobilenet-v2 chooses"] for row in rows} <= {"0.0", "0.5", "1.0"}
     assert "No person has judged" in (tmp_path / "out" / "report.md").read_text()
-    assert main([*words, str(tmp_path / "few"), "--count", "4"]) == 2
+    assert main(few) == 2
     assert "12 images, and 4 to invert and 9 others are needed" in capsys.readouterr().err
     assert main(["rerun", str(tmp_path / "out"), "--trust", "--out", str(tmp_path / "again"), "--json"]) == 0
     assert '"identical": true' in capsys.readouterr().out
@@ -160,15 +143,14 @@ def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
 
 def test_bad_input(tmp_path, capsys):
     for words, message in (
-        (["--layers", "relu99"], "relu99"),
-        (["--count", "1"], "--count is at least 2"),
-        (["--priors", "none"], "no prior is left to compare"),
-        (["--priors", "tv-round"], "tv-round"),
-        (["--canvases", "oil"], "oil"),
-        (["--network", "sift", "--layers", "output"], "colours"),
+        ("posenet --layers relu99", "relu99"),
+        ("posenet --layers fc8 --count 1", "--count is at least 2"),
+        ("posenet --layers fc8 --priors none", "no prior is left to compare"),
+        ("posenet --layers fc8 --priors tv-round", "tv-round"),
+        ("posenet --layers fc8 --canvases oil", "oil"),
+        ("hog --layers output --canvases fourier --priors tv-isotropic", "colours"),
     ):
-        given = ["--network", "posenet", "--layers", "fc8", *words]
-        assert main(["study", "priors", *given, "--out", str(tmp_path / "out")]) == 2
+        assert main(["study", "priors", "--network", *words.split(), "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert StudyPriors(network="posenet", layers=("fc8",), out=tmp_path).images == "chairs"

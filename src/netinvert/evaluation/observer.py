@@ -75,7 +75,8 @@ def network_observer(explained: Network) -> Observer:
     def features(images: Tensor) -> Tensor:
         codes = encoder(fit(images, encoder.size).to(encoder.dtype))
         shares = [F.normalize(code, dim=1).flatten(1) / code[0, 0].numel() ** 0.5 for code in codes.values()]
-        return torch.cat(shares, 1) / len(shares) ** 0.5
+        joined: Tensor = torch.cat(shares, 1) / len(shares) ** 0.5
+        return joined
 
     return Observer(name, features)
 

@@ -69,7 +69,7 @@ def differs(found: Estimate) -> bool:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTest:
     """By how much one figure is above another, paired; ``p`` of no difference (two-sided), ``p_apart`` of a
     difference beyond the margin (the larger of two one-sided tests, Schuirmann 1987: small is equivalent)."""
 
@@ -79,7 +79,7 @@ class Comparison:
     objects: int
 
 
-def compared(first: Tensor, second: Tensor, groups: Tensor, margin: float) -> Comparison:
+def compared(first: Tensor, second: Tensor, groups: Tensor, margin: float) -> PairedTest:
     """The mean of the first values (N,) against that of the second, paired, by COMPARED draws of the
     bootstrap over groups (N,); pairs of which a value is NaN are left out. Raises ConfigError: none is left.
 
@@ -108,7 +108,7 @@ def compared(first: Tensor, second: Tensor, groups: Tensor, margin: float) -> Co
     tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
     low, high = torch.quantile(spread, tails).tolist()
     p = min(1.0, 2 * min(beyond(0, True), beyond(0, False)))
-    return Comparison(
+    return PairedTest(
         Estimate(float(apart.mean()), low, high), p, max(beyond(margin, True), beyond(-margin, False)), count
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.report import Estimate
-from netinvert.evaluation.statistics import Comparison, compared, estimate, holm
+from netinvert.evaluation.statistics import PairedTest, compared, estimate, holm
 
 LEAST = 20
 """Pictures that a claim needs."""
@@ -71,8 +71,8 @@ def at_error(errors: Tensor, values: Tensor, level: Tensor) -> Tensor:
     if len(logs) == 1:
         return torch.where(logs[0] == wanted, values[0], torch.nan)
     first, second = logs[:-1], logs[1:]
-    way = torch.where(second == first, 1.0, second - first)
-    share = (wanted - first) / way
+    level_way = second == first
+    share = torch.where(level_way, 0.5, (wanted - first) / torch.where(level_way, 1.0, second - first))
     here = (torch.minimum(first, second) <= wanted) & (wanted <= torch.maximum(first, second))
     between = values[:-1] + share * (values[1:] - values[:-1])
     found = torch.where(here, between, 0.0).sum(0) / here.sum(0)
@@ -87,7 +87,7 @@ class Claim:
     curve: Curve
     measure: str
     figure: Estimate | None
-    comparison: Comparison | None
+    comparison: PairedTest | None
     p: float = 1.0
     p_apart: float = 1.0
 
@@ -131,7 +131,7 @@ def _claim(curve: Curve, reference: Curve, measure: str) -> Claim:
     theirs = reference.values[measure][place].double()
     both = ~(values.isnan() | theirs.isnan())
     figure = figure_of(values, curve.pictures)
-    if len(curve.pictures[both].unique()) < LEAST:
+    if len(set(curve.pictures[both].tolist())) < LEAST:
         return Claim(curve, measure, figure, None)
     margin = MARGINS.get(measure, OTHER_MARGIN)
     return Claim(curve, measure, figure, compared(values, theirs, curve.pictures, margin))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -155,6 +155,22 @@ class PriorStudy:
         floors = range(len(curves), len(rows))
         return report.Table.of(rows, columns, baselines=floors, marked=marked, name=f"equal-error-{layer}")
 
+    def levels(self, layer: str) -> report.Table:
+        """The primary measure at the code error of every weight of the reference's."""
+        name, curves = self.measures[0], self.layers[layer]
+        places = [place for place, weight in enumerate(curves[0].weights) if weight > 0]
+        columns = [Column("prior")]
+        columns += [
+            replace(_column(name), name=f"at {curves[0].errors[place].mean():.3f}", about="")
+            for place in places
+        ]
+        rows = [
+            (one.name, *(figure_of(one.at(name, curves[0].errors[place]), one.pictures) for place in places))
+            for one in curves
+        ]
+        title = f"{layer}, {name}: at the code error of each weight of {curves[0].name}"
+        return report.Table(columns, rows, title, name=f"levels-{layer}")
+
     def comparisons(self) -> report.Table:
         """Every claim."""
         columns = ["layer", "prior", "measure", Column("difference", digits=DIGITS), "p", "p, Holm"]
@@ -226,6 +242,7 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
         [[f"### {code(layer)}", study.table(layer)] for layer in study.layers],
         "### Other measures",
         report.Points([study.verdict(layer, name) for name in others for layer in study.layers]),
+        report.Details("At other code errors", [study.levels(layer) for layer in study.layers]),
         report.Details("Every comparison", [study.comparisons()]),
         "## Pictures",
         "Of each prior the image whose code error is nearest to the reference's.",

@@ -108,7 +108,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
         judges = judges_of(natural, encoders[0], config, kept, tell)
         for name, image in zip(natural.names, natural.images, strict=True):
             write_png(image, run.path(f"images/{name}.png"))
-        files = Shown(run, natural, config.restarts)
+        files = KeptPictures(run, natural, config.restarts)
         for encoder, target, settings in zip(encoders, targets, planned, strict=True):
             layer, nearest = encoder.layer, natural.nearest(encoder)
             tell(f"{layer}: {counted(len(settings), 'setting')}")
@@ -149,7 +149,7 @@ def _measured(judges: Judges, found: Reconstructions, own: Tensor) -> Cell:
 
 
 @dataclass(eq=False)
-class Shown:
+class KeptPictures:
     """The pictures that a run keeps for people: of every curve the one of each code whose code error is
     nearest to the reference's, from the first seed, and natural ones. ``rows`` say of each which file it is,
     and what the observer makes of it; ``grids`` show the first of each layer."""
