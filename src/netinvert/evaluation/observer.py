@@ -37,12 +37,13 @@ class Observer:
     name: str
     features: Callable[[Tensor], Tensor]
 
-    @torch.no_grad()
     def likeness(self, images: Tensor, others: Tensor) -> Tensor:
         """Of each image (N, 3, H, W) to each of the others (M, 3, H, W), (N, M)."""
-        return self._seen(images) @ self._seen(others).T
+        return self.seen(images) @ self.seen(others).T
 
-    def _seen(self, images: Tensor) -> Tensor:
+    @torch.no_grad()
+    def seen(self, images: Tensor) -> Tensor:
+        """The features (N, D) of images of any values and number."""
         return torch.cat([self.features(part.clamp(0, 1)) for part in torch.split(images, CHUNK)])
 
 

@@ -71,7 +71,7 @@ class NaturalImages:
 
     def nearest(self, encoder: Encoder) -> Tensor:
         """Which of the bank have the codes nearest to each image's, (N, TOP)."""
-        codes, others = (in_chunks(encoder, one).flatten(1) for one in (self.images, self.bank))
+        codes, others = (natural_codes(encoder, one).flatten(1) for one in (self.images, self.bank))
         return torch.cdist(codes, others).topk(TOP, largest=False)[1]
 
 
@@ -84,6 +84,11 @@ class Judges:
     readers: tuple[PoseReader, ...] = ()
     parts: PartReader | None = None
     truth: Tensor | None = None
+
+    @cached_property
+    def originals(self) -> dict[str, Tensor]:
+        """What each observer sees of the pictures, (N, D)."""
+        return {one.name: one.seen(self.natural.images) for one in self.observers}
 
     @cached_property
     def asked(self) -> dict[str, Tensor]:
@@ -103,7 +108,7 @@ class Judges:
         or several references each (M, R, 3, H, W); and ALIKE."""
         found = {}
         for one in self.observers:
-            like = one.likeness(images.reshape(-1, *images.shape[-3:]), self.natural.images)
+            like = one.seen(images.reshape(-1, *images.shape[-3:])) @ self.originals[one.name].T
             like = like.unflatten(0, (len(own), -1)).mean(1)
             found[f"{one.name} chooses"] = chosen_share(like, own)
             if one is self.observers[0]:
@@ -125,6 +130,11 @@ class Judges:
             found["parts"] = part_overlap(labels, truth)
             found["whole"] = part_overlap((labels > 0).long(), (truth > 0).long())
         return found
+
+
+def natural_codes(encoder: Encoder, images: Tensor) -> Tensor:
+    """On the CPU."""
+    return in_chunks(lambda part: encoder(part.to(encoder.device, encoder.dtype)).cpu(), images)
 
 
 def other_of(own: Tensor, count: int) -> Tensor:

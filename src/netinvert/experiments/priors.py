@@ -26,6 +26,7 @@ from netinvert.experiments.prior_judges import (
     NaturalImages,
     baselines_of,
     judges_of,
+    natural_codes,
     other_of,
 )
 from netinvert.experiments.prior_report import SHOWN_PICTURES, PriorStudy, priors_page
@@ -38,7 +39,6 @@ from netinvert.io.images import write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.encoder import Encoder
-from netinvert.training.decoder.train import in_chunks
 
 FIVE = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Weights that are tried of a prior, times its own, where the user names none."""
@@ -98,7 +98,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
     natural = NaturalImages.of(config, encoders[0], tell)
     targets = []
     for encoder in encoders:
-        codes = in_chunks(encoder, natural.images)
+        codes = natural_codes(encoder, natural.images)
         Match(codes)  # refuses codes that cannot be matched
         targets.append(Targets.of(encoder, codes, natural.images, shipped_reference(encoder)))
     own = torch.arange(config.count).repeat_interleave(config.restarts)
