@@ -13,6 +13,7 @@ from netinvert.cli.app import main
 from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.inversions import Reconstructions
 from netinvert.experiments.prior_curves import LEAST, Curve, at_error, claims, winner
+from netinvert.experiments.prior_report import PriorStudy
 from netinvert.experiments.priors import curves_of
 from netinvert.experiments.sweep import NONE, Setting
 from netinvert.io.files import read_json
@@ -154,3 +155,23 @@ def test_bad_input(tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert StudyPriors(network="posenet", layers=("fc8",), out=tmp_path).images == "chairs"
+
+
+def test_what_the_page_says(tmp_path):
+    config = StudyPriors(network="posenet", layers=("relu7",), out=tmp_path, count=2 * LEAST, restarts=1)
+    curves = [
+        curve("tv", 0),
+        curve("best", 0.06),
+        curve("good", 0.03),
+        curve("same", 0),
+        curve("far", 0, reach=100),
+    ]
+    said = PriorStudy(config, {"relu7": curves}, {}).verdict("relu7", "ssim")
+    assert said.startswith("`relu7`, ssim: **best, fourier** is best, by 0.0")
+    for part in ("surely better, too: `good, fourier`", "surely the same within 0.010: `same, fourier`"):
+        assert part in said
+    assert said.endswith("not enough pictures for a claim: `far, fourier`.")
+    tied = PriorStudy(config, {"relu7": [curves[0], curves[3]]}, {}).verdict("relu7", "ssim")
+    assert tied.endswith(
+        "is surely better than `tv, fourier`; surely the same within 0.010: `same, fourier`."
+    )

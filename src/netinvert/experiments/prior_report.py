@@ -86,9 +86,10 @@ class PriorStudy:
         """The winner of a layer, or what else may be said, in a sentence."""
         some, reference = self.of_layer(layer, measure), self.layers[layer][0]
         said: dict[str, list[str]] = {}
-        for one in some:
-            said.setdefault(one.verdict, []).append(code(one.curve.name))
         best, against = winner(some), code(reference.name)
+        for one in some:
+            if one is not best:
+                said.setdefault(one.verdict, []).append(code(one.curve.name))
         where = f"{code(layer)}, {measure}:"
         if best is not None and best.comparison is not None:
             apart = " ".join(_column(measure).parts(best.comparison.apart))
@@ -99,10 +100,11 @@ class PriorStudy:
             text = f"{where} none is surely better than {against}"
         margin = _column(measure).parts(MARGINS.get(measure, OTHER_MARGIN))[0]
         words = {
+            "better": "surely better, too",
             "equivalent": f"surely the same within {margin}",
             "worse": "surely worse",
             "undecided": "undecided",
-            "not enough": "too few pictures reach its code error",
+            "not enough": "not enough pictures for a claim",
         }
         more = [f"{words[name]}: {listed(said[name])}" for name in words if name in said]
         return "; ".join([text, *more]) + "."
