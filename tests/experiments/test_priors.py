@@ -12,7 +12,7 @@ from netinvert import write_png
 from netinvert.cli.app import main
 from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.inversions import Reconstructions
-from netinvert.experiments.prior_curves import LEAST, Curve, at_error, claims, winner
+from netinvert.experiments.prior_curves import LEAST, Curve, at_error, claims, common_place, winner
 from netinvert.experiments.prior_report import PriorStudy
 from netinvert.experiments.priors import curves_of
 from netinvert.experiments.sweep import NONE, Setting
@@ -60,6 +60,13 @@ def test_verdicts():
     assert winner([one for one in found if one.curve.prior in ("same", "bad", "far")]) is None
 
 
+def test_priors_are_compared_where_most_of_them_are():
+    tv = curve("tv", 0)
+    assert common_place([tv]) == common_place([tv, curve("same", 0)]) == 2
+    assert common_place([tv, curve("accurate", 0, reach=0.4)]) == 1
+    assert common_place([tv, curve("rough", 0, reach=5)]) == 3
+
+
 def test_nothing_is_claimed_of_few_pictures():
     found = claims({"relu7": [curve("tv", 0, LEAST - 1), curve("best", 0.06, LEAST - 1)]}, "ssim")
     assert [one.verdict for one in found] == ["not enough"]
@@ -93,7 +100,6 @@ def test_every_curve_begins_with_what_no_prior_makes_on_its_canvas():
         ("tv", "pixels", (0.0, 1.0, 3.0)),
     ]
     assert curves[0].values["ssim"][:, 0].tolist() == [3, 1, 0]
-    assert curves[1].middle == 2
     assert curves[1].nearest(torch.tensor([8.0, 5.1])).tolist() == [0, 2]
 
 

@@ -40,12 +40,6 @@ class Curve:
         """For tables."""
         return f"{self.prior}, {self.canvas}"
 
-    @property
-    def middle(self) -> int:
-        """The weight in the middle of those above 0: by default the prior's own."""
-        above = [place for place, weight in enumerate(self.weights) if weight > 0] or [0]
-        return above[len(above) // 2]
-
     def at(self, measure: str, level: Tensor) -> Tensor:
         """The measure (M,) where the image's own curve has a code error (M,); NaN where it has not."""
         return at_error(self.errors, self.values[measure], level)
@@ -79,6 +73,20 @@ def at_error(errors: Tensor, values: Tensor, level: Tensor) -> Tensor:
     return torch.where(here.any(0), found, torch.nan)
 
 
+def common_place(curves: Sequence[Curve]) -> int:
+    """The weight of the first curve, the reference, at whose code errors a layer's curves are compared: that
+    which most images of all curves reach; of equal ones the nearest to the middle. No measure has a say."""
+    first = curves[0]
+    above = [place for place, weight in enumerate(first.weights) if weight > 0] or [0]
+    middle = above[len(above) // 2]
+
+    def reached(place: int) -> tuple[float, int]:
+        there = [at_error(one.errors, one.errors, first.errors[place]).isfinite() for one in curves]
+        return float(torch.stack(there).double().mean()), -abs(place - middle)
+
+    return max(above, key=reached)
+
+
 @dataclass(frozen=True, eq=False)
 class Claim:
     """A curve against the reference of its layer by a measure, at the reference's own code error: the figure
@@ -106,7 +114,7 @@ class Claim:
 def claims(layers: Mapping[str, Sequence[Curve]], measure: str) -> list[Claim]:
     """Of every layer's curves but the first, which is the reference; all are one family of tests."""
     made = [
-        _claim(curve, curves[0], measure)
+        _claim(curve, curves[0], measure, common_place(curves))
         for curves in layers.values()
         for curve in curves[1:]
         if measure in curve.values
@@ -125,8 +133,7 @@ def figure_of(values: Tensor, pictures: Tensor) -> Estimate | None:
     return estimate(values[known], pictures[known]) if bool(known.any()) else None
 
 
-def _claim(curve: Curve, reference: Curve, measure: str) -> Claim:
-    place = reference.middle
+def _claim(curve: Curve, reference: Curve, measure: str, place: int) -> Claim:
     values = curve.at(measure, reference.errors[place])
     theirs = reference.values[measure][place].double()
     both = ~(values.isnan() | theirs.isnan())

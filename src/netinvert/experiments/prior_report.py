@@ -23,6 +23,7 @@ from netinvert.experiments.prior_curves import (
     Claim,
     Curve,
     claims,
+    common_place,
     figure_of,
     winner,
 )
@@ -76,9 +77,9 @@ class PriorStudy:
         return [one for one in self.claimed[measure] if one.curve.layer == layer]
 
     def level(self, layer: str) -> Tensor:
-        """The code errors (M,) at which everything is compared: the reference's at its middle weight."""
-        first = self.layers[layer][0]
-        return first.errors[first.middle]
+        """The code errors (M,) at which everything is compared: the reference's at one of its weights."""
+        curves = self.layers[layer]
+        return curves[0].errors[common_place(curves)]
 
     # -- words ---------------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class PriorStudy:
         """What the observer makes of the reference's images, and of natural ones."""
         name = self.observer
         reference = self.layers[layer][0]
-        own, restarts = reference.values[name][reference.middle], self.config.restarts
+        own, restarts = reference.values[name][common_place(self.layers[layer])], self.config.restarts
         natural = self.floors[layer][NINE][name]
         column = _column(name)
         shares = [column.parts(one.mean().item())[0] for one in (natural, own)]
@@ -216,12 +217,16 @@ class PriorStudy:
 def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.Report:
     """The whole page; a grid of pictures a layer."""
     config, first, *others = study.config, *study.measures
-    level = [f"{study.level(layer).mean():.3f} at {code(layer)}" for layer in study.layers]
+    level = [
+        f"{curves[0].weights[common_place(curves)]:.3g} at {code(layer)}, a code error of "
+        f"{study.level(layer).mean():.3f} in the mean"
+        for layer, curves in study.layers.items()
+    ]
     lead = (
         f"{counted(config.count, 'picture')}, {counted(config.restarts, 'restart')} each, inverted by every "
-        "prior on every canvas with every weight. Compared are images of equal code error: that of "
-        f"{code(next(iter(study.layers.values()))[0].name)} with its middle weight, image by image "
-        f"({listed(level)} in the mean)."
+        "prior on every canvas with every weight. Compared are images of equal code error, image by image: "
+        f"that of {code(next(iter(study.layers.values()))[0].name)} with the weight whose error most images of "
+        f"all priors reach ({listed(level)})."
     )
     how = (
         "Between two weights a measure is read off straight over the logarithm of the code error; where a "

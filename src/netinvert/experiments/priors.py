@@ -18,7 +18,7 @@ from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.explain.top import mosaic
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import Reconstructions, Targets, Wanted, invert_all
-from netinvert.experiments.prior_curves import Curve
+from netinvert.experiments.prior_curves import Curve, common_place
 from netinvert.experiments.prior_judges import (
     ALIKE,
     NINE,
@@ -164,7 +164,7 @@ class KeptPictures:
     def add(self, curves: Sequence[Curve], judged: Sequence[Judged]) -> None:
         """A layer's."""
         images = {(one.prior, one.canvas, _weight(one)): found.images for one, found, _ in judged}
-        level = curves[0].errors[curves[0].middle]
+        level = curves[0].errors[common_place(curves)]
         for curve in curves:
             for k, place in enumerate(curve.nearest(level)[:: self.restarts].tolist()):
                 row, weight = k * self.restarts, curve.weights[place]
