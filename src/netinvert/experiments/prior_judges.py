@@ -30,7 +30,10 @@ from netinvert.training.decoder.train import in_chunks
 NINE, NEAREST_ONE, NINE_RANDOM = "the nine nearest natural", "the nearest natural", "nine natural at random"
 OTHER_PICTURE, ITSELF = "another picture", "the picture itself"
 ALIKE = ("alike", "alike_other")
-"""The first observer's likeness of an image to its own original, and to that of ``other_of``."""
+"""The first observer's likeness of an image to its own original, and to ``Judges.other``."""
+HARD = 9
+"""A choice is between the right picture and each of so many that look most like it to the observer: among
+pictures at random it is too easy, and every prior is right."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,17 @@ class Judges:
         """What each observer sees of the pictures, (N, D)."""
         return {one.name: one.seen(self.natural.images) for one in self.observers}
 
+    def near(self, observer: Observer) -> Tensor:
+        """Of each picture the numbers (N, 1 + HARD) of itself and of the others that look most like it."""
+        seen = self.originals[observer.name]
+        like = (seen @ seen.T).fill_diagonal_(torch.inf)
+        return like.topk(min(1 + HARD, len(like)))[1]
+
+    @cached_property
+    def other(self) -> Tensor:
+        """Of each picture (N,) the one that people may take for it in a choice."""
+        return self.near(self.observers[0])[:, 1]
+
     @cached_property
     def asked(self) -> dict[str, Tensor]:
         """By reader, about which chairs (N,) it is asked: of limited ones those that it reads right."""
@@ -110,10 +124,11 @@ class Judges:
         for one in self.observers:
             like = one.seen(images.reshape(-1, *images.shape[-3:])) @ self.originals[one.name].T
             like = like.unflatten(0, (len(own), -1)).mean(1)
-            found[f"{one.name} chooses"] = chosen_share(like, own)
+            found[f"{one.name} chooses"] = chosen_share(
+                like.gather(1, self.near(one)[own]), torch.zeros_like(own)
+            )
             if one is self.observers[0]:
-                other = other_of(own, len(self.natural.images))
-                for name, place in zip(ALIKE, (own, other), strict=True):
+                for name, place in zip(ALIKE, (own, self.other[own]), strict=True):
                     found[name] = like.gather(1, place[:, None])[:, 0].double()
         return found
 
@@ -135,11 +150,6 @@ class Judges:
 def natural_codes(encoder: Encoder, images: Tensor) -> Tensor:
     """On the CPU."""
     return in_chunks(lambda part: encoder(part.to(encoder.device, encoder.dtype)).cpu(), images)
-
-
-def other_of(own: Tensor, count: int) -> Tensor:
-    """The picture that people may take for another in a choice."""
-    return (own + count // 2) % count
 
 
 def judges_of(

@@ -36,8 +36,8 @@ ABOUT = {
     "parts": "intersection over union of the parts, as a linear reader of a foreign network's features sees "
     "them",
     "whole": "the same of the whole chair",
-    "chooses": "right choices between the picture's original and another natural image, by the likeness to "
-    "the images of this row",
+    "chooses": "right choices between the picture's original and each of the nine others that look most like "
+    "it, by the likeness to the images of this row",
     "ssim": "likeness to the original",
     "reads": "share of poses within 30°, of the chairs whose original it reads so if it is limited",
 }
@@ -224,9 +224,9 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
     ]
     lead = (
         f"{counted(config.count, 'picture')}, {counted(config.restarts, 'restart')} each, inverted by every "
-        "prior on every canvas with every weight. Compared are images of equal code error, image by image: "
-        f"that of {code(next(iter(study.layers.values()))[0].name)} with the weight whose error most images of "
-        f"all priors reach ({listed(level)})."
+        "prior on every canvas with every weight. Compared are images of equal code error, one by one: "
+        f"that of {code(next(iter(study.layers.values()))[0].name)} with the weight whose error most "
+        f"images of all priors reach ({listed(level)})."
     )
     how = (
         "Between two weights a measure is read off straight over the logarithm of the code error; where a "

@@ -27,7 +27,6 @@ from netinvert.experiments.prior_judges import (
     baselines_of,
     judges_of,
     natural_codes,
-    other_of,
 )
 from netinvert.experiments.prior_report import SHOWN_PICTURES, PriorStudy, priors_page
 from netinvert.experiments.runs import file_part, images_known, network_facts, publish, run_facts
@@ -108,7 +107,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
         judges = judges_of(natural, encoders[0], config, kept, tell)
         for name, image in zip(natural.names, natural.images, strict=True):
             write_png(image, run.path(f"images/{name}.png"))
-        files = KeptPictures(run, natural, config.restarts)
+        files = KeptPictures(run, natural, config.restarts, judges.other.tolist())
         for encoder, target, settings in zip(encoders, targets, planned, strict=True):
             layer, nearest = encoder.layer, natural.nearest(encoder)
             tell(f"{layer}: {counted(len(settings), 'setting')}")
@@ -157,6 +156,7 @@ class KeptPictures:
     run: RunDir
     natural: NaturalImages
     restarts: int
+    others: Sequence[int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     grids: list[ImageGrid] = field(default_factory=list)
     columns: dict[tuple[str, str], list[Tensor]] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class KeptPictures:
         names = self.natural.names
         file = f"images/{file_part(column[0])}-{file_part(how)}-{names[k]}.png"
         write_png(image, self.run.path(file))
-        other = names[int(other_of(torch.tensor(k), len(names)))]
+        other = names[self.others[k]]
         facts = zip(
             ("layer", "prior", "picture", "other", "file"), (*column, names[k], other, file), strict=True
         )
