@@ -48,7 +48,7 @@ def test_order_and_who_answers_at_random():
     rater = torch.arange(300) % 3
     found = strengths(drawn(300, torch.tensor([1.0, 1.0, 0.0]), rater), 5)
     values = [one.value for one in found.things]
-    assert values == sorted(values, reverse=True)
+    assert values[0] > values[2] > values[4]
     assert sum(values) == pytest.approx(0, abs=1e-6)
     assert found.raters[2] < 0.7 * min(found.raters[:2])
 
