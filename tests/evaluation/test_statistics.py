@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.statistics import difference, differs, estimate
+from netinvert.evaluation.statistics import compared, difference, differs, estimate, holm
 
 
 @pytest.mark.parametrize("statistic", ["mean", "median"])
@@ -56,3 +56,31 @@ def test_bad_input():
         estimate(torch.ones(3), torch.ones(2))
     with pytest.raises(ConfigError, match="one shape"):
         difference(torch.ones(3), torch.ones(2))
+
+
+def test_comparisons_of_many():
+    source = torch.Generator().manual_seed(0)
+    objects = torch.arange(40).repeat_interleave(2)
+    base, noise = torch.rand(80, generator=source), 0.02 * torch.randn(80, generator=source)
+    same, apart = (
+        compared(base + noise, base, objects, 0.05),
+        compared(base + 0.1 + noise, base, objects, 0.05),
+    )
+    assert (same.p > 0.05, same.p_apart < 0.001) == (True, True)
+    assert (apart.p < 0.001, apart.p_apart > 0.99) == (True, True)
+    assert apart.apart.low < 0.1 < apart.apart.high
+    assert same.objects == 40
+    half = torch.where(objects < 20, base, torch.nan)
+    assert compared(half, base, objects, 0.05).objects == 20
+    none = compared(base, base, objects, 0.05)
+    assert (none.p, none.apart.value) == (1, 0)
+    with pytest.raises(ConfigError, match="no pair"):
+        compared(base * torch.nan, base, objects, 0.05)
+
+
+def test_holm_is_never_above_bonferroni_nor_below_the_value():
+    values = [0.01, 0.2, 0.011, 0.9, 0.03]
+    found = holm(values)
+    assert found == pytest.approx([0.05, 0.4, 0.05, 0.9, 0.09])  # as R's p.adjust
+    assert all(own <= new <= min(1, 5 * own) for own, new in zip(values, found, strict=True))
+    assert holm([]) == []

@@ -86,6 +86,10 @@ COMMANDS = {
     ),
     "study features": Case("study features --chairs 1 --learned 20 --seed 101 --threads 1 --out out"),
     "study methods": Case(f"study methods --steps 12 --bank 12 --learned 20 {CODES}"),
+    "study priors": Case(
+        "study priors --network posenet --layers fc8 --count 2 --bank 9 --learned 20 --priors tv-isotropic "
+        "none --prior-weights 0.1 --canvases fourier --steps 3 --threads 1 --out out"
+    ),
     "study perturb": Case(f"study perturb --data {IN}/data {CODES}", (RENDER,)),
     "study interpolate": Case(f"study interpolate {CODES}"),
     "study random": Case(f"study random --data {IN}/data {CODES}", (RENDER,)),

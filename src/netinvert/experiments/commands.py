@@ -117,6 +117,10 @@ Understand | study features | features:StudyFeatures | features.study:study_feat
     --networks posenet posenet-judge --chairs 40 --out out/features
 Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods
+Understand | study priors | priors:StudyPriors | priors:study_priors
+    --network posenet --layers relu5 relu7 fc8 --out out/priors
+Understand | study vote | priors:StudyVote | vote:study_vote
+    out/priors
 Understand | study perturb | studies:StudyPerturb | codes.study:study_codes
     --decoders posenet-fc6 posenet-pose --chairs 20 --out out/perturb
 Understand | study interpolate | studies:StudyInterpolate | codes.study:study_codes

@@ -15,7 +15,7 @@ from netinvert.errors import ConfigError, NetinvertError
 from netinvert.evaluation.report import (
     number,
 )
-from netinvert.experiments.configs.studies import Sweep
+from netinvert.experiments.configs.studies import Grid, Sweep
 from netinvert.experiments.inputs import Inputs
 from netinvert.experiments.inversions import PresetChoice, Reconstructions
 from netinvert.inversion.objectives import Match
@@ -61,18 +61,20 @@ class Setting:
         """What all settings of one curve share."""
         return self.prior + (f", {self.canvas}" if self.canvas else "")
 
-    def choice(self, config: Sweep) -> PresetChoice:
+    def choice(self, config: Grid) -> PresetChoice:
         """Its recipe."""
         return PresetChoice(config.preset, self.text, self.canvas, config.steps)
 
 
-def settings_of(config: Sweep, encoder: Encoder, left_out: dict[str, None] | None = None) -> list[Setting]:
-    """The grid, or random settings: priors and canvases with equal chances, weights even in the logarithm.
+def weights_of(
+    config: Grid, encoder: Encoder, left_out: dict[str, None] | None, factors: Sequence[float] = FACTORS
+) -> dict[str, tuple[float, ...]]:
+    """The weights of each prior: the user's, or these times its own; none where there is nothing to vary.
 
     A prior that this network cannot have raises NetinvertError if the user named it, else goes to
     ``left_out``.
     """
-    tried: dict[str, tuple[float, ...]] = {}  # the weights of each prior
+    tried: dict[str, tuple[float, ...]] = {}
     for prior in dict.fromkeys(config.priors or (*PRIORS, NONE)):
         try:
             own = recipe(config.preset, encoder, prior).priors  # refuses unknown ones
@@ -83,11 +85,23 @@ def settings_of(config: Sweep, encoder: Encoder, left_out: dict[str, None] | Non
             continue
         varies = prior != NONE and "=" not in prior.partition("+")[0]
         given = tuple(sorted(set(config.prior_weights)))
-        tried[prior] = (given or tuple(factor * own[0][0] for factor in FACTORS)) if varies else ()
+        tried[prior] = (given or tuple(factor * own[0][0] for factor in factors)) if varies else ()
+    return tried
+
+
+def grid_settings(tried: dict[str, tuple[float, ...]], canvases: Sequence[str | None]) -> list[Setting]:
+    """Every weight of every prior on every canvas (None: the preset's own)."""
+    pairs = itertools.product(dict.fromkeys(canvases), tried.items())
+    return [Setting(prior, one, canvas) for canvas, (prior, some) in pairs for one in some or (None,)]
+
+
+def settings_of(config: Sweep, encoder: Encoder, left_out: dict[str, None] | None = None) -> list[Setting]:
+    """The grid, or random settings: priors and canvases with equal chances, weights even in the logarithm.
+    Raises as ``weights_of``."""
+    tried = weights_of(config, encoder, left_out)
     canvases: list[str | None] = [*dict.fromkeys(config.canvases)] or [None]
     if config.random is None:
-        pairs = itertools.product(canvases, tried.items())
-        return [Setting(prior, one, canvas) for canvas, (prior, some) in pairs for one in some or (None,)]
+        return grid_settings(tried, canvases)
     source, found = random.Random(config.seed), []
     for _ in range(config.random):
         # The same numbers for every layer, whatever the weights are there.

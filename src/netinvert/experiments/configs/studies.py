@@ -19,6 +19,14 @@ LAYERS = replace(pieces.LAYERS, default="all that are worth inverting")
 PRESET = replace(
     pieces.PRESET, help="As of 'netinvert invert'.", choices="netinvert.inversion.presets.by_name:PRESETS"
 )
+PRIOR_WEIGHTS = Option("Of the priors; one or more.", above=0, default="0.1, 1 and 10 times each one's own")
+TRIED_CANVASES = Option(
+    "fourier, pixels, phase, deep-prior; one or more.",
+    also=("canvas",),
+    metavar="NAME",
+    default="the preset's own",
+    choices="netinvert.inversion.canvases:CANVASES",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,37 +67,32 @@ class Look(OfLayers, OnNetwork):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(OfLayers, OnNetwork):
+class Grid(OfLayers, OnNetwork):
+    """Priors, weights and canvases that are tried with all others."""
+
+    priors: Annotated[
+        tuple[str, ...],
+        replace(pieces.PRIOR, help="As of 'netinvert invert'; one or more.", also=("prior",), default="all"),
+    ] = ()
+    prior_weights: Annotated[tuple[float, ...], PRIOR_WEIGHTS] = ()
+    canvases: Annotated[tuple[str, ...], TRIED_CANVASES] = ()
+    preset: Annotated[
+        str, replace(PRESET, help="What the rest of the recipe is, as of 'netinvert invert'.")
+    ] = "default"
+    steps: Annotated[int | None, pieces.STEPS] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Grid):
     """Try priors, weights and canvases on a few codes; leave a page of trade-off curves and images."""
 
     command: ClassVar[str] = "sweep"
 
     input: Annotated[str, pieces.INPUT]
-    priors: Annotated[
-        tuple[str, ...],
-        replace(pieces.PRIOR, help="As of 'netinvert invert'; one or more.", also=("prior",), default="all"),
-    ] = ()
-    prior_weights: Annotated[
-        tuple[float, ...],
-        Option("Of the priors; one or more.", above=0, default="0.1, 1 and 10 times each one's own"),
-    ] = ()
-    canvases: Annotated[
-        tuple[str, ...],
-        Option(
-            "fourier, pixels, phase, deep-prior; one or more.",
-            also=("canvas",),
-            metavar="NAME",
-            default="the preset's own",
-            choices="netinvert.inversion.canvases:CANVASES",
-        ),
-    ] = ()
     random: Annotated[
         int | None,
         Option("So many random settings instead of all; weights between the extremes.", min=1, default="all"),
     ] = None
-    preset: Annotated[
-        str, replace(PRESET, help="What the rest of the recipe is, as of 'netinvert invert'.")
-    ] = "default"
     measure: Annotated[
         str,
         Option(
@@ -99,7 +102,6 @@ class Sweep(OfLayers, OnNetwork):
             metavar="NAME",
         ),
     ] = "gradients"
-    steps: Annotated[int | None, pieces.STEPS] = None
     seed: Annotated[
         int, replace(pieces.SEED, help="Of the random settings and of the noise to start from.")
     ] = 0
