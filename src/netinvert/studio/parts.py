@@ -31,7 +31,8 @@ def figure(key: str, title: str, more: str = "") -> None:
     """A picture that comes, with its text below."""
     raw(
         f'<figure class="s-figure {more}"><img data-image="{key}" alt="{title or key}" '
-        f'src="{NOTHING}" hidden>'<figcaption><b>{title}</b><span data-text="{key}"></span></figcaption></figure>'
+        f'src="{NOTHING}" hidden><figcaption><b>{title}</b><span data-text="{key}"></span></figcaption>'
+        "</figure>"
     )
 
 
