@@ -25,7 +25,7 @@ from netinvert.inversion.result import StepInfo
 from netinvert.io.folders import make_directory
 from netinvert.io.images import write_png
 from netinvert.models.encoder import Encoder
-from netinvert.studio.worker import Data, Desk, Task
+from netinvert.studio.desk import Data, Desk, Task
 
 PRESET = "default"
 EVERY = 0.15

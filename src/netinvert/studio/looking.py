@@ -23,7 +23,7 @@ from netinvert.io.images import fit
 from netinvert.models.encoder import Encoder
 from netinvert.models.generator import load_generator
 from netinvert.models.layers import list_layers, suggested_layers
-from netinvert.studio.worker import Desk, Task
+from netinvert.studio.desk import Desk, Task
 
 WIDE = 720
 """Pixels of all tiles together, at most."""

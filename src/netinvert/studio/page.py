@@ -103,7 +103,7 @@ def build(visitor: Visitor, networks: list[str]) -> None:
     ui.on("tab", lambda e: bar.set_value([*TABS][min(int(e.args), len(TABS)) - 1]))
 
 
-def application(config: Studio) -> FastAPI:
+def studio_app(config: Studio) -> FastAPI:
     """The page, and /live for its pictures."""
     networks = networks_of(config)
     everyone = Visitors(config.visitors, config.kept, config.threads)

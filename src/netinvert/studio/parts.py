@@ -8,8 +8,8 @@ from typing import Any
 from nicegui import ui
 
 from netinvert.io.assets import sample_names
+from netinvert.studio.desk import SAMPLES
 from netinvert.studio.visitors import Visitor
-from netinvert.studio.worker import SAMPLES
 
 PLACES = ("look", "a", "b", "c")
 """Of pictures, in the order of their numbers in the websocket."""
@@ -46,11 +46,11 @@ def card(words: str = "", more: str = "") -> ui.element:
     made = ui.element("div").classes(f"s-card {more}")
     if words:
         with made:
-            heading(words)
+            headline(words)
     return made
 
 
-def heading(words: str) -> None:
+def headline(words: str) -> None:
     """Of a card."""
     raw(f"<h2>{words}</h2>")
 
@@ -107,7 +107,7 @@ def button(icon: str, words: str, script: str) -> ui.button:
     return made
 
 
-class Layers:
+class LayerChoice:
     """Lists of networks and of the layers of the one that is chosen, as settings NAME-network, NAME-layer."""
 
     def __init__(

@@ -22,7 +22,7 @@ def run_studio(config: Studio, tell: Tell) -> Outcome:
     except ImportError:
         raise MissingExtraError("the studio", "studio") from None
     from netinvert.studio.guard import Guard
-    from netinvert.studio.page import application
+    from netinvert.studio.page import studio_app
     from netinvert.studio.parts import MOST_BYTES
 
     listening = listen(config.host, config.port)
@@ -30,7 +30,7 @@ def run_studio(config: Studio, tell: Tell) -> Outcome:
     port = listening.getsockname()[1]
     name = "localhost" if config.local else socket.gethostname()
     tell(f"open http://{name}:{port}/{f'?token={token}' if token else ''} (Ctrl-C ends it)")
-    app = Guard(application(config), config.host, token)
+    app = Guard(studio_app(config), config.host, token)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", ws_max_size=MOST_BYTES + 1, timeout_graceful_shutdown=2)
     )

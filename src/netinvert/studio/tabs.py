@@ -9,7 +9,7 @@ from nicegui import ui
 
 from netinvert.inversion.priors import NONE, PRIORS
 from netinvert.studio.parts import (
-    Layers,
+    LayerChoice,
     card,
     choice,
     figure,
@@ -60,7 +60,7 @@ class LookTab(Tab):
                 source(visitor, "look", lambda name: self.look(sample=name))
                 self.camera = ui.switch("camera", on_change=self._film).props('dense aria-label="camera"')
                 figure("look-picture", "What it sees")
-                self.layers = Layers(visitor, "look", networks, self._layer)
+                self.layers = LayerChoice(visitor, "look", networks, self._layer)
                 slider(
                     "gamma", (0.2, 1.5, 0.05), settings.get("boost", 0.5), lambda one: self._set("boost", one)
                 )
@@ -165,7 +165,7 @@ class Side:
                     ).tooltip(words)
                 text(f"{side}-state")
             text(f"{side}-note", "s-error")
-            self.layers = Layers(visitor, side, networks, lambda: None)
+            self.layers = LayerChoice(visitor, side, networks, lambda: None)
             choice(
                 "prior",
                 [*PRIORS, NONE],

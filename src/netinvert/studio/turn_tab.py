@@ -7,7 +7,7 @@ from typing import Any
 
 from nicegui import ui
 
-from netinvert.studio.parts import card, choice, figure, heading, raw, slider, source, text, toggle
+from netinvert.studio.parts import card, choice, figure, headline, raw, slider, source, text, toggle
 from netinvert.studio.tabs import Tab
 from netinvert.studio.visitors import Visitor
 
@@ -77,7 +77,7 @@ class TurnTab(Tab):
                     lambda one: self._set("elevation", one),
                     "{:.0f}°",
                 )
-                heading("Largest directions of codes")
+                headline("Largest directions of codes")
                 self.amounts = [
                     slider(
                         f"direction {k + 1}",

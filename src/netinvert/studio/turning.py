@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinvert.models.decoder import load_decoder
 from netinvert.models.generator import Generator, load_generator
-from netinvert.studio.worker import Desk, Task
+from netinvert.studio.desk import Desk, Task
 from netinvert.views.turner import Turned, Turner
 
 SLOTS = ("a", "b", "c")

@@ -15,12 +15,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from netinvert.studio.worker import CANCEL_SECONDS, Shown, Told, work
+from netinvert.studio.desk import Sight, Told
+from netinvert.studio.worker import work
 
-GRACE = 20.0
-"""Seconds after the last page was closed, or is loaded again, before the process ends."""
+GRACE, SHORT = 60.0, 5.0
+"""Seconds after the last page was closed, or is loaded again, before the process ends; where others wait."""
 SOURCES = ("picture", "sample")
 """How values begin that tell a lane of a new picture: a file's bytes, or a name."""
+CANCEL_SECONDS = 20.0
+"""After which a process that does not stop its work is ended."""
 REMEMBERED = 32
 """Visitors whose settings and last pictures are kept."""
 
@@ -53,7 +56,7 @@ class Visitor:
     def __init__(self, kept: Path, threads: int) -> None:
         self.settings: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
-        self.shown: dict[str, Shown] = {}
+        self.shown: dict[str, Sight] = {}
         self.sources: dict[str, dict[str, Any]] = {}
         self.pages: set[Page] = set()
         self.listeners: list[Callable[[], object]] = []
@@ -96,7 +99,7 @@ class Visitor:
 
     def show(self, key: str, text: str | None = None, **more: Any) -> None:  # noqa: ANN401
         """Show a text on all pages of this browser."""
-        self._put(Shown(key, text, more))
+        self._put(Sight(key, text, more))
 
     def start(self) -> None:
         """Begin a process; what waits is done."""
@@ -162,7 +165,7 @@ class Visitor:
     def _heard(self, pipe: Connection, told: Told) -> None:
         if pipe is not self._pipe:
             return
-        if isinstance(told, Shown):
+        if isinstance(told, Sight):
             self._put(told)
         elif isinstance(told, dict):
             self.facts |= told
@@ -176,7 +179,7 @@ class Visitor:
         for listener in list(self.listeners):
             listener()
 
-    def _put(self, new: Shown) -> None:
+    def _put(self, new: Sight) -> None:
         key = new.key
         if key == "done":
             key = f"done {new.text}"
@@ -185,14 +188,14 @@ class Visitor:
             text, picture = (
                 two if one is None else one for one, two in ((new.text, old.text), (new.picture, old.picture))
             )
-            self.shown[key] = Shown(key, text, {**old.more, **new.more}, picture)
+            self.shown[key] = Sight(key, text, {**old.more, **new.more}, picture)
         else:
             self.shown[key] = new
         for page in self.pages:
             page.put(key, message(new))
 
 
-def message(shown: Shown) -> bytes:
+def message(shown: Sight) -> bytes:
     """As it goes through the websocket: the length of a head, the head, a picture."""
     head = json.dumps({"key": shown.key, "text": shown.text, **shown.more}).encode()
     return len(head).to_bytes(4, "big") + head + (shown.picture or b"")
@@ -242,7 +245,7 @@ class Visitors:
         """Who has gone makes place for who waits. Called every second."""
         now = time.monotonic()
         for one in self._known.values():
-            if one.works and not one.pages and now - one.left > GRACE:
+            if one.works and not one.pages and now - one.left > (SHORT if self._queue else GRACE):
                 one.stop()
                 one.sources.clear()
         self._queue = [one for one in self._queue if one.pages or now - one.left < GRACE]
