@@ -29,6 +29,7 @@ def unstarted(monkeypatch):
 
     def start(self) -> None:
         self._process, self._pipe = object(), Pipe()
+        self._told.clear()
         for lane in list(self._waiting):
             self._next(lane)
 
@@ -89,6 +90,19 @@ def test_of_what_waits_only_the_newest_is_done(unstarted):
     assert pipe.sent[1:] == [("look", {"unit": 7, "picture": b"file"}, False)]
     visitor.ask("look", sample="chair")
     assert visitor.sources["look"] == {"sample": "chair"}  # the last of both
+
+
+def test_a_new_process_is_told_again_where_the_picture_comes_from(unstarted):
+    visitor = Visitor(Path("kept"), 1)
+    visitor.start()
+    visitor.ask("look", unit=1, picture=b"file")
+    visitor.ask("layers", network="posenet")
+    visitor.stop()
+    visitor._busy.clear()
+    visitor.start()
+    assert visitor._pipe.sent == []
+    visitor.ask("look", unit=2)
+    assert visitor._pipe.sent == [("look", {"unit": 2, "picture": b"file"}, False)]
 
 
 def test_a_slow_page_gets_the_newest_alone():

@@ -113,14 +113,16 @@ class LayerChoice:
     def __init__(
         self, visitor: Visitor, name: str, networks: list[str], changed: Callable[[], object]
     ) -> None:
-        self.visitor, self.name, self.changed = visitor, name, changed
+        self.visitor, self.name = visitor, name
         settings = visitor.settings
         settings.setdefault(f"{name}-network", networks[0])
         settings.setdefault(f"{name}-layer", None)
         choice("network", networks, settings[f"{name}-network"], self._network)
         self.list = choice("layer", {}, None, self._layer)
         self.known: object = None
+        self.changed: Callable[[], object] = lambda: None
         self.refresh()
+        self.changed = changed
 
     @property
     def request(self) -> dict[str, Any]:

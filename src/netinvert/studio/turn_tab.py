@@ -40,6 +40,7 @@ class TurnTab(Tab):
         self.visitor = visitor
         self.pose: object = visitor.facts.get("pose a")
         self.asked = False
+        self.since: list[object] = []
         settings = visitor.settings
         defaults(settings)
         with ui.element("section").classes("s-page s-turn"):
@@ -101,8 +102,9 @@ class TurnTab(Tab):
         if pose is not None and pose != self.pose:
             self.pose = pose
             self._reset()
-        if self.visitor.facts.get("fitted") != getattr(self, "fitted", None):
-            self.fitted = self.visitor.facts.get("fitted")
+        since = [self.visitor.facts.get(name) for name in ("fitted", "started")]
+        if since != self.since:
+            self.since = since
             self._turn()
 
     def shown(self) -> None:

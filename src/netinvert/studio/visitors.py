@@ -64,6 +64,7 @@ class Visitor:
         self._kept, self._threads = kept, threads
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._told: set[str] = set()
         self._busy: dict[str, float] = {}
         self._waiting: dict[str, dict[str, Any]] = {}
 
@@ -78,9 +79,10 @@ class Visitor:
         came = {key: value for key, value in data.items() if key.startswith(SOURCES)}
         for key in came:
             other = key.replace(*(SOURCES if key.startswith(SOURCES[0]) else SOURCES[::-1]))
-            for known in (self.sources.setdefault(lane, {}), self._waiting.get(lane, {})):
+            for known in (self.sources.get(lane, {}), self._waiting.get(lane, {})):
                 known.pop(other, None)
-        self.sources.setdefault(lane, {}).update(came)
+        if came:
+            self.sources.setdefault(lane, {}).update(came)
         self._waiting[lane] = {**self._waiting.get(lane, {}), **data}
         self._next(lane)
 
@@ -113,9 +115,7 @@ class Visitor:
         theirs.close()
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._listen, args=(loop, self._pipe), daemon=True).start()
-        self._waiting = {lane: {**self.sources.get(lane, {}), **data} for lane, data in self._waiting.items()}
-        for lane, sources in self.sources.items():
-            self._waiting.setdefault(lane, dict(sources))
+        self._told.clear()
         self.facts["started"] = time.monotonic()
         self._changed()
         for lane in list(self._waiting):
@@ -135,7 +135,9 @@ class Visitor:
     def _next(self, lane: str) -> None:
         if self.works and lane not in self._busy and lane in self._waiting:
             self._busy[lane] = time.monotonic()
-            self._tell(lane, self._waiting.pop(lane))
+            data = self._waiting.pop(lane)
+            self._tell(lane, data if lane in self._told else {**self.sources.get(lane, {}), **data})
+            self._told.add(lane)
 
     def _tell(self, lane: str, data: dict[str, Any] | None, now: bool = False) -> None:
         if self._pipe is not None:
