@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 FLAGS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-PATIENT = 60_000
+PATIENT = 150_000
 """Milliseconds: other tests may take the processor."""
 
 
