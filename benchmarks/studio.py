@@ -37,9 +37,8 @@ def measured(name: str, frame: Callable[[int], None]) -> None:
         frame(k)
     seconds, cpu = ((now - then) / FRAMES for now, then in
                     ((time.perf_counter(), began), (time.process_time(), spent)))  # fmt: skip
-    print(
-        f"{name}: {1000 * cpu:.0f} ms of CPU a frame, {1 / cpu:.1f} a second of CPU, {1 / seconds:.1f} by the clock"
-    )
+    rates = f"{1 / cpu:.1f} a second of CPU, {1 / seconds:.1f} by the clock"
+    print(f"{name}: {1000 * cpu:.0f} ms of CPU a frame, {rates}", flush=True)
 
 
 def main() -> None:
