@@ -224,7 +224,8 @@ class Visitors:
         """The one of this name; who has been away longest is forgotten for a new one."""
         if name not in self._known:
             away = [key for key, one in self._known.items() if not one.pages and not one.works]
-            for key in sorted(away, key=lambda key: self._known[key].left)[: len(self._known) - REMEMBERED]:
+            many = max(0, len(self._known) + 1 - REMEMBERED)
+            for key in sorted(away, key=lambda key: self._known[key].left)[:many]:
                 del self._known[key]
             self._known[name] = Visitor(self.kept, self.threads)
         return self._known[name]
