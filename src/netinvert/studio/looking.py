@@ -165,7 +165,7 @@ def feature_maps(code: Tensor) -> Tensor:
     if code.ndim == 2:
         side = math.isqrt(len(code))
         rest = len(code) - side * side
-        return code.T[:, rest:].unflatten(1, (side, side)) if rest <= 16 else code.T[:, :, None]  # type: ignore[no-untyped-call,no-any-return]
+        return code.T[:, rest:].unflatten(1, (side, side)) if rest <= 16 else code.T[:, :, None]  # type: ignore[no-untyped-call]
     return code.flatten()[:, None, None]
 
 

@@ -74,9 +74,14 @@ def toggle(options: Mapping[Any, str], value: object, changed: Ask) -> None:
     made.props('dense flat no-caps spread size="13px"').classes("w-full")
 
 
-def choice(label: str, options: Mapping[str, str] | list[str], value: str | None, changed: Ask) -> ui.select:
+def choice(label: str, options: dict[str, str] | list[str], value: str | None, changed: Ask) -> ui.select:
     """A list to choose from; it can be searched."""
-    made = ui.select(options, label=label, value=value, with_input=True, on_change=lambda e: changed(e.value))
+
+    def chosen(event: Any) -> None:  # noqa: ANN401
+        if event.value is not None:  # what is typed is not yet one of them
+            changed(event.value)
+
+    made = ui.select(options, label=label, value=value, with_input=True, on_change=chosen)
     made.props("dense outlined options-dense").classes("w-full")
     return made
 
@@ -88,10 +93,9 @@ def source(visitor: Visitor, place: str, given: Ask) -> None:
     key = f"sample-{place}"
 
     def sample(name: str) -> None:
-        if name:
-            visitor.settings[key] = name
-            ui.run_javascript("studio.film(false)")
-            given(name)
+        visitor.settings[key] = name
+        ui.run_javascript("studio.film(false)")
+        given(name)
 
     with ui.element("div").classes("s-row"):
         choice("picture", names, visitor.settings.setdefault(key, names[max(0, number)]), sample)
@@ -147,17 +151,16 @@ class LayerChoice:
                 settings[f"{name}-layer"] = found["middle"]
             self.list.set_options(found["names"], value=settings[f"{name}-layer"])
 
-    def _network(self, network: str | None) -> None:
-        if network and network != self.visitor.settings[f"{self.name}-network"]:
+    def _network(self, network: str) -> None:
+        if network != self.visitor.settings[f"{self.name}-network"]:
             self.visitor.settings |= {f"{self.name}-network": network, f"{self.name}-layer": None}
             self.known = None
             self.list.set_options({}, value=None)
             self.refresh()
 
-    def _layer(self, layer: str | None) -> None:
-        if layer:
-            self.visitor.settings[f"{self.name}-layer"] = layer
-            self.changed()
+    def _layer(self, layer: str) -> None:
+        self.visitor.settings[f"{self.name}-layer"] = layer
+        self.changed()
 
 
 def layer_request(visitor: Visitor, name: str) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class Side:
                 "prior",
                 [*PRIORS, NONE],
                 settings[f"{side}-prior"],
-                lambda one: one and self._set("prior", one),
+                lambda one: self._set("prior", one),
             )
             weight = math.log10(settings[f"{side}-weight"])
             slider("weight", (-3, 2, 0.05), weight, lambda one: self._set("weight", 10**one), "{1:.3g}").on(

@@ -90,9 +90,7 @@ class TurnTab(Tab):
                 ]
                 with ui.element("div").classes("s-row"):
                     ui.button("reset", on_click=self._reset).props("flat dense")
-                choice(
-                    "decoder", DECODERS, settings["decoder"], lambda one: one and self._set("decoder", one)
-                )
+                choice("decoder", DECODERS, settings["decoder"], lambda one: self._set("decoder", one))
         self._mode(settings["mode"])
         ui.on("drag", lambda e: self._drag(*e.args))
 

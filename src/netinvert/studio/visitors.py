@@ -187,9 +187,8 @@ class Visitor:
             key = f"done {new.text}"
         elif key in self.shown:
             old = self.shown[key]
-            text, picture = (
-                two if one is None else one for one, two in ((new.text, old.text), (new.picture, old.picture))
-            )
+            text = old.text if new.text is None else new.text
+            picture = old.picture if new.picture is None else new.picture
             self.shown[key] = Sight(key, text, {**old.more, **new.more}, picture)
         else:
             self.shown[key] = new
