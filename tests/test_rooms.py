@@ -20,7 +20,8 @@ FLOORS = [
     {"training"},
     {"explain", "views"},
     {"experiments"},
-    {"cli", "studio"},
+    {"studio"},
+    {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

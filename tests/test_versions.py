@@ -29,6 +29,8 @@ BAD = [
     ("ray", "2.51.0", "CVE-2025-62593"),
     ("ray", "2.53.0", "CVE-2026-32981"),
     ("scikit-learn", "1.4.2", "CVE-2024-5206"),
+    ("nicegui", "3.4.1", "CVE-2026-21874"),
+    ("nicegui", "3.9.0", "CVE-2026-39844"),
 ]
 """Releases with known holes: the newest, or nearly so, of those that have one."""
 NEVER = {

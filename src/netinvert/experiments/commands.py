@@ -65,6 +65,8 @@ _TABLE = """
 Look | demo | studies:Demo | demo:run_demo
     --out out/demo
 Look | networks | images:Networks | listings:list_all_networks
+Look | studio | studio:Studio | netinvert.studio.serve:run_studio
+    --port 8080
 Look | layers | images:Layers | listings:list_layers_of
     mobilenet-v2
 Invert | invert | images:Invert | invert:run_invert
@@ -175,7 +177,8 @@ def _commands() -> dict[str, Command]:
     for row in re.split(r"\n(?=\S)", _TABLE.strip()):
         head, *example = row.splitlines()
         section, name, config, run = head.split(" | ")
-        places = (f"netinvert.experiments.configs.{config}", f"netinvert.experiments.{run}")
+        here = "netinvert.experiments."
+        places = (f"{here}configs.{config}", run if run.startswith("netinvert.") else here + run)
         found[name] = Command(*places, section, " ".join((PROGRAM, name, *map(str.strip, example))))
     return found
 

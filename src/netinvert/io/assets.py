@@ -24,11 +24,20 @@ def sample(name: str = "chair") -> Path:
     >>> sample("chair").name
     'chair.png'
     """
-    paths = [DATA / "chair.png", *(DATA / "photographs").iterdir()]
-    known = {Path(path.name).stem: path for path in paths if path.name.endswith((".jpg", ".png"))}
+    known = _samples()
     if name not in known:
-        raise ConfigError(f"there is no sample '{name}'; choose from {', '.join(sorted(known))}")
-    return Path(str(known[name]))
+        raise ConfigError(f"there is no sample '{name}'; choose from {', '.join(sample_names())}")
+    return known[name]
+
+
+def sample_names() -> list[str]:
+    """What ``sample`` takes."""
+    return sorted(_samples())
+
+
+def _samples() -> dict[str, Path]:
+    paths = [DATA / "chair.png", *(DATA / "photographs").iterdir()]
+    return {Path(path.name).stem: Path(str(path)) for path in paths if path.name.endswith((".jpg", ".png"))}
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,6 +90,16 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     return _as_tensor(pixels, channels)
 
 
+def image_from_bytes(data: bytes, channels: int = 3, most: int = MAX_PIXELS) -> Tensor:
+    """A picture's file as it came, as ``read_image`` gives it; of more than ``most`` pixels none is decoded.
+    Raises ImageError."""
+    name = Path("the picture")
+    with _told_of(name), Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > most:
+            raise ImageError(f"{name} has more than {most / 1e6:.0f} million pixels: make it smaller first")
+        return _as_tensor(_floats(decode_image(image, name), name), channels)
+
+
 def decode_image(image: Image.Image, name: str | Path) -> Image.Image:
     """An image that Pillow has opened, with its pixels. Raises ImageError, which tells its name: it is too
     large, a drawing, or damaged."""

@@ -1,0 +1,51 @@
+"""What the studio is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from netinvert.errors import ConfigError
+from netinvert.io.config import Option
+from netinvert.io.pieces import Threads
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio(Threads):
+    """See networks at work in the browser: layers live from a camera, inversions as they come, chairs turned
+    by their codes.
+    """
+
+    command: ClassVar[str] = "studio"
+
+    port: Annotated[int, Option("Of the page; 0 takes a free one.", short="p", min=0, max=65535)] = 8080
+    host: Annotated[
+        str,
+        Option(
+            "Where to listen; any other than localhost asks for the token that is printed.", metavar="NAME"
+        ),
+    ] = "localhost"
+    networks: Annotated[
+        tuple[str, ...],
+        Option("More networks to choose from, such as timm:NAME or onnx:FILE.", short="n", metavar="NAME"),
+    ] = ()
+    kept: Annotated[
+        Path, Option("The folder of the runs that are kept.", short="o", metavar="DIR", identity=False)
+    ] = Path("studio")
+    visitors: Annotated[int, Option("Browsers at work at once; others wait.", min=1, max=64)] = 2
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if not self.host or "/" in self.host:
+            raise ConfigError(
+                f"--host is a name or an address, such as localhost or 0.0.0.0, got {self.host!r}"
+            )
+
+    @property
+    def local(self) -> bool:
+        """Whether nobody else can reach it."""
+        return self.host in LOCAL
