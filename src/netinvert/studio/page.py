@@ -10,15 +10,19 @@ from importlib.resources import files
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from nicegui import ui
 
+from netinvert.experiments.configs.priors import StudyVote
 from netinvert.experiments.configs.studio import Studio
+from netinvert.experiments.votes import VoteFile, ballots_of
 from netinvert.models.registry import list_networks
 from netinvert.studio.parts import PLACES, raw
 from netinvert.studio.tabs import InvertTab, LookTab, Tab, look_request
 from netinvert.studio.turn_tab import TurnTab, turn_request
 from netinvert.studio.visitors import Page, Visitor, Visitors
+from netinvert.studio.voting import voting_app
 
 TABS: dict[str, type[LookTab | InvertTab | TurnTab]] = {"Look": LookTab, "Invert": InvertTab, "Turn": TurnTab}
 """By their names."""
+VOTES = "/votes/"
 LOST = "The studio does not answer: is it still running?"
 
 
@@ -60,8 +64,8 @@ async def talk(everyone: Visitors, connection: WebSocket) -> None:
         everyone.leave(visitor, page)
 
 
-def build(visitor: Visitor, networks: list[str]) -> None:
-    """The page of a visitor."""
+def build(visitor: Visitor, networks: list[str], voting: bool) -> None:
+    """The page of a visitor, with a link to the page for votes where there is one."""
     settings, static = visitor.settings, files("netinvert") / "studio" / "static"
     script, style = ((static / name).read_text() for name in ("studio.js", "studio.css"))
     ui.add_head_html(f"<style>{style}</style><script>{script}</script>")
@@ -85,6 +89,8 @@ def build(visitor: Visitor, networks: list[str]) -> None:
             for name in TABS:
                 ui.tab(name)
         ui.space()
+        if voting:
+            ui.link("Vote", VOTES).classes("s-vote")
         ui.button(icon="contrast", on_click=shade).props('flat round dense aria-label="Dark or light"')
     for marks, words in (('class="s-note" data-text="note"', ""), ('class="s-note s-gone"', LOST)):
         raw(f'<div {marks} role="status">{words}</div>')
@@ -126,9 +132,14 @@ def studio_app(config: Studio) -> FastAPI:
     async def live(connection: WebSocket) -> None:
         await talk(everyone, connection)
 
+    if config.votes is not None:
+        asked = StudyVote(run=config.votes)
+        ballots, identity = ballots_of(asked.run, asked.ballots, asked.seed)
+        app.mount(VOTES, voting_app(ballots, VoteFile(asked.votes_file, identity), asked.seed))
+
     @ui.page("/", title="netinvert studio")
     def page(request: Request) -> None:
-        build(everyone.visitor(request.scope["visitor"]), networks)
+        build(everyone.visitor(request.scope["visitor"]), networks, config.votes is not None)
 
     ui.run_with(app, title="netinvert studio", show_welcome_message=False, message_history_length=100)
     return app

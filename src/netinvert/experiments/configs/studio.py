@@ -16,7 +16,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 @dataclass(frozen=True, kw_only=True)
 class Studio(Threads):
     """See networks at work in the browser: layers live from a camera, inversions as they come, chairs turned
-    by their codes.
+    by their codes; and vote.
     """
 
     command: ClassVar[str] = "studio"
@@ -35,6 +35,10 @@ class Studio(Threads):
     kept: Annotated[
         Path, Option("The folder of the runs that are kept.", short="o", metavar="DIR", identity=False)
     ] = Path("studio")
+    votes: Annotated[
+        Path | None,
+        Option("A folder of 'netinvert study priors': its page for votes is a tab, too.", metavar="RUN"),
+    ] = None
     visitors: Annotated[int, Option("Browsers at work at once; others wait.", min=1, max=64)] = 2
 
     def check(self) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,14 +20,16 @@ from netinvert import ConfigError, write_png
 from netinvert.cli.app import main
 from netinvert.evaluation.report import Estimate
 from netinvert.experiments.prior_judges import NINE
-from netinvert.experiments.vote import FEWEST, NOBODY, votes_report
+from netinvert.experiments.vote_report import FEWEST, NOBODY, votes_report
 from netinvert.experiments.votes import Ballot, VoteFile, ballots_of
 
 fastapi = pytest.importorskip("fastapi", reason="the page for votes needs the extra studio")
 import uvicorn  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
-from netinvert.experiments.vote_page import serve, voting_app  # noqa: E402
+from netinvert.studio.guard import Guard  # noqa: E402
+from netinvert.studio.serve import study_vote  # noqa: E402
+from netinvert.studio.voting import voting_app  # noqa: E402
 
 PRIORS = ("tv-isotropic, fourier", "second-order, pixels", "far, fourier")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -132,9 +136,8 @@ def test_files_that_are_not_of_this_run(tmp_path):
 @pytest.fixture
 def page(run):
     votes = VoteFile(run.with_name("votes.sqlite"), "abc")
-    with TestClient(
-        voting_app(ballots_of(run, 100, 0)[0], votes, 0), base_url="http://127.0.0.1:8765"
-    ) as client:
+    app = Guard(voting_app(ballots_of(run, 100, 0)[0], votes, 0), "localhost")
+    with TestClient(app, base_url="http://127.0.0.1:8765") as client:
         yield client, votes
 
 
@@ -195,10 +198,10 @@ def test_foreign_pages_and_names_are_refused(page):
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": "http://127.0.0.1:9999"}, 403),
-        ({"Host": "evil.example"}, 400),
+        ({"Host": "evil.example"}, 403),
     ):
         assert client.post("/vote", json=vote, headers=headers).status_code == status
-    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
     assert votes.rows() == []
     assert client.post("/vote", json=vote, headers={"Origin": "http://127.0.0.1:8765"}).status_code == 200
     assert client.get("/", headers={"Host": "localhost:8765"}).status_code == 200
@@ -226,7 +229,7 @@ def test_the_command_refuses(run, tmp_path, capsys):
         port = str(taken.getsockname()[1])
         for words, said in (
             ([str(tmp_path / "nowhere")], "holds no run"),
-            ([str(run), "--port", port], f"port {port} is taken"),
+            ([str(run), "--port", port], f"port {port}"),
             ([str(run), "--port", "0"], "--port is at least 1"),
             ([str(run), "--votes", str(run / "manifest.json")], "no file of votes"),
         ):
@@ -328,5 +331,21 @@ def test_the_server_ends_by_an_interrupt(run, monkeypatch):
 
     monkeypatch.setattr(uvicorn.Server, "run", stopped)
     said = []
-    serve(StudyVote(run=run, port=8799), [], VoteFile(run.with_name("v.sqlite"), "abc"), said.append)
-    assert "http://127.0.0.1:8799/" in said[0]
+    assert study_vote(StudyVote(run=run, port=8799), said.append).facts == {"votes": 0}
+    assert "http://localhost:8799/" in said[0]
+
+
+def test_it_is_a_part_of_the_studio(run):
+    pytest.importorskip("nicegui", reason="the studio needs its extra")
+    code = (
+        "import sys; from pathlib import Path; from starlette.testclient import TestClient\n"
+        "from netinvert.experiments.configs.studio import Studio\n"
+        "from netinvert.studio.page import studio_app\n"
+        "client = TestClient(studio_app(Studio(votes=Path(sys.argv[1]))))\n"
+        "told = client.get('/votes/next', params={'rater': 'Ada'}).json()\n"
+        "picture = client.get(f\"/votes/picture/{told['ballot']}/above\", params={'rater': 'Ada'})\n"
+        "print(told['of'], picture.headers['content-type'], 'id=\"left\"' in client.get('/votes/').text)\n"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", code, str(run)]  # the studio's pages are global
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["8", "image/png", "True"]

@@ -1,4 +1,4 @@
-"""``netinvert study vote``: the page that asks people, and what their votes say."""
+"""What the votes of ``netinvert study vote`` say."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from netinvert.errors import MissingExtraError
 from netinvert.evaluation import report
 from netinvert.evaluation.preferences import FIRST, SECOND, TIE, Votes, strengths
 from netinvert.evaluation.report import Column, Estimate, code, counted
 from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.configs.priors import StudyVote
 from netinvert.experiments.votes import ANSWERS, Ballot, VoteFile, ballots_of
-from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 
 FEWEST = 20
@@ -26,30 +24,16 @@ Answered = tuple[Ballot, int, str]
 """A ballot, who was asked, by number, and the answer."""
 
 
-def study_vote(config: StudyVote, tell: Tell) -> Outcome:
-    """Serve the page until it is stopped, or tell what the votes say.
-
-    Raises ConfigError: no such run, no pictures, another run's votes, the port is taken; MissingExtraError
-    without the extra studio."""
-    ballots, identity = ballots_of(config.run, config.ballots, config.seed)
-    if config.report and not config.votes_file.exists():
+def votes_so_far(config: StudyVote) -> Outcome:
+    """What the votes on a run say. Raises ConfigError: no such run, no pictures, or another run's votes."""
+    # all ballots that there are, whatever was asked of people
+    ballots, identity = ballots_of(config.run, 10**9, 0)
+    if not config.votes_file.exists():
         return Outcome({"votes": 0}, NOBODY)
-    if not config.report:
-        try:
-            from netinvert.experiments.vote_page import serve
-        except ImportError as error:
-            raise MissingExtraError("the page for votes", "studio") from error
-    votes = VoteFile(config.votes_file, identity)
-    if not config.report:
-        serve(config, ballots, votes, tell)
-    # All that were ever asked, whatever the options then were.
-    known = {one.key: one for one in ballots_of(config.run, 10**9, 0)[0]}
-    rows = [row for row in votes.rows() if row[0] in known]
+    known = {one.key: one for one in ballots}
+    rows = [row for row in VoteFile(config.votes_file, identity).rows() if row[0] in known]
     raters = {name: k for k, name in enumerate(dict.fromkeys(rater for _, rater, _ in rows))}
-    answered = [(known[key], raters[rater], answer) for key, rater, answer in rows]
-    if not config.report:
-        return Outcome({"votes": len(rows)}, f"{counted(len(rows), 'vote')} in {config.votes_file}")
-    page = votes_report(answered)
+    page = votes_report([(known[key], raters[rater], answer) for key, rater, answer in rows])
     return Outcome({"votes": len(rows), "raters": len(raters), **page.data()}, page.markdown())
 
 

@@ -1,27 +1,17 @@
-"""The page on which people vote, served on this machine alone. Importing it needs the extra studio."""
+"""The page on which people vote. Importing it needs the extra studio."""
 
 from __future__ import annotations
 
-import contextlib
 import random
-import socket
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-import uvicorn
-from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi import Body, FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from netinvert.errors import ConfigError
-from netinvert.experiments.configs.priors import StudyVote
 from netinvert.experiments.votes import ANSWERS, Ballot, VoteFile
-from netinvert.io.files import Tell
 
-HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
-"""By which a browser here may call it: a page of elsewhere that has its own name lead here is refused."""
 LONGEST_NAME = 40
 QUESTIONS = {
     "better": "Which of the two pictures shows better what is above?",
@@ -35,9 +25,8 @@ def voting_app(ballots: Sequence[Ballot], votes: VoteFile, seed: int) -> FastAPI
     """The page, its pictures, and what takes votes. Nothing that the browser gets tells which prior made a
     picture. Every rater has an order and sides of their own, by the seed, and goes on where they stopped."""
     app = FastAPI(title="netinvert study vote", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES))
     known = {one.key: one for one in ballots}
-    page = files("netinvert.experiments").joinpath("vote.html").read_text("utf-8")
+    page = files("netinvert").joinpath("studio/static/vote.html").read_text("utf-8")
 
     def named(rater: str) -> str:
         name = " ".join(rater.split())
@@ -78,14 +67,10 @@ def voting_app(ballots: Sequence[Ballot], votes: VoteFile, seed: int) -> FastAPI
 
     @app.post("/vote")
     def vote(
-        request: Request,
         rater: Annotated[str, Body()],
         ballot: Annotated[str, Body()],
         side: Annotated[Side, Body()],
     ) -> dict[str, Any]:
-        origin = request.headers.get("origin")
-        if origin is not None and origin != f"http://{request.headers['host']}":
-            raise HTTPException(403, f"votes come from this page alone, not from {origin}")
         if ballot not in known:
             raise HTTPException(404, "there is no such ballot")
         name = named(rater)
@@ -95,20 +80,3 @@ def voting_app(ballots: Sequence[Ballot], votes: VoteFile, seed: int) -> FastAPI
         return following(name)
 
     return app
-
-
-def serve(config: StudyVote, ballots: Sequence[Ballot], votes: VoteFile, tell: Tell) -> None:
-    """Until Ctrl-C. Raises ConfigError: the port is taken."""
-    app = voting_app(ballots, votes, config.seed)
-    with socket.socket() as place:
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            place.bind((HOST, config.port))
-        except OSError as error:
-            raise ConfigError(
-                f"port {config.port} is taken or closed ({error}): give another --port"
-            ) from error
-        tell(f"open http://{HOST}:{config.port}/ and vote; Ctrl-C ends it, and what was voted stays")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[place])
