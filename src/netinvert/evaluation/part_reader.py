@@ -81,7 +81,9 @@ class PartReader:
         name = next(one for one in LAYERS if one != explained.name)
         reader = cls(Encoder(load_network(name), layers=LAYERS[name]), torch.zeros(()), maps.names)
         inner, outer = torch.zeros(()), torch.zeros(())
-        for images, shares in zip(maps.images.split(CHUNK), maps.shares.split(CHUNK), strict=True):
+        for images, shares in zip(
+            *(torch.split(each, CHUNK) for each in (maps.images, maps.shares)), strict=True
+        ):
             seen = reader._features(images)
             inner = inner + seen.T @ seen
             outer = outer + seen.T @ shares.movedim(1, -1).flatten(0, 2)
@@ -91,8 +93,8 @@ class PartReader:
     @torch.no_grad()
     def labels(self, images: Tensor) -> Tensor:
         """The parts (N, CELLS, CELLS), from 1; 0 is no chair."""
-        found = [(self._features(part) @ self.weights).argmax(1) for part in images.split(CHUNK)]
-        return torch.cat(found).unflatten(0, (-1, CELLS, CELLS))
+        found = [(self._features(part) @ self.weights).argmax(1) for part in torch.split(images, CHUNK)]
+        return torch.cat(found).reshape(-1, CELLS, CELLS)
 
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:

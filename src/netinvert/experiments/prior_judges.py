@@ -123,7 +123,7 @@ class Judges:
         found = {}
         for one in self.observers:
             like = one.seen(images.reshape(-1, *images.shape[-3:])) @ self.originals[one.name].T
-            like = like.unflatten(0, (len(own), -1)).mean(1)
+            like = like.reshape(len(own), -1, like.shape[1]).mean(1)
             found[f"{one.name} chooses"] = chosen_share(
                 like.gather(1, self.near(one)[own]), torch.zeros_like(own)
             )

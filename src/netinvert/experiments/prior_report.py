@@ -176,7 +176,8 @@ class PriorStudy:
 
     def comparisons(self) -> report.Table:
         """Every claim."""
-        columns = ["layer", "prior", "measure", Column("difference", digits=DIGITS), "p", "p, Holm"]
+        columns: list[Column | str] = ["layer", "prior", "measure"]
+        columns += [Column("difference", digits=DIGITS), "p", "p, Holm"]
         columns += ["p of a difference beyond the margin, Holm", "pictures", "verdict"]
         rows = []
         for one in (one for some in self.claimed.values() for one in some):

@@ -70,8 +70,7 @@ def _layer(layer: str, answered: Sequence[Answered]) -> list[report.Part]:
                 "machine right": _share(own, [RIGHT[one.machine] for one, *_ in own]),
             }
         )
-    columns = ["prior", Column("strength", digits=2), "compared", "chosen", Column("right", percent=True)]
-    columns.append(Column("machine right", percent=True))
+    columns = ("prior", Column("strength", digits=2), "compared", "chosen", Column("right", percent=True))
     rows.sort(key=lambda row: -row["strength"].value if isinstance(row["strength"], Estimate) else 99.0)
     sure = [one for one in answered if one[2] != "tie"]
     agreed = _share(sure, [float(one.machine == answer) for one, _, answer in sure])
@@ -81,7 +80,12 @@ def _layer(layer: str, answered: Sequence[Answered]) -> list[report.Part]:
         count = counted(len(sure), "vote")
         text = f"The machine observer answers as people do in {shown} of {count} without a tie."
     few = f"Not enough votes for strengths: {len(better)}, and {FEWEST} are needed." if not strong else None
-    return [f"## {code(layer)}", report.Table.of(rows, columns, name=layer), text, few]
+    return [
+        f"## {code(layer)}",
+        report.Table.of(rows, (*columns, Column("machine right", percent=True)), name=layer),
+        text,
+        few,
+    ]
 
 
 def _compared(better: Sequence[Answered]) -> list[str]:
