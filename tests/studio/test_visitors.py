@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
+import os
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +23,7 @@ class Pipe:
     def __init__(self) -> None:
         self.sent: list[tuple] = []
 
-    def send(self, what: tuple) -> None:
+    def put(self, what: tuple) -> None:
         self.sent.append(what)
 
 
@@ -29,6 +33,7 @@ def unstarted(monkeypatch):
 
     def start(self) -> None:
         self._process, self._pipe = object(), Pipe()
+        self._outbox = self._pipe
         self._told.clear()
         for lane in list(self._waiting):
             self._next(lane)
@@ -107,6 +112,31 @@ def test_a_new_process_is_told_again_where_the_picture_comes_from(unstarted):
     assert visitor._pipe.sent == []
     visitor.ask("look", unit=2)
     assert visitor._pipe.sent == [("look", {"unit": 2, "picture": b"file"}, False)]
+
+
+class Idle:
+    """A process that reads nothing until it is asked to."""
+
+    def __init__(self, args: tuple, **how) -> None:
+        self.pipe = Connection(os.dup(args[0].fileno()))
+        self.start = self.terminate = self.join = self.is_alive = self.close = lambda *_: None
+
+
+def test_a_process_that_reads_nothing_keeps_nobody_waiting(monkeypatch):
+    idle = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Idle)
+    monkeypatch.setattr(visitors.multiprocessing, "get_context", lambda kind: idle)
+
+    async def go() -> None:
+        visitor, large = Visitor(Path("kept"), 1), bytes(2**22)  # more than a pipe holds
+        visitor.start()
+        with visitor._process.pipe as there:
+            visitor.ask("look", picture=large)
+            visitor.cancel("look")
+            visitor.stop()
+            assert there.recv() == ("look", {"picture": large}, False)
+            assert there.recv() == ("look", None, False)
+
+    asyncio.run(go())
 
 
 def test_a_slow_page_gets_the_newest_alone():

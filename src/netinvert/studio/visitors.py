@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ CANCEL_SECONDS = 20.0
 """After which a process that does not stop its work is ended."""
 REMEMBERED = 32
 """Visitors whose settings and last pictures are kept."""
+Asked = tuple[str, dict[str, Any] | None, bool]
+"""What a process is sent: a lane, its values (None ends its work), whether they are for the work of now."""
 
 
 class Page:
@@ -64,6 +67,7 @@ class Visitor:
         self._kept, self._threads = kept, threads
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._outbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._told: set[str] = set()
         self._busy: dict[str, float] = {}
         self._waiting: dict[str, dict[str, Any]] = {}
@@ -114,7 +118,9 @@ class Visitor:
         self.show("look-tiles", "starting …")
         theirs.close()
         loop = asyncio.get_running_loop()
+        self._outbox = queue.SimpleQueue()
         threading.Thread(target=self._listen, args=(loop, self._pipe), daemon=True).start()
+        threading.Thread(target=_send, args=(self._pipe, self._outbox), daemon=True).start()
         self._told.clear()
         self.facts["started"] = time.monotonic()
         self._changed()
@@ -127,6 +133,7 @@ class Visitor:
         if process is not None:
             process.terminate()
             threading.Thread(target=_buried, args=(process,), daemon=True).start()
+            self._outbox.put(None)
         self._pipe = None
         for lane in self._busy:
             self.show(f"{lane}-note", "Stopped.")
@@ -140,9 +147,8 @@ class Visitor:
             self._told.add(lane)
 
     def _tell(self, lane: str, data: dict[str, Any] | None, now: bool = False) -> None:
-        if self._pipe is not None:
-            with contextlib.suppress(OSError):
-                self._pipe.send((lane, data, now))
+        if self.works:
+            self._outbox.put((lane, data, now))
 
     def _force(self, lane: str, began: float) -> None:
         if self._busy.get(lane) == began:
@@ -200,6 +206,13 @@ def message(shown: Sight) -> bytes:
     """As it goes through the websocket: the length of a head, the head, a picture."""
     head = json.dumps({"key": shown.key, "text": shown.text, **shown.more}).encode()
     return len(head).to_bytes(4, "big") + head + (shown.picture or b"")
+
+
+def _send(pipe: Connection, outbox: queue.SimpleQueue[Asked | None]) -> None:
+    """In a thread of its own, for a process that is not yet ready reads nothing: until None, or its end."""
+    with contextlib.suppress(OSError, TypeError):
+        while (asked := outbox.get()) is not None:
+            pipe.send(asked)
 
 
 def _buried(process: BaseProcess) -> None:
