@@ -15,6 +15,7 @@ from netinvert.studio.serve import listen, shown_host
 
 def test_without_nicegui_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nicegui", None)
+    monkeypatch.delitem(sys.modules, "netinvert.studio.page", raising=False)
     assert main(["studio"]) == 2
     assert "pip install 'netinvert[studio]'" in capsys.readouterr().err
 
