@@ -129,6 +129,7 @@ def test_look(visitor, address, width):
             page.get_by_label("A picture of yours").first.click()
         chooser.value.set_files({"name": "<img src=x>.png", "mimeType": "image/png", "buffer": b"no picture"})
         wait_for_text(page, "look-note", "not an image that Pillow knows")
+        page.wait_for_function("document.querySelector('input[aria-label=picture]').value === ''")
         assert wait_for_image(page, "look-tiles", first) != first
         page.reload()  # what was there is there again
         page.wait_for_selector("body[data-mounted]")

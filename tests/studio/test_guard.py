@@ -62,6 +62,8 @@ def cookies(messages: list[dict]) -> list[str]:
         ({"origin": "http://evil.example"}, False),
         ({"origin": "http://localhost:9999"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://[bad"}, False),
+        ({"host": "localhost:port"}, False),
     ],
 )
 def test_foreign_hosts_and_origins_are_refused(kind, headers, passes):
@@ -80,11 +82,12 @@ def test_elsewhere_a_token_is_asked_for():
     assert inside.seen == []
     first = asked(guard, query=f"token={SECRET}")
     assert status(first) == 303  # so that the token is not in the address that is copied and shared
-    assert any(one.startswith(f"{TOKEN}={SECRET};") and "HttpOnly" in one for one in cookies(first))
-    known = f"{TOKEN}={SECRET}"
-    assert status(asked(guard, cookie=known)) == 200
+    assert any(one.startswith(f"{TOKEN}-8080={SECRET};") and "HttpOnly" in one for one in cookies(first))
+    known = f"{TOKEN}-8080={SECRET}"
+    for cookie in (known, f'a={{"b": 1, "c"}}; user[name]=Zoë; no value; {known}'):  # others' on this host
+        assert status(asked(guard, cookie=cookie)) == 200
     assert status(asked(guard, "websocket", f"token={SECRET}")) == 1008  # a websocket needs the cookie
-    for host in ("192.168.0.7:8080", socket.gethostname()):
+    for host in ("192.168.0.7:8080", f"{socket.gethostname()}:8080"):
         assert status(asked(guard, cookie=known, host=host)) == 200
     assert status(asked(guard, cookie=known, host="evil.example")) == 403
 
@@ -94,12 +97,15 @@ def test_a_visitor_has_a_name_that_nobody_guesses():
     guard = Guard(inside, "localhost")
     (cookie,) = cookies(asked(guard))
     name = cookie.partition("=")[2].partition(";")[0]
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie  # who follows a link from elsewhere is known
     assert inside.seen == [name]
     assert len(name) == 32
-    assert cookies(asked(guard, cookie=f"{VISITOR}={name}")) == []
+    assert cookies(asked(guard, cookie=f"{VISITOR}-8080={name}")) == []
     assert inside.seen == [name, name]
-    asked(guard, cookie=f"{VISITOR}=../../etc/passwd")
+    assert cookies(asked(guard, host="localhost:9090", cookie=f"{VISITOR}-8080={name}"))[0].startswith(
+        f"{VISITOR}-9090="  # another studio on this host
+    )
+    asked(guard, cookie=f"{VISITOR}-8080=../../etc/passwd")
     assert inside.seen[-1] not in (name, "../../etc/passwd")
 
 

@@ -10,11 +10,12 @@ import pytest
 from netinvert.cli.app import main
 from netinvert.errors import ConfigError
 from netinvert.experiments.configs.studio import Studio
-from netinvert.studio.serve import listen
+from netinvert.studio.serve import listen, shown_host
 
 
 def test_without_nicegui_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nicegui", None)
+    monkeypatch.delitem(sys.modules, "netinvert.studio.page", raising=False)
     assert main(["studio"]) == 2
     assert "pip install 'netinvert[studio]'" in capsys.readouterr().err
 
@@ -37,6 +38,20 @@ def test_by_default_nobody_else_can_reach_it():
     with listen(Studio().host, 0) as there:
         assert there.getsockname()[0] == "127.0.0.1"
     assert isinstance(there, socket.socket)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "localhost"),
+        ("0.0.0.0", socket.gethostname()),
+        ("::", socket.gethostname()),
+        ("192.168.0.7", "192.168.0.7"),
+        ("fe80::7", "[fe80::7]"),
+    ],
+)
+def test_the_address_that_is_printed_is_where_it_listens(host, shown):
+    assert shown_host(Studio(host=host)) == shown
 
 
 @pytest.mark.parametrize("host", ["", "http://localhost"])

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
+import os
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +23,7 @@ class Pipe:
     def __init__(self) -> None:
         self.sent: list[tuple] = []
 
-    def send(self, what: tuple) -> None:
+    def put(self, what: tuple) -> None:
         self.sent.append(what)
 
 
@@ -29,12 +33,14 @@ def unstarted(monkeypatch):
 
     def start(self) -> None:
         self._process, self._pipe = object(), Pipe()
+        self._outbox = self._pipe
         self._told.clear()
-        for lane in list(self._waiting):
+        for lane in ("look", *self._waiting):
             self._next(lane)
 
     def stop(self) -> None:
         self._process = self._pipe = None
+        self._busy.clear()
 
     monkeypatch.setattr(Visitor, "start", start)
     monkeypatch.setattr(Visitor, "stop", stop)
@@ -102,11 +108,84 @@ def test_a_new_process_is_told_again_where_the_picture_comes_from(unstarted):
     visitor.ask("look", unit=1, picture=b"file")
     visitor.ask("layers", network="posenet")
     visitor.stop()
-    visitor._busy.clear()
     visitor.start()
     assert visitor._pipe.sent == []
     visitor.ask("look", unit=2)
     assert visitor._pipe.sent == [("look", {"unit": 2, "picture": b"file"}, False)]
+
+
+def test_what_ends_its_process_twice_is_forgotten(unstarted):
+    everyone = Visitors(1, Path("kept"), 1)
+    visitor = everyone.visitor("one")
+    everyone.enter(visitor, Page())
+    for note, works in (("begun anew", True), ("choose a smaller layer or picture", False)):
+        visitor.ask("look", layer="large", picture=b"file")
+        visitor.ask("turn")
+        visitor._heard(visitor._pipe, "turn")  # others' work does not make it better
+        visitor._ended(visitor._pipe)
+        assert note in visitor.shown["note"].text
+        assert visitor.works == works
+    everyone.turn()
+    assert not visitor.works
+    assert visitor.sources == {}
+    visitor.ask("look", layer="small")
+    everyone.turn()
+    assert visitor._pipe.sent == [("look", {"layer": "small"}, False)]
+    assert visitor.shown["note"].text == ""
+    visitor._heard(visitor._pipe, "look")
+    visitor.ask("look", layer="small")
+    visitor._ended(visitor._pipe)
+    assert visitor.works  # it was done since
+
+
+def test_who_is_in_the_queue_is_not_forgotten(unstarted):
+    everyone = Visitors(1, Path("kept"), 1)
+    page, (first, second) = Page(), (everyone.visitor(name) for name in "ab")
+    everyone.enter(first, Page())
+    everyone.enter(second, page)
+    everyone.leave(second, page)  # it is loaded again
+    for k in range(2 * visitors.REMEMBERED):
+        everyone.visitor(str(k))
+    assert everyone.visitor("b") is second
+
+
+def test_inversions_wait_for_the_picture_of_look(unstarted):
+    visitor = Visitor(Path("kept"), 1)
+    visitor.ask("keep-left", steps=1)
+    visitor.ask("left", steps=2)
+    visitor.ask("look", picture=b"file")
+    visitor.start()
+    assert [lane for lane, *_ in visitor._pipe.sent] == ["look"]
+    visitor.ask("look", picture=b"another")
+    visitor._heard(visitor._pipe, "look")
+    assert [lane for lane, *_ in visitor._pipe.sent] == ["look", "look"]
+    visitor._heard(visitor._pipe, "look")
+    assert [lane for lane, *_ in visitor._pipe.sent[2:]] == ["keep-left", "left"]
+
+
+class Idle:
+    """A process that reads nothing until it is asked to."""
+
+    def __init__(self, args: tuple, **how) -> None:
+        self.pipe = Connection(os.dup(args[0].fileno()))
+        self.start = self.terminate = self.join = self.is_alive = self.close = lambda *_: None
+
+
+def test_a_process_that_reads_nothing_keeps_nobody_waiting(monkeypatch):
+    idle = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Idle)
+    monkeypatch.setattr(visitors.multiprocessing, "get_context", lambda kind: idle)
+
+    async def go() -> None:
+        visitor, large = Visitor(Path("kept"), 1), bytes(2**22)  # more than a pipe holds
+        visitor.start()
+        with visitor._process.pipe as there:
+            visitor.ask("look", picture=large)
+            visitor.cancel("look")
+            visitor.stop()
+            assert there.recv() == ("look", {"picture": large}, False)
+            assert there.recv() == ("look", None, False)
+
+    asyncio.run(go())
 
 
 def test_a_slow_page_gets_the_newest_alone():

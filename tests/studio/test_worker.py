@@ -77,6 +77,7 @@ def test_what_is_no_picture_is_refused(desk, data):
 
 def test_large_pictures_are_kept_smaller(desk):
     assert max(desk.take("look", {"picture": png(2000, 1000)}).shape[2:]) == desks.LARGEST
+    assert desk.take("look", {"picture": png(4000, 2)}).shape[2:] == (1, desks.LARGEST)
 
 
 @pytest.mark.parametrize("name", ["../chair", "/etc/passwd", "chair.png", "chair 5"])

@@ -114,9 +114,10 @@ class Desk:
         ImageError, ConfigError."""
         if data.get("picture") is not None:
             image = image_from_bytes(data["picture"], most=MOST_PIXELS)
-            scale = LARGEST / max(image.shape[2:])
+            height, width = image.shape[2:]
+            scale = LARGEST / max(height, width)
             if scale < 1:
-                image = fit(image, (round(image.shape[2] * scale), round(image.shape[3] * scale)), "stretch")
+                image = fit(image, (max(1, round(height * scale)), max(1, round(width * scale))), "stretch")
             self.pictures[place] = image
         elif data.get("sample") is not None or place not in self.pictures:
             self.pictures[place] = sample_picture(data.get("sample") or "chair")

@@ -7,17 +7,17 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from netinvert.experiments.configs.studio import LOCAL
 
 VISITOR, TOKEN = "netinvert-visitor", "netinvert-token"
-"""Cookies: who it is, and that the token was known."""
+"""Cookies, with the port after a hyphen, for browsers send those of all ports: who it is, and that the token
+was known."""
 BODY = 64_000
 """Bytes of a request: pictures come through the websocket."""
-_COOKIE = "; HttpOnly; SameSite=Strict; Path=/"
+_COOKIE = "; HttpOnly; SameSite=Lax; Path=/"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,16 +43,18 @@ class Guard:
         wrong = self.refusal(headers)
         if wrong:
             return await _refuse(scope, send, 403, wrong)
+        port = urlsplit(f"//{headers['host']}").port or 80
+        visitor_cookie, token_cookie = f"{VISITOR}-{port}", f"{TOKEN}-{port}"
         new: list[str] = []
-        if self.token is not None and not _same(cookies.get(TOKEN, ""), self.token):
+        if self.token is not None and not _same(cookies.get(token_cookie, ""), self.token):
             given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
             if scope["type"] != "http" or not _same(given, self.token):
                 return await _refuse(scope, send, 403, "Open the address with the token that was printed.")
-            new.append(f"{TOKEN}={self.token}{_COOKIE}")
-        who = cookies.get(VISITOR, "")
+            new.append(f"{token_cookie}={self.token}{_COOKIE}")
+        who = cookies.get(visitor_cookie, "")
         if not (who.isalnum() and len(who) == 32):
             who = secrets.token_hex(16)
-            new.append(f"{VISITOR}={who}{_COOKIE}")
+            new.append(f"{visitor_cookie}={who}{_COOKIE}")
         if scope["type"] == "http" and any(cookie.startswith(TOKEN) for cookie in new):
             return await _answer(send, 303, b"", [(b"location", b"/"), *_set(new)])
         scope["visitor"] = who
@@ -74,7 +76,7 @@ class Guard:
         if not self.known(host):
             return "This host's name is not mine: open the address that was printed."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return "Pages of other sites may not talk to the studio."
         return ""
 
@@ -82,8 +84,9 @@ class Guard:
         """Whether a Host header names this machine. Addresses do wherever strangers need the token: only a
         name can be bound to another machine later."""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname or "", parts.port
+        except ValueError:  # of the port, too
             return False
         if name in LOCAL or name == self.host.lower():
             return True
@@ -99,10 +102,9 @@ class Guard:
 
 
 def _cookies(text: str) -> dict[str, str]:
-    try:
-        return {name: one.value for name, one in SimpleCookie(text).items()}
-    except CookieError:
-        return {}
+    """As browsers write them: those of others on this host may be anything, JSON say."""
+    pairs = (one.strip().partition("=") for one in text.split(";"))
+    return {name: value for name, _, value in pairs}
 
 
 def _same(one: str, other: str) -> bool:

@@ -39,8 +39,10 @@ def received(visitor: Visitor, data: bytes) -> None:
     place = PLACES[data[0]] if data and data[0] < len(PLACES) else None
     if place == "look" and visitor.settings.get("look-layer"):
         visitor.ask("look", **look_request(visitor), picture=data[1:])
+        visitor.settings["sample-look"] = None
     elif place in PLACES[1:] and "decoder" in visitor.settings:
         visitor.ask("turn", **turn_request(visitor), **{f"picture-{place}": data[1:]})
+        visitor.settings[f"sample-{place}"] = None
 
 
 async def talk(everyone: Visitors, connection: WebSocket) -> None:

@@ -93,12 +93,14 @@ def source(visitor: Visitor, place: str, given: Ask) -> None:
     key = f"sample-{place}"
 
     def sample(name: str) -> None:
-        visitor.settings[key] = name
-        ui.run_javascript("studio.film(false)")
-        given(name)
+        if name != visitor.settings[key]:  # not by another list of this place
+            visitor.settings[key] = name
+            ui.run_javascript("studio.film(false)")
+            given(name)
 
     with ui.element("div").classes("s-row"):
-        choice("picture", names, visitor.settings.setdefault(key, names[max(0, number)]), sample)
+        chosen = visitor.settings.setdefault(key, names[max(0, number)])
+        choice("picture", names, chosen, sample).bind_value_from(visitor.settings, key)
         button("upload", "A picture of yours", f"studio.pick({number}, false)")
         if place == "look":
             button("folder_open", "A folder: n and p go through it", f"studio.pick({number}, true)")

@@ -33,8 +33,7 @@ def run_studio(config: Studio, tell: Tell) -> Outcome:
     app = Guard(studio_app(config), config.host, token)
     with listen(config.host, config.port) as listening:
         port = listening.getsockname()[1]
-        name = "localhost" if config.local else socket.gethostname()
-        tell(f"open http://{name}:{port}/{f'?token={token}' if token else ''} (Ctrl-C ends it)")
+        tell(f"open http://{shown_host(config)}:{port}/{f'?token={token}' if token else ''} (Ctrl-C ends it)")
         serve(app, listening)
     return Outcome({"kept": str(config.kept)}, "the studio is closed")
 
@@ -58,6 +57,14 @@ def study_vote(config: StudyVote, tell: Tell) -> Outcome:
         tell(f"open http://{LOCAL[0]}:{port}/ and vote; Ctrl-C ends it, and what was voted stays")
         serve(app, listening)
     return Outcome({"votes": len(votes.rows())}, f"{counted(len(votes.rows()), 'vote')} in {votes.path}")
+
+
+def shown_host(config: Studio) -> str:
+    """As addresses have it: the host that was named, unless that stands for all of this machine's."""
+    if config.local:
+        return LOCAL[0]
+    name = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
+    return f"[{name}]" if ":" in name else name
 
 
 @contextlib.contextmanager

@@ -85,8 +85,10 @@ class LookTab(Tab):
         ui.on("camera", lambda e: self.camera.set_value(e.args is None and not self.camera.value))
 
     def look(self, **more: Any) -> None:  # noqa: ANN401
-        """Ask for the tiles."""
+        """Ask for the tiles; of the sample that is chosen where nothing says of what."""
         if self.layers.ready:
+            if not self.visitor.sources.get("look"):
+                more = {"sample": self.visitor.settings["sample-look"], **more}
             self.visitor.ask("look", **look_request(self.visitor), **more)
 
     def refresh(self) -> None:

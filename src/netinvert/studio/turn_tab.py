@@ -109,12 +109,7 @@ class TurnTab(Tab):
         """The tab is opened: only now is learned how codes turn, which takes seconds."""
         if not self.asked:
             self.asked = True
-            samples = {f"sample-{slot}": self.visitor.settings[f"sample-{slot}"] for slot in "abc"}
-            known = self.visitor.sources.get("turn", {})
-            given = {
-                key: one for key, one in samples.items() if key.replace("sample", "picture") not in known
-            }
-            self._turn(**given)
+            self._turn()
 
     @property
     def _angles(self) -> tuple[float, float]:
@@ -125,7 +120,11 @@ class TurnTab(Tab):
 
     def _turn(self, **more: Any) -> None:  # noqa: ANN401
         if self.asked:
-            self.visitor.ask("turn", **turn_request(self.visitor), **more)
+            visitor, known = self.visitor, self.visitor.sources.get("turn", {})
+            for slot in "abc":  # the samples that are chosen where nothing says what is there
+                if not {f"picture-{slot}", f"sample-{slot}"} & {*known}:
+                    more = {f"sample-{slot}": visitor.settings[f"sample-{slot}"], **more}
+            visitor.ask("turn", **turn_request(visitor), **more)
 
     def _new(self, slot: str, name: str) -> None:
         self.asked = True

@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,12 @@ CANCEL_SECONDS = 20.0
 """After which a process that does not stop its work is ended."""
 REMEMBERED = 32
 """Visitors whose settings and last pictures are kept."""
+OF_LOOK = ("left", "right", "keep-")
+"""How lanes begin that work on Look's picture: they wait until it is the one that was given last."""
+START = "start"
+"""For a lane, where a process ended before it had work."""
+Asked = tuple[str, dict[str, Any] | None, bool]
+"""What a process is sent: a lane, its values (None ends its work), whether they are for the work of now."""
 
 
 class Page:
@@ -64,14 +71,21 @@ class Visitor:
         self._kept, self._threads = kept, threads
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._outbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._told: set[str] = set()
         self._busy: dict[str, float] = {}
+        self._failed: set[str] = set()
         self._waiting: dict[str, dict[str, Any]] = {}
 
     @property
     def works(self) -> bool:
         """Whether it has a process."""
         return self._process is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be done, without a process."""
+        return not self.works and bool(self._waiting)
 
     def ask(self, lane: str, **data: Any) -> None:  # noqa: ANN401
         """Have this done when the lane is free; newer values replace those that wait. Where pictures come
@@ -104,7 +118,7 @@ class Visitor:
         self._put(Sight(key, text, more))
 
     def start(self) -> None:
-        """Begin a process; what waits is done."""
+        """Begin a process; what waits is done, Look first."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -114,11 +128,13 @@ class Visitor:
         self.show("look-tiles", "starting …")
         theirs.close()
         loop = asyncio.get_running_loop()
+        self._outbox = queue.SimpleQueue()
         threading.Thread(target=self._listen, args=(loop, self._pipe), daemon=True).start()
+        threading.Thread(target=_send, args=(self._pipe, self._outbox), daemon=True).start()
         self._told.clear()
         self.facts["started"] = time.monotonic()
         self._changed()
-        for lane in list(self._waiting):
+        for lane in ("look", *self._waiting):
             self._next(lane)
 
     def stop(self) -> None:
@@ -127,12 +143,15 @@ class Visitor:
         if process is not None:
             process.terminate()
             threading.Thread(target=_buried, args=(process,), daemon=True).start()
+            self._outbox.put(None)
         self._pipe = None
         for lane in self._busy:
             self.show(f"{lane}-note", "Stopped.")
         self._busy.clear()
 
     def _next(self, lane: str) -> None:
+        if lane.startswith(OF_LOOK) and ("look" in self._busy or "look" in self._waiting):
+            return
         if self.works and lane not in self._busy and lane in self._waiting:
             self._busy[lane] = time.monotonic()
             data = self._waiting.pop(lane)
@@ -140,9 +159,8 @@ class Visitor:
             self._told.add(lane)
 
     def _tell(self, lane: str, data: dict[str, Any] | None, now: bool = False) -> None:
-        if self._pipe is not None:
-            with contextlib.suppress(OSError):
-                self._pipe.send((lane, data, now))
+        if self.works:
+            self._outbox.put((lane, data, now))
 
     def _force(self, lane: str, began: float) -> None:
         if self._busy.get(lane) == began:
@@ -160,9 +178,18 @@ class Visitor:
 
     def _ended(self, pipe: Connection) -> None:
         if pipe is self._pipe:  # it was not stopped
+            lanes = {*self._busy} or {START}
+            again = bool(lanes & self._failed)
+            self._failed |= lanes
             self.stop()
-            self.show("note", "What worked for you has ended, perhaps for want of memory. It is begun anew.")
-            self.start()
+            words = "What worked for you has ended, perhaps for want of memory. It is begun anew."
+            if again:  # the same would end it for ever
+                words = "What worked for you has ended again: choose a smaller layer or picture."
+                self._waiting.clear()
+                self.sources.clear()
+            self.show("note", words)
+            if not again:
+                self.start()
 
     def _heard(self, pipe: Connection, told: Told) -> None:
         if pipe is not self._pipe:
@@ -174,8 +201,10 @@ class Visitor:
             self._changed()
         else:
             self._busy.pop(told, None)
+            self._failed -= {told, START}
             self.show("done", told)
-            self._next(told)
+            for lane in (told, *self._waiting):
+                self._next(lane)
 
     def _changed(self) -> None:
         for listener in list(self.listeners):
@@ -202,6 +231,13 @@ def message(shown: Sight) -> bytes:
     return len(head).to_bytes(4, "big") + head + (shown.picture or b"")
 
 
+def _send(pipe: Connection, outbox: queue.SimpleQueue[Asked | None]) -> None:
+    """In a thread of its own, for a process that is not yet ready reads nothing: until None, or its end."""
+    with contextlib.suppress(OSError, TypeError):
+        while (asked := outbox.get()) is not None:
+            pipe.send(asked)
+
+
 def _buried(process: BaseProcess) -> None:
     process.join(3)
     if process.is_alive():
@@ -222,7 +258,9 @@ class Visitors:
     def visitor(self, name: str) -> Visitor:
         """The one of this name; who has been away longest is forgotten for a new one."""
         if name not in self._known:
-            away = [key for key, one in self._known.items() if not one.pages and not one.works]
+            away = [
+                key for key, one in self._known.items() if not (one.pages or one.works or one in self._queue)
+            ]
             many = max(0, len(self._known) + 1 - REMEMBERED)
             for key in sorted(away, key=lambda key: self._known[key].left)[:many]:
                 del self._known[key]
@@ -247,6 +285,8 @@ class Visitors:
         """Who has gone makes place for who waits. Called every second."""
         now = time.monotonic()
         for one in self._known.values():
+            if one.waits and one.pages and one not in self._queue:  # after its process had ended twice
+                self._queue.append(one)
             if one.works and not one.pages and now - one.left > (SHORT if self._queue else GRACE):
                 one.stop()
                 one.sources.clear()
