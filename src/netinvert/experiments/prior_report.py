@@ -84,10 +84,11 @@ class PriorStudy:
     # -- words ---------------------------------------------------------------------------------------------
 
     def verdict(self, layer: str, measure: str) -> str:
-        """The winner of a layer, or what else may be said, in a sentence."""
+        """The winner of a layer, or what else may be said, in a sentence. Best is only what is surely better
+        than all others that are surely better than the reference."""
         some, reference = self.of_layer(layer, measure), self.layers[layer][0]
         said: dict[str, list[str]] = {}
-        best, against = winner(some), code(reference.name)
+        best, against = winner(some, self.level(layer)), code(reference.name)
         for one in some:
             if one is not best:
                 said.setdefault(one.verdict, []).append(code(one.curve.name))
@@ -97,6 +98,9 @@ class PriorStudy:
             text = f"{where} **{best.curve.name}** is best, by {apart} above {against} (p = {best.p:.2g})"
         elif set(said) == {"not enough"}:
             return f"{where} not enough pictures for a claim ({LEAST} are needed)."
+        elif len(better := said.pop("better", [])) > 1:
+            which = "which of them is best is undecided"
+            text = f"{where} surely better than {against}: {listed(better)}; {which}"
         else:
             text = f"{where} none is surely better than {against}"
         margin = _column(measure).parts(MARGINS.get(measure, OTHER_MARGIN))[0]
