@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import torch
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.statistics import means_and_tests
+from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import (
+    ChangedScene,
     CutOut,
     StudiedView,
     edges_alone,
@@ -26,6 +29,8 @@ from netinvert.experiments.features.changes import (
     without_texture,
 )
 from netinvert.experiments.features.measures import ENOUGH, OCTANTS, FeatureReadings
+from netinvert.experiments.features.report import features_report
+from netinvert.experiments.features.tables import Studied
 from netinvert.io.cells import Cell
 from netinvert.io.files import read_json
 from netinvert.scenes.cameras import Camera, turn_about
@@ -186,6 +191,79 @@ def test_who_follows_a_turned_part():
     assert found.follows("back turned by 180°")[-1].eq(1).all()
     assert found.over_area("back turned by 180°")[-1, 0, 0] == pytest.approx(0.6)
     assert found.measured("back turned by 180°", "flips")[-1].eq(1).all()
+
+
+WHOLE = {key: [10.0] for key in (named.UNCHANGED, named.SILHOUETTE, named.INTERIOR, named.NO_SHADOW)}
+
+
+def studied_of(errors, count=2 * ENOUGH, read=None):
+    """Of the first reader: all objects are alike but for the ``errors`` (N,), and the azimuths that are
+    ``read`` (N,), by change; a turned part has a tenth of the pixels."""
+    found = cell(count, {key: [1.0] for key in errors}, share=0.1)
+    zero = torch.zeros(count)
+    for name, values in (("error", errors), ("azimuth", read or {})):
+        each = [torch.as_tensor(values.get(key, zero)).expand(count) for key in errors]
+        found.tensors[name] = torch.stack(each, 1)[:, None, :, None].expand(-1, 2, -1, -1)
+    readings = FeatureReadings.joined([found], ["net"], [False])
+    return Studied(readings, "net", 0, StudyFeatures(out=Path("out")), count)
+
+
+def page_of(studied):
+    empty = torch.zeros(8, 8)
+    scene = ChangedScene(named.UNCHANGED, CutOut(empty.expand(3, -1, -1), empty, empty), torch.eye(3))
+    return features_report(studied, [scene], [torch.zeros(3, 8, 8)] * 2).markdown()
+
+
+def test_what_reads_nothing_follows_no_part():
+    """Half of its readings are nearer to any azimuth, turned or not."""
+    asked = next(one for one in named.REGISTRATION.hypotheses if one.measure == "follows")
+    errors = {**WHOLE, asked.change: [10.0], named.covered("back"): [10.0]}
+    anything = torch.linspace(-180, 171, 2 * ENOUGH)
+    blind = studied_of(errors, read={asked.change: anything, named.NO_SHADOW: anything.roll(7)})
+    assert blind.readings.follows(asked.change).mean() == pytest.approx(0.5, abs=0.03)
+    assert blind.readings.tested(asked, None).found.value < 0
+    sees = studied_of(errors, read={asked.change: torch.tensor(175.0)})
+    assert sees.readings.tested(asked, None).found.value == pytest.approx(0.9)
+    assert "turned round by itself" not in page_of(blind)
+    assert (
+        "turned round by itself, the back takes the azimuth with it in 100 % of readings "
+        "(0 % where it is not turned), being 10 % of the object's pixels"
+    ) in page_of(sees)
+
+
+@pytest.mark.parametrize(
+    ("change", "times", "verdict"),
+    [
+        (named.MIRRORED, 0.5, "holds"),  # no worse
+        (named.MIRRORED, 1.02, "differs, by less than 15 %"),
+        (named.MIRRORED, 1.5, "refuted"),
+        (named.UNTEXTURED, 0.5, "refuted"),  # no difference
+        (named.UNTEXTURED, 1.02, "differs, by less than 15 %"),
+        (named.UNTEXTURED, 1.0, "no difference beyond 15 %"),
+        (named.UNSHADED, 1.5, "holds"),  # worse
+        (named.UNSHADED, 0.5, "refuted: the other way"),
+    ],
+)
+def test_verdicts_say_what_contradicts_the_sentence(change, times, verdict):
+    studied = studied_of({named.UNCHANGED: [10.0], change: [10.0 * times]})
+    says = next(one.says for one in named.REGISTRATION.hypotheses if one.change == change)
+    (line,) = [one for one in page_of(studied).splitlines() if says in one]
+    assert line.split("|")[-2].strip() == verdict
+
+
+@pytest.mark.parametrize(
+    ("spread", "times", "said"),
+    [
+        (0.0, 1.5, "`net` reads the orientation of a chair above all from its back: without its back"),
+        (0.0, 1.0, "`net` is thrown off by no part of a chair by more than 15 % above as many pixels"),
+        (2.0, 1.0, "Of no part of a chair is it shown that `net` is thrown off more without it: without"),
+    ],
+)
+def test_what_is_not_shown_is_not_denied(spread, times, said):
+    away = torch.linspace(-1, 1, 2 * ENOUGH).mul(spread).exp()
+    covered = named.covered("back")
+    pairs = {named.control(covered): [10.0], covered: [10.0], named.removed("back"): 10 * times * away}
+    assert said in page_of(studied_of(WHOLE | pairs))
 
 
 def test_limited_readers_are_asked_only_where_they_read_the_original():

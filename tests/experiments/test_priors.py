@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from netinvert.cli.app import main
 from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.inversions import Reconstructions
 from netinvert.experiments.prior_curves import LEAST, Curve, at_error, claims, common_place, winner
+from netinvert.experiments.prior_judges import NEAREST_ONE, NINE
 from netinvert.experiments.prior_report import PriorStudy
 from netinvert.experiments.priors import curves_of
 from netinvert.experiments.sweep import NONE, Setting
@@ -54,10 +56,24 @@ def test_verdicts():
     assert said == {
         "best": "better", "good": "better", "same": "equivalent", "bad": "worse", "far": "not enough",
     }  # fmt: skip
-    best = winner(found)
+    level = curves[0].errors[common_place(curves)]
+    best = winner(found, level)
     assert best.curve.prior == "best"
     assert best.comparison.apart.low < 0.06 < best.comparison.apart.high
-    assert winner([one for one in found if one.curve.prior in ("same", "bad", "far")]) is None
+    assert winner([one for one in found if one.curve.prior in ("same", "bad", "far")], level) is None
+
+
+def test_of_two_that_are_alike_neither_is_best(tmp_path):
+    curves = [curve("tv", 0), curve("one", 0.06), curve("other", 0.0605), curve("good", 0.03)]
+    found = claims({"relu7": curves}, "ssim")
+    assert [one.verdict for one in found] == ["better"] * 3
+    assert winner(found, curves[0].errors[2]) is None
+    config = StudyPriors(network="posenet", layers=("relu7",), out=tmp_path)
+    said = PriorStudy(config, {"relu7": curves}, {}).verdict("relu7", "ssim")
+    assert said == (
+        "`relu7`, ssim: surely better than `tv, fourier`: `one, fourier`, `other, fourier` and "
+        "`good, fourier`; which of them is best is undecided."
+    )
 
 
 def test_priors_are_compared_where_most_of_them_are():
@@ -70,7 +86,6 @@ def test_priors_are_compared_where_most_of_them_are():
 def test_nothing_is_claimed_of_few_pictures():
     found = claims({"relu7": [curve("tv", 0, LEAST - 1), curve("best", 0.06, LEAST - 1)]}, "ssim")
     assert [one.verdict for one in found] == ["not enough"]
-    assert found[0].figure is not None
 
 
 def test_all_layers_are_one_family():
@@ -100,6 +115,14 @@ def test_every_curve_begins_with_what_no_prior_makes_on_its_canvas():
         ("tv", "pixels", (0.0, 1.0, 3.0)),
     ]
     assert curves[0].values["ssim"][:, 0].tolist() == [3, 1, 0]
+    judged[0] = (settings[0], Reconstructions(torch.zeros(2, 3, 4, 4), {"ijcv16": [1.0, None]}), judged[0][2])
+    unknown = curves_of("relu7", judged, torch.arange(2))[0]
+    assert unknown.errors[2].isnan().tolist() == [False, True]
+    assert unknown.at("ssim", unknown.errors[2]).isnan().tolist() == [False, True]
+    assert (
+        curves_of("relu7", [(settings[2], Reconstructions(None, {}, failure="flat"), {})], torch.arange(2))
+        == []
+    )
     assert curves[1].nearest(torch.tensor([8.0, 5.1])).tolist() == [0, 2]
 
 
@@ -146,6 +169,58 @@ def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
     assert "12 images, and 4 to invert and 9 others are needed" in capsys.readouterr().err
     assert main(["rerun", str(tmp_path / "out"), "--trust", "--out", str(tmp_path / "again"), "--json"]) == 0
     assert '"identical": true' in capsys.readouterr().out
+
+
+def small_run(tmp_path, monkeypatch, fails):
+    """Of two layers; what ``fails`` of a layer and prior cannot be inverted."""
+    (tmp_path / "nets.py").write_text(NET)
+    source = torch.Generator().manual_seed(0)
+    for k in range(11):
+        write_png(torch.rand(3, 16, 16, generator=source), tmp_path / f"{k:02d}.png")
+    values = {"mobilenet-v2 chooses": torch.ones(2), "ssim": torch.ones(2), "alike": torch.ones(2)}
+    values["alike_other"] = torch.ones(2)
+    baselines = dict.fromkeys((NINE, NEAREST_ONE), values)
+    judges = Mock(other=torch.tensor([1, 0]), **{"measured.return_value": values})
+
+    def made(run, config, targets, wanted, progress):
+        return [
+            Reconstructions(None, {}, failure="no gradient")
+            if fails(one.layer, one.how.prior)
+            else Reconstructions(torch.zeros(2, 3, 16, 16), {"ijcv16": [0.1 + k, None]})
+            for k, one in enumerate(wanted)
+        ]
+
+    monkeypatch.setattr("netinvert.experiments.priors.judges_of", lambda *_: judges)
+    monkeypatch.setattr("netinvert.experiments.priors.baselines_of", lambda *_: baselines)
+    monkeypatch.setattr("netinvert.experiments.priors.invert_all", made)
+    words = ["study", "priors", "--network", f"module:{tmp_path}/nets.py:good", "--layers", "0", "1"]
+    words += ["--images", str(tmp_path), "--canvases", "fourier", "--count", "2", "--restarts", "1"]
+    words += ["--priors", "tv-isotropic", "second-order", "--prior-weights", "1", "2"]
+    return main([*words, "--out", str(tmp_path / "out")])
+
+
+def test_a_layer_where_nothing_can_be_inverted_is_named(tmp_path, monkeypatch, capsys):
+    def fails(layer, prior):
+        return layer == "0" or prior.startswith("tv-isotropic")
+
+    assert small_run(tmp_path, monkeypatch, fails) == 0
+    assert "0: nothing is claimed, for no prior could be tried" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.md").read_text()
+    for part in (
+        "`second-order, fourier` with 2 at `1`",
+        "- `0`: nothing is claimed",
+        "tv-isotropic=1, fourier at 1: no gradient",
+    ):
+        assert part in page
+    assert {one["layer"] for one in read_json(tmp_path / "out" / "manifest.json")["shown"]} == {"1"}
+
+
+def test_where_nothing_at_all_can_be_inverted(tmp_path, monkeypatch, capsys):
+    assert small_run(tmp_path, monkeypatch, lambda *_: True) == 2
+    assert (
+        "no prior could be tried at any layer: tv-isotropic=1, fourier at 0: no gradient"
+        in capsys.readouterr().err
+    )
 
 
 def test_bad_input(tmp_path, capsys):

@@ -77,6 +77,9 @@ def test_pictures_of_one_code_and_one_code_error_are_compared(run):
     assert len({one.key for one in ballots}) == len(ballots) == 8
     assert ballots_of(run, 4, 3) == ballots_of(run, 4, 3)
     assert [one.kind for one in ballots_of(run, 4, 3)[0]] == ["better"] * 2 + ["which"] * 2
+    unknown = (run / "manifest.json").read_text().replace('"code_error": 0.11', '"code_error": null')
+    (run / "manifest.json").write_text(unknown)
+    assert {one.names for one in ballots_of(run, 100, 0)[0] if one.kind == "better"} == set()
 
 
 def test_what_is_no_run_of_priors(run, tmp_path):

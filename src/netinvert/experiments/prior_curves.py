@@ -89,12 +89,11 @@ def common_place(curves: Sequence[Curve]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """A curve against the reference of its layer by a measure, at the reference's own code error: the figure
-    there, the ``comparison`` (None: too few pictures), and p-values corrected for the family (Holm)."""
+    """A curve against the reference of its layer by a measure, at the reference's own code error: the
+    ``comparison`` (None: too few pictures), and p-values corrected for the family (Holm)."""
 
     curve: Curve
     measure: str
-    figure: Estimate | None
     comparison: PairedTest | None
     p: float = 1.0
     p_apart: float = 1.0
@@ -122,9 +121,7 @@ def claims(layers: Mapping[str, Sequence[Curve]], measure: str) -> list[Claim]:
     known = [one for one in made if one.comparison is not None]
     both = [holm([getattr(one.comparison, name) for one in known]) for name in ("p", "p_apart")]
     corrected = dict(zip(map(id, known), zip(*both, strict=True), strict=True))
-    return [
-        Claim(one.curve, one.measure, one.figure, one.comparison, *corrected.get(id(one), ())) for one in made
-    ]
+    return [Claim(one.curve, one.measure, one.comparison, *corrected.get(id(one), ())) for one in made]
 
 
 def figure_of(values: Tensor, pictures: Tensor) -> Estimate | None:
@@ -134,17 +131,29 @@ def figure_of(values: Tensor, pictures: Tensor) -> Estimate | None:
 
 
 def _claim(curve: Curve, reference: Curve, measure: str, place: int) -> Claim:
-    values = curve.at(measure, reference.errors[place])
     theirs = reference.values[measure][place].double()
+    return Claim(curve, measure, _paired(curve, measure, reference.errors[place], theirs))
+
+
+def _paired(curve: Curve, measure: str, level: Tensor, theirs: Tensor) -> PairedTest | None:
+    """A curve at a code error (M,) against other values (M,); None: too few pictures have both."""
+    values = curve.at(measure, level)
     both = ~(values.isnan() | theirs.isnan())
-    figure = figure_of(values, curve.pictures)
     if len(set(curve.pictures[both].tolist())) < LEAST:
-        return Claim(curve, measure, figure, None)
-    margin = MARGINS.get(measure, OTHER_MARGIN)
-    return Claim(curve, measure, figure, compared(values, theirs, curve.pictures, margin))
+        return None
+    return compared(values, theirs, curve.pictures, MARGINS.get(measure, OTHER_MARGIN))
 
 
-def winner(found: Sequence[Claim]) -> Claim | None:
-    """Of one layer's claims by one measure the best of those that are surely better; None if none is."""
+def winner(found: Sequence[Claim], level: Tensor) -> Claim | None:
+    """Of one layer's claims by one measure that which is surely better than the reference, and, at the code
+    errors ``level`` (M,), surely better than every other that is (Holm over these tests); None if there is
+    none, or if it is undecided which."""
     better = [one for one in found if one.verdict == "better"]
-    return max(better, key=lambda one: one.comparison.apart.value if one.comparison else 0.0, default=None)
+    better.sort(key=lambda one: -one.comparison.apart.value if one.comparison else 0.0)
+    if not better:
+        return None
+    best, *others = better
+    tests = [_paired(best.curve, one.measure, level, one.curve.at(one.measure, level)) for one in others]
+    known = [one for one in tests if one is not None and one.apart.value > 0]
+    sure = len(known) == len(others) and all(p < ALPHA for p in holm([one.p for one in known]))
+    return best if sure else None

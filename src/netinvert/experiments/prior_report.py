@@ -45,11 +45,14 @@ ABOUT = {
 
 @dataclass(frozen=True, eq=False)
 class PriorStudy:
-    """The curves of each layer, the first of which is the reference, and by layer and name the baselines."""
+    """The curves of each layer, the first of which is the reference, and by layer and name the baselines;
+    in words the layers without curves, ``skipped``, and all that was ``left_out`` or failed."""
 
     config: StudyPriors
     layers: Mapping[str, Sequence[Curve]]
     floors: Mapping[str, Mapping[str, Mapping[str, Tensor]]]
+    skipped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -84,10 +87,11 @@ class PriorStudy:
     # -- words ---------------------------------------------------------------------------------------------
 
     def verdict(self, layer: str, measure: str) -> str:
-        """The winner of a layer, or what else may be said, in a sentence."""
+        """The winner of a layer, or what else may be said, in a sentence. Best is only what is surely better
+        than all others that are surely better than the reference."""
         some, reference = self.of_layer(layer, measure), self.layers[layer][0]
         said: dict[str, list[str]] = {}
-        best, against = winner(some), code(reference.name)
+        best, against = winner(some, self.level(layer)), code(reference.name)
         for one in some:
             if one is not best:
                 said.setdefault(one.verdict, []).append(code(one.curve.name))
@@ -97,6 +101,9 @@ class PriorStudy:
             text = f"{where} **{best.curve.name}** is best, by {apart} above {against} (p = {best.p:.2g})"
         elif set(said) == {"not enough"}:
             return f"{where} not enough pictures for a claim ({LEAST} are needed)."
+        elif len(better := said.pop("better", [])) > 1:
+            which = "which of them is best is undecided"
+            text = f"{where} surely better than {against}: {listed(better)}; {which}"
         else:
             text = f"{where} none is surely better than {against}"
         margin = _column(measure).parts(MARGINS.get(measure, OTHER_MARGIN))[0]
@@ -164,7 +171,7 @@ class PriorStudy:
         places = [place for place, weight in enumerate(curves[0].weights) if weight > 0]
         columns = [Column("prior")]
         columns += [
-            replace(_column(name), name=f"at {curves[0].errors[place].mean():.3f}", about="")
+            replace(_column(name), name=f"at {curves[0].errors[place].nanmean():.3f}", about="")
             for place in places
         ]
         rows = [
@@ -194,7 +201,7 @@ class PriorStudy:
                 for k, error in enumerate(curve.errors[place].tolist()):
                     head = (layer, curve.prior, curve.canvas, weight, names[k // restarts], k % restarts)
                     found = [curve.values[name][place, k].item() for name in self.measures]
-                    rows.append((*head, error, *(None if math.isnan(one) else one for one in found)))
+                    rows.append((*head, *(None if math.isnan(one) else one for one in (error, *found))))
         heads = ("layer", "prior", "canvas", "weight", "picture", "restart", "code_error")
         return report.Table([*heads, *self.measures], rows)
 
@@ -206,7 +213,7 @@ class PriorStudy:
         for layer, curves in self.layers.items():
             series = []
             for one in curves:
-                points = (one.errors.mean(1).tolist(), one.values[name].mean(1).tolist())
+                points = (one.errors.nanmean(1).tolist(), one.values[name].mean(1).tolist())
                 series.append(report.Series(one.name, *points, marker="o"))
             ends = [min(map(min, (one.x for one in series))), max(map(max, (one.x for one in series)))]
             natural = float(self.floors[layer][NINE][name].mean())
@@ -219,20 +226,21 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
     """The whole page; a grid of pictures a layer."""
     config, first, *others = study.config, *study.measures
     level = [
-        f"{curves[0].weights[common_place(curves)]:.3g} at {code(layer)}, a code error of "
-        f"{study.level(layer).mean():.3f} in the mean"
+        f"{code(curves[0].name)} with {curves[0].weights[common_place(curves)]:.3g} at {code(layer)}, a code "
+        f"error of {study.level(layer).nanmean():.3f} in the mean"
         for layer, curves in study.layers.items()
     ]
     lead = (
         f"{counted(config.count, 'picture')}, {counted(config.restarts, 'restart')} each, inverted by every "
-        "prior on every canvas with every weight. Compared are images of equal code error, one by one: "
-        f"that of {code(next(iter(study.layers.values()))[0].name)} with the weight whose error most "
-        f"images of all priors reach ({listed(level)})."
+        "prior on every canvas with every weight. Compared are images of equal code error, one by one: that "
+        "of the first prior that could be tried, with the weight whose error most images of all priors reach "
+        f"({listed(level)})."
     )
     how = (
         "Between two weights a measure is read off straight over the logarithm of the code error; where a "
         "prior's images do not have that error, they are not compared. Intervals are 95 %, of the bootstrap "
         "over pictures; p-values are corrected (Holm) over all priors, canvases and layers of a measure. "
+        "Best is what is surely better than all others that are surely better than the reference, too. "
         f"Primary is “{first}”: that network took no part; all other measures are secondary. “The same” is "
         "two one-sided tests at 5 %."
     )
@@ -240,7 +248,7 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
         f"Priors of {config.network}",
         lead,
         "## What was found",
-        report.Points([study.verdict(layer, first) for layer in study.layers]),
+        report.Points([*(study.verdict(layer, first) for layer in study.layers), *study.skipped]),
         "### Against natural images",
         report.Points([study.against_natural(layer) for layer in study.layers]),
         NO_PERSON,
@@ -252,6 +260,7 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
         report.Points([study.verdict(layer, name) for name in others for layer in study.layers]),
         report.Details("At other code errors", [study.levels(layer) for layer in study.layers]),
         report.Details("Every comparison", [study.comparisons()]),
+        report.Details("Left out", [report.Points(study.left_out)]) if study.left_out else None,
         "## Pictures",
         "Of each prior the image whose code error is nearest to the reference's.",
         list(grids),

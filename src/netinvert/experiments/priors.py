@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netinvert.errors import ConfigError
+from netinvert.errors import ConfigError, NetworkError
 from netinvert.evaluation.evaluate import shipped_reference
-from netinvert.evaluation.report import ImageGrid, counted
+from netinvert.evaluation.report import ImageGrid, code, counted
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.explain.top import mosaic
@@ -59,12 +60,17 @@ def curves_of(layer: str, judged: Sequence[Judged], pictures: Tensor) -> list[Cu
                 prior,
                 str(canvas),
                 tuple(_weight(one) for one, *_ in some),
-                torch.tensor([each.measured["ijcv16"] for _, each, _ in some], dtype=torch.float64),
+                torch.tensor([_errors(each) for _, each, _ in some], dtype=torch.float64),
                 {name: torch.stack([values[name] for *_, values in some]) for name in some[0][2]},
                 pictures,
             )
         )
     return curves
+
+
+def _errors(found: Reconstructions) -> list[float]:
+    """The code errors, NaN where they are unknown."""
+    return [math.nan if one is None else one for one in found.measured["ijcv16"]]
 
 
 def _weight(setting: Setting) -> float:
@@ -87,7 +93,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
     """Invert everything, ask the judges, and leave the page, a row an image, and pictures for people to
     judge.
 
-    Raises NetinvertError before any long work."""
+    Raises NetinvertError before any long work; NetworkError: nothing could be inverted."""
     network = open_network(config, config.device, tell)
     encoders = [Encoder(network, layer) for layer in config.layers]
     left_out: dict[str, None] = {}
@@ -103,7 +109,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
     own = torch.arange(config.count).repeat_interleave(config.restarts)
     known = {**images_known(encoders[0], natural.sources, natural.names), **network_facts(encoders[0])}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        kept, layers, floors = Cells(run), dict[str, list[Curve]](), {}
+        kept, layers, floors, skipped = Cells(run), dict[str, list[Curve]](), {}, list[str]()
         judges = judges_of(natural, encoders[0], config, kept, tell)
         for name, image in zip(natural.names, natural.images, strict=True):
             write_png(image, run.path(f"images/{name}.png"))
@@ -116,13 +122,27 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
             for one, found in zip(settings, made, strict=True):
                 ask = partial(_measured, judges, found, own)
                 judged.append((one, found, kept.keep(["judged", layer, one.options], ask).tensors))
-            layers[layer] = curves_of(layer, judged, own)
+            failed = [
+                f"{one.text}, {one.canvas} at {layer}: {found.failure}"
+                for one, found, _ in judged
+                if found.failure
+            ]
+            left_out |= dict.fromkeys(failed)
+            if not (curves := curves_of(layer, judged, own)):
+                skipped.append(
+                    f"{code(layer)}: nothing is claimed, for no prior could be tried ({failed[0]})."
+                )
+                tell(plain(skipped[-1]))
+                continue
+            layers[layer] = curves
             floors[layer] = baselines_of(judges, nearest, config.seed)
             files.add(layers[layer], judged)
             nine = [mosaic(list(natural.bank[row])) for row in nearest]
             files.add_natural(layer, nine, floors[layer][NINE])
             files.show(layer)
-        study = PriorStudy(config, layers, floors)
+        if not layers:
+            raise NetworkError(f"no prior could be tried at any layer: {next(iter(left_out))}")
+        study = PriorStudy(config, layers, floors, tuple(skipped), tuple(left_out))
         write_atomic(run.path("images.csv"), study.every_image(natural.names).csv().encode())
         verdicts = {name: [study.verdict(layer, name) for layer in layers] for name in study.measures}
         entries = {
@@ -132,7 +152,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
             "verdicts": verdicts,
             "shown": files.rows,
         }
-        text = "\n".join(plain(one) for one in verdicts[study.measures[0]])
+        text = "\n".join(plain(one) for one in (*verdicts[study.measures[0]], *skipped))
         return publish(
             run, config, priors_page(study, files.grids), entries, text, ("html", "md", "csv", "png")
         )

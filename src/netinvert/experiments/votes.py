@@ -81,8 +81,10 @@ def ballots_of(run: Path, count: int, seed: int) -> tuple[list[Ballot], str]:
 
 def _close(row: Mapping[str, Any]) -> bool:
     """Whether a picture has the code error at which priors are compared; natural ones have none."""
-    error, level = (max(row.get(name, 1.0), 1e-9) for name in ("code_error", "level"))
-    return abs(math.log(error / level)) <= math.log(WITHIN)
+    error, level = (row.get(name, 1.0) for name in ("code_error", "level"))
+    if error is None or level is None:  # unknown
+        return False
+    return abs(math.log(max(error, 1e-9) / max(level, 1e-9))) <= math.log(WITHIN)
 
 
 def _better(run: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[Ballot]:

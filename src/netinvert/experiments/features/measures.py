@@ -98,17 +98,21 @@ class FeatureReadings:
             return torch.full_like(self.error[:, :, 0], torch.nan)
         return self.measured(change, scale) - self.measured(control, scale)
 
-    def over_area(self, change: str) -> Tensor:
-        """``follows`` less the share of the object's pixels that the turned part has, (N, B, R)."""
-        if self.at(change) < 0:
+    def over_area(self, change: str, control: str = "") -> Tensor:
+        """``follows`` less the share of the object's pixels that the turned part has, (N, B, R); with a
+        ``control``, where nothing is turned, less whichever is larger: that share, or what follows there."""
+        if min(self.at(change), self.at(control or change)) < 0:
             return torch.full_like(self.error[:, :, 0], torch.nan)
-        return self.follows(change) - self.share[:, None, self.at(change), None]
+        floor = self.share[:, None, self.at(change), None]
+        if control:
+            floor = torch.maximum(floor, self.follows(change, control))
+        return self.follows(change) - floor
 
     def tested(self, one: Hypothesis, blind: int | None) -> Significance | None:
         """The test of a hypothesis about the first reader; ``blind`` is the place of the one with random
         weights. None where fewer than ENOUGH objects say anything."""
         if one.measure == "follows":
-            values = self.over_area(one.change)[..., 0]
+            values = self.over_area(one.change, one.control)[..., 0]
         else:
             both = self.effects(one.change, one.control, "ratio")
             if one.measure == "gain":

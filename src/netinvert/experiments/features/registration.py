@@ -1,7 +1,10 @@
 """What ``netinvert study features`` asks on its test seed, written down before that seed was opened.
 
 A run is the registered test if its chairs, seed and first network are these; any other is a trial. What no
-hypothesis here names is exploratory, and the report calls it so."""
+hypothesis here names is exploratory, and the report calls it so.
+
+Put right since, still before that seed was opened: "follows" is held against the control, too, not
+the share of pixels alone; and what is said to be "no more" is not refuted by less."""
 
 from __future__ import annotations
 
@@ -19,14 +22,18 @@ class Hypothesis:
 
     ``measure``: "ratio", the mean logarithm of the geodesic error after the change over that after the
     control; "gain", the same less that of random weights; "follows", the share of azimuths that are read
-    nearer to the turned part's than to the chair's, less that part's share of the chair's pixels.
-    ``expected``: on which side of 0; 0 where the test is of any difference."""
+    nearer to the turned part's than to the chair's, less, image by image, the larger of that part's share of
+    the chair's pixels and of what is so read from the control: what reads nothing follows a part that is
+    turned by 180° in half of its readings, too.
+    ``expected``: on which side of 0; 0 where the test is of any difference, and only what is above 0
+    contradicts what is said if it is ``not_above``."""
 
     says: str
     change: str
     control: str
     measure: Measure = "ratio"
     expected: Literal[-1, 0, 1] = 0
+    not_above: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,6 @@ class Registration:
     chairs: int
     seed: int
     draws: int
-    level: float
 
 
 PARTS = ("back", "legs", "seat", "arms")
@@ -109,6 +115,7 @@ REGISTRATION = Registration(
             "another colour of the back matters no more than of as much elsewhere",
             repainted("back"),
             control(repainted("back")),
+            not_above=True,
         ),
         Hypothesis(
             "the silhouette alone is read better than the interior alone", SILHOUETTE, INTERIOR, "ratio", -1
@@ -117,9 +124,10 @@ REGISTRATION = Registration(
         Hypothesis("without shading a chair is read worse", UNSHADED, UNCHANGED, expected=1),
         Hypothesis("light from another side makes no difference", RELIT, UNCHANGED),
         Hypothesis("the shadow on the ground makes no difference", NO_SHADOW, UNCHANGED),
-        Hypothesis("a mirrored chair is read as mirrored, no worse", MIRRORED, UNCHANGED),
+        Hypothesis("a mirrored chair is read as mirrored, no worse", MIRRORED, UNCHANGED, not_above=True),
         Hypothesis(
-            "the reading follows a back that is turned round, more than its pixels weigh",
+            "the reading follows a back that is turned round, more than its pixels weigh and "
+            "than where it is not turned",
             turned("back", 180),
             NO_SHADOW,
             "follows",
@@ -131,5 +139,4 @@ REGISTRATION = Registration(
     chairs=300,
     seed=TEST_FEATURES,
     draws=10_000,
-    level=0.95,
 )

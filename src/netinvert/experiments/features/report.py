@@ -14,6 +14,7 @@ from netinvert.experiments.features.changes import ChangedScene
 from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import REGISTRATION
 from netinvert.experiments.features.tables import (
+    MARGIN,
     TIMES,
     WHOLES,
     Studied,
@@ -102,11 +103,16 @@ def _of_parts(studied: Studied) -> str:
     first, *rest = sorted(found, key=lambda part: -found[part].value)
     sure = [f"its {part}" for part in (first, *rest) if (found[part].low or 0) > 1]
     who, noun = code(studied.network), studied.noun
-    read = f"reads the orientation of {noun} above all from {listed(sure)}"
-    alone = f"is thrown off by no part of {noun} more than by as many pixels elsewhere"
+    if sure:
+        said = f"{who} reads the orientation of {noun} above all from {listed(sure)}"
+    elif all((one.high or math.inf) <= MARGIN for one in found.values()):
+        most = percent(MARGIN - 1)
+        said = f"{who} is thrown off by no part of {noun} by more than {most} above as many pixels elsewhere"
+    else:
+        said = f"Of no part of {noun} is it shown that {who} is thrown off more without it"
     others = [f"without its {part} {_in_words(found[part])}" for part in rest]
     return (
-        f"{who} {read if sure else alone}: without its {first} the error is {_in_words(found[first])} that "
+        f"{said}: without its {first} the error is {_in_words(found[first])} that "
         f"with as many pixels covered elsewhere{', ' * bool(others)}{listed(others)}."
     )
 
@@ -123,13 +129,14 @@ def _of_the_rest(studied: Studied) -> str:
         f"{medians[named.INTERIOR]}°, the whole {medians[named.UNCHANGED]}°"
     )
     follows = [(part, part_followed(studied, part, 180)) for part in studied.parts]
-    known = [(part, one) for part, one in follows if one is not None]
+    known = [(part, one) for part, one in follows if one and min(one["over"].low, one["gain"].low) > 0]
     if not known:
         return f"{alone}."
     part, row = max(known, key=lambda one: one[1]["over"].value)
     return (
         f"{alone}; turned round by itself, the {part} takes the azimuth with it in "
-        f"{percent(row['share'].value)} of readings, being {percent(row['area'])} of the object's pixels."
+        f"{percent(row['share'].value)} of readings ({percent(row['floor'].value)} where it is not turned), "
+        f"being {percent(row['area'])} of the object's pixels."
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import RIGHT
-from netinvert.evaluation.report import Column, Estimate
+from netinvert.evaluation.report import Column, Estimate, percent
 from netinvert.evaluation.statistics import Significance, estimate, holm
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.features import registration as named
@@ -124,7 +124,8 @@ def registered_table(studied: Studied) -> report.Table:
             "share",
             percent=True,
             key="points",
-            about="of readings that follow the part, less its share of pixels",
+            about="of readings that follow the part, less its share of pixels or, if they are more, those "
+            "that do so where it is not turned",
         ),
         Column("objects", key="count"),
         Column("p", digits=4),
@@ -135,14 +136,15 @@ def registered_table(studied: Studied) -> report.Table:
 
 
 def _verdict(asked: Hypothesis, found: Estimate, p: float) -> str:
-    middle = 0.0 if asked.measure == "follows" else 1.0
-    if p < LEVEL:
-        if asked.expected == 0:
-            return "refuted"
-        return "holds" if (found.value > middle) == (asked.expected > 0) else "refuted: the other way"
+    above = found.value > (0.0 if asked.measure == "follows" else 1.0)
+    if p < LEVEL and (asked.expected or (asked.not_above and not above)):
+        return "holds" if above == (asked.expected > 0) else "refuted: the other way"
     low, high = found.low or 0.0, found.high or math.inf
-    if asked.measure == "ratio" and low >= 1 / MARGIN and high <= MARGIN:
-        return f"no difference beyond {MARGIN - 1:.0%}"
+    small = asked.measure == "ratio" and low >= 1 / MARGIN and high <= MARGIN
+    if p < LEVEL:
+        return f"differs, by less than {percent(MARGIN - 1)}" if small else "refuted"
+    if small:
+        return f"no difference beyond {percent(MARGIN - 1)}"
     return "not shown" if asked.expected else "no difference shown"
 
 
@@ -215,13 +217,14 @@ def part_followed(studied: Studied, part: str, degrees: int, reader: int = 0) ->
     if readings.at(change) < 0:
         return None
     share, floor = readings.follows(change), readings.follows(change, named.NO_SHADOW)
-    columns = [one[..., reader].nanmean(1) for one in (share, floor, readings.over_area(change))]
+    measured = (share, floor, readings.over_area(change), share - floor)
+    columns = [one[..., reader].nanmean(1) for one in measured]
     tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
     found = [one.found for one in tests if one is not None]
     if len(found) < len(columns):
         return None
     area = readings.share[:, readings.at(change)].nanmean().item()
-    return dict(zip(("share", "floor", "over"), found, strict=True)) | {"area": area, "part": change}
+    return dict(zip(("share", "floor", "over", "gain"), found, strict=True)) | {"area": area, "part": change}
 
 
 def conflict_table(studied: Studied) -> report.Part:
@@ -241,6 +244,7 @@ def conflict_table(studied: Studied) -> report.Part:
         Column("its pixels", percent=True, key="area", about="its share of the object's, the baseline"),
         Column("more than that", percent=True, key="over"),
         Column("unturned", percent=True, key="floor", about="the same readings of the object as it is"),
+        Column("more than unturned", percent=True, key="gain"),
     ]
     return [
         "One part stands as if the object were turned, all others do not. If each pixel had one vote, a part "
