@@ -120,8 +120,8 @@ def test_the_default_of_vectors_ends_near_the_error_of_quick():
         name: invert(cut, cut(image), preset=recipe(name, cut).with_steps(150)).error.item()
         for name in ("default", "quick", "robust")
     }
-    assert found["default"] < 0.5 * found["robust"]
-    assert found["default"] < 4 * found["quick"]
+    assert found["default"] < 0.75 * found["robust"]
+    assert found["default"] < 6 * found["quick"]
 
 
 def test_coarse_maps_by_adam_with_jitter_and_then_lbfgs():

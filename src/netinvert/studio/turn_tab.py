@@ -7,6 +7,7 @@ from typing import Any
 
 from nicegui import ui
 
+from netinvert.scenes.cameras import heading
 from netinvert.studio.parts import card, choice, figure, headline, raw, slider, source, text, toggle
 from netinvert.studio.tabs import Tab
 from netinvert.studio.visitors import Visitor
@@ -200,6 +201,6 @@ def gizmo(azimuth: float, elevation: float) -> str:
     eye.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7"/>')
     behind = math.cos(math.radians(azimuth)) < 0
     parts = [*ground, *(eye + chair if behind else chair + eye)]
-    words = f"the camera at azimuth {azimuth:.0f}°, elevation {elevation:.0f}°"
+    words = f"the camera at azimuth {heading(azimuth)}, elevation {elevation:.0f}°"
     front = f'<text x="{fx:.1f}" y="{fy + 14:.1f}">front</text>'
     return f'<svg viewBox="0 0 260 200" role="img" aria-label="{words}">{"".join(parts)}{front}</svg>'

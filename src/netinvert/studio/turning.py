@@ -10,6 +10,7 @@ from torch import Tensor
 
 from netinvert.models.decoder import load_decoder
 from netinvert.models.generator import Generator, load_generator
+from netinvert.scenes.cameras import heading
 from netinvert.studio.desk import Desk, Task
 from netinvert.views.turner import Turned, Turner
 
@@ -75,7 +76,7 @@ class Turning:
     def _put(self, slot: str, image: Tensor, seen: Turned) -> None:
         with self._lock:
             self._objects[slot] = image, seen
-        text = f"read: azimuth {seen.azimuth:.0f}°, elevation {seen.elevation:.0f}°"
+        text = f"read: azimuth {heading(seen.azimuth)}, elevation {seen.elevation:.0f}°"
         self.desk.show(f"slot-{slot}", text, image)
         self.desk.say({f"pose {slot}": (seen.azimuth, seen.elevation)})
 

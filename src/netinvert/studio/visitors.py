@@ -70,6 +70,7 @@ class Visitor:
         self.left = time.monotonic()
         self._kept, self._threads = kept, threads
         self._process: BaseProcess | None = None
+        self._burial = threading.Thread()
         self._pipe: Connection | None = None
         self._outbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._told: set[str] = set()
@@ -142,12 +143,18 @@ class Visitor:
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
-            threading.Thread(target=_buried, args=(process,), daemon=True).start()
+            self._burial = threading.Thread(target=_buried, args=(process,), daemon=True)
+            self._burial.start()
             self._outbox.put(None)
         self._pipe = None
         for lane in self._busy:
             self.show(f"{lane}-note", "Stopped.")
         self._busy.clear()
+
+    def ended(self) -> None:
+        """Wait until the process that was stopped is gone."""
+        if self._burial.ident is not None:
+            self._burial.join()
 
     def _next(self, lane: str) -> None:
         if lane.startswith(OF_LOOK) and ("look" in self._busy or "look" in self._waiting):
@@ -299,6 +306,8 @@ class Visitors:
             one.show("note", f"{self.most} at work already: you are number {place} in the queue.")
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, and wait for that: the interpreter would do it once more as it ends."""
         for one in self._known.values():
             one.stop()
+        for one in self._known.values():
+            one.ended()

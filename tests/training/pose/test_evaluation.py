@@ -146,11 +146,11 @@ def test_the_judge_is_another_network():
 
 def test_the_controls_differ_from_posenet_in_one_setting_each():
     plans = {name: load_pose_file(name).facts["plan"] for name in POSE_NETWORKS if name != "posenet-judge"}
-    for name, changed in (
-        ("posenet-only", {"task": "pose"}),
-        ("posenet-match", {"task": "match"}),
-        ("posenet-plain", {"surroundings": "plain"}),
+    for name, changed, share in (
+        ("posenet-only", {"task": "pose"}, 1.15),
+        ("posenet-match", {"task": "match"}, 1.19),
+        ("posenet-plain", {"surroundings": "plain", "batch": 512}, 0.48),  # docs/pose-networks.md says so
     ):
         length = {"samples": plans[name]["samples"]}  # which time decides
         assert plans[name] == plans["posenet"] | changed | length
-        assert length["samples"] == pytest.approx(plans["posenet"]["samples"], rel=0.05)
+        assert length["samples"] == pytest.approx(share * plans["posenet"]["samples"], rel=0.01)
