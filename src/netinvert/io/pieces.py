@@ -6,7 +6,7 @@ A command's config inherits from those it needs. Where the help has to differ, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -20,6 +20,8 @@ NETWORK = Option(
     short="n",
     metavar="NAME",
 )
+POSE_READERS = replace(NETWORK, also=("network",), metavar="NAME|FILE", default="posenet")
+"""Of those that read poses; each command says more in its help."""
 WEIGHTS = Option(
     "The network's, a .safetensors or .pt file, or 'random'.",
     short="w",

@@ -25,13 +25,10 @@ class StudyFeatures(Seed, Output, Processes):
     networks: Annotated[
         tuple[str, ...],
         replace(
-            pieces.NETWORK,
+            pieces.POSE_READERS,
             help="Networks that read poses: by name, as files of 'netinvert pose train', or random:SEED, "
             "posenet with random weights; the first is told most of. Random weights and HOG, which is no "
             "network, are always beside them.",
-            also=("network",),
-            metavar="NAME|FILE",
-            default="posenet",
         ),
     ] = ()
     objects: Annotated[str, OBJECTS] = "chairs"

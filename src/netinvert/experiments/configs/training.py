@@ -248,12 +248,9 @@ class PoseEvaluate(Seed, Output, Threads):
     networks: Annotated[
         tuple[str, ...],
         replace(
-            pieces.NETWORK,
+            pieces.POSE_READERS,
             help="Networks that read poses, by name or as files of 'netinvert pose train'; the first is "
             "told most of, the others stand beside it.",
-            also=("network",),
-            metavar="NAME|FILE",
-            default="posenet",
         ),
     ] = ()
     weights: Annotated[str | None, replace(pieces.WEIGHTS, help="Of a single network.")] = None
