@@ -41,9 +41,10 @@ OPENED, OPENED_POSE = 404, 1
 OPENED_TESTS = (9002, 9003, 9004, 9005)
 """Test sets of pose networks that were opened, for those of 0.9 and of 1.9 million views
 (docs/pose-networks.md)."""
-TEST, TEST_POSE, TEST_HAND_MADE, TEST_FEATURES = 9001, 9007, 9008, 9006
-"""Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models; of the
-features that carry an orientation."""
+TEST, TEST_POSE, TEST_HAND_MADE = 9001, 9007, 9008
+"""Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models."""
+TEST_FEATURES, TEST_PRIORS = 9006, 9009
+"""Of the features that carry an orientation; of priors."""
 
 SETS: Mapping[str, ObjectSet] = {
     "posenet, its controls, decoders": ObjectSet("training", "trained on", POSENET),
@@ -63,6 +64,7 @@ SETS: Mapping[str, ObjectSet] = {
     "test of poses": ObjectSet("test", "pose networks", TEST_POSE),
     "test on hand-made": ObjectSet("test", "cameras before the hand-made test libraries", TEST_HAND_MADE),
     "test of features": ObjectSet("test", "which features carry an orientation", TEST_FEATURES),
+    "test of priors": ObjectSet("test", "which prior makes the most interpretable images", TEST_PRIORS),
     "hand-made, BlendSwap": ObjectSet("test", "CC-BY", library="BlendSwap-CC-BY.sh3f"),
     "hand-made, Kator Legaz": ObjectSet("test", "CC-BY", library="KatorLegaz.sh3f"),
     "hand-made, Reallusion": ObjectSet("test", "CC-BY", library="Reallusion.sh3f"),

@@ -1,0 +1,33 @@
+"""The tests that were planned before their seeds were opened: a run with these options is the registered test,
+and any other is a trial. (What ``study features`` asks is more: see :mod:`.features.registration`.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.io.config import Config
+from netinvert.scenes.seeds import TEST_PRIORS
+
+PRIORS = StudyPriors(
+    network="posenet",
+    layers=("relu5", "relu7", "fc8"),
+    priors=("tv-isotropic", "tv-anisotropic", "tv-quadratic", "tv-huber", "second-order", "none"),
+    prior_weights=(0.01, 0.03, 0.1, 0.3, 1.0),
+    count=60,
+    bank=500,
+    restarts=2,
+    learned=2000,
+    seed=TEST_PRIORS,
+    out=Path("out/priors"),
+)
+"""Primary is what ``objectron-chair`` reads, at the code error of isotropic total variation; expected is that no
+prior differs from it by 5 points, at any layer."""
+WHERE = ("device", "batch")
+"""Options that say where a run is made: its figures differ by less than their intervals."""
+
+
+def registered(config: Config, plan: Config) -> bool:
+    """Whether a run is the test that was planned."""
+    asked, planned = ({k: v for k, v in one.identity().items() if k not in WHERE} for one in (config, plan))
+    return asked == planned
