@@ -8,13 +8,15 @@
 
 Each is what ``netinvert pose train`` and ``netinvert decoder train`` make by the command in its card; here
 the dataset is read once, and the trainings share it. Side by side they are slower than one after the other
-where they wait for the GPU, so few run at once. (``posenet-judge`` is trained on other renders, on a CPU: see
-its card.)
+where they wait for the GPU, so few run at once. What was stopped (SIGTERM) goes on by the same command, also
+with --seconds where it had --samples. (``posenet-judge`` is trained on other renders, on a CPU: see its
+card.)
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import time
 import traceback
@@ -27,6 +29,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from netinvert.models.encoder import Encoder
@@ -37,7 +40,7 @@ from netinvert.training.config import Group, TrainingRun
 from netinvert.training.decoder.images import SceneImages, described
 from netinvert.training.decoder.model import DecoderConfig
 from netinvert.training.decoder.train import figures_of, held_out_images, new_model, train_decoder
-from netinvert.training.loop import Trainee
+from netinvert.training.loop import LAST, Trainee
 from netinvert.training.pose.batches import VARIED, PoseBatches, composed, surroundings_pool
 from netinvert.training.pose.train import PoseConfig, PoseModel, on_fixed_backgrounds, train_pose_on
 
@@ -52,8 +55,8 @@ POSE: dict[str, dict[str, Any]] = {
 """What differs from ``netinvert pose train --network posenet``; the last two are not shipped."""
 LOSS = "pixel=1+feature:relu3=0.05"
 DECODERS: dict[str, dict[str, Any]] = {
-    "posenet-fc7": {"layer": "relu7", "corrections": 2},
-    "posenet-fc6": {"layer": "relu6", "corrections": 2},
+    "posenet-fc7": {"layer": "relu7", "corrections": 2, "loss": f"{LOSS}+feature:relu7=0.1"},
+    "posenet-fc6": {"layer": "relu6", "corrections": 2, "loss": f"{LOSS}+feature:relu6=0.1"},
     "posenet-conv5": {"layer": "relu5", "corrections": 1},
     "posenet-pose": {"layer": "fc8", "corrections": 2},
     "posenet-fc6-pixel": {"layer": "relu6", "loss": "pixel=1"},
@@ -132,8 +135,9 @@ class Job:
                 began = time.time()
         each = (time.time() - began) / TIMED
         left = self.until - RESERVE - time.time()
-        steps = int(left / each)
-        print(f"{self.name}: {1000 * each:.1f} ms a step, {steps:,} steps in {left:.0f} s", flush=True)
+        done = steps_done(self._run().folder / LAST)
+        steps = done + int(left / each)
+        print(f"{self.name}: {1000 * each:.1f} ms a step, {done:,} of {steps:,}, {left:.0f} s", flush=True)
         return replace(config, samples=max(steps, 2) * config.batch)
 
     def _pose(
@@ -232,6 +236,14 @@ def main() -> None:
         process.join()
     if any(process.exitcode for process in running):
         raise SystemExit("not all could be trained: see above")
+
+
+def steps_done(checkpoint: Path) -> int:
+    """How far a training is that was stopped; 0 of a new one."""
+    if not checkpoint.exists():
+        return 0
+    with safe_open(checkpoint, "pt") as file:
+        return int(json.loads(file.metadata()["training"])["step"])
 
 
 def run_lane(jobs: Sequence[Job], until: float | None, given: tuple[Any, ...]) -> None:
