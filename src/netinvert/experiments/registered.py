@@ -1,5 +1,5 @@
-"""The tests that were planned before their seeds were opened: a run with these options is the registered test,
-and any other is a trial. (What ``study features`` asks is more: see :mod:`.features.registration`.)"""
+"""The tests that were planned before their seeds were opened: a run with these options is the registered
+test, and any other is a trial. (What ``study features`` asks is more: see :mod:`.features.registration`.)"""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PRIORS = StudyPriors(
     seed=TEST_PRIORS,
     out=Path("out/priors"),
 )
-"""Primary is what ``objectron-chair`` reads, at the code error of isotropic total variation; expected is that no
-prior differs from it by 5 points, at any layer. (Planned with the default preset and two restarts, which takes a
-GPU or a day: a run of that was stopped at its first layer, before anything of it was looked at.)"""
+"""Primary is what ``objectron-chair`` reads, at the code error of isotropic total variation; expected is that
+no prior differs from it by 5 points, at any layer. (Planned with the default preset and two restarts, which
+takes a GPU or a day: a run of that was stopped at its first layer, before anything of it was looked at.)"""
 WHERE = ("device", "batch")
 """Options that say where a run is made: its figures differ by less than their intervals."""
 
