@@ -121,6 +121,8 @@ Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods
 Understand | study priors | priors:StudyPriors | priors:study_priors
     --network posenet --layers relu5 relu7 fc8 --out out/priors
+Understand | study all | whole:StudyAll | whole:study_all
+    --out out/study
 Understand | study vote | priors:StudyVote | netinvert.studio.serve:study_vote
     out/priors
 Understand | study perturb | studies:StudyPerturb | codes.study:study_codes

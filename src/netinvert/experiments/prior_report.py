@@ -119,6 +119,34 @@ class PriorStudy:
         more = [f"{words[name]}: {listed(said[name])}" for name in words if name in said]
         return "; ".join([text, *more]) + "."
 
+    @property
+    def answer(self) -> str:
+        """Which prior wins where, by the primary measure; and what SSIM says."""
+        told = []
+        for measure in dict.fromkeys((self.measures[0], "ssim")):
+            where: dict[str, list[str]] = {}
+            for layer in self.layers:
+                where.setdefault(self._winner(layer, measure), []).append(code(layer))
+            said = "; ".join(f"at {listed(layers)} {who}" for who, layers in where.items())
+            told.append(f"At equal code error and by {measure}: {said}.")
+        return " ".join(told)
+
+    def _winner(self, layer: str, measure: str) -> str:
+        some, against = self.of_layer(layer, measure), code(self.layers[layer][0].name)
+        better = [one for one in some if one.verdict == "better"]
+        worse = [code(one.curve.name) for one in some if one.verdict == "worse"]
+        best = winner(some, self.level(layer))
+        if {one.verdict for one in some} == {"not enough"}:
+            return f"nothing is claimed, for {LEAST} pictures are needed"
+        if best is not None and best.comparison is not None:
+            apart = " ".join(_column(measure).parts(best.comparison.apart))
+            said = f"**{best.curve.name}** is best, by {apart} above {against}"
+        elif better:
+            said = f"{listed([code(one.curve.name) for one in better])} are surely better than {against}"
+        else:
+            said = f"none is surely better than {against}"
+        return said + (f", and {listed(worse)} surely worse" if worse else "")
+
     def against_natural(self, layer: str) -> str:
         """What the observer makes of the reference's images, and of natural ones."""
         name = self.observer

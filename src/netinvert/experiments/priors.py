@@ -150,6 +150,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
             "inputs": natural.sources,
             "left_out": list(left_out),
             "verdicts": verdicts,
+            "answer": study.answer,
             "shown": files.rows,
         }
         text = "\n".join(plain(one) for one in (*verdicts[study.measures[0]], *skipped))

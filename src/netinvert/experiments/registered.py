@@ -1,14 +1,30 @@
-"""The tests that were planned before their seeds were opened: a run with these options is the registered
-test, and any other is a trial. (What ``study features`` asks is more: see :mod:`.features.registration`.)"""
+"""The tests that were planned before their seeds were opened, which ``study all`` carries out: a run with
+these options is the registered test, any other is a trial. (What ``study features`` asks is more: see
+:mod:`.features.registration`.)"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.features.registration import REGISTRATION
 from netinvert.io.config import Config
 from netinvert.scenes.seeds import TEST_PRIORS
 
+FEATURES = StudyFeatures(
+    networks=(
+        REGISTRATION.subject,
+        "posenet-only",
+        "posenet-match",
+        "posenet-plain",
+        "posenet-judge",
+        "objectron-chair",
+    ),
+    chairs=REGISTRATION.chairs,
+    seed=REGISTRATION.seed,
+    out=Path("out/features"),
+)
 PRIORS = StudyPriors(
     network="posenet",
     layers=("relu5", "relu7", "fc8"),

@@ -57,7 +57,7 @@ def features_report(
     if studied.config.objects == "chairs" and trained_on(studied.config.seed):
         status += f" Networks of netinvert may have seen chairs of seed {studied.config.seed}: no fair test."
     seen = f"{counted(studied.count, 'object')} with a front ({studied.asked} asked for), a view each"
-    lead = f"{_of_parts(studied)} {_of_the_rest(studied)}\n\n{seen}, before paper and photographs. {status}"
+    lead = f"{features_answer(studied)}\n\n{seen}, before paper and photographs. {status}"
     return report.Report.of(
         "Which features of an image carry an object's orientation",
         lead,
@@ -86,6 +86,11 @@ def features_report(
 
 
 # -- the answer in words -----------------------------------------------------------------------------------
+
+
+def features_answer(studied: Studied) -> str:
+    """What was found, in two sentences."""
+    return f"{_of_parts(studied)} {_of_the_rest(studied)}"
 
 
 def _in_words(found: Estimate) -> str:

@@ -16,7 +16,7 @@ from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.features.changes import ChangedScene, StudiedView
 from netinvert.experiments.features.measures import FeatureReadings
 from netinvert.experiments.features.registration import BACKGROUNDS
-from netinvert.experiments.features.report import features_report
+from netinvert.experiments.features.report import features_answer, features_report
 from netinvert.experiments.features.tables import Studied, registered_table
 from netinvert.experiments.pose_evaluation import objects_called
 from netinvert.experiments.runs import publish, run_facts, workers_of
@@ -172,4 +172,5 @@ def study_features(config: StudyFeatures, tell: Tell) -> Outcome:
         scenes, backgrounds, _ = work.views(identities[int(most)])
         page = features_report(studied, scenes, backgrounds)
         write_atomic(run.path("chairs.csv"), studied.by_object().csv().encode())
-        return publish(run, config, page, known, registered_table(studied).text())
+        entries = {**known, "answer": features_answer(studied)}
+        return publish(run, config, page, entries, registered_table(studied).text())
