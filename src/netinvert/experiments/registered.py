@@ -42,7 +42,8 @@ PRIORS = StudyPriors(
 )
 """Primary is what ``objectron-chair`` reads, at the code error of isotropic total variation; expected is that
 no prior differs from it by 5 points, at any layer. (Planned with two canvases, two restarts and the default
-preset, which takes a GPU or a day: a run of that was stopped at its first layer, before anything of it was looked at.)"""
+preset, which takes a GPU or a day: a run of that was stopped at its first layer, before anything of it was
+looked at.)"""
 WHERE = ("device", "batch")
 """Options that say where a run is made: its figures differ by less than their intervals."""
 
