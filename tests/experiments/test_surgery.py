@@ -232,8 +232,9 @@ def test_edits_do_what_they_say():
     assert edited(SWAPPED) == [3, 1, 1, 1]
 
 
-def test_a_fresh_probe_reads_what_is_left(codes, angles, encoder):
+def test_a_fresh_probe_reads_what_is_left(codes, angles):
     """It is fitted on codes to which the same was done."""
+    codes = codes[:, :48]
     targets = pose_targets(*angles)
     into, out = erasure(codes[:200], targets[:200])
     one = Subspace(ERASED, codes[:200].mean(0), into.float(), out.float())
@@ -327,6 +328,7 @@ def operated(count=2 * ENOUGH, without=90.0):
             cells[key] = Cell({edits.PROBE: 10 + noise, edits.FROM_CODE: 10 + noise})
             continue
         off = without if (key.edit, key.subspace) == (REMOVED, HARMONICS) else 5.0
+        off = 70.0 if (key.edit, key.subspace) == (KEPT, control_of(HARMONICS, RANDOM)) else off
         measured = dict.fromkeys(("on_chair", "on_mean", "ssim", "ssim_mean", "colour"), 0.2 + noise / 10)
         measured |= {"posenet-judge": off + noise, "images": torch.zeros(min(8, count), 3, 8, 8)}
         if key.edit == SWAPPED:
@@ -350,7 +352,7 @@ def test_the_answer_comes_first_and_from_the_tables():
     page = surgery_report(operated()).markdown()
     lead = page.split("##")[0]
     assert "9 of the 512 dimensions of the code carry the pose" in lead
-    assert "reads the decoded image 90° off (chance 5°), with them alone 5°, from the whole code 5°" in lead
+    assert "reads the decoded image 90° off, 0 % within 30° (chance: 5°, 100 %); with them alone 5°" in lead
     assert "They have 25 % of the code's variance" in lead
     assert "This is a trial" in lead
     row = next(one for one in page.splitlines() if one.startswith("| posenet-fc7: without the harmonics"))
@@ -358,6 +360,11 @@ def test_the_answer_comes_first_and_from_the_tables():
     assert row.split("|")[2].strip().startswith("85.00")
     other = next(one for one in page.splitlines() if one.startswith("| posenet-fc6: without the harmonics"))
     assert "not enough" in other  # was not measured
+
+
+def test_what_is_not_more_than_by_chance_is_not_claimed():
+    lead = surgery_report(operated(without=5.0)).markdown().split("##")[0]
+    assert "it is not shown that 9 of the 512 dimensions of the code carry the pose more than" in lead
 
 
 def test_of_few_chairs_nothing_is_claimed():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import report
-from netinvert.evaluation.readers import JUDGE
+from netinvert.evaluation.readers import JUDGE, RIGHT
 from netinvert.evaluation.report import Column, Estimate, Value, code, counted, number, percent
 from netinvert.evaluation.statistics import Significance, Statistic, difference, estimate, holm
 from netinvert.experiments.configs.surgery import StudySurgery
@@ -96,6 +96,11 @@ class Operated:
         """With its interval, of the chairs that a reader was asked about; None of fewer than ENOUGH."""
         known = None if values is None else values[values.isfinite()]
         return None if known is None or len(known) < ENOUGH else estimate(known, None, statistic)
+
+    def within(self, decoder: str, method: str, edit: Edit) -> Estimate | None:
+        """The share that the judge reads right."""
+        values = self.values(decoder, method, edit, JUDGE)
+        return None if values is None else self.figure((values < RIGHT).double())
 
     def apart(self, values: Tensor | None, others: Tensor | None) -> Estimate | None:
         """By how much the mean is above that of others, paired; None of fewer than ENOUGH chairs."""
@@ -208,36 +213,43 @@ def _degrees(found: Estimate | None) -> str:
 
 def _answer(operated: Operated, name: str) -> str:
     """What the first of ANSWERED carries, by the judge and by images decoded."""
-    part, sizes = ANSWERED[0], operated.sizes[name, False]
+    part, facts = ANSWERED[0], operated.facts[name, False]
+    control, size = control_of(part, RANDOM), operated.sizes[name, False][part]
 
-    def read(edit: Edit) -> Estimate | None:
-        return operated.figure(operated.values(name, DECODE, edit, JUDGE), "median")
+    def judged(edit: Edit) -> Tensor | None:
+        return operated.values(name, DECODE, edit, JUDGE)
 
-    if read(WHOLE) is None:
+    def read(edit: Edit) -> str:
+        return _degrees(operated.figure(judged(edit), "median"))
+
+    def right(edit: Edit) -> str:
+        found = operated.within(name, DECODE, edit)
+        return TOO_FEW if found is None else percent(found.value)
+
+    def mean(edit: Edit, measure: str) -> str:
+        found = operated.figure(operated.values(name, DECODE, edit, measure))
+        return TOO_FEW if found is None else number(found.value, 2)
+
+    if operated.figure(judged(WHOLE)) is None:
         return f"Nothing is claimed of {counted(operated.count, 'chair')}: {ENOUGH} are needed."
-    chair, colour = (
-        [
-            operated.figure(operated.values(name, DECODE, edit, measure))
-            for edit in (WHOLE, (REMOVED, part), (REMOVED, control_of(part, RANDOM)))
-        ]
-        for measure in ("on_chair", "colour")
-    )
-    whole = operated.facts[name, False]["numbers"]
-    goes = ", ".join(
-        f"{what} goes from {number(each[0].value, 2)} to {number(each[1].value, 2)} (without a random part "
-        f"{number(each[2].value, 2)})"
-        for what, each in (("the error on the chair", chair), ("that of its colour", colour))
-        if all(one is not None for one in each)
-    )
+    without, alone = ((edit, part) for edit in (REMOVED, KEPT))
+    more, less = (operated.apart(judged((edit, part)), judged((edit, control))) for edit in (REMOVED, KEPT))
+    sure = more is not None and less is not None and (more.low or 0) > 0 > (less.high or 0)
+    who = f"{size} of the {facts['numbers']} dimensions of the code"
     return (
-        f"{code(name)}: {sizes[part]} of the {whole} dimensions of the code carry the pose. Without them "
-        f"{code(JUDGE)} reads the decoded image {_degrees(read((REMOVED, part)))} off (chance "
-        f"{_degrees(read((MEAN_CODE, '')))}), with them alone {_degrees(read((KEPT, part)))}, from the whole "
-        f"code {_degrees(read(WHOLE))}; without as many random ones "
-        f"{_degrees(read((REMOVED, control_of(part, RANDOM))))}, with random ones alone "
-        f"{_degrees(read((KEPT, control_of(part, RANDOM))))}. They have "
-        f"{percent(operated.facts[name, False]['shares'][part])} of the code's variance; without them "
-        f"{goes}."
+        f"{code(name)}: {who} carry the pose. "
+        if sure
+        else f"{code(name)}: it is not shown that {who} carry the pose more than random ones. "
+    ) + (
+        f"Without them {code(JUDGE)} reads the decoded image {read(without)} off, {right(without)} "
+        f"within {RIGHT:g}° (chance: {read((MEAN_CODE, ''))}, {right((MEAN_CODE, ''))}); with them alone "
+        f"{read(alone)}, from the whole code {read(WHOLE)}; without as many random ones "
+        f"{read((REMOVED, control))}, with those alone {read((KEPT, control))}. They have "
+        f"{percent(facts['shares'][part])} of the code's variance. Without them the error on the chair goes "
+        f"from {mean(WHOLE, 'on_chair')} to {mean(without, 'on_chair')} and that of its colour from "
+        f"{mean(WHOLE, 'colour')} to {mean(without, 'colour')}; with them alone the image is "
+        f"{mean(alone, 'on_chair')} from the chair and {mean(alone, 'on_mean')} from the mean chair in its "
+        "pose."
     )
 
 
@@ -377,6 +389,7 @@ def _image_tables(operated: Operated, name: str) -> list[report.Part]:
             continue
         floors = [k for k, row in enumerate(rows) if row["part"] not in CARRIERS]
         columns: list[Column | str] = ["part", "edit"]
+        columns += [Column(f"{JUDGE}: within {RIGHT:g}°", percent=True, key="within")]
         columns += [Column(one, "°", digits=0, key=one) for one in operated.readers]
         columns += [
             Column(f"{JUDGE}, more than the whole", "°", digits=0, key="more", about="difference of means"),
@@ -400,6 +413,7 @@ def _image_row(operated: Operated, name: str, method: str, edit: Edit) -> dict[s
         statistic: Statistic = "median" if measure in operated.readers else "mean"
         row[measure] = operated.figure(operated.values(name, method, edit, measure), statistic) or TOO_FEW
     own = operated.values(name, method, edit, JUDGE)
+    row["within"] = operated.within(name, method, edit) or TOO_FEW
     row["more"] = operated.apart(own, operated.values(name, method, WHOLE, JUDGE)) if edit != WHOLE else None
     if edit[1] in CARRIERS:
         control = (edit[0], control_of(edit[1], RANDOM))
