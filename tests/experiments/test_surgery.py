@@ -38,7 +38,7 @@ from netinvert.experiments.surgery.measures import (
     random_keys,
 )
 from netinvert.experiments.surgery.registration import REGISTRATION, Hypothesis
-from netinvert.experiments.surgery.report import Operated, surgery_report, verdict
+from netinvert.experiments.surgery.report import surgery_report
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
     ERASED,
@@ -56,6 +56,7 @@ from netinvert.experiments.surgery.subspaces import (
     probe_weights,
     read_directions,
 )
+from netinvert.experiments.surgery.tables import Operated, verdict
 from netinvert.io.cells import Cell
 from netinvert.scenes.cameras import rotation_from_angles
 

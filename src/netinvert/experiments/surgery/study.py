@@ -29,8 +29,9 @@ from netinvert.experiments.surgery.measures import (
     random_keys,
     reconstructed,
 )
-from netinvert.experiments.surgery.report import SHOWN, Operated, registered_table, surgery_report
+from netinvert.experiments.surgery.report import SHOWN, surgery_report
 from netinvert.experiments.surgery.subspaces import PoseSubspaces, Subspace, heads_of, pose_targets
+from netinvert.experiments.surgery.tables import Operated, registered_table
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome
