@@ -19,7 +19,7 @@ from netinvert.experiments.floors import (
     ORIGINAL,
     OTHER,
     POSED,
-    TrainingBank,
+    ViewBank,
     floor_images,
 )
 from netinvert.experiments.held_out_chairs import chair_errors, fresh_chairs
@@ -53,7 +53,8 @@ def test_floors_and_the_ceiling(problem):
     """The bank holds the chairs themselves, and others: the nearest codes are their own."""
     chairs, others = problem.chairs, fresh_chairs(6, seed=101, size=128)
     images = torch.cat([others.images, chairs.images])
-    bank = TrainingBank((255 * images).round().byte(), torch.cat([others.rotation, chairs.rotation]))
+    rows = [torch.cat([getattr(one, name) for one in (others, chairs)]) for name in ("rotation", "symmetry")]
+    bank = ViewBank((255 * images).round().byte(), *rows)
     found = floor_images(problem.decoder, problem.encoder, chairs, bank)
     assert set(found) == {ORIGINAL, *FLOORS}
     assert (found[NEAREST] - chairs.images).abs().max() < 0.01

@@ -43,6 +43,10 @@ class FreshChairs:
         """How much of each pixel is the chair's (shadows are not), (N, 1, H, W) in [0, 1]."""
         return object_weights(self.rgba[:, 3:])
 
+    def only(self, chosen: Tensor) -> FreshChairs:
+        """Those that are chosen, (N,) bool or numbers."""
+        return FreshChairs(**{name: value[chosen] for name, value in vars(self).items()})
+
     def pose_errors(self, reader: Encoder, images: Tensor) -> Tensor:
         """Geodesic errors (N,) in degrees of the poses that a network reads from images of these chairs; for
         symmetric chairs the least."""

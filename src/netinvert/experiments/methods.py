@@ -16,7 +16,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.metrics import error_cvpr16, ssim
 from netinvert.evaluation.readers import RIGHT, LearnedViews, PoseReader, held_out_readers, read_images
 from netinvert.experiments.configs.studies import POSENET, StudyMethods
-from netinvert.experiments.floors import FLOORS, ORIGINAL, TrainingBank, floor_images, training_bank
+from netinvert.experiments.floors import FLOORS, ORIGINAL, BankWork, ViewBank, floor_images, view_bank
 from netinvert.experiments.held_out_chairs import FreshChairs, chair_errors, fresh_chairs
 from netinvert.experiments.method_report import (
     MEASURES,
@@ -207,7 +207,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         kept = Cells(run)
         tell(f"rendering {report.counted(config.learned, 'view')} for the reader without a network")
         learned = kept.keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
-        bank = training_bank(run, side, config.bank, workers_of(config))
+        bank = view_bank(run, BankWork(side, config.bank), workers_of(config))
         made = run_cells(run, MethodWork(config, side), keys, workers_of(config), "methods")
         chairs = fresh_chairs(config.chairs, config.seed, side)
         problem = problems(config, chairs)
@@ -258,7 +258,7 @@ def _readers(encoder: Encoder, learned: LearnedViews) -> list[PoseReader]:
     return found
 
 
-def _floors(kept: Cells, layer: LayerProblem, title: str, bank: TrainingBank) -> Mapping[str, Tensor]:
+def _floors(kept: Cells, layer: LayerProblem, title: str, bank: ViewBank) -> Mapping[str, Tensor]:
     def make() -> Cell:
         return Cell(floor_images(layer.decoder, layer.encoder, layer.chairs, bank))
 

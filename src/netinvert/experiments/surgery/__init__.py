@@ -1,0 +1,1 @@
+"""Parts of codes that carry the pose, taken out, kept alone, and put into other codes."""
