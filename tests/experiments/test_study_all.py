@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from netinvert.cli.app import main
-from netinvert.errors import ConfigError
-from netinvert.experiments import commands, whole
+from netinvert.errors import ConfigError, OutputError
+from netinvert.experiments import commands
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.whole import StudyAll
 from netinvert.experiments.registered import FEATURES, PRIORS, registered
@@ -31,7 +31,7 @@ def made(monkeypatch) -> list[object]:
         asked.append(config)
         if config.command == "study priors" and config.network != ABLE:
             raise ConfigError("none of its layers is known: name some with --layers")
-        with RunDir(config.out, config.identity()) as run:
+        with RunDir(config.out, config.identity(), config.overwrite) as run:
             write_atomic(run.path("registered.csv"), b"says,ratio,ratio low,ratio high,p\nback,2.5,2,3,\n")
             folder = run.commit({"answer": f"**{config.command}** says so."})
         return Outcome(read_json(folder / "manifest.json"), "", folder)
@@ -50,9 +50,13 @@ def test_every_answer_stands_first_and_what_is_there_is_not_made_again(tmp_path,
         assert f"**{study.question}** **{study.plan.command}** says so." in first
         assert study.question in said.text
     assert "2.500 (2.000 to 3.000)" in rest
-    study_all(replace(config, overwrite=True, quick=True, studies=("features",)), print)
-    with pytest.raises(Exception, match="complete"):
-        study_all(replace(config, quick=True, studies=("features",)), print)
+    study_all(replace(config, overwrite=True), print)
+    assert len(made) == 2 * len(STUDIES)  # asked again, each found what is there
+    quick = replace(config, quick=True, studies=("features",))
+    with pytest.raises(OutputError, match="holds another run"):
+        study_all(quick, print)
+    study_all(replace(quick, overwrite=True), print)
+    assert (made[-1].overwrite, made[-1].seed) == (True, OPENED)
 
 
 def test_the_plans_are_what_is_run(tmp_path, made):
@@ -86,7 +90,7 @@ def test_where_nothing_can_be_measured(tmp_path, made):
 def test_anothers_folder_is_refused(tmp_path, made):
     (tmp_path / "study-features").mkdir()
     (tmp_path / "study-features" / "mine.txt").write_text("mine")
-    with pytest.raises(Exception, match="study-features"):
+    with pytest.raises(OutputError, match="study-features"):
         study_all(StudyAll(out=tmp_path / "study"), print)
     assert (tmp_path / "study-features" / "mine.txt").read_text() == "mine"
 

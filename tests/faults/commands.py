@@ -94,10 +94,6 @@ COMMANDS = {
         "study priors --network posenet --layers fc8 --count 2 --bank 9 --learned 20 --priors tv-isotropic "
         "none --prior-weights 0.1 --canvases fourier --steps 3 --threads 1 --out out"
     ),
-    "study all": Case(
-        "study all --quick --studies features --out out",
-        ("study features --networks posenet objectron-chair --chairs 30 --learned 300 --seed 404 --out out-features",),
-    ),
     "study perturb": Case(f"study perturb --data {IN}/data {CODES}", (RENDER,)),
     "study interpolate": Case(f"study interpolate {CODES}"),
     "study random": Case(f"study random --data {IN}/data {CODES}", (RENDER,)),

@@ -1,6 +1,6 @@
 """The tests that were planned before their seeds were opened, which ``study all`` carries out: a run with
-these options is the registered test, any other is a trial. (What ``study features`` asks is more: see
-:mod:`.features.registration`.)"""
+these options is the registered test, any other is a trial. (What ``study features`` and ``study surgery``
+ask is more: see their modules ``registration``.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.configs.surgery import StudySurgery
 from netinvert.experiments.features.registration import REGISTRATION
+from netinvert.experiments.surgery import registration as parts
 from netinvert.io.config import Config
 from netinvert.scenes.seeds import TEST_PRIORS
 
@@ -44,6 +46,15 @@ PRIORS = StudyPriors(
 no prior differs from it by 5 points, at any layer. (Planned with two canvases, two restarts and the default
 preset, which takes a GPU or a day: a run of that was stopped at its first layer, before anything of it was
 looked at.)"""
+SURGERY = StudySurgery(
+    decoders=parts.REGISTRATION.decoders,
+    chairs=parts.REGISTRATION.chairs,
+    others=parts.REGISTRATION.others,
+    steps=0,
+    learned=1500,
+    seed=parts.REGISTRATION.seed,
+    out=Path("out/surgery"),
+)
 WHERE = ("device", "batch")
 """Options that say where a run is made: its figures differ by less than their intervals."""
 

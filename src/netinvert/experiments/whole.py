@@ -16,7 +16,7 @@ from netinvert.evaluation.report import Estimate, ImageGrid, Table, Tile
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments import commands
 from netinvert.experiments.configs.whole import StudyAll
-from netinvert.experiments.registered import FEATURES, PRIORS
+from netinvert.experiments.registered import FEATURES, PRIORS, SURGERY
 from netinvert.experiments.runs import made_by, publish, run_facts
 from netinvert.io.files import Tell, read_json
 from netinvert.io.manifest import Outcome
@@ -62,6 +62,13 @@ STUDIES: Mapping[str, Study] = {
         "features.png",
         "registered.csv",
     ),
+    "surgery": Study(
+        "Which part of a code carries the pose?",
+        SURGERY,
+        {"decoders": ("posenet-fc7",), "chairs": 20, "others": 300, "learned": 300, "seed": OPENED},
+        "posenet-fc7-swaps.png",
+        "registered.csv",
+    ),
     "priors": Study(
         "Which prior makes the most interpretable images?",
         PRIORS,
@@ -89,7 +96,7 @@ def study_all(config: StudyAll, tell: Tell) -> Outcome:
         for name, one in runs.items():
             tell(f"{name}: {made_by(one)}")
             try:
-                found[name] = _facts(one, tell)
+                found[name] = _facts(one, config.overwrite, tell)
             except OutputError:
                 raise
             except NetinvertError as error:
@@ -108,12 +115,16 @@ def study_all(config: StudyAll, tell: Tell) -> Outcome:
         return publish(run, config, page, entries, text)
 
 
-def _facts(config: Output, tell: Tell) -> dict[str, Any]:
-    """The manifest of a study, which is made unless it is there."""
+def _facts(config: Output, overwrite: bool, tell: Tell) -> dict[str, Any]:
+    """The manifest of a study, which is made unless it is there; another run in its place may be replaced."""
     try:
         return dict(commands.perform(config, tell).facts)
     except FinishedError:
         return dict(read_json(config.manifest_file))
+    except OutputError:
+        if not overwrite:
+            raise
+        return dict(commands.perform(replace(config, overwrite=True), tell).facts)
 
 
 def answers_page(

@@ -58,15 +58,14 @@ def surgery_report(operated: Operated) -> report.Report:
     )
     if trained_on(config.seed):
         status += f" Networks of netinvert may have seen chairs of seed {config.seed}: no fair test."
-    answer = "\n\n".join(dict.fromkeys(_answer(operated, name) for name in config.decoders))
     parts: list[report.Part] = []
     for name in config.decoders:
         parts += [f"## {code(name)}: the code", code_table(operated, name), random_table(operated, name)]
         parts += [f"## {code(name)}: images", *image_tables(operated, name)]
     return report.Report.of(
         "Which part of a code carries the pose",
-        f"{answer}\n\n{counted(operated.count, 'chair')} with a front ({config.chairs} asked for, seed "
-        f"{config.seed}). {status}",
+        f"{surgery_answer(operated)}\n\n{counted(operated.count, 'chair')} with a front "
+        f"({config.chairs} asked for, seed {config.seed}). {status}",
         [
             [f"## {code(name)}: the pose of one chair in the code of another", _swap_sheet(operated, name)]
             for name in config.decoders
@@ -104,6 +103,11 @@ def _how(operated: Operated) -> str:
 
 
 # -- the answer in words -----------------------------------------------------------------------------------
+
+
+def surgery_answer(operated: Operated) -> str:
+    """What was found, decoder by decoder."""
+    return "\n\n".join(dict.fromkeys(_answer(operated, name) for name in operated.config.decoders))
 
 
 def _degrees(found: Estimate | None) -> str:

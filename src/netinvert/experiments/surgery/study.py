@@ -29,7 +29,7 @@ from netinvert.experiments.surgery.measures import (
     random_keys,
     reconstructed,
 )
-from netinvert.experiments.surgery.report import SHOWN, surgery_report
+from netinvert.experiments.surgery.report import SHOWN, surgery_answer, surgery_report
 from netinvert.experiments.surgery.subspaces import PoseSubspaces, Subspace, heads_of, pose_targets
 from netinvert.experiments.surgery.tables import Operated, registered_table
 from netinvert.io.cells import Cell, Cells, Piece
@@ -176,7 +176,8 @@ def study_surgery(config: StudySurgery, tell: Tell) -> Outcome:
         )
         page = surgery_report(operated)
         write_atomic(run.path("chairs.csv"), operated.by_chair().csv().encode())
-        return publish(run, config, page, known, registered_table(operated).text())
+        entries = {**known, "answer": surgery_answer(operated)}
+        return publish(run, config, page, entries, registered_table(operated).text())
 
 
 def _found(encoder: Encoder, bank: ViewBank, seed: int) -> Cell:
