@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: help setup demo test quick test-oldest fuzz reliability sbom lint bench docs clean
 
 help:
-	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
+	@echo "make demo    invert the codes of two 3-D pose networks, turn and morph chairs; leaves out/demo/report.html"
 	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make test    linters, type checker and all tests"
 	@echo "make quick   the tests that are not slow"
