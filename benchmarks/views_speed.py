@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/views_speed.py --json benchmarks/results/views-speed.json
 
-The time does not depend on the weights: those at 64 pixels are random. Wall clock, and CPU time, which
-other work on the machine does not lengthen; the median of rounds, with quartiles.
+The time does not depend on the weights: those at 64 pixels are random. CPU time, which other work on the
+machine lengthens least; the median of rounds, with quartiles.
 """
 
 from __future__ import annotations
@@ -40,19 +40,16 @@ def generator_of(size: int) -> Generator:
 
 
 @torch.no_grad()
-def times(generator: Generator, batch: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds a view in each round, by both clocks."""
+def times(generator: Generator, batch: int, rounds: int) -> list[float]:
+    """CPU milliseconds a view in each round."""
     who = torch.arange(batch) % generator.module.form.identities
     azimuth = torch.linspace(0, 350, batch)
-    clocks = {"wall": time.perf_counter, "cpu": time.process_time}
-    found: dict[str, list[float]] = {name: [] for name in clocks}
-    for k in range(rounds + 2):
-        began = {name: clock() for name, clock in clocks.items()}
+    found = []
+    for _ in range(rounds + 2):
+        began = time.process_time()
         generator(who, azimuth)
-        if k >= 2:
-            for name, clock in clocks.items():
-                found[name].append(1000 * (clock() - began[name]) / batch)
-    return found
+        found.append(1000 * (time.process_time() - began) / batch)
+    return found[2:]
 
 
 def main() -> None:
@@ -68,12 +65,10 @@ def main() -> None:
         generator = generator_of(size)
         for batch in BATCHES:
             rounds = max(5, arguments.rounds // batch)
+            low, middle, high = statistics.quantiles(times(generator, batch, rounds), n=4)
             row = {"pixels": size, "batch": batch, "goal_ms": goal, "rounds": rounds}
-            for clock, each in times(generator, batch, rounds).items():
-                low, middle, high = statistics.quantiles(each, n=4)
-                row |= {f"{clock}_ms": middle, f"{clock}_quartiles_ms": [low, high]}
-                print(f"{size} px, batches of {batch}, {clock}: {middle:.2f} ms ({low:.2f} to {high:.2f})")
-            rows.append(row)
+            print(f"{size} px, batches of {batch}: {middle:.2f} ms ({low:.2f} to {high:.2f})")
+            rows.append({**row, "cpu_ms": middle, "cpu_quartiles_ms": [low, high]})
     if arguments.json:
         facts = {"threads": 1, "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
         write_json(arguments.json, {**facts, "rows": rows})
