@@ -91,6 +91,7 @@ bench: setup
 	$(BIN)/python benchmarks/encoder_speed.py --json benchmarks/results/encoder-speed.json
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
+	$(BIN)/python benchmarks/views_speed.py --json benchmarks/results/views-speed.json
 	$(BIN)/python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/correction.py --decoders posenet-fc7 posenet-fc6 posenet-conv5 --out benchmarks/results

@@ -131,7 +131,7 @@ def train_encoder_decoder(
     Raises TrainingError, OutputError as all trainings do.
     """
     planes = F.interpolate(tables.planes.flatten(0, 1).float(), (size, size), mode="area")
-    small = planes.round().to(torch.uint8).unflatten(0, tables.planes.shape[:2])
+    small = planes.round().to(torch.uint8).reshape(*tables.planes.shape[:3], size, size)
     model = EncoderDecoderModel(config, size)
     batches = TurnBatches(replace(tables, planes=small), config.batch, config.seed, paper)
     shown = batches(0)
