@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: help setup demo test quick test-oldest fuzz reliability sbom lint bench docs clean
 
 help:
-	@echo "make demo    invert the codes of two 3-D pose networks; leaves out/demo/report.html"
+	@echo "make demo    invert the codes of two 3-D pose networks, turn and morph chairs; leaves out/demo/report.html"
 	@echo "make setup   virtual environment with everything (about 3 minutes the first time)"
 	@echo "make test    linters, type checker and all tests"
 	@echo "make quick   the tests that are not slow"
@@ -91,6 +91,7 @@ bench: setup
 	$(BIN)/python benchmarks/encoder_speed.py --json benchmarks/results/encoder-speed.json
 	$(BIN)/python benchmarks/overhead.py --json benchmarks/results/overhead.json
 	$(BIN)/python benchmarks/render.py --json benchmarks/results/render.json
+	$(BIN)/python benchmarks/views_speed.py --json benchmarks/results/views-speed.json
 	$(BIN)/python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/correction.py --decoders posenet-fc7 posenet-fc6 posenet-conv5 --out benchmarks/results

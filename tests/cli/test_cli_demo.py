@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from netinvert.cli import app
 from netinvert.experiments import demo, demo_cells
@@ -64,7 +65,11 @@ def test_the_page_agrees_with_its_figures_and_comes_again(few, tmp_path, cli):
     rows = read_json(tmp_path / "demo" / "manifest.json")["reconstructions"]
     assert len(rows) == 4 + 4 + 3 + 1
     assert all((tmp_path / "demo" / row["image"]).is_file() for row in rows)
+    for name, frames in (("turntable.gif", 24), ("morph.gif", 2 * 12)):
+        with Image.open(tmp_path / "demo" / name) as gif:
+            assert (gif.n_frames, gif.size) == (frames, (128, 128))
     text = text_of(tmp_path / "demo" / "report.html")
+    assert text.count("drag it, or the slider") == 2
     unseen = [row for row in rows if row["original"] == "unseen-chair"]
     for row in unseen:
         errors = row["pose_errors_deg"]

@@ -10,8 +10,21 @@ from netinvert.experiments.configs.views import ViewsNovel
 from netinvert.io.files import read_json
 from netinvert.models.decoder import load_decoder
 from netinvert.models.generator import load_generator
+from netinvert.training.views.encoder_decoder import EncoderDecoder
 from netinvert.training.views.turntables import Turntables
-from netinvert.views.novel import CEILINGS, DECODED, FLOORS, METHODS, SAME, TRUE, NovelViews, view_measures
+from netinvert.views.novel import (
+    CEILINGS,
+    DECODED,
+    FLOORS,
+    LINEAR,
+    MEAN,
+    METHODS,
+    NEAREST,
+    SAME,
+    TRUE,
+    NovelViews,
+    view_measures,
+)
 from netinvert.views.truth import Truth
 from small_generator import small_generator
 
@@ -27,9 +40,10 @@ def problem(generator):
     loaded, decoder = load_generator(generator), load_decoder("posenet-fc6")
     rings = Turntables.rendered(Truth.of(loaded).plan, range(3))
     objects = Turntables.joined(rings.planes[:2], (0, 1), rings.distance[:2].tolist())
-    return NovelViews(
-        objects, torch.tensor([3, 30]), rings, torch.arange(3), loaded, decoder.encoder(), decoder
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        told = EncoderDecoder(32).eval()
+    return NovelViews(objects, torch.tensor([3, 30]), rings, torch.arange(3), loaded, decoder, told)
 
 
 def test_every_way_gives_images_of_the_generators_size(problem):
@@ -54,11 +68,17 @@ def test_a_known_object_is_nearest_to_itself(problem):
 
 
 def test_a_ring_of_turned_codes_begins_with_the_code_as_it_is(problem):
-    ring = problem.turned_planes(0)
+    ring = problem.ring(LINEAR)[0].float() / 255
     assert ring.shape == (31, 4, 32, 32)
-    assert bool((ring[:, :3] <= ring[:, 3:] + 1e-6).all())
+    assert bool((ring[:, :3] <= ring[:, 3:] + 0.01).all())
     decoded = ring[3, :3] + (1 - ring[3, 3:]) * 214 / 255
     torch.testing.assert_close(decoded, problem.images(DECODED, 0)[0], atol=0.02, rtol=0)
+
+
+def test_a_ring_has_each_view_at_its_place(problem):
+    assert torch.equal(problem.ring(TRUE), problem.objects.planes[:, :31])
+    given = problem.objects.planes[torch.arange(2), problem.start]
+    assert torch.equal(problem.ring(SAME), given[:, None].expand(-1, 31, -1, -1, -1))
 
 
 def test_unknown_ways_are_refused(problem):
@@ -83,17 +103,22 @@ def test_measures_look_at_the_objects_pixels_alone():
 
 @pytest.mark.slow
 def test_novel_views_and_shapes(command, generator, tmp_path):
-    words = ("--generator", generator, "--chairs", 2, "--bank", 3, "--seed", 101)
+    words = ("--generator", generator, "--chairs", 2, "--bank", 3, "--seed", 101, "--samples", 64)
     out = tmp_path / "novel"
     assert command("views", "novel", *words, "--turns", 2, 8, "--learned", 20, "--out", out).code == 0
     rows = read_json(out / "manifest.json")["rows"]
     assert [row["method"] for row in rows] == [*CEILINGS, *METHODS, *FLOORS]
     assert rows[0]["l1"]["value"] < 0.002  # bytes
-    assert len((out / "views.csv").read_text().splitlines()) == 1 + 11 * 4
+    assert len((out / "views.csv").read_text().splitlines()) == 1 + 12 * 4
+    by_angle, poses = read_json(out / "manifest.json")["by_angle"]
+    assert [len(one["rows"]) for one in (by_angle, poses)] == [12, 12]
+    both = [by_angle["rows"][-1][angle]["value"] for angle in ("23°", "93°")]
+    assert sum(both) / 2 == pytest.approx(rows[-1]["l1"]["value"])
     shapes = tmp_path / "shapes"
     assert command("views", "reconstruct", *words, "--resolution", 16, "--out", shapes).code == 0
     rows = {row["views"]: row for row in read_json(shapes / "manifest.json")["rows"]}
-    assert rows["true views"]["hull iou"]["value"] > rows["mean object"]["hull iou"]["value"]
+    assert [*rows] == [TRUE, *METHODS, NEAREST, MEAN, SAME]
+    assert rows[TRUE]["hull iou"]["value"] > rows[MEAN]["hull iou"]["value"]
     assert len([*shapes.glob("*.obj")]) == 6
     assert json.loads((shapes / "report.json").read_text())["title"] == "Shapes from one image"
 
@@ -101,6 +126,8 @@ def test_novel_views_and_shapes(command, generator, tmp_path):
 def test_bad_input(command, generator, tmp_path):
     with pytest.raises(ConfigError, match="--turns names one twice"):
         ViewsNovel(out=tmp_path, turns=(2, 2))
+    with pytest.raises(ConfigError, match="a power of two"):
+        ViewsNovel(out=tmp_path, pixels=48)
     said = command("views", "novel", "--generator", generator, "--decoder", "nothing", "--out", tmp_path)
     assert (said.code, "no decoder 'nothing'" in said.err) == (2, True)
     said = command("views", "novel", "--generator", generator, "--objects", "sofas", "--out", tmp_path)

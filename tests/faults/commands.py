@@ -148,8 +148,14 @@ COMMANDS = {
     "views transfer": Case(
         "views transfer --chairs 4 --pixels 16 --known 2 --samples 8 --batch 4 --threads 1 --out out"
     ),
-    "views novel": Case(f"views novel {GENERATOR} --chairs 2 --bank 2 --turns 3 --learned 20 --out out"),
-    "views reconstruct": Case(f"views reconstruct {GENERATOR} --chairs 2 --bank 2 --resolution 16 --out out"),
+    "views novel": Case(
+        f"views novel {GENERATOR} --chairs 2 --bank 2 --samples 32 --pixels 16 --turns 3 "
+        "--learned 20 --threads 1 --out out"
+    ),
+    "views reconstruct": Case(
+        f"views reconstruct {GENERATOR} --chairs 2 --bank 2 --samples 32 --pixels 16 --resolution 16 "
+        "--threads 1 --out out"
+    ),
     "views evaluate": Case(f"views evaluate {GENERATOR} --chairs 2 --learned 20 --out out"),
     "views evaluate, with a card": Case(
         "views evaluate --generator mine.safetensors --chairs 2 --learned 20 --card --threads 1 --out out",

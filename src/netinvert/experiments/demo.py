@@ -1,4 +1,5 @@
-"""The demo: what codes of pose networks keep of chairs, layer by layer and prior by prior; a photograph.
+"""The demo: what codes of pose networks keep of chairs, layer by layer and prior by prior; a photograph; and
+a generator's views.
 
 Every sentence of its page on what was found is made from the figures.
 """
@@ -31,16 +32,20 @@ from netinvert.experiments.demo_cells import (
     pose_errors,
 )
 from netinvert.experiments.runs import publish, run_facts, workers_of
+from netinvert.experiments.views.draw import film, there_and_back, turntable
 from netinvert.io.assets import chair
-from netinvert.io.files import Tell
-from netinvert.io.images import write_png
+from netinvert.io.files import Tell, write_atomic
+from netinvert.io.images import gif_bytes, write_png
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.running import duration
 from netinvert.io.workers import run_cells
 from netinvert.models.encoder import Encoder
+from netinvert.models.generator import load_generator
 from netinvert.models.registry import list_networks, load_network
 from netinvert.scenes.cameras import heading
+from netinvert.views.mixtures import line_between
+from netinvert.views.truth import on_paper
 
 RIGHT = 30.0
 """Degrees: a pose that is less off counts as right, as in the benchmarks of the field."""
@@ -63,6 +68,14 @@ PRIORS_NOTE = (
     "A prior says what images look like where the code does not. Isotropic total variation prefers few and "
     "smooth edges in any direction, anisotropic prefers horizontal and vertical ones; without a prior, "
     "grain, patterns and brightness that the network does not see are free to drift."
+)
+GENERATOR, DRAWN, FRAMES, STEPS = "chairs", (0, 1), 24, 12
+"""Objects of a generator that are shown, one turned, and what lies between both."""
+VIEWS_NOTE = (
+    "The other way: a generator draws a chair from its number and the side that it is seen from (Dosovitskiy "
+    "et al. 2015); of every other chair it saw only half of the sides. Between two chairs lie others that "
+    "nobody made. What the code of an unseen chair gives for views from new sides, `netinvert views novel` "
+    "measures."
 )
 FOOLED = (
     "Where posenet reads the right pose from a reconstruction and the held-out one, which reads the original "
@@ -123,18 +136,32 @@ def run_demo(config: Demo, tell: Tell) -> Outcome:
                     if errors := one.facts.get(kind):
                         row[f"{kind}_deg"] = {name: values[k] for name, values in errors.items()}
                 rows.append(row)
+        new_views = _new_views(run)
         seconds = sum(one.facts["seconds"] for one in found)
         entries = {"seconds": seconds, "reconstructions": rows}
         text = f"{len(found)} codes inverted in {duration(seconds)}"
-        return publish(run, config, demo_report(config, found, originals), entries, text)
+        return publish(run, config, demo_report(config, found, originals, new_views), entries, text)
 
 
 def _installed(name: str) -> bool:
     return next(card.installed for card in list_networks() if card.name == name)
 
 
-def demo_report(config: Demo, found: Sequence[Inverted], originals: Mapping[str, Tensor]) -> report.Report:
-    """The page."""
+def _new_views(run: RunDir) -> report.Part:
+    """A turntable and a morph of a generator, as GIFs too."""
+    generator = load_generator(GENERATOR)
+    around, turning = turntable(generator, DRAWN[0], FRAMES)
+    between = on_paper(generator.layers(line_between(*generator.embedded(list(DRAWN)), STEPS), 30.0))
+    write_atomic(run.path("turntable.gif"), gif_bytes(around))
+    write_atomic(run.path("morph.gif"), there_and_back(between))
+    title = f"From object {DRAWN[0]} to object {DRAWN[1]}: drag it, or the slider"
+    return ["## From a number to views", VIEWS_NOTE, turning, film(between, STEPS, title)]
+
+
+def demo_report(
+    config: Demo, found: Sequence[Inverted], originals: Mapping[str, Tensor], new_views: report.Part
+) -> report.Report:
+    """The page; ``new_views`` is its part on a generator."""
     parts = {name: [one for one in found if one.code.original == name] for name in originals}
     left_out: report.Part = [
         f"A part with a photograph was left out: {code(PHOTOGRAPH_NETWORK)} needs an extra:",
@@ -150,6 +177,7 @@ def demo_report(config: Demo, found: Sequence[Inverted], originals: Mapping[str,
         LEAD,
         [READING, _unseen(parts[UNSEEN], originals[UNSEEN]), _chair(parts[CHAIR], originals[CHAIR])],
         _photograph(parts[PHOTOGRAPH], originals[PHOTOGRAPH]) if PHOTOGRAPH in parts else left_out,
+        new_views,
         "## Your own image",
         "What networks there are, what layers one has, and inversions of an image of yours:",
         [report.Code("\n".join(NEXT)), report.Prose(foot, quiet=True)],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +17,7 @@ from netinvert.evaluation.report import Column, Report, Table
 from netinvert.evaluation.report.report import Kind
 from netinvert.experiments.configs.images import Invert
 from netinvert.experiments.inputs import Source
+from netinvert.io.cells import Piece
 from netinvert.io.config import Config
 from netinvert.io.files import read_json, write_atomic
 from netinvert.io.manifest import MANIFEST, Outcome, manifest, versions
@@ -22,6 +27,7 @@ from netinvert.io.workers import Workers
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
+from netinvert.training.config import TrainingRun
 
 ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray", "card", "trust")
 """Options that say where and how fast, not what."""
@@ -95,6 +101,16 @@ def invert_command(config: OnNetwork, **options: Any) -> str:  # noqa: ANN401
     """What inverts a code of the same network by ``netinvert invert``."""
     same = ("network", "weights", "size", "mean", "std", "order", "scale", "seed")
     return Invert(**{name: getattr(config, name) for name in same}, **options).command_line()
+
+
+@contextlib.contextmanager
+def training_of(piece: Piece, device: str = "cpu") -> Iterator[TrainingRun]:
+    """Where a cell that is a training keeps its checkpoints, until it is done."""
+    with contextlib.ExitStack() as stack:
+        folder = None if piece.checkpoint is None else piece.checkpoint.with_suffix("")
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield TrainingRun(folder, device=device, progress=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def file_part(text: str) -> str:

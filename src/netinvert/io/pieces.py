@@ -60,6 +60,7 @@ PRIOR = Option(
 )
 STEPS = Option("Evaluations of the network.", min=1, max=10**7, default="the preset's own")
 OUT = Option("The folder to write.", short="o", metavar="DIR", identity=False)
+DEVICE = Option("cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")
 SEED = Option("Of the noise to start from.", short="s", min=0, max=2**63 - 1)
 
 
@@ -197,7 +198,7 @@ class Device(Threads):
     """Where it is computed."""
 
     section: ClassVar[str] = "Compute"
-    device: Annotated[str, Option("cpu, cuda, cuda:1 or mps.", short="d", metavar="NAME")] = "cpu"
+    device: Annotated[str, DEVICE] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

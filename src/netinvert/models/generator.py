@@ -3,7 +3,6 @@ transformed (Dosovitskiy, Springenberg, Tatarchenko & Brox 2015, "Learning to ge
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import warnings
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from netinvert.errors import CodeError, ConfigError, NetworkError
 from netinvert.io.files import guarded, refusing
 from netinvert.models.network import MOST_NUMBERS, built_with, load_parts, save_parts, shipped
-from netinvert.models.upconv import FIRST_SIDE, Widths, initialise, made_quick, up_path
+from netinvert.models.upconv import FIRST_SIDE, Widths, fully_connected, initialise, made_quick, up_path
 
 TRANSFORMS: Mapping[str, float] = {
     "turn": 15.0,
@@ -76,10 +75,10 @@ class GeneratorNetwork(nn.Module):
         wide, few = form.hidden, form.hidden // 4
         widths = Widths(hidden=wide, first=form.first, least=32, refined=True)
         self.table = nn.Embedding(form.identities, form.embedding)
-        self.identity = _fully(form.embedding, wide, wide, slope=widths.slope)
-        self.view = _fully(VIEW, few, few, slope=widths.slope)
-        self.transform = _fully(len(TRANSFORMS), few, few, slope=widths.slope)
-        self.joint = _fully(wide + 2 * few, wide, form.first * FIRST_SIDE**2, slope=widths.slope)
+        self.identity = fully_connected(form.embedding, wide, wide, slope=widths.slope)
+        self.view = fully_connected(VIEW, few, few, slope=widths.slope)
+        self.transform = fully_connected(len(TRANSFORMS), few, few, slope=widths.slope)
+        self.joint = fully_connected(wide + 2 * few, wide, form.first * FIRST_SIDE**2, slope=widths.slope)
         ups = round(math.log2(form.size / FIRST_SIDE))
         self.ups = up_path(widths, ups, 4)
         self.to(memory_format=torch.channels_last)
@@ -92,13 +91,6 @@ class GeneratorNetwork(nn.Module):
         x = self.joint(torch.cat(streams, 1)).unflatten(1, (self.form.first, FIRST_SIDE, FIRST_SIDE))
         found: Tensor = torch.sigmoid(self.ups(x.contiguous(memory_format=torch.channels_last)))
         return found
-
-
-def _fully(*sizes: int, slope: float) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(slope)]
-    return nn.Sequential(*layers)
 
 
 def view_numbers(azimuth: Tensor, elevation: Tensor) -> Tensor:

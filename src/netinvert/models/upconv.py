@@ -259,6 +259,14 @@ def _head(architecture: Architecture, widths: Widths, base: tuple[int, int]) -> 
     return nn.Sequential(*layers, nn.LeakyReLU(widths.slope))
 
 
+def fully_connected(*sizes: int, slope: float) -> nn.Sequential:
+    """Layers from one of these sizes to the next, a leaky ReLU behind each."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(slope)]
+    return nn.Sequential(*layers)
+
+
 def up_path(widths: Widths, ups: int, outputs: int, upsampling: str = "nearest") -> nn.Sequential:
     """So many up-convolutions from a map of ``widths.first`` channels on, the last one to ``outputs``."""
     if ups == 0:

@@ -15,9 +15,10 @@ from netinvert.evaluation.metrics import ssim
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
-from netinvert.models.generator import Generator
+from netinvert.models.generator import Generator, view_numbers
 from netinvert.scenes.backgrounds import PAPER
 from netinvert.training.decoder.train import in_chunks
+from netinvert.training.views.encoder_decoder import EncoderDecoder
 from netinvert.training.views.turntables import AZIMUTHS, Turntables
 from netinvert.views.operators import IdentityMap, PoseDirections, TurnOperator
 
@@ -39,45 +40,60 @@ DIRECTIONS, LINEAR, ORTHOGONAL = (
     "code by an orthogonal operator, decoded",
 )
 MAPPED, FITTED = "code mapped to the generator", "fitted in the generator"
+TOLD = "encoder-decoder, told the view"
 CEILINGS, FLOORS = (TRUE, DECODED, ORACLE), (SAME, MEAN, NEAREST)
-METHODS = (DIRECTIONS, LINEAR, ORTHOGONAL, MAPPED, FITTED)
+METHODS = (DIRECTIONS, LINEAR, ORTHOGONAL, MAPPED, FITTED, TOLD)
 
 
 @dataclass(frozen=True, eq=False)
 class NovelViews:
     """Unseen ``objects``, each shown in the view ``start`` (N,) of the first 31, and what there is to turn
-    them: the objects ``known`` to the ``generator`` from all sides, by their ``places`` (M,) in it, an
-    ``encoder`` and a ``decoder`` of its codes. The poses of all images are known, as in a dataset with
-    cameras."""
+    them: the objects ``known`` to the ``generator`` from all sides, by their ``places`` (M,) in it, a
+    ``decoder`` of codes, and an ``encoder_decoder``. The poses of all images are known, as in a dataset with
+    cameras; the last does not ask for that of the given image."""
 
     objects: Turntables
     start: Tensor
     known: Turntables
     places: Tensor
     generator: Generator
-    encoder: Encoder
     decoder: Decoder
+    encoder_decoder: EncoderDecoder
 
-    def images(self, method: str, steps: int) -> Tensor:
-        """What a method makes of all objects turned by so many 31ths of a turn, (N, 3, H, W). Raises
-        ConfigError: no such method."""
+    def planes(self, method: str, steps: int) -> Tensor:
+        """What a method makes of all objects turned by so many 31ths of a turn: colours multiplied by the
+        mask, and the mask, (N, 4, H, W) in [0, 1]. Raises ConfigError: no such method."""
         makers: dict[str, Callable[[int], Tensor]] = {
-            TRUE: self.true,
+            TRUE: self._true,
             DECODED: lambda k: self._decoded(self._codes(self.true(k))),
-            ORACLE: self._oracle,
-            SAME: lambda k: self.sources,
-            MEAN: self._mean,
-            NEAREST: lambda k: self.known.images(self.nearest, self.target(k), GROUND),
+            ORACLE: lambda k: self._known(self._most_like(k), k),
+            SAME: lambda k: self._true(0),
+            MEAN: lambda k: self.known.planes[:, self.target(k)].float().mean(0) / 255,
+            NEAREST: lambda k: self._known(self.nearest, k),
             DIRECTIONS: self._along_directions,
             LINEAR: lambda k: self._operated(k, orthogonal=False),
             ORTHOGONAL: lambda k: self._operated(k, orthogonal=True),
             MAPPED: lambda k: self._drawn(self.mapped, k),
             FITTED: lambda k: self._drawn(self.fitted, k),
+            TOLD: self._told,
         }
         if method not in makers:
             raise ConfigError(f"no way {method!r} to a new view: there are {', '.join(makers)}")
         with torch.no_grad():
             return makers[method](steps).clamp(0, 1)
+
+    def images(self, method: str, steps: int) -> Tensor:
+        """The same before paper, (N, 3, H, W)."""
+        planes = self.planes(method, steps)
+        return (planes[:, :3] + (1 - planes[:, 3:]) * GROUND).clamp(0, 1)
+
+    def ring(self, method: str) -> Tensor:
+        """What a method makes of each object in each of the first 31 views, uint8 (N, 31, 4, H, W)."""
+        size, every = self.objects.size, torch.arange(len(self.start))
+        found = torch.empty((len(every), AZIMUTHS, 4, size, size), dtype=torch.uint8)
+        for steps in range(AZIMUTHS):
+            found[every, self.target(steps)] = (255 * self.planes(method, steps)).round().to(torch.uint8)
+        return found
 
     def target(self, steps: int) -> Tensor:
         """The views (N,) after so many steps."""
@@ -85,12 +101,16 @@ class NovelViews:
 
     def true(self, steps: int) -> Tensor:
         """The true images (N, 3, H, W)."""
-        return self.objects.images(torch.arange(len(self.start)), self.target(steps), GROUND)
+        return self.images(TRUE, steps)
 
     def masks(self, steps: int) -> Tensor:
         """Where the objects truly are, (N, 1, H, W)."""
-        planes = self.objects.planes[torch.arange(len(self.start)), self.target(steps)]
-        return planes[:, 3:].float() / 255
+        return self._true(steps)[:, 3:]
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Of the codes that are turned."""
+        return self.decoder.encoder()
 
     @cached_property
     def sources(self) -> Tensor:
@@ -136,14 +156,14 @@ class NovelViews:
         with torch.no_grad():
             return in_chunks(self.encoder, images).flatten(1)
 
-    def _decoded(self, codes: Tensor) -> Tensor:
-        """On the paper of the others where the decoder tells the object from its background: of that the
-        code of a turned object says nothing."""
-        planes = self._decoded_planes(codes)
-        return planes[:, :3] + (1 - planes[:, 3:]) * GROUND
+    def _true(self, steps: int) -> Tensor:
+        return self.objects.planes[torch.arange(len(self.start)), self.target(steps)].float() / 255
 
-    def _decoded_planes(self, codes: Tensor) -> Tensor:
-        """Colours multiplied by the mask, and the mask, (N, 4, H, W); of a decoder without masks all."""
+    def _known(self, which: Tensor, steps: int) -> Tensor:
+        return self.known.planes[which, self.target(steps)].float() / 255
+
+    def _decoded(self, codes: Tensor) -> Tensor:
+        """Of a decoder that does not tell the object from its background, all counts as the object."""
         codes = codes.reshape(-1, *self.encoder.code_shape)
         made = in_chunks(self.decoder, codes)
         mask = torch.ones_like(made[:, :1])
@@ -160,18 +180,10 @@ class NovelViews:
         ends = (self._angles(view) for view in (self.start, self.target(steps)))
         return self._decoded(self._possible(along.turned(self._codes(self.sources), *ends)))
 
-    def turned_planes(self, who: int) -> Tensor:
-        """The ring of an object's code turned by linear operators and decoded, (31, 4, H, W): colours
-        multiplied by the mask, and the mask."""
-        own = self._codes(self.sources[who : who + 1])
-        start = int(self.start[who])
-        turns = [(view - start) % AZIMUTHS for view in range(AZIMUTHS)]
-        codes = [self._operator(turn, False)(own) if turn else own for turn in turns]
-        with torch.no_grad():
-            return self._decoded_planes(self._possible(torch.cat(codes)))
-
     def _operated(self, steps: int, orthogonal: bool) -> Tensor:
-        return self._decoded(self._possible(self._operator(steps, orthogonal)(self._codes(self.sources))))
+        codes = self._codes(self.sources)
+        turned = self._operator(steps, orthogonal)(codes) if steps % AZIMUTHS else codes
+        return self._decoded(self._possible(turned))
 
     def _operator(self, steps: int, orthogonal: bool) -> TurnOperator:
         """Of pairs of all known objects, from every side, turned by the angle."""
@@ -192,22 +204,26 @@ class NovelViews:
         low, high = self.known_codes.amin((0, 1)), self.known_codes.amax((0, 1))
         return torch.maximum(torch.minimum(codes, high), low)
 
-    def _mean(self, steps: int) -> Tensor:
-        planes = self.known.planes[:, self.target(steps)].float().mean(0) / 255
-        return planes[:, :3] + (1 - planes[:, 3:]) * GROUND
-
-    def _oracle(self, steps: int) -> Tensor:
-        """The known object most like the true view, pixel by pixel."""
+    def _most_like(self, steps: int) -> Tensor:
+        """The known objects (N,) that are most like the true views, pixel by pixel."""
         every, chosen = torch.arange(len(self.known.planes)), []
         for image, view in zip(self.true(steps), self.target(steps).tolist(), strict=True):
             others = self.known.images(every, torch.full_like(every, view), GROUND)
             chosen.append(int((others - image).square().sum((1, 2, 3)).argmin()))
-        return self.known.images(torch.tensor(chosen), self.target(steps), GROUND)
+        return torch.tensor(chosen)
+
+    def _told(self, steps: int) -> Tensor:
+        view = view_numbers(*self._angles(self.target(steps)))
+        parts = zip(torch.split(self.sources, 64), torch.split(view, 64), strict=True)
+        return fit(
+            torch.cat([self.encoder_decoder(*part) for part in parts]),
+            (self.objects.size, self.objects.size),
+        )
 
     def _drawn(self, embeddings: Tensor, steps: int) -> Tensor:
         azimuth, elevation = self._angles(self.target(steps))
         parts = zip(*(torch.split(one, 64) for one in (embeddings, azimuth, elevation)), strict=True)
-        return torch.cat([self.generator(who, a, e, paper=GROUND) for who, a, e in parts])
+        return torch.cat([self.generator.layers(*part) for part in parts])
 
 
 def fitted_embeddings(

@@ -71,10 +71,11 @@ class TurnOperator:
             raise ConfigError("an operator is fitted on two pairs of codes or more, as many before as after")
         means = [one.double().mean(0) for one in (before, after)]
         off = [one.double() - mean for one, mean in zip((before, after), means, strict=True)]
-        _, scale, directions = torch.linalg.svd(torch.cat(off), full_matrices=False)
-        share = scale.square().cumsum(0) / scale.square().sum()
-        count = int((share < ENERGY).sum()) + 1
-        basis = directions[:count].T
+        # principal directions by the covariance, which is small where pairs are many
+        energy, directions = (one.flip(-1) for one in torch.linalg.eigh(sum(one.T @ one for one in off)))
+        share = energy.clamp_min(0).cumsum(0) / energy.clamp_min(0).sum()
+        count = min(int((share < ENERGY).sum()) + 1, len(energy))
+        basis = directions[:, :count]
         x, y = (one @ basis for one in off)
         if orthogonal:
             left, _, right = torch.linalg.svd(x.T @ y)

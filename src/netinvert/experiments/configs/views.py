@@ -8,12 +8,18 @@ from typing import Annotated, ClassVar
 from netinvert.errors import ConfigError
 from netinvert.io import pieces
 from netinvert.io.config import Config, Option
-from netinvert.io.pieces import Output, Processes, Seed, Threads
+from netinvert.io.pieces import DEVICE, Device, Output, Processes, Seed, Threads
 from netinvert.scenes.seeds import TUNING
 
 OBJECTS_OF = Option("Numbers of the generator's objects.", also=("object",), min=0, metavar="N")
 AZIMUTH = Option("Where the objects are seen from, in degrees; 0 is the front.", metavar="DEGREES")
 ELEVATION = Option("The same, above the ground.", min=-90, max=90, metavar="DEGREES")
+
+
+def check_pixels(pixels: int) -> None:
+    """Raises ConfigError: no power of two."""
+    if pixels & (pixels - 1):
+        raise ConfigError(f"--pixels is a power of two, 32 or 64, say, got {pixels}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +190,11 @@ class ViewsTransfer(Seed, Output, Processes):
     def check(self) -> None:
         """Raises ConfigError."""
         super().check()
-        if self.pixels & (self.pixels - 1):
-            raise ConfigError(f"--pixels is a power of two, 32 or 64, say, got {self.pixels}")
+        check_pixels(self.pixels)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfUnseen(OfGenerator, Seed, Output, Processes):
+class OfUnseen(OfGenerator, Seed, Output, Device, Processes):
     """Objects that nothing was trained on, and what is to turn them."""
 
     decoder: Annotated[
@@ -202,7 +207,19 @@ class OfUnseen(OfGenerator, Seed, Output, Processes):
     bank: Annotated[
         int, Option("Known objects, from all sides, that directions and operators are fitted on.", min=2)
     ] = 100
+    samples: Annotated[
+        int, Option("Views of these that an encoder-decoder learns, which is told the view.", min=32)
+    ] = 40_000
+    pixels: Annotated[
+        int, Option("Side of its images, a power of two, no more than the generator's.", min=16, max=256)
+    ] = 64
+    device: Annotated[str, replace(DEVICE, help="Where it learns: cpu, cuda, cuda:1 or mps.")] = "cpu"
     seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and from where they are seen.")] = TUNING[0]
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        check_pixels(self.pixels)
 
 
 @dataclass(frozen=True, kw_only=True)

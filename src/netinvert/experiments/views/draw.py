@@ -148,21 +148,41 @@ def turn_objects(config: ViewsTurntable, tell: Tell) -> Outcome:
     """Draw; leave a GIF an object and a report that turns them. Raises as :func:`generate_views`."""
     objects = config.objects or (0,)
     generator, known = _open(config, objects)
-    azimuths = torch.arange(config.frames) * (360 / config.frames)
     with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         blocks: list[report.Block] = []
         for who in objects:
-            images = on_paper(generator.layers(who, azimuths, config.elevation))
+            images, grid = turntable(generator, who, config.frames, config.elevation)
             write_atomic(run.path(f"object-{who}.gif"), gif_bytes(images))
-            tiles = [Tile(one, (heading(a),)) for one, a in zip(images, azimuths.tolist(), strict=True)]
-            grid = ImageGrid.flow(tiles, 12, f"Object {who}: drag it, or the slider")
-            blocks.append(replace(grid, turns=True, size=2 * images.shape[-1], name=f"object-{who}"))
+            blocks.append(grid)
         lead = (
             f"{code(generator.name)} draws objects from {config.frames} azimuths, {config.elevation:g}° up."
         )
         files = [f"object-{who}.gif" for who in objects]
         page = report.Report("Turntables", blocks, lead)
         return publish(run, config, page, {**known, "turntables": files}, f"{lead} {report.listed(files)}")
+
+
+def turntable(
+    generator: Generator, who: int, frames: int, elevation: float = 20.0
+) -> tuple[Tensor, ImageGrid]:
+    """An object once around: images (frames, 3, H, W), and what turns them on a page."""
+    azimuths = torch.arange(frames) * (360 / frames)
+    images = on_paper(generator.layers(who, azimuths, elevation))
+    tiles = [Tile(one, (heading(a),)) for one, a in zip(images, azimuths.tolist(), strict=True)]
+    grid = ImageGrid.flow(tiles, 12, f"Object {who}: drag it, or the slider")
+    return images, replace(grid, turns=True, size=2 * images.shape[-1], name=f"object-{who}")
+
+
+def film(images: Tensor, steps: int, title: str = "") -> ImageGrid:
+    """What shows a morph (steps + 1, 3, H, W) on a page, with a slider."""
+    tiles = [Tile(one, (f"{k / steps:.2f}",)) for k, one in enumerate(images)]
+    grid = ImageGrid.flow(tiles, 12, title)
+    return replace(grid, turns=True, size=2 * images.shape[-1], name="film")
+
+
+def there_and_back(images: Tensor) -> bytes:
+    """A morph as a GIF."""
+    return gif_bytes(torch.cat([images, images.flip(0)[1:-1]]))
 
 
 def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
@@ -174,10 +194,9 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
         line = line_between(first, second, config.steps)
         planes = generator.layers(line, config.azimuth, config.elevation)
         images = on_paper(planes)
-        write_atomic(run.path("morph.gif"), gif_bytes(torch.cat([images, images.flip(0)[1:-1]])))
+        write_atomic(run.path("morph.gif"), there_and_back(images))
         shares = [k / config.steps for k in range(config.steps + 1)]
-        tiles = [Tile(one, (f"{share:.2f}",)) for one, share in zip(images, shares, strict=True)]
-        film = replace(ImageGrid.flow(tiles, 12), turns=True, size=2 * images.shape[-1], name="film")
+        moving = film(images, config.steps)
         mixed = [torch.lerp(planes[0], planes[-1], share) for share in shares]
         steps = (images[1:] - images[:-1]).abs().mean((1, 2, 3))
         plot = Plot(
@@ -196,9 +215,10 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
             f"Objects {names} of {code(generator.name)}, and {config.steps - 1} between them. "
             f"The largest step changes {even:.1f} times as much as the mean one."
         )
+        tiles = [tile for row in moving.rows for tile in row.tiles]
         sheet = replace(ImageGrid.flow(tiles), name="sheet", size=128)
         parts: list[report.Block] = [
-            film,
+            moving,
             Heading("Beside a mixture of the two images"),
             plot,
             Heading("All"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import report
-from netinvert.evaluation.readers import FOREIGN, RIGHT, PoseReader
+from netinvert.evaluation.readers import FOREIGN, JUDGE, RIGHT, PoseReader
 from netinvert.evaluation.report import Column, Heading, ImageGrid, Panel, Plot, Prose, Series, code
 from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.configs.views import OfUnseen, ViewsNovel
-from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
+from netinvert.experiments.runs import decoder_facts, publish, run_facts, training_of, workers_of
 from netinvert.experiments.views.evaluate import RingWork, generator_facts, pose_readers
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
@@ -30,8 +30,10 @@ from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.furniture import read_seats
 from netinvert.scenes.object_source import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.objects import Object3D
+from netinvert.training.config import TrainingConfig
+from netinvert.training.views.encoder_decoder import EncoderDecoder, train_encoder_decoder
 from netinvert.training.views.turntables import AZIMUTHS, Turntables, rendered_ring
-from netinvert.views.novel import CEILINGS, FLOORS, MEAN, METHODS, TRUE, NovelViews, view_measures
+from netinvert.views.novel import CEILINGS, FLOORS, GROUND, MEAN, METHODS, TRUE, NovelViews, view_measures
 from netinvert.views.truth import Truth
 
 ALL = (*CEILINGS, *METHODS, *FLOORS)
@@ -111,27 +113,70 @@ def turns_of(config: ViewsNovel) -> tuple[int, ...]:
     return config.turns or TURNS
 
 
+@dataclass(frozen=True)
+class TrainingKey:
+    """A cell: the encoder-decoder's weights."""
+
+    encoder_decoder: int
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderDecoderWork:
+    """Trains an encoder-decoder on known objects."""
+
+    config: OfUnseen
+    run: RunDir
+
+    def open(self) -> Callable[[TrainingKey, Piece], Cell]:
+        """It is small, and quick where there is a GPU."""
+        config = self.config
+
+        def make(key: TrainingKey, piece: Piece) -> Cell:
+            plan = TrainingConfig(samples=key.encoder_decoder, batch=32, rate=2e-3, seed=config.seed)
+            size, tables = self.size(), known_objects(config, self.run)
+            with training_of(piece, config.device) as where:
+                network = train_encoder_decoder(plan, tables, where, size, GROUND)
+            return Cell(network.cpu().state_dict())
+
+        return make
+
+    def size(self) -> int:
+        """Of its images, in pixels."""
+        return min(self.config.pixels, load_generator(self.config.generator).module.form.size)
+
+    def trained(self) -> EncoderDecoder:
+        """The network; kept in the run."""
+        keys = [TrainingKey(self.config.samples)]
+        (cell,) = run_cells(self.run, self, keys, workers_of(self.config), "trainings")
+        network = EncoderDecoder(self.size())
+        network.load_state_dict(dict(cell.tensors))
+        return network.eval().requires_grad_(False)
+
+
+def known_objects(config: OfUnseen, run: RunDir) -> Turntables:
+    """The generator's own, from all sides; renders are kept in the run."""
+    places = range(min(config.bank, load_generator(config.generator).module.form.identities))
+    work = RingWork(config.generator)
+    return _joined(run_cells(run, work, places, workers_of(config), "known objects"))
+
+
+def _joined(cells: Sequence[Cell]) -> Turntables:
+    planes, distance = ([one.tensors["planes"] for one in cells], [one.facts["distance"] for one in cells])
+    return Turntables.joined(planes, range(len(cells)), distance)
+
+
 def novel_problem(config: OfUnseen, run: RunDir) -> NovelViews:
-    """The objects that are turned, and what turns them; renders are kept in the run."""
-    generator, decoder = load_generator(config.generator), load_decoder(config.decoder)
-    places = range(min(config.bank, generator.module.form.identities))
-    mine = unseen_cells(config, run)
-    known = run_cells(run, RingWork(config.generator), places, workers_of(config), "known objects")
-    objects, others = (
-        Turntables.joined(
-            [one.tensors["planes"] for one in cells], which, [one.facts["distance"] for one in cells]
-        )
-        for cells, which in ((mine, range(len(mine))), (known, places))
-    )
+    """The objects that are turned, and what turns them; renders and trainings are kept in the run."""
+    objects, known = _joined(unseen_cells(config, run)), known_objects(config, run)
     drawn = torch.Generator().manual_seed(config.seed)
     return NovelViews(
         objects,
-        torch.randint(AZIMUTHS, (len(mine),), generator=drawn),
-        others,
-        torch.tensor(places),
-        generator,
-        decoder.encoder(),
-        decoder,
+        torch.randint(AZIMUTHS, (len(objects.planes),), generator=drawn),
+        known,
+        torch.arange(len(known.planes)),
+        load_generator(config.generator),
+        load_decoder(config.decoder),
+        EncoderDecoderWork(config, run).trained(),
     )
 
 
@@ -156,11 +201,15 @@ def novel_views(config: ViewsNovel, tell: Tell) -> Outcome:
             each = partial(_measured, problem, cell.tensors, turns_of(config), readers, symmetry)
             found[method] = kept.keep(["measured", method], each).tensors
         table = _table(found, readers, len(turns_of(config)))
+        by_angle = _by_angle(found, turns_of(config))
         write_atomic(run.path("views.csv"), _rows(found, turns_of(config)).csv().encode())
         page = report.Report(
-            "New views of unseen objects", _blocks(config, problem, table, found, made), _lead(found)
+            "New views of unseen objects",
+            _blocks(config, problem, [table, *by_angle], found, made),
+            _lead(found),
         )
-        return publish(run, config, page, {**known, "rows": table.plain()["rows"]}, table.text())
+        entries = {"rows": table.plain()["rows"], "by_angle": [one.plain() for one in by_angle]}
+        return publish(run, config, page, {**known, **entries}, table.text())
 
 
 def unseen_cells(config: OfUnseen, run: RunDir) -> Sequence[Cell]:
@@ -217,8 +266,30 @@ def _table(
         Column("L1 above the best floor", digits=3, key="more", about="paired"),
         *(Column(one.name, "°", digits=1, about="median error of the pose read") for one in readers),
     ]
-    floors = [place for place, method in enumerate(found) if method in (*CEILINGS, *FLOORS)]
-    return report.Table.of(rows, columns, baselines=floors, name="figures")
+    return report.Table.of(rows, columns, baselines=_floors(found), name="figures")
+
+
+def _by_angle(found: Mapping[str, Mapping[str, Tensor]], turns: Sequence[int]) -> list[report.Table]:
+    """A row a method, a column an angle: L1, and what the held-out network reads of the pose."""
+    angles = [360 / AZIMUTHS * turn for turn in turns]
+    figures = (
+        ("l1", "mean", "L1 on the object, by the angle turned", 3),
+        (JUDGE, "median", f"Error of the pose that {JUDGE} reads (°), by the angle turned", 1),
+    )
+    tables = []
+    for name, statistic, title, digits in figures:
+        rows = []
+        for method, values in found.items():
+            each = values[name].reshape(len(turns), -1)
+            rows.append([method, *(estimate(one, statistic=statistic) for one in each)])
+        columns = [Column("method"), *(Column(f"{angle:.0f}°", digits=digits) for angle in angles)]
+        tables.append(report.Table(columns, rows, title, _floors(found), name=f"{name}-by-angle"))
+    return tables
+
+
+def _floors(found: Iterable[str]) -> list[int]:
+    """Where the baselines are."""
+    return [place for place, method in enumerate(found) if method in (*CEILINGS, *FLOORS)]
 
 
 def _rows(found: Mapping[str, Mapping[str, Tensor]], turns: Sequence[int]) -> report.Table:
@@ -244,7 +315,7 @@ def _lead(found: Mapping[str, Mapping[str, Tensor]]) -> str:
 def _blocks(
     config: ViewsNovel,
     problem: NovelViews,
-    table: report.Table,
+    tables: Sequence[report.Table],
     found: Mapping[str, Mapping[str, Tensor]],
     made: Sequence[Cell],
 ) -> list[report.Block]:
@@ -268,12 +339,14 @@ def _blocks(
     }
     title = f"Turned by {360 / AZIMUTHS * int(middle):.0f}°"
     return [
-        *(Heading("Figures"), table),
+        *(Heading("Figures"), *tables),
         Prose(
             f"Intervals are of the bootstrap over objects. The pose of the given image is known. {FOREIGN} "
             f"and HOG are asked only where they read the true view within {RIGHT:g}°. Codes are those of "
             f"{code(problem.decoder.layer)} of {code(problem.decoder.network)}; directions, operators and "
-            f"maps are fitted on {len(problem.places)} known objects from 31 sides.",
+            f"maps are fitted on {len(problem.places)} known objects from 31 sides, and the "
+            f"encoder-decoder on {config.samples:,} pairs of these views, at "
+            f"{problem.encoder_decoder.size} pixels.",
             quiet=True,
         ),
         Plot(panels, name="turns"),

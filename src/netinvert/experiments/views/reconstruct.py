@@ -17,7 +17,7 @@ from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.configs.views import ViewsReconstruct
 from netinvert.experiments.runs import decoder_facts, file_part, publish, run_facts, workers_of
 from netinvert.experiments.views.evaluate import generator_facts
-from netinvert.experiments.views.novel import novel_problem, unseen, unseen_object
+from netinvert.experiments.views.novel import novel_problem, unseen, unseen_cells, unseen_object
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome
@@ -40,12 +40,32 @@ from netinvert.views.hull import (
     surface_points,
     visual_hull,
 )
-from netinvert.views.novel import FITTED, LINEAR, MAPPED, NovelViews
+from netinvert.views.novel import FITTED, LINEAR, MEAN, METHODS, NEAREST, SAME, TRUE, NovelViews
 
-TRUE, NEAREST, MEAN = "true views", "nearest known object", "mean object"
-SOURCES = (TRUE, LINEAR, FITTED, MAPPED, NEAREST, MEAN)
+SOURCES = (TRUE, *METHODS, NEAREST, MEAN, SAME)
+MESHES = (TRUE, LINEAR, FITTED)
 HULL, FUSED = "hull", "depths"
 SHOWN = 6
+
+
+@dataclass(frozen=True)
+class RingKey:
+    """A cell: rings of views of all objects."""
+
+    ring_by: str
+
+
+@dataclass(frozen=True)
+class RingsWork:
+    """The rings that one source of views gives."""
+
+    config: ViewsReconstruct
+    run: RunDir
+
+    def open(self) -> Callable[[RingKey, Piece], Cell]:
+        """The problem is made once a process."""
+        problem = cache(partial(novel_problem, self.config, self.run))
+        return lambda key, piece: Cell({"planes": problem().ring(key.ring_by)})
 
 
 @dataclass(frozen=True)
@@ -63,8 +83,9 @@ class ShapeWork:
     run: RunDir
 
     def open(self) -> Callable[[ShapeKey, Piece], Cell]:
-        """The problem is made once a process."""
-        problem = cache(partial(novel_problem, self.config, self.run))
+        """Rings and the cameras' distances are in the run, read once a process."""
+        unseen_objects = unseen_cells(self.config, self.run)
+        rings = cache(lambda: [one.tensors["planes"] for one in rings_of(self.config, self.run)])
 
         def make(key: ShapeKey, piece: Piece) -> Cell:
             who = key.shaped
@@ -72,7 +93,7 @@ class ShapeWork:
             thing = unseen_object(plan, source, who)
             truth = solid(thing.vertices, thing.faces, self.config.resolution)
             points = surface_points(thing.vertices, thing.faces)
-            distance = float(problem().objects.distance[who])
+            distance = float(unseen_objects[who].facts["distance"])
             cameras = tuple(
                 Camera.orbit(*angles, 0.0, distance, plan.fov, plan.size) for angles in RING[:AZIMUTHS]
             )
@@ -80,7 +101,7 @@ class ShapeWork:
             shapes: dict[str, Tensor] = {}
             for place, name in enumerate(SOURCES):
                 piece.tell(place / len(SOURCES), name)
-                views = ViewSet(ring_of(problem(), who, name), cameras)
+                views = ViewSet(rings()[place][who].float() / 255, cameras)
                 hull = visual_hull(views, self.config.resolution)
                 fused = fused_depths(views, hull)
                 halves = [visual_hull(views.some(slice(k, None, 2)), self.config.resolution) for k in (0, 1)]
@@ -95,19 +116,10 @@ class ShapeWork:
         return make
 
 
-def ring_of(problem: NovelViews, who: int, name: str) -> Tensor:
-    """The 31 views at 20° (31, 4, H, W) of an object by one of SOURCES."""
-    if name == TRUE:
-        return problem.objects.planes[who, :AZIMUTHS].float() / 255
-    if name == MEAN:
-        return problem.known.planes[:, :AZIMUTHS].float().mean(0) / 255
-    if name == NEAREST:
-        return problem.known.planes[problem.nearest[who], :AZIMUTHS].float() / 255
-    if name == LINEAR:
-        return problem.turned_planes(who)
-    embedding = (problem.fitted if name == FITTED else problem.mapped)[who]
-    azimuth, elevation = torch.tensor(RING[:AZIMUTHS], dtype=torch.float32).unbind(1)
-    return problem.generator.layers(embedding, azimuth, elevation)
+def rings_of(config: ViewsReconstruct, run: RunDir) -> Sequence[Cell]:
+    """The rings of SOURCES, kept in the run."""
+    work, keys = RingsWork(config, run), [RingKey(name) for name in SOURCES]
+    return run_cells(run, work, keys, workers_of(config), "ways to a new view")
 
 
 def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
@@ -122,6 +134,7 @@ def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
     known = {"generator": generator_facts(generator), "decoders": decoder_facts([decoder])}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         problem = novel_problem(config, run)
+        rings_of(config, run)
         keys = [ShapeKey(who) for who in range(len(problem.start))]
         cells = run_cells(run, ShapeWork(config, run), keys, workers_of(config), "objects")
         found = {name: torch.tensor([one.facts[name] for one in cells]).double() for name in cells[0].facts}
@@ -130,12 +143,10 @@ def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
         each = report.Table.of(records, list(records[0]))
         write_atomic(run.path("objects.csv"), each.csv().encode())
         for k, cell in zip(range(SHOWN), cells, strict=False):
-            for name in (TRUE, LINEAR, FITTED):
+            for name in MESHES:
                 mesh = surface(cell.tensors[name].float(), 0.0)
                 write_atomic(run.path(f"{k}-{file_part(name)}.obj"), as_obj(*mesh))
-        true, turned, drawn = (
-            float(found[f"{name}, {FUSED}: iou"].mean()) for name in (TRUE, LINEAR, FITTED)
-        )
+        true, turned, drawn = (float(found[f"{name}, {FUSED}: iou"].mean()) for name in MESHES)
         lead = (
             f"From one image each of {len(cells)} unseen objects: the shape of its turned code's images "
             f"overlaps the true one by {turned:.2f} (intersection over union), that of a generator's by "
@@ -162,7 +173,7 @@ def _table(found: Mapping[str, Tensor]) -> report.Table:
         *(Column(f"{kind}: Chamfer", digits=4, key=f"{kind} chamfer") for kind in (HULL, FUSED)),
         Column("self-consistency", digits=2, key="consistency", about=about),
     ]
-    floors = [place for place, name in enumerate(SOURCES) if name in (TRUE, NEAREST, MEAN)]
+    floors = [place for place, name in enumerate(SOURCES) if name not in METHODS]
     return report.Table.of(rows, columns, baselines=floors, name="figures")
 
 

@@ -3,12 +3,8 @@ of one (Dosovitskiy et al. 2015, sections 5.1 and 5.2); a training is a cell."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,7 +14,7 @@ from netinvert.evaluation.readers import hog_features
 from netinvert.evaluation.report import Column, Heading, ImageGrid, Panel, Plot, Series, counted
 from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.configs.views import ViewsTransfer
-from netinvert.experiments.runs import publish, run_facts, workers_of
+from netinvert.experiments.runs import publish, run_facts, training_of, workers_of
 from netinvert.experiments.views.evaluate import LINEAR, MEASURES, NEAREST
 from netinvert.io.cells import Cell, Piece
 from netinvert.io.files import Tell
@@ -65,12 +61,8 @@ class TransferWork:
         tables = Turntables.rendered(plan_of(config), range(config.chairs))
 
         def make(key: TransferKey, piece: Piece) -> Cell:
-            with ExitStack() as stack:
-                folder = None if piece.checkpoint is None else piece.checkpoint.with_suffix("")
-                folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                found = _trained(config, key, tables, TrainingRun(folder, device="cpu", progress=False))
-                shutil.rmtree(folder, ignore_errors=True)
-            return Cell(found)
+            with training_of(piece) as where:
+                return Cell(_trained(config, key, tables, where))
 
         return make
 

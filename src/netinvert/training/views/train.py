@@ -64,9 +64,7 @@ class GeneratorModel(Trainee):
     def losses(self, batch: ViewBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts: squared errors of colours within the mask and of it."""
         del step
-        square = (self.drawn(self.network, batch) - batch.planes).square()
-        colour, mask = square[:, :3].sum(1).mean(), square[:, 3].mean()
-        return COLOUR_WEIGHT * colour + mask, {"colour": colour.detach(), "mask": mask.detach()}
+        return masked_loss(self.drawn(self.network, batch), batch.planes)
 
     def optimizers(self) -> Optimizers:
         """AdamW; the table of identities does not decay."""
@@ -82,6 +80,13 @@ class GeneratorModel(Trainee):
     def file(self, facts: Mapping[str, Any]) -> GeneratorFile:
         """The averaged generator."""
         return GeneratorFile(self.average, {"plan": self.config.to_json(), **facts})
+
+
+def masked_loss(made: Tensor, true: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Squared errors of planes (B, 4, H, W): of colours within the mask and of the mask, weighed; both."""
+    square = (made - true).square()
+    colour, mask = square[:, :3].sum(1).mean(), square[:, 3].mean()
+    return COLOUR_WEIGHT * colour + mask, {"colour": colour.detach(), "mask": mask.detach()}
 
 
 def train_generator(
