@@ -2,6 +2,7 @@
 
 import itertools
 
+from netinvert.experiments.configs.agree import StudyAgree
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.studies import CodeStudy, StudyAttributes, StudyMethods
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
@@ -48,9 +49,11 @@ def test_only_the_library_in_the_public_domain_may_be_trained_on():
 
 def test_defaults_open_no_test_set():
     of = {one.seed: one.use for one in SETS.values()}
-    for config in (CodeStudy, StudyAttributes, StudyFeatures, StudyMethods, DecoderEvaluate, PoseEvaluate):
+    studies = (CodeStudy, StudyAgree, StudyAttributes, StudyFeatures, StudyMethods)
+    for config in (*studies, DecoderEvaluate, PoseEvaluate):
         assert of[config.seed] == "opened"
-    for seed in (seeds.TEST, seeds.TEST_POSE, seeds.TEST_HAND_MADE, seeds.TEST_FEATURES):
+    tests = (seeds.TEST, seeds.TEST_POSE, seeds.TEST_HAND_MADE, seeds.TEST_FEATURES, seeds.TEST_AGREE)
+    for seed in tests:
         assert of[seed] == "test"
         assert not seeds.trained_on(seed)
     for seed in (seeds.POSENET, seeds.JUDGE, seeds.HOG, *seeds.REPLICATES):

@@ -117,6 +117,8 @@ Understand | study attributes | studies:StudyAttributes | attributes:study_attri
     --network posenet --decoders posenet-fc6 --chairs 50 --out out/attributes
 Understand | study features | features:StudyFeatures | features.study:study_features
     --networks posenet posenet-judge --chairs 40 --out out/features
+Understand | study agree | agree:StudyAgree | agree.study:study_agree
+    --network posenet --layers relu5 relu7 fc8 --chairs 40 --out out/agree
 Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods
 Understand | study priors | priors:StudyPriors | priors:study_priors

@@ -41,9 +41,9 @@ OPENED, OPENED_POSE = 404, 1
 OPENED_TESTS = (9002, 9003, 9004, 9005)
 """Test sets of pose networks that were opened, for those of 0.9 and of 1.9 million views
 (docs/pose-networks.md)."""
-TEST, TEST_POSE, TEST_HAND_MADE, TEST_FEATURES = 9001, 9007, 9008, 9006
+TEST, TEST_POSE, TEST_HAND_MADE, TEST_FEATURES, TEST_AGREE = 9001, 9007, 9008, 9006, 9010
 """Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models; of the
-features that carry an orientation."""
+features that carry an orientation; of what inversions show of these."""
 
 SETS: Mapping[str, ObjectSet] = {
     "posenet, its controls, decoders": ObjectSet("training", "trained on", POSENET),
@@ -63,6 +63,7 @@ SETS: Mapping[str, ObjectSet] = {
     "test of poses": ObjectSet("test", "pose networks", TEST_POSE),
     "test on hand-made": ObjectSet("test", "cameras before the hand-made test libraries", TEST_HAND_MADE),
     "test of features": ObjectSet("test", "which features carry an orientation", TEST_FEATURES),
+    "test of agreement": ObjectSet("test", "whether inversions show what carries an orientation", TEST_AGREE),
     "hand-made, BlendSwap": ObjectSet("test", "CC-BY", library="BlendSwap-CC-BY.sh3f"),
     "hand-made, Kator Legaz": ObjectSet("test", "CC-BY", library="KatorLegaz.sh3f"),
     "hand-made, Reallusion": ObjectSet("test", "CC-BY", library="Reallusion.sh3f"),
