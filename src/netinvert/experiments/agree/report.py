@@ -18,7 +18,7 @@ from netinvert.experiments.agree.tables import (
     Pair,
     blind_pair,
 )
-from netinvert.experiments.agree.witnesses import DECODED, NAMES, OTHERS, OWN, RANDOM, Arm
+from netinvert.experiments.agree.witnesses import DECODED, NAMES, OPTIMISED, OTHERS, OWN, RANDOM, Arm
 from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import PARTS
 from netinvert.explain.part_truth import LEAST_PARTS
@@ -29,6 +29,8 @@ SHOWN = 8
 """Chairs."""
 COLOURS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.7), (0.0, 0.62, 0.45), (0.8, 0.47, 0.65))
 """Of PARTS in a picture of them."""
+LINES = {OPTIMISED: "#0072b2", DECODED: "#d55e00"}
+GREY = "#888888"
 
 
 def agree_report(study: AgreeStudy) -> report.Report:
@@ -46,7 +48,7 @@ def agree_report(study: AgreeStudy) -> report.Report:
         f"{_answer(study)}\n\n{counted(own.count, 'chair')} with a front and {LEAST_PARTS} parts or more in "
         f"sight ({config.chairs} asked for). {status}"
     )
-    undecoded = [one for one in study.layers if Arm(one, DECODED) not in own.arms]
+    undecoded = [code(one) for one in study.layers if Arm(one, DECODED) not in own.arms]
     how = (
         "Necessity: the mean log ratio of the geodesic error without a part to that with as many of the "
         "chair's pixels covered elsewhere, before paper and a photograph. Recovery: the intersection over "
@@ -69,7 +71,7 @@ def agree_report(study: AgreeStudy) -> report.Report:
         "opened, and are adjusted after Holm for all of them. All below is exploratory.",
         study.registered_table(),
         report.Prose(how, quiet=True),
-        f"Not decoded, for no shipped decoder fits: {listed(map(code, undecoded))}." if undecoded else None,
+        f"Not decoded, for no shipped decoder fits: {listed(undecoded)}." if undecoded else None,
         "## Where the three disagree most",
         _pictures(study),
         "## All witnesses, two by two",
@@ -120,9 +122,10 @@ def _plot(study: AgreeStudy) -> report.Plot | None:
     """Necessity and recovery, sizes held, layer by layer."""
     panels = []
     for kind in NAMES:
-        series = []
-        arms = {(one.how, one.weights): [] for one in study.witnesses.arms}
-        for (how, weights), colour in zip(arms, ("#0072b2", "#888888", "#d55e00"), strict=False):
+        series: list[Series] = []
+        ways = dict.fromkeys((one.how, one.weights) for one in study.witnesses.arms)
+        for how, weights in ways:
+            colour = GREY if weights == RANDOM else LINES[how]
             points = [
                 study.found.get((Pair(NECESSITY, RECOVERY, Arm(layer, how, weights), kind, weights), "size"))
                 for layer in study.layers

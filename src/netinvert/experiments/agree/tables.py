@@ -151,7 +151,8 @@ class AgreeStudy:
 
     def agreements(self) -> report.Table:
         """A row a pair of witnesses."""
-        rows, floors = [], []
+        rows: list[dict[str, Any]] = []
+        floors: list[int] = []
         for pair in self.pairs():
             row: dict[str, Any] = {"witnesses": f"{pair.first}, {pair.second}"}
             row |= {"arm": "" if pair.arm is None else f"{pair.arm.layer}, {pair.arm.how}"}
