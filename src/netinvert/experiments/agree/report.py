@@ -167,7 +167,7 @@ def _pictures(study: AgreeStudy) -> report.ImageGrid:
             if arm.weights == OWN:
                 values = own.recovery(arm, "parts")[n]
                 image = own.images[n, own.arms.index(arm)].float() / 255
-                tiles.append(report.Tile(image, (f"best back: {_first(values)}",)))
+                tiles.append(report.Tile(image, (f"recovered best: {_first(values)}",)))
         heat = overlaid(original[None], own.heat[n][None].float())[0]
         tiles.append(report.Tile(heat, (f"most: {_first(own.attributed()[n])}",)))
         needed = own.necessity[n]
