@@ -37,7 +37,7 @@ from netinvert.experiments.surgery.measures import (
     keys_of,
     random_keys,
 )
-from netinvert.experiments.surgery.registration import REGISTRATION, Hypothesis
+from netinvert.experiments.surgery.registration import SURGERY_PLAN, SurgeryHypothesis
 from netinvert.experiments.surgery.report import surgery_report
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
@@ -56,7 +56,7 @@ from netinvert.experiments.surgery.subspaces import (
     probe_weights,
     read_directions,
 )
-from netinvert.experiments.surgery.tables import Operated, verdict
+from netinvert.experiments.surgery.tables import Operated, surgery_verdict
 from netinvert.io.cells import Cell
 from netinvert.scenes.cameras import rotation_from_angles
 
@@ -388,20 +388,20 @@ def test_of_few_chairs_nothing_is_claimed():
     ],
 )
 def test_verdicts(expected, found, p, said):
-    asked = Hypothesis("", "x", "posenet-judge", (REMOVED, HARMONICS), None, expected, 5.0)
-    assert verdict(asked, found, p) == said
+    asked = SurgeryHypothesis("", "x", "posenet-judge", (REMOVED, HARMONICS), None, expected, 5.0)
+    assert surgery_verdict(asked, found, p) == said
 
 
 def test_the_registered_test_is_of_the_test_seed():
-    assert REGISTRATION.seed == 9011
-    assert len({one.says for one in REGISTRATION.hypotheses}) == len(REGISTRATION.hypotheses)
+    assert SURGERY_PLAN.seed == 9011
+    assert len({one.says for one in SURGERY_PLAN.hypotheses}) == len(SURGERY_PLAN.hypotheses)
     plan = operated()
     asked = replace(
         plan.config,
-        decoders=REGISTRATION.decoders,
-        chairs=REGISTRATION.chairs,
-        others=REGISTRATION.others,
-        seed=REGISTRATION.seed,
+        decoders=SURGERY_PLAN.decoders,
+        chairs=SURGERY_PLAN.chairs,
+        others=SURGERY_PLAN.others,
+        seed=SURGERY_PLAN.seed,
     )
     assert replace(plan, config=asked).registered
     assert not replace(plan, config=replace(asked, chairs=99)).registered

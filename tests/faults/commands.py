@@ -89,6 +89,10 @@ COMMANDS = {
         "study surgery --decoders posenet-fc7 --chairs 3 --others 40 --learned 20 --steps 1 --seed 101 "
         "--threads 1 --out out"
     ),
+    "study agree": Case(
+        "study agree --layers fc8 --chairs 2 --steps 3 --learned 20 --samples 2 --seed 101 --threads 1 "
+        "--out out"
+    ),
     "study methods": Case(f"study methods --steps 12 --bank 12 --learned 20 {CODES}"),
     "study priors": Case(
         "study priors --network posenet --layers fc8 --count 2 --bank 9 --learned 20 --priors tv-isotropic "

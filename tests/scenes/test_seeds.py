@@ -2,6 +2,7 @@
 
 import itertools
 
+from netinvert.experiments.configs.agree import StudyAgree
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.studies import CodeStudy, StudyAttributes, StudyMethods
 from netinvert.experiments.configs.surgery import StudySurgery
@@ -49,17 +50,13 @@ def test_only_the_library_in_the_public_domain_may_be_trained_on():
 
 def test_defaults_open_no_test_set():
     of = {one.seed: one.use for one in SETS.values()}
-    for config in (
-        CodeStudy,
-        StudyAttributes,
-        StudyFeatures,
-        StudyMethods,
-        StudySurgery,
-        DecoderEvaluate,
-        PoseEvaluate,
-    ):
+    studies = (CodeStudy, StudyAgree, StudyAttributes, StudyFeatures, StudyMethods, StudySurgery)
+    for config in (*studies, DecoderEvaluate, PoseEvaluate):
         assert of[config.seed] == "opened"
-    tests = (seeds.TEST, seeds.TEST_POSE, seeds.TEST_HAND_MADE, seeds.TEST_FEATURES, seeds.TEST_SURGERY)
+    tests = (
+        *(seeds.TEST, seeds.TEST_POSE, seeds.TEST_HAND_MADE),
+        *(seeds.TEST_FEATURES, seeds.TEST_AGREE, seeds.TEST_SURGERY, seeds.TEST_PRIORS),
+    )
     for seed in tests:
         assert of[seed] == "test"
         assert not seeds.trained_on(seed)

@@ -57,12 +57,17 @@ def part_maps(
     shares = []
     for _, labels, parts in found:
         masks = np.stack([labels == 1 + parts.index(one) if one in parts else labels < 0 for one in known])
-        chair = torch.from_numpy(masks).float()
-        whole = torch.cat([1 - chair.sum(0, keepdim=True), chair])
-        shares.append(F.adaptive_avg_pool2d(whole, CELLS))
+        shares.append(part_shares(torch.from_numpy(masks)))
     rgba = torch.from_numpy(np.stack([one for one, *_ in found])).permute(0, 3, 1, 2).float() / 255
     paper = torch.tensor(PAPER).float()[:, None, None] / 255
     return PartMaps(paper + rgba[:, 3:] * (rgba[:, :3] - paper), torch.stack(shares), known)
+
+
+def part_shares(masks: Tensor) -> Tensor:
+    """How much of each of CELLS x CELLS places is no chair, and of each part (P, H, W) bool,
+    (1 + P, CELLS, CELLS)."""
+    chair = masks.float()
+    return F.adaptive_avg_pool2d(torch.cat([1 - chair.sum(0, keepdim=True), chair]), CELLS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +83,7 @@ class PartReader:
         """By ridge regression, on a network of the observers' that is not the one explained.
 
         Raises MissingExtraError without the extra imagenet."""
-        name = next(one for one in LAYERS if one != explained.name)
-        reader = cls(Encoder(load_network(name), layers=LAYERS[name]), torch.zeros(()), maps.names)
+        reader = cls.of_weights(explained, torch.zeros(()), maps.names)
         inner, outer = torch.zeros(()), torch.zeros(())
         for images, shares in zip(
             *(torch.split(each, CHUNK) for each in (maps.images, maps.shares)), strict=True
@@ -89,6 +93,12 @@ class PartReader:
             outer = outer + seen.T @ shares.movedim(1, -1).flatten(0, 2)
         ridge = RIDGE * torch.eye(len(inner))
         return cls(reader.encoder, torch.linalg.solve(inner + ridge, outer), maps.names)
+
+    @classmethod
+    def of_weights(cls, explained: Network, weights: Tensor, names: tuple[str, ...]) -> PartReader:
+        """One that was fitted. Raises MissingExtraError without the extra imagenet."""
+        name = next(one for one in LAYERS if one != explained.name)
+        return cls(Encoder(load_network(name), layers=LAYERS[name]), weights, names)
 
     @torch.no_grad()
     def labels(self, images: Tensor) -> Tensor:
@@ -114,14 +124,23 @@ def part_overlap(found: Tensor, truth: Tensor) -> Tensor:
         >>> part_overlap(torch.tensor([[[0, 1], [2, 0]]]), truth).item()
         0.75
     """
+    return part_overlaps(found, truth, max(1, int(truth.max()))).nanmean(1)
+
+
+def part_overlaps(found: Tensor, truth: Tensor, parts: int) -> Tensor:
+    """The same of each of so many parts, (N, parts); NaN of those that are not there in truth. Raises
+    ConfigError: shapes differ.
+
+    Example:
+        >>> truth = torch.tensor([[[0, 1], [2, 2]]])
+        >>> part_overlaps(torch.tensor([[[0, 1], [2, 0]]]), truth, 3).tolist()
+        [[1.0, 0.5, nan]]
+    """
     if found.shape != truth.shape:
         raise ConfigError(f"parts are compared place by place, got {found.shape} and {truth.shape}")
-    rows = []
-    for one, own in zip(found, truth, strict=True):
-        each = [
-            ((one == part) & (own == part)).sum() / ((one == part) | (own == part)).sum()
-            for part in own.unique().tolist()
-            if part
-        ]
-        rows.append(torch.stack(each).double().mean() if each else torch.tensor(torch.nan).double())
-    return torch.stack(rows)
+    columns = []
+    for part in range(1, parts + 1):
+        one, own = (labels.flatten(1) == part for labels in (found, truth))
+        both, either = (places.sum(1).double() for places in (one & own, one | own))
+        columns.append(torch.where(own.any(1), both / either, torch.nan))
+    return torch.stack(columns, 1)

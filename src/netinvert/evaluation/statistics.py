@@ -80,8 +80,9 @@ class Significance:
 
 
 @lru_cache(maxsize=2)
-def _times_drawn(count: int, draws: int) -> Tensor:
-    """How often each of ``count`` objects is in each sample of the bootstrap, (draws, count)."""
+def times_drawn(count: int, draws: int) -> Tensor:
+    """How often each of ``count`` objects is in each sample of the bootstrap, (draws, count); to be read,
+    not changed."""
     drawn = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(0))
     times = torch.zeros(draws, count, dtype=torch.float64)
     return times.scatter_add_(1, drawn, torch.ones(draws, count, dtype=torch.float64))
@@ -103,7 +104,7 @@ def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Significance]:
     known = values.isfinite()
     if values.ndim != 2 or not known.any(0).all():
         raise ConfigError("means are of columns of values (N, M) that each have some")
-    times = _times_drawn(len(values), draws)
+    times = times_drawn(len(values), draws)
     filled, present = values.double().nan_to_num(), known.double()
     spread = (times @ filled) / (times @ present)
     tail = (1 - LEVEL) / 2
@@ -147,7 +148,7 @@ def compared(first: Tensor, second: Tensor, groups: Tensor, margin: float) -> Pa
     count = int(place.max()) + 1
     empty = torch.zeros(count, dtype=torch.float64)
     sums, sizes = empty.index_add(0, place, apart), empty.index_add(0, place, torch.ones_like(apart))
-    times = _times_drawn(count, COMPARED)
+    times = times_drawn(count, COMPARED)
     spread = (times @ sums) / (times @ sizes)
 
     def beyond(limit: float, above: bool) -> float:
@@ -212,7 +213,7 @@ def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic, weights
     value = float(figure(torch.ones(1, count, dtype=torch.float64)))
     if objects < 2:
         return Estimate(value)
-    spread = figure(_times_drawn(objects, DRAWS)[:, place])
+    spread = figure(times_drawn(objects, DRAWS)[:, place])
     tail = (1 - LEVEL) / 2
     low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Estimate(value, low, high)

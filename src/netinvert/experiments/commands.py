@@ -119,6 +119,8 @@ Understand | study features | features:StudyFeatures | features.study:study_feat
     --networks posenet posenet-judge --chairs 40 --out out/features
 Understand | study surgery | surgery:StudySurgery | surgery.study:study_surgery
     --decoders posenet-fc7 --chairs 24 --out out/surgery
+Understand | study agree | agree:StudyAgree | agree.study:study_agree
+    --network posenet --layers relu5 relu7 fc8 --chairs 40 --out out/agree
 Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods
 Understand | study priors | priors:StudyPriors | priors:study_priors

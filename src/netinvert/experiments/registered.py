@@ -1,11 +1,13 @@
 """The tests that were planned before their seeds were opened, which ``study all`` carries out: a run with
-these options is the registered test, any other is a trial. (What ``study features`` and ``study surgery``
-ask is more: see their modules ``registration``.)"""
+these options is the registered test, any other is a trial. (What ``study features``, ``agree`` and
+``surgery`` ask is more: see their modules ``registration``.)"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from netinvert.experiments.agree import registration as agreement
+from netinvert.experiments.configs.agree import StudyAgree
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.configs.surgery import StudySurgery
@@ -46,13 +48,24 @@ PRIORS = StudyPriors(
 no prior differs from it by 5 points, at any layer. (Planned with two canvases, two restarts and the default
 preset, which takes a GPU or a day: a run of that was stopped at its first layer, before anything of it was
 looked at.)"""
+AGREE = StudyAgree(
+    network=agreement.AGREE_PLAN.network,
+    layers=agreement.AGREE_PLAN.layers,
+    preset=agreement.AGREE_PLAN.preset,
+    steps=agreement.AGREE_PLAN.steps,
+    method=agreement.AGREE_PLAN.method,
+    samples=agreement.AGREE_PLAN.samples,
+    chairs=agreement.AGREE_PLAN.chairs,
+    seed=agreement.AGREE_PLAN.seed,
+    out=Path("out/agree"),
+)
 SURGERY = StudySurgery(
-    decoders=parts.REGISTRATION.decoders,
-    chairs=parts.REGISTRATION.chairs,
-    others=parts.REGISTRATION.others,
+    decoders=parts.SURGERY_PLAN.decoders,
+    chairs=parts.SURGERY_PLAN.chairs,
+    others=parts.SURGERY_PLAN.others,
     steps=0,
     learned=1500,
-    seed=parts.REGISTRATION.seed,
+    seed=parts.SURGERY_PLAN.seed,
     out=Path("out/surgery"),
 )
 WHERE = ("device", "batch")

@@ -16,7 +16,7 @@ from netinvert.evaluation.report import Estimate, ImageGrid, Table, Tile
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments import commands
 from netinvert.experiments.configs.whole import StudyAll
-from netinvert.experiments.registered import FEATURES, PRIORS, SURGERY
+from netinvert.experiments.registered import AGREE, FEATURES, PRIORS, SURGERY
 from netinvert.experiments.runs import made_by, publish, run_facts
 from netinvert.io.files import Tell, read_json
 from netinvert.io.manifest import Outcome
@@ -60,6 +60,13 @@ STUDIES: Mapping[str, Study] = {
         FEATURES,
         {"networks": ("posenet", "objectron-chair"), "chairs": 30, "learned": 300, "seed": OPENED},
         "features.png",
+        "registered.csv",
+    ),
+    "agree": Study(
+        "Do inversions show these features?",
+        AGREE,
+        {"layers": ("fc8",), "chairs": 30, "learned": 300, "steps": 40, "seed": OPENED},
+        "agreement.png",
         "registered.csv",
     ),
     "surgery": Study(

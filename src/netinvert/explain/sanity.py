@@ -43,15 +43,20 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     >>> rank_correlation(torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.0, 5.0, 4.0]])).tolist()
     [0.5]
     """
-    ranks = [torch.stack([_ranks(row) for row in rows]) for rows in (first, second)]
-    one, other = (F.normalize(rows - rows.mean(1, keepdim=True), dim=1) for rows in ranks)
+    ranked = [torch.stack([ranks(row) for row in rows]) for rows in (first, second)]
+    one, other = (F.normalize(rows - rows.mean(1, keepdim=True), dim=1) for rows in ranked)
     return (one * other).sum(1)
 
 
-def _ranks(row: Tensor) -> Tensor:
+def ranks(row: Tensor) -> Tensor:
+    """The ranks (P,) of values (P,) from 1, ties sharing their mean.
+
+    >>> ranks(torch.tensor([5.0, 1.0, 5.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
     _, place, counts = torch.unique(row, return_inverse=True, return_counts=True)
-    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()[place]
-    return ranks
+    found: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()[place]
+    return found
 
 
 def likeness(first: Tensor, second: Tensor) -> Tensor:

@@ -43,9 +43,9 @@ OPENED_TESTS = (9002, 9003, 9004, 9005)
 (docs/pose-networks.md)."""
 TEST, TEST_POSE, TEST_HAND_MADE = 9001, 9007, 9008
 """Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models."""
-TEST_FEATURES, TEST_PRIORS, TEST_SURGERY = 9006, 9009, 9011
-"""Of the features that carry an orientation; of priors; of the parts of codes that carry
-the pose."""
+TEST_FEATURES, TEST_AGREE, TEST_SURGERY, TEST_PRIORS = 9006, 9010, 9011, 9009
+"""Of the features that carry an orientation; of what inversions show of these; of the parts of codes that
+carry the pose; of priors."""
 
 SETS: Mapping[str, ObjectSet] = {
     "posenet, its controls, decoders": ObjectSet("training", "trained on", POSENET),
@@ -68,6 +68,7 @@ SETS: Mapping[str, ObjectSet] = {
     "test of priors": ObjectSet("test", "which prior makes the most interpretable images", TEST_PRIORS),
     "test of surgery": ObjectSet("test", "which part of a code carries the pose", TEST_SURGERY),
     "codes beside the test of surgery": ObjectSet("test", "parts of codes", TEST_SURGERY + STATISTICS),
+    "test of agreement": ObjectSet("test", "whether inversions show what carries an orientation", TEST_AGREE),
     "hand-made, BlendSwap": ObjectSet("test", "CC-BY", library="BlendSwap-CC-BY.sh3f"),
     "hand-made, Kator Legaz": ObjectSet("test", "CC-BY", library="KatorLegaz.sh3f"),
     "hand-made, Reallusion": ObjectSet("test", "CC-BY", library="Reallusion.sh3f"),

@@ -5,6 +5,7 @@ are nearest to a point drawn at random. In both the ground has no shadow, for it
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,9 @@ from torch import Tensor
 from netinvert.evaluation.readers import LUMINANCE
 from netinvert.experiments.features import registration as named
 from netinvert.explain.part_truth import LEAST_SEEN
+from netinvert.scenes.backgrounds import named_background, random_background
 from netinvert.scenes.cameras import Camera, turn_about
+from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.objects import Material, Object3D, linear_to_srgb, paint, srgb_to_linear
 from netinvert.scenes.render import RenderedImage, Renderer
 from netinvert.scenes.shading import Light, direction
@@ -29,6 +32,8 @@ COLOURS = 12
 SKY = Light((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), shadow=False)
 """The same from all sides: a surface sends back its colour times what it sees of the sky."""
 MIRROR = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+OF_CHANGES = 3
+"""Of the seeds of what is drawn for a view: ``DatasetConfig`` has 1 and 2."""
 FULL = 0.5
 """A pixel is inside the object if more of it is covered."""
 Finish = Callable[[Tensor], Tensor]
@@ -105,6 +110,19 @@ class StudiedView:
     light: Light
     random: np.random.Generator
 
+    @classmethod
+    def of(cls, plan: DatasetConfig, thing: Object3D, identity: int) -> tuple[StudiedView, list[Tensor]]:
+        """The first view of a plan's object, and what it stands before: (3, H, W) of each of BACKGROUNDS."""
+        rng = plan.generator(identity, 0)
+        camera = plan.camera(thing.vertices, 0, rng)
+        light = plan.light(rng)
+        backgrounds = []
+        for name in named.BACKGROUNDS:
+            pixels = random_background(copy.deepcopy(rng), plan.size, *named_background(name))
+            backgrounds.append(torch.tensor(pixels).permute(2, 0, 1).float() / 255)
+        own = np.random.default_rng([plan.seed, identity, OF_CHANGES])
+        return cls(thing, camera, light, own), backgrounds
+
     def changes(self) -> Iterator[ChangedScene]:
         """All of them, the unchanged one first; of the parts those in sight, if there are two or more."""
         pose = torch.from_numpy(self.camera.rotation).float()
@@ -115,10 +133,32 @@ class StudiedView:
         for name, finish in _finishes().items():
             yield ChangedScene(name, whole, pose, finish)
         yield ChangedScene(named.MIRRORED, whole, MIRROR @ pose @ MIRROR, lambda image: image.flip(-1))
-        regions = part_regions(image, self.thing.parts)
-        seen = {name: one for name, one in regions.items() if (whole.mask * one).mean() >= LEAST_SEEN}
+        seen = self._in_sight(image)
         if len(seen) > 1:
             yield from self._parts(whole.without_shadow(), seen, pose)
+
+    def removals(self) -> tuple[dict[str, Tensor], list[ChangedScene]]:
+        """Where each part in sight is seen (H, W) bool; and the unchanged object, then by part what is left
+        without it and, unless the part is too large for one, its control: as of ``changes``, in few
+        renderings; the pixels of a control are drawn anew."""
+        pose = torch.from_numpy(self.camera.rotation).float()
+        image = Renderer(self.thing).image(self.camera, self.light)
+        seen, whole = self._in_sight(image), CutOut.of(image)
+        scenes, bare = [ChangedScene(named.UNCHANGED, whole, pose)], whole.without_shadow()
+        for part, region in seen.items():
+            share = float((bare.mask * region).sum() / bare.mask.sum())
+            left = self._shown(self.thing.without(part)).without_shadow()
+            scenes.append(ChangedScene(named.removed(part), left, pose, share=share))
+            other = elsewhere(bare.mask, region, self.random)
+            if other is not None:
+                name = named.control(named.covered(part))
+                scenes.append(ChangedScene(name, bare.covered(other), pose, share=share))
+        return seen, scenes
+
+    def _in_sight(self, image: RenderedImage) -> dict[str, Tensor]:
+        mask = torch.from_numpy(image.mask).float() / 255
+        regions = part_regions(image, self.thing.parts)
+        return {name: one for name, one in regions.items() if (mask * one).mean() >= LEAST_SEEN}
 
     def _shown(self, thing: Object3D, light: Light | None = None) -> CutOut:
         return CutOut.of(Renderer(thing).image(self.camera, light or self.light))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +26,6 @@ from netinvert.io.workers import run_cells
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.network import Network
 from netinvert.models.zoo.pose import POSE_NETWORKS
-from netinvert.scenes.backgrounds import named_background, random_background
 from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.fresh import UPRIGHT
@@ -36,8 +33,6 @@ from netinvert.training.pose.evaluation import evaluation_plan
 
 CHUNK = 10
 RANDOM = "random"
-OF_CHANGES = 3
-"""Of the seeds of what is drawn for a view: ``DatasetConfig`` has 1 and 2."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +71,8 @@ class FeaturesWork:
         )
         if thing.symmetry != 1:
             return [], [], thing.name
-        rng = plan.generator(identity, 0)
-        camera = plan.camera(thing.vertices, 0, rng)
-        light = plan.light(rng)
-        own = np.random.default_rng([plan.seed, identity, OF_CHANGES])
-        scenes = list(StudiedView(thing, camera, light, own).changes())
-        backgrounds = []
-        for name in BACKGROUNDS:
-            pixels = random_background(copy.deepcopy(rng), plan.size, *named_background(name))
-            backgrounds.append(torch.tensor(pixels).permute(2, 0, 1).float() / 255)
-        return scenes, backgrounds, thing.name
+        view, backgrounds = StudiedView.of(plan, thing, identity)
+        return list(view.changes()), backgrounds, thing.name
 
 
 def _cell(found: list[tuple[int, str, list[ChangedScene], Tensor]]) -> Cell:
@@ -122,6 +109,12 @@ def _network(name: str) -> Network:
     return network
 
 
+def features_plan(network: Network, objects: int, seed: int) -> DatasetConfig:
+    """A view each of so many objects as they stand before whoever sits down, in light from anywhere. Raises
+    ConfigError: the network reads no poses, or takes images that are not square."""
+    return replace(evaluation_plan(network, objects, 1, seed), **{**UPRIGHT, "lights": "random"})
+
+
 def feature_reader(name: str) -> PoseReader:
     """A reader by its name among the options."""
     if name.partition(":")[0] == RANDOM:
@@ -143,10 +136,7 @@ def study_features(config: StudyFeatures, tell: Tell) -> Outcome:
         names = (*names, f"{RANDOM}:0")
     networks = {name: _network(name) for name in names}
     source = objects_called(config.objects, config.category)
-    plan = evaluation_plan(
-        networks[names[0]], min(config.chairs, source.count or config.chairs), 1, config.seed
-    )
-    plan = replace(plan, **{**UPRIGHT, "lights": "random"})
+    plan = features_plan(networks[names[0]], min(config.chairs, source.count or config.chairs), config.seed)
     known = {
         "weights_sha256": {name: weights_sha256(one.module) for name, one in networks.items()},
         "plan": plan.to_json(),

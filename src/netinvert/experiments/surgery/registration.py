@@ -19,7 +19,7 @@ Edit = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class SurgeryHypothesis:
     """About the images that ``decoder`` makes: the mean over chairs of a ``measure`` (a reader's error in
     degrees, or the error of the colour) after ``edit`` less that after ``control``; of a swap, less that
     against the chair whose part was put in. ``expected`` is the sign; 0: no more than ``margin``."""
@@ -34,10 +34,10 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Registration:
+class SurgeryPlan:
     """The plan of the test."""
 
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: tuple[SurgeryHypothesis, ...]
     decoders: tuple[str, ...]
     chairs: int
     others: int
@@ -52,11 +52,11 @@ _CLOSE = 5.0
 """Degrees that make no difference."""
 
 
-def _about(decoder: str) -> tuple[Hypothesis, ...]:
+def _about(decoder: str) -> tuple[SurgeryHypothesis, ...]:
     def one(
         says: str, edit: Edit, control: Edit | None, expected: Literal[-1, 0, 1], measure: str = JUDGE
-    ) -> Hypothesis:
-        return Hypothesis(f"{decoder}: {says}", decoder, measure, edit, control, expected, _CLOSE)
+    ) -> SurgeryHypothesis:
+        return SurgeryHypothesis(f"{decoder}: {says}", decoder, measure, edit, control, expected, _CLOSE)
 
     return (
         one(
@@ -94,7 +94,7 @@ def _about(decoder: str) -> tuple[Hypothesis, ...]:
     )
 
 
-REGISTRATION = Registration(
+SURGERY_PLAN = SurgeryPlan(
     tuple(one for decoder in _DECODERS for one in _about(decoder)),
     decoders=_DECODERS,
     chairs=100,

@@ -23,7 +23,7 @@ from netinvert.experiments.surgery.measures import (
     UNTOUCHED,
     SurgeryKey,
 )
-from netinvert.experiments.surgery.registration import REGISTRATION, Edit
+from netinvert.experiments.surgery.registration import SURGERY_PLAN, Edit
 from netinvert.experiments.surgery.subspaces import (
     ERASED,
     PRINCIPAL,
@@ -38,7 +38,7 @@ from netinvert.experiments.surgery.tables import (
     code_table,
     image_tables,
     random_table,
-    registered_table,
+    registered_edits,
     swap_table,
 )
 from netinvert.scenes.seeds import trained_on
@@ -49,7 +49,7 @@ SHOWN = 8
 
 def surgery_report(operated: Operated) -> report.Report:
     """The whole page."""
-    plan, config = REGISTRATION, operated.config
+    plan, config = SURGERY_PLAN, operated.config
     status = (
         "This is the registered test."
         if operated.registered
@@ -79,7 +79,7 @@ def surgery_report(operated: Operated) -> report.Report:
         f"These tests, of decoded images, were written down before the test seed was opened. p is two-sided, "
         f"of {plan.draws:,} draws of the bootstrap over chairs, and adjusted after Holm for all of them. All "
         "else on this page is exploratory, and not corrected for how much there is.",
-        registered_table(operated),
+        registered_edits(operated),
         report.Prose(_how(operated), quiet=True),
         *parts,
     )

@@ -31,7 +31,7 @@ from netinvert.experiments.surgery.measures import (
 )
 from netinvert.experiments.surgery.report import SHOWN, surgery_answer, surgery_report
 from netinvert.experiments.surgery.subspaces import PoseSubspaces, Subspace, heads_of, pose_targets
-from netinvert.experiments.surgery.tables import Operated, registered_table
+from netinvert.experiments.surgery.tables import Operated, registered_edits
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome
@@ -177,7 +177,7 @@ def study_surgery(config: StudySurgery, tell: Tell) -> Outcome:
         page = surgery_report(operated)
         write_atomic(run.path("chairs.csv"), operated.by_chair().csv().encode())
         entries = {**known, "answer": surgery_answer(operated)}
-        return publish(run, config, page, entries, registered_table(operated).text())
+        return publish(run, config, page, entries, registered_edits(operated).text())
 
 
 def _found(encoder: Encoder, bank: ViewBank, seed: int) -> Cell:

@@ -31,7 +31,7 @@ from netinvert.experiments.surgery.measures import (
     Patients,
     SurgeryKey,
 )
-from netinvert.experiments.surgery.registration import REGISTRATION, Edit, Hypothesis
+from netinvert.experiments.surgery.registration import SURGERY_PLAN, Edit, SurgeryHypothesis
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
     PRINCIPAL,
@@ -74,7 +74,7 @@ class Operated:
     @property
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
-        asked, plan = self.config, REGISTRATION
+        asked, plan = self.config, SURGERY_PLAN
         own = (tuple(asked.decoders), asked.chairs, asked.others, asked.seed)
         return own == (plan.decoders, plan.chairs, plan.others, plan.seed)
 
@@ -100,7 +100,7 @@ class Operated:
         both = values.isfinite() & others.isfinite()
         return difference(values[both], others[both]) if both.sum() >= ENOUGH else None
 
-    def tested(self, one: Hypothesis) -> Significance | None:
+    def tested(self, one: SurgeryHypothesis) -> Significance | None:
         """None where too few chairs say anything, or it was not measured."""
         values = self.values(one.decoder, DECODE, one.edit, one.measure)
         if one.control is None:
@@ -109,7 +109,7 @@ class Operated:
             others = self.values(one.decoder, DECODE, one.control, one.measure)
         if values is None or others is None:
             return None
-        return enough_tested((values - others)[:, None], REGISTRATION.draws)[0]
+        return enough_tested((values - others)[:, None], SURGERY_PLAN.draws)[0]
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -139,17 +139,17 @@ class Operated:
         return report.Table.of(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
-def registered_table(operated: Operated) -> report.Table:
+def registered_edits(operated: Operated) -> report.Table:
     """The hypotheses, their tests, and what became of them."""
-    tests = [operated.tested(one) for one in REGISTRATION.hypotheses]
+    tests = [operated.tested(one) for one in SURGERY_PLAN.hypotheses]
     adjusted = iter(holm([one.p for one in tests if one is not None]))
     rows = []
-    for asked, test in zip(REGISTRATION.hypotheses, tests, strict=True):
+    for asked, test in zip(SURGERY_PLAN.hypotheses, tests, strict=True):
         row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} chairs are needed"}
         if test is not None:
             p = next(adjusted)
             row |= {"apart": test.found, "p": test.p, "holm": p, "count": test.count}
-            row["verdict"] = verdict(asked, test.found, p)
+            row["verdict"] = surgery_verdict(asked, test.found, p)
         rows.append(row)
     columns: list[Column | str] = [
         Column("hypothesis", key="says"),
@@ -162,7 +162,7 @@ def registered_table(operated: Operated) -> report.Table:
     return report.Table.of(rows, columns, name="registered")
 
 
-def verdict(asked: Hypothesis, found: Estimate, p: float) -> str:
+def surgery_verdict(asked: SurgeryHypothesis, found: Estimate, p: float) -> str:
     """Whether a hypothesis holds, by the difference found and its adjusted p."""
     low, high = found.low or 0.0, found.high or 0.0
     if asked.expected == 0:

@@ -1,0 +1,1 @@
+"""Whether inversions show the parts that an orientation is read from."""
