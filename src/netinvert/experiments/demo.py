@@ -151,7 +151,8 @@ def _new_views(run: RunDir) -> report.Part:
     """A turntable and a morph of a generator, as GIFs too."""
     generator = load_generator(GENERATOR)
     around, turning = turntable(generator, DRAWN[0], FRAMES)
-    between = on_paper(generator.layers(line_between(*generator.embedded(list(DRAWN)), STEPS), 30.0))
+    first, last = generator.embedded(list(DRAWN))
+    between = on_paper(generator.layers(line_between(first, last, STEPS), 30.0))
     write_atomic(run.path("turntable.gif"), gif_bytes(around))
     write_atomic(run.path("morph.gif"), there_and_back(between))
     title = f"From object {DRAWN[0]} to object {DRAWN[1]}: drag it, or the slider"

@@ -15,6 +15,8 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Estimate, ImageGrid, Table, Tile
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments import commands
+from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.experiments.configs.surgery import StudySurgery
 from netinvert.experiments.configs.whole import StudyAll
 from netinvert.experiments.registered import AGREE, FEATURES, PRIORS, SURGERY
 from netinvert.experiments.runs import made_by, publish, run_facts
@@ -22,6 +24,8 @@ from netinvert.io.files import Tell, read_json
 from netinvert.io.manifest import Outcome
 from netinvert.io.pieces import Output, Processes
 from netinvert.io.rundir import FinishedError, RunDir
+from netinvert.models.decoder import SHIPPED
+from netinvert.models.registry import load_network
 from netinvert.scenes.seeds import OPENED
 
 ANSWER = "answer"
@@ -42,15 +46,28 @@ class Study:
     tables: str
 
     def config(self, asked: StudyAll, name: str) -> Output:
-        """What is run: the plan for this network, in a folder beside the page."""
-        others = {"networks": (asked.network,)} if hasattr(self.plan, "networks") else {}
-        if hasattr(self.plan, "network"):
-            others = {"network": asked.network}
-        changes = others if asked.network != PLANNED else {}
+        """What is run: the plan for this network, in a folder beside the page. Raises NetworkError;
+        ConfigError: nothing of this study can be asked of the network."""
+        changes = dict[str, Any](self.quick if asked.quick else {})
+        if asked.network != PLANNED:
+            changes |= self._of(asked.network)
         if isinstance(self.plan, Processes):
             changes |= {"workers": asked.workers, "ray": asked.ray, "threads": asked.threads}
-        changes |= self.quick if asked.quick else {}
         return replace(self.plan, out=asked.out.with_name(f"{asked.out.name}-{name}"), **changes)
+
+    def _of(self, network: str) -> dict[str, Any]:
+        """What is another for another network."""
+        if isinstance(self.plan, StudyFeatures):
+            return {"networks": (network,)}
+        if isinstance(self.plan, StudySurgery):
+            decoders = tuple(name for name, (of, _) in SHIPPED.items() if of == network)
+            if not decoders:
+                raise ConfigError(f"no decoder of {network} ships: give yours to netinvert study surgery")
+            return {"decoders": decoders}
+        layers = load_network(network).layers
+        if not layers:
+            raise ConfigError(f"{network} does not say which layers are worth inverting: give the study some")
+        return {"network": network, "layers": tuple(dict.fromkeys((layers[len(layers) // 2], layers[-1])))}
 
 
 PLANNED = "posenet"
@@ -97,13 +114,13 @@ def study_all(config: StudyAll, tell: Tell) -> Outcome:
     that reads no poses, is told on the page, and the others go on.
     """
     names = config.studies or tuple(STUDIES)
-    runs = {name: STUDIES[name].config(config, name) for name in names}
     with RunDir(config.out, run_facts(config, {}), config.overwrite) as run:
-        found, missing = dict[str, dict[str, Any]](), dict[str, str]()
-        for name, one in runs.items():
-            tell(f"{name}: {made_by(one)}")
+        found, missing, runs = dict[str, dict[str, Any]](), dict[str, str](), dict[str, Output]()
+        for name in names:
             try:
-                found[name] = _facts(one, config.overwrite, tell)
+                runs[name] = STUDIES[name].config(config, name)
+                tell(f"{name}: {made_by(runs[name])}")
+                found[name] = _facts(runs[name], config.overwrite, tell)
             except OutputError:
                 raise
             except NetinvertError as error:

@@ -184,7 +184,7 @@ def _swap_sheet(operated: Operated, name: str) -> report.ImageGrid:
 
 
 def _edit_sheets(operated: Operated, name: str) -> list[report.Part]:
-    found: list[report.Part] = []
+    found = list[report.ImageGrid]()
     for part in (*ANSWERED, ERASED):
         for way in (DECODE, OPTIMISE):
             keys = {UNTOUCHED: SurgeryKey(name, way, UNTOUCHED)}
@@ -205,7 +205,4 @@ def _edit_sheets(operated: Operated, name: str) -> list[report.Part]:
             grid = report.ImageGrid.of(rows, [ORIGINAL, *keys], title)
             found.append(replace(grid, size=128, name=f"{name}-{part}-{way}"))
     first, *rest = found
-    return [
-        first,
-        report.Details("Other parts, and by optimisation", [one for one in rest if not isinstance(one, str)]),
-    ]
+    return [first, report.Details("Other parts, and by optimisation", rest)]

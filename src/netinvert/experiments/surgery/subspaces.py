@@ -14,7 +14,7 @@ from netinvert.errors import CodeError, ConfigError
 from netinvert.evaluation.probes import r2
 from netinvert.models.cut import LayerName
 from netinvert.models.encoder import Encoder
-from netinvert.models.zoo.pose_heads import AZIMUTHS, ROTATION
+from netinvert.models.zoo.pose_topologies import AZIMUTHS, ROTATION
 
 ROTATION_HEAD, POSE_HEADS = "rotation head", "all pose heads"
 PROBES, ERASED, HARMONICS = "probes (INLP)", "erasure (LEACE)", "erasure of four harmonics"
@@ -152,7 +152,8 @@ def read_directions(encoder: Encoder, codes: Tensor, outputs: slice) -> Tensor:
         count = int((sizes > 1e-10 * sizes[0]).sum())
     else:
         count = int((sizes.cumsum(0) < SHARE * sizes.sum()).sum()) + 1
-    return directions[:, :count]
+    found: Tensor = directions[:, :count]
+    return found
 
 
 # -- what probes read ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -272,13 +272,13 @@ def _table(
 def _by_angle(found: Mapping[str, Mapping[str, Tensor]], turns: Sequence[int]) -> list[report.Table]:
     """A row a method, a column an angle: L1, and what the held-out network reads of the pose."""
     angles = [360 / AZIMUTHS * turn for turn in turns]
-    figures = (
+    figures: tuple[tuple[str, Literal["mean", "median"], str, int], ...] = (
         ("l1", "mean", "L1 on the object, by the angle turned", 3),
         (JUDGE, "median", f"Error of the pose that {JUDGE} reads (°), by the angle turned", 1),
     )
     tables = []
     for name, statistic, title, digits in figures:
-        rows = []
+        rows = list[list[report.Value]]()
         for method, values in found.items():
             each = values[name].reshape(len(turns), -1)
             rows.append([method, *(estimate(one, statistic=statistic) for one in each)])
@@ -339,7 +339,8 @@ def _blocks(
     }
     title = f"Turned by {360 / AZIMUTHS * int(middle):.0f}°"
     return [
-        *(Heading("Figures"), *tables),
+        Heading("Figures"),
+        *tables,
         Prose(
             f"Intervals are of the bootstrap over objects. The pose of the given image is known. {FOREIGN} "
             f"and HOG are asked only where they read the true view within {RIGHT:g}°. Codes are those of "
