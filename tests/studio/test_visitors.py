@@ -35,7 +35,7 @@ def unstarted(monkeypatch):
         self._process, self._pipe = object(), Pipe()
         self._outbox = self._pipe
         self._told.clear()
-        for lane in ("look", *self._waiting):
+        for lane in list(self._waiting):
             self._next(lane)
 
     def stop(self) -> None:
@@ -149,18 +149,21 @@ def test_who_is_in_the_queue_is_not_forgotten(unstarted):
     assert everyone.visitor("b") is second
 
 
-def test_inversions_wait_for_the_picture_of_look(unstarted):
+def test_what_waits_is_changed_while_it_waits(unstarted):
+    """A weight that is changed, a pause: in the queue, or while the work before is being ended."""
     visitor = Visitor(Path("kept"), 1)
-    visitor.ask("keep-left", steps=1)
-    visitor.ask("left", steps=2)
-    visitor.ask("look", picture=b"file")
+    visitor.ask("left", weight=1.0)
+    visitor.adjust("left", weight=2.0)
     visitor.start()
-    assert [lane for lane, *_ in visitor._pipe.sent] == ["look"]
-    visitor.ask("look", picture=b"another")
-    visitor._heard(visitor._pipe, "look")
-    assert [lane for lane, *_ in visitor._pipe.sent] == ["look", "look"]
-    visitor._heard(visitor._pipe, "look")
-    assert [lane for lane, *_ in visitor._pipe.sent[2:]] == ["keep-left", "left"]
+    visitor.adjust("left", weight=3.0)
+    visitor.ask("left", weight=4.0)
+    visitor.adjust("left", paused=True)
+    visitor._heard(visitor._pipe, "left")
+    assert visitor._pipe.sent == [
+        ("left", {"weight": 2.0}, False),
+        ("left", {"weight": 3.0}, True),
+        ("left", {"weight": 4.0, "paused": True}, False),
+    ]
 
 
 class Idle:
