@@ -26,7 +26,7 @@ BACK = {"none": "nothing", "deconvolution": "deconvolution", "gradient": "gradie
 SIDES = {"left": "Left", "right": "Right"}
 STEPS = (60, 150, 300)
 VOTE_COMMANDS = """\
-netinvert study priors --out out/priors
+netinvert study priors --network posenet --layers relu5 --out out/priors
 netinvert studio --votes out/priors"""
 
 
