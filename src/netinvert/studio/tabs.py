@@ -185,7 +185,7 @@ class Side:
                 lambda one: self._set("prior", one),
             )
             weight = math.log10(settings[f"{side}-weight"])
-            slider("weight", (-3, 2, 0.05), weight, lambda one: self._set("weight", 10**one), "{1:.3g}").on(
+            slider("weight", (-3, 2, 0.05), weight, lambda one: self._set("weight", 10**one), _power).on(
                 "change", self._adjust, args=[]
             )
             counts = {count: f"{count} steps" for count in STEPS}
@@ -223,14 +223,18 @@ class Side:
         self.visitor.adjust(self.side, paused=paused)
 
     def _stop(self) -> None:
-        self.visitor.cancel(self.side)
-        self.visitor.cancel(f"keep-{self.side}")
+        for lane in (self.side, f"keep-{self.side}"):
+            self.visitor.cancel(lane, by_force=True)
 
     def _keep(self) -> None:
         if self.layers.ready:
             self.visitor.cancel(f"keep-{self.side}")
             known = self.visitor.sources.get(self.side) or look_source(self.visitor)  # what is shown is kept
             self.visitor.ask(f"keep-{self.side}", **self.request, **known)
+
+
+def _power(exponent: float) -> str:
+    return f"{10**exponent:.3g}"
 
 
 class VoteTab(Tab):
@@ -242,7 +246,5 @@ class VoteTab(Tab):
                 raw(f'<iframe class="s-votes" title="vote" loading="lazy" src="{address}"></iframe>')
                 return
             with card("Which prior's picture is better?"):
-                ui.label("People see two pictures and choose. Make them, then open the studio with them:").classes(
-                    "s-quiet"
-                )
+                raw('<p class="s-quiet">Make pictures, open the studio with them, and people choose:</p>')
                 raw(f'<pre class="s-command">{VOTE_COMMANDS}</pre>')

@@ -99,11 +99,13 @@ class Visitor:
         self._waiting[lane] = {**self._waiting.get(lane, {}), **data}
         self._next(lane)
 
-    def cancel(self, lane: str) -> None:
-        """End what the lane does: at its next step, or with the whole process if that does not come."""
+    def cancel(self, lane: str, by_force: bool = False) -> None:
+        """End what the lane does: at its next step, or ``by_force`` with the whole process, and so with what
+        other lanes do, if that does not come."""
         self._waiting.pop(lane, None)
         if lane in self._busy:
             self._tell(lane, None)
+        if lane in self._busy and by_force:
             began = self._busy[lane]
             asyncio.get_running_loop().call_later(CANCEL_SECONDS, self._force, lane, began)
 
