@@ -7,6 +7,7 @@ python benchmarks/studio_hour.py --minutes 60 --json benchmarks/results/studio-h
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import re
 import shutil
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, TimeoutError, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 from netinvert.io.files import write_json
 
@@ -149,7 +150,9 @@ def main() -> None:
             begun = time.monotonic()
 
             def record(does: str) -> None:
-                heap = page.evaluate("performance.memory ? performance.memory.usedJSHeapSize / 1e6 : 0")
+                heap = 0.0
+                with contextlib.suppress(Error):  # it is being loaded
+                    heap = page.evaluate("performance.memory ? performance.memory.usedJSHeapSize / 1e6 : 0")
                 workers = {str(child): round(megabytes(child)) for child in children(server.pid)}
                 rows.append(
                     {
@@ -179,7 +182,7 @@ def main() -> None:
                 try:
                     does()
                     record(name)
-                except TimeoutError as error:  # other work takes the processor
+                except Error as error:  # other work takes the processor
                     record(f"{name}: {str(error).splitlines()[0]}")
             browser.close()
         finally:

@@ -166,6 +166,26 @@ def test_what_waits_is_changed_while_it_waits(unstarted):
     ]
 
 
+def test_only_who_presses_stop_ends_what_others_do_beside_it(unstarted, monkeypatch):
+    """Another unit, or a new start, waits for the work that does not stop."""
+    monkeypatch.setattr(visitors, "CANCEL_SECONDS", 0.01)
+
+    async def go() -> None:
+        visitor = Visitor(Path("kept"), 1)
+        visitor.start()
+        visitor.ask("unit", unit=1)
+        first = visitor._process
+        visitor.cancel("unit")
+        visitor.ask("unit", unit=2)
+        await asyncio.sleep(0.05)
+        assert visitor._process is first
+        visitor.cancel("unit", by_force=True)
+        await asyncio.sleep(0.05)
+        assert visitor._process is not first
+
+    asyncio.run(go())
+
+
 class Idle:
     """A process that reads nothing until it is asked to."""
 
