@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+from netinvert.cli.app import parse
+from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.configs.studio import Studio
 
 pytest.importorskip("nicegui", reason="the studio needs NiceGUI: pip install 'netinvert[studio]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need: pip install playwright")
@@ -207,11 +212,21 @@ def test_turn(visitor, address, width):
         page.wait_for_function(
             "(old) => document.querySelector('.s-gizmo circle').getAttribute('cx') !== old", arg=camera
         )
+        handle(page, "azimuth").press("End")
+        page.get_by_text("360°", exact=True).wait_for()
+        drawn = wait_for_image(page, "turn-drawn", drawn)
         for mode in ("A → B", "A − B + C"):
             page.get_by_text(mode).click()
             drawn = wait_for_image(page, "turn-drawn", drawn)
         assert page.get_by_text("read: azimuth").count() == 3
         assert as_wide_as_the_page(page)
+
+
+def test_vote_says_how_one_comes_to_vote(visitor, address):
+    with opened(visitor, address) as page:
+        page.keyboard.press("4")
+        commands = page.locator(".s-votes, .s-page:visible .s-command").text_content().splitlines()
+        assert [type(parse(shlex.split(one)[1:])) for one in commands] == [StudyPriors, Studio]
 
 
 def test_a_third_visitor_waits_in_the_queue(browser, tmp_path):

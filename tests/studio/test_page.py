@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("nicegui", reason="the studio needs NiceGUI: pip install 'netinvert[studio]'")
 from netinvert.studio.page import received
-from netinvert.studio.tabs import LookTab
+from netinvert.studio.tabs import LookTab, Side
 from netinvert.studio.turn_tab import TurnTab, defaults
 from netinvert.studio.visitors import Visitor
 
@@ -46,3 +46,23 @@ def test_a_new_process_is_told_of_the_samples_that_are_chosen(visitor):
     received(visitor, b"\x00file")
     LookTab.look(look)
     assert visitor.sources["look"] == {"picture": b"file"}
+
+
+def test_an_inversion_is_told_of_the_picture_and_does_not_wait_for_look(visitor, monkeypatch):
+    """Look may be at work on a slow layer, or film. What was inverted is kept, and not what came since."""
+    asked = []
+    monkeypatch.setattr(visitor, "ask", lambda lane, **data: asked.append((lane, data)))
+    monkeypatch.setattr(visitor, "cancel", lambda lane: None)
+    side = SimpleNamespace(visitor=visitor, side="left", layers=SimpleNamespace(ready=True), request={})
+    Side._start(side)
+    Side._keep(side)
+    visitor.sources["look"] = {"picture": b"file"}
+    Side._start(side)
+    visitor.sources |= {"left": {"picture": b"file"}, "look": {"picture": b"the next"}}
+    Side._keep(side)
+    assert asked == [
+        ("left", {"sample": "chair 1"}),
+        ("keep-left", {"sample": "chair 1"}),
+        ("left", {"picture": b"file"}),
+        ("keep-left", {"picture": b"file"}),
+    ]

@@ -35,7 +35,7 @@ def unstarted(monkeypatch):
         self._process, self._pipe = object(), Pipe()
         self._outbox = self._pipe
         self._told.clear()
-        for lane in ("look", *self._waiting):
+        for lane in list(self._waiting):
             self._next(lane)
 
     def stop(self) -> None:
@@ -149,18 +149,41 @@ def test_who_is_in_the_queue_is_not_forgotten(unstarted):
     assert everyone.visitor("b") is second
 
 
-def test_inversions_wait_for_the_picture_of_look(unstarted):
+def test_what_waits_is_changed_while_it_waits(unstarted):
+    """A weight that is changed, a pause: in the queue, or while the work before is being ended."""
     visitor = Visitor(Path("kept"), 1)
-    visitor.ask("keep-left", steps=1)
-    visitor.ask("left", steps=2)
-    visitor.ask("look", picture=b"file")
+    visitor.ask("left", weight=1.0)
+    visitor.adjust("left", weight=2.0)
     visitor.start()
-    assert [lane for lane, *_ in visitor._pipe.sent] == ["look"]
-    visitor.ask("look", picture=b"another")
-    visitor._heard(visitor._pipe, "look")
-    assert [lane for lane, *_ in visitor._pipe.sent] == ["look", "look"]
-    visitor._heard(visitor._pipe, "look")
-    assert [lane for lane, *_ in visitor._pipe.sent[2:]] == ["keep-left", "left"]
+    visitor.adjust("left", weight=3.0)
+    visitor.ask("left", weight=4.0)
+    visitor.adjust("left", paused=True)
+    visitor._heard(visitor._pipe, "left")
+    assert visitor._pipe.sent == [
+        ("left", {"weight": 2.0}, False),
+        ("left", {"weight": 3.0}, True),
+        ("left", {"weight": 4.0, "paused": True}, False),
+    ]
+
+
+def test_only_who_presses_stop_ends_what_others_do_beside_it(unstarted, monkeypatch):
+    """Another unit, or a new start, waits for the work that does not stop."""
+    monkeypatch.setattr(visitors, "CANCEL_SECONDS", 0.01)
+
+    async def go() -> None:
+        visitor = Visitor(Path("kept"), 1)
+        visitor.start()
+        visitor.ask("unit", unit=1)
+        first = visitor._process
+        visitor.cancel("unit")
+        visitor.ask("unit", unit=2)
+        await asyncio.sleep(0.05)
+        assert visitor._process is first
+        visitor.cancel("unit", by_force=True)
+        await asyncio.sleep(0.05)
+        assert visitor._process is not first
+
+    asyncio.run(go())
 
 
 class Idle:

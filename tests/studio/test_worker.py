@@ -180,6 +180,18 @@ def test_another_weight_goes_on_from_the_image_that_is_there(desk, told, monkeyp
     assert "step 6 of 6" in told.last("left-image").text
 
 
+def test_what_was_paused_while_it_waited_begins_so(desk, told):
+    task = Task({**SETTINGS, "paused": True})
+    thread = threading.Thread(target=Inverting(desk, "left").invert, args=(task,))
+    thread.start()
+    while "paused" not in told.texts("left-state"):
+        thread.join(0.01)
+    assert "step 1 of 6" in told.last("left-image").text
+    task.adjust({"paused": False})
+    thread.join(30)
+    assert told.last("left-state").text == "done"
+
+
 def test_it_pauses_goes_on_and_is_cancelled(desk, told):
     task = Task({**SETTINGS, "steps": 10_000})
     task.adjust({"paused": True})

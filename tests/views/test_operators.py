@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.views.operators import IdentityMap, PoseDirections, TurnOperator, pose_features
+from netinvert.views.operators import IdentityMap, PoseDirections, TurnOperator, Turns, pose_features
 
 ANGLES = torch.arange(31) * 360 / 31
 ORTHOGONAL = pytest.mark.parametrize("orthogonal", [True, False])
@@ -42,6 +42,21 @@ def test_what_lies_beyond_the_known_directions_stays(orthogonal):
     operator = TurnOperator.fitted(flat, flat.roll(1, 1) * torch.tensor([1.0, 1, 1, 0, 0]), orthogonal)
     code = torch.tensor([[0.0, 0.0, 0.0, 5.0, -2.0]])
     torch.testing.assert_close(operator(code)[:, 3:], code[:, 3:], atol=1e-4, rtol=0)
+
+
+def test_a_ring_of_operators_turns_by_any_angle_and_once_around():
+    """Also in many more dimensions than there are codes. Between two angles it cuts the corner."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.linalg.qr(torch.randn(300, 4, generator=generator)).Q.T
+    codes, other = (torch.randn(count, 4, generator=generator) for count in (12, 3))
+    turns = Turns.fitted(torch.stack([rotated(codes, 30 * k) for k in range(12)], 1) @ wide)
+    beyond = torch.randn(3, 300, generator=generator)
+    beyond -= beyond @ wide.T @ wide
+    for degrees, tolerance in ((30, 0.05), (-90, 0.05), (45, 0.25)):
+        expected = rotated(other, degrees) @ wide + beyond
+        torch.testing.assert_close(turns(other @ wide + beyond, degrees), expected, atol=tolerance, rtol=0.05)
+    for degrees in (0, 360, -1e-4):
+        torch.testing.assert_close(turns(other @ wide, degrees), other @ wide, atol=1e-3, rtol=1e-3)
 
 
 def test_operators_need_pairs():

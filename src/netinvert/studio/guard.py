@@ -61,7 +61,7 @@ class Guard:
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                rules = [(b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY")]
+                rules = [(b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"SAMEORIGIN")]
                 message["headers"] = [*message.get("headers", []), *_set(new), *rules]
             await send(message)
 

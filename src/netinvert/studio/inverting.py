@@ -43,20 +43,20 @@ class Inverting:
         """Until all steps are done, or it is cancelled. Where the weight is changed, or the prior, it goes on
         from the image that it has, with the steps that are left."""
         desk, side, data = self.desk, self.side, dict(task.data)
-        picture = desk.take("look", {})
+        picture, paused = desk.take(side, data), data.pop("paused", False)
         encoder = desk.encoder(self._encoders, data["network"], data["layer"])
         original = picture_for(encoder, picture)
         with torch.no_grad():
             code = encoder(original)
-        desk.show("look-picture", None, original[0])
+        desk.show(f"{side}-original", None, original[0])
         start: Tensor | None = None
         done, seconds, shown, since = 0, 0.0, 0.0, time.perf_counter()
 
         def callback(info: StepInfo) -> bool:
-            nonlocal start, seconds, shown, since
+            nonlocal start, seconds, shown, since, paused
             now = time.perf_counter()
             changes = dict(task.changes())
-            paused = changes.pop("paused", False)
+            paused = changes.pop("paused", paused)
             if now - shown >= EVERY or info.step == info.steps or paused:
                 with torch.no_grad():
                     error = float(code_error(encoder(info.best_image), code))
@@ -69,7 +69,7 @@ class Inverting:
                 desk.show(f"{side}-state", "paused")
                 while paused and not task.cancelled.is_set():
                     changes |= task.changes(wait=True)
-                    paused = changes.pop("paused", True)
+                    paused = changes.pop("paused", paused)
                 desk.show(f"{side}-state", "running")
                 since = time.perf_counter()
             if changes:
@@ -89,6 +89,7 @@ class Inverting:
     def keep(self, task: Task) -> None:
         """Run the command of these settings into a folder of its own, on the picture as it is here."""
         desk, data, side = self.desk, task.data, self.side
+        picture = desk.take(f"keep-{side}", data)
         name = file_part(f"{data['network']}-{data['layer']}-{prior_of(data)}")
         make_directory(desk.kept)
         for number in itertools.count(1):
@@ -97,7 +98,7 @@ class Inverting:
                 out.mkdir()  # others see that it is taken; the run fills it
                 break
         source = out.with_name(f"{out.name}.png")
-        write_png(desk.take("look", {}), source)
+        write_png(picture, source)
         config = Invert(
             input=str(source),
             network=data["network"],

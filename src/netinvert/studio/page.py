@@ -15,13 +15,13 @@ from netinvert.experiments.configs.studio import Studio
 from netinvert.experiments.votes import VoteFile, ballots_of
 from netinvert.models.registry import list_networks
 from netinvert.studio.parts import PLACES, raw
-from netinvert.studio.tabs import InvertTab, LookTab, Tab, look_request
+from netinvert.studio.tabs import InvertTab, LookTab, Tab, VoteTab, look_request
 from netinvert.studio.turn_tab import TurnTab, turn_request
 from netinvert.studio.visitors import Page, Visitor, Visitors
 from netinvert.studio.voting import voting_app
 
 TABS: dict[str, type[LookTab | InvertTab | TurnTab]] = {"Look": LookTab, "Invert": InvertTab, "Turn": TurnTab}
-"""By their names."""
+"""By their names; beside them is Vote."""
 VOTES = "/votes/"
 LOST = "The studio does not answer: is it still running?"
 
@@ -67,7 +67,7 @@ async def talk(everyone: Visitors, connection: WebSocket) -> None:
 
 
 def build(visitor: Visitor, networks: list[str], voting: bool) -> None:
-    """The page of a visitor, with a link to the page for votes where there is one."""
+    """The page of a visitor; ``voting`` says whether there is something to vote on."""
     settings, static = visitor.settings, files("netinvert") / "studio" / "static"
     script, style = ((static / name).read_text() for name in ("studio.js", "studio.css"))
     ui.add_head_html(f"<style>{style}</style><script>{script}</script>")
@@ -88,17 +88,17 @@ def build(visitor: Visitor, networks: list[str], voting: bool) -> None:
     with ui.header().classes("s-head items-center no-wrap q-py-none q-px-md"):
         ui.html("netinvert<span> studio</span>", sanitize=False).classes("s-name")
         with ui.tabs(value=settings.setdefault("tab", "Look"), on_change=lambda e: switch(e.value)) as bar:
-            for name in TABS:
+            for name in (*TABS, "Vote"):
                 ui.tab(name)
         ui.space()
-        if voting:
-            ui.link("Vote", VOTES).classes("s-vote")
         ui.button(icon="contrast", on_click=shade).props('flat round dense aria-label="Dark or light"')
     for marks, words in (('class="s-note" data-text="note"', ""), ('class="s-note s-gone"', LOST)):
         raw(f'<div {marks} role="status">{words}</div>')
     for name, kind in TABS.items():
         with ui.element("main").classes("w-full") as areas[name]:
             tabs[name] = kind(visitor, networks)
+    with ui.element("main").classes("w-full") as areas["Vote"]:
+        tabs["Vote"] = VoteTab(VOTES if voting else None)
     raw("<i data-ready></i>")
     switch(settings["tab"])
 
@@ -108,7 +108,7 @@ def build(visitor: Visitor, networks: list[str], voting: bool) -> None:
 
     visitor.listeners.append(refresh)
     ui.context.client.on_delete(lambda: visitor.listeners.remove(refresh))
-    ui.on("tab", lambda e: bar.set_value([*TABS][min(int(e.args), len(TABS)) - 1]))
+    ui.on("tab", lambda e: bar.set_value([*tabs][min(int(e.args), len(tabs)) - 1]))
 
 
 def studio_app(config: Studio) -> FastAPI:

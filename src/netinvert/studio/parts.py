@@ -56,15 +56,19 @@ def headline(words: str) -> None:
 
 
 def slider(
-    label: str, bounds: tuple[float, float, float], value: float, changed: Ask, shown: str = "{:.2f}"
+    label: str,
+    bounds: tuple[float, float, float],
+    value: float,
+    changed: Ask,
+    shown: Callable[[float], str] = "{:.2f}".format,
 ) -> ui.slider:
-    """A slider of (low, high, step) with its name and its value; ``shown`` also has 10 to its power."""
+    """A slider of (low, high, step) with its name and its value, as it is to be shown."""
     with ui.element("div").classes("s-slider"):
         ui.label(label)
         low, high, step = bounds
         made = ui.slider(min=low, max=high, step=step, value=value, on_change=lambda e: changed(e.value))
         made.props(f'aria-label="{label}"')
-        ui.label().bind_text_from(made, "value", lambda one: shown.format(float(one), 10 ** float(one)))
+        ui.label().bind_text_from(made, "value", lambda one: shown(float(one)))
     return made
 
 

@@ -25,6 +25,9 @@ from netinvert.studio.visitors import Visitor
 BACK = {"none": "nothing", "deconvolution": "deconvolution", "gradient": "gradient"}
 SIDES = {"left": "Left", "right": "Right"}
 STEPS = (60, 150, 300)
+VOTE_COMMANDS = """\
+netinvert study priors --network posenet --layers relu5 --out out/priors
+netinvert studio --votes out/priors"""
 
 
 def look_request(visitor: Visitor) -> dict[str, Any]:
@@ -36,6 +39,11 @@ def look_request(visitor: Visitor) -> dict[str, Any]:
         "boost": settings.get("boost", 0.5),
         "back": settings.get("back", "none"),
     }
+
+
+def look_source(visitor: Visitor) -> dict[str, Any]:
+    """Look's picture as it is now: another lane that is told of it need not wait until Look has seen it."""
+    return visitor.sources.get("look") or {"sample": visitor.settings["sample-look"]}
 
 
 class Tab:
@@ -126,7 +134,7 @@ class InvertTab(Tab):
                 source(
                     visitor, "look", lambda name: visitor.ask("look", **look_request(visitor), sample=name)
                 )
-                figure("look-picture", "Whose code it is")
+                figure("look-picture", "As the network of Look sees it")
                 ui.label(
                     "Each side makes an image from the code alone. A change of the weight goes on from the "
                     "image that is there; what is kept is made anew by the command, from noise."
@@ -152,7 +160,9 @@ class Side:
         ):
             settings.setdefault(f"{side}-{name}", value)
         with card(SIDES[side]):
-            figure(f"{side}-image", "")
+            with ui.element("div").classes("s-pair s-small-first"):
+                figure(f"{side}-original", "From the code of")
+                figure(f"{side}-image", "")
             raw(f'<div class="s-bar"><div data-share="{side}-image"></div></div>')
             with ui.element("div").classes("s-row"):
                 for icon, words, does in (
@@ -175,7 +185,7 @@ class Side:
                 lambda one: self._set("prior", one),
             )
             weight = math.log10(settings[f"{side}-weight"])
-            slider("weight", (-3, 2, 0.05), weight, lambda one: self._set("weight", 10**one), "{1:.3g}").on(
+            slider("weight", (-3, 2, 0.05), weight, lambda one: self._set("weight", 10**one), _power).on(
                 "change", self._adjust, args=[]
             )
             counts = {count: f"{count} steps" for count in STEPS}
@@ -205,7 +215,7 @@ class Side:
         if self.layers.ready:
             self.visitor.settings[f"{self.side}-paused"] = False
             self.visitor.cancel(self.side)
-            self.visitor.ask(self.side, **self.request)
+            self.visitor.ask(self.side, **self.request, **look_source(self.visitor))
 
     def _pause(self) -> None:
         paused = not self.visitor.settings.get(f"{self.side}-paused", False)
@@ -213,10 +223,28 @@ class Side:
         self.visitor.adjust(self.side, paused=paused)
 
     def _stop(self) -> None:
-        self.visitor.cancel(self.side)
-        self.visitor.cancel(f"keep-{self.side}")
+        for lane in (self.side, f"keep-{self.side}"):
+            self.visitor.cancel(lane, by_force=True)
 
     def _keep(self) -> None:
         if self.layers.ready:
             self.visitor.cancel(f"keep-{self.side}")
-            self.visitor.ask(f"keep-{self.side}", **self.request)
+            known = self.visitor.sources.get(self.side) or look_source(self.visitor)  # what is shown is kept
+            self.visitor.ask(f"keep-{self.side}", **self.request, **known)
+
+
+def _power(exponent: float) -> str:
+    return f"{10**exponent:.3g}"
+
+
+class VoteTab(Tab):
+    """The page of ``study vote`` at an address, or how one is had."""
+
+    def __init__(self, address: str | None) -> None:
+        with ui.element("section").classes("s-page"):
+            if address is not None:
+                raw(f'<iframe class="s-votes" title="vote" loading="lazy" src="{address}"></iframe>')
+                return
+            with card("Which prior's picture is better?"):
+                raw('<p class="s-quiet">Make pictures, open the studio with them, and people choose:</p>')
+                raw(f'<pre class="s-command">{VOTE_COMMANDS}</pre>')

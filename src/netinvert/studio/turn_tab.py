@@ -70,14 +70,14 @@ class TurnTab(Tab):
                 self.gizmo = raw(self._drawing()).classes("s-gizmo")
                 azimuth, elevation = self._angles
                 self.azimuth = slider(
-                    "azimuth", (0, 360, 1), azimuth, lambda one: self._set("azimuth", one), "{:.0f}°"
+                    "azimuth", (0, 360, 1), azimuth, lambda one: self._set("azimuth", one), "{:.0f}°".format
                 )
                 self.elevation = slider(
                     "elevation",
                     (*ELEVATIONS, 1),
                     elevation,
                     lambda one: self._set("elevation", one),
-                    "{:.0f}°",
+                    "{:.0f}°".format,
                 )
                 headline("Largest directions of codes")
                 self.amounts = [

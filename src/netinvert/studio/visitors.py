@@ -27,8 +27,6 @@ CANCEL_SECONDS = 20.0
 """After which a process that does not stop its work is ended."""
 REMEMBERED = 32
 """Visitors whose settings and last pictures are kept."""
-OF_LOOK = ("left", "right", "keep-")
-"""How lanes begin that work on Look's picture: they wait until it is the one that was given last."""
 START = "start"
 """For a lane, where a process ended before it had work."""
 Asked = tuple[str, dict[str, Any] | None, bool]
@@ -101,17 +99,21 @@ class Visitor:
         self._waiting[lane] = {**self._waiting.get(lane, {}), **data}
         self._next(lane)
 
-    def cancel(self, lane: str) -> None:
-        """End what the lane does: at its next step, or with the whole process if that does not come."""
+    def cancel(self, lane: str, by_force: bool = False) -> None:
+        """End what the lane does: at its next step, or ``by_force`` with the whole process, and so with what
+        other lanes do, if that does not come."""
         self._waiting.pop(lane, None)
         if lane in self._busy:
             self._tell(lane, None)
+        if lane in self._busy and by_force:
             began = self._busy[lane]
             asyncio.get_running_loop().call_later(CANCEL_SECONDS, self._force, lane, began)
 
     def adjust(self, lane: str, **data: Any) -> None:  # noqa: ANN401
-        """Change the work that the lane does now."""
-        if lane in self._busy:
+        """Change the work that waits for the lane, or else what it does now."""
+        if lane in self._waiting:
+            self._waiting[lane].update(data)
+        elif lane in self._busy:
             self._tell(lane, data, now=True)
 
     def show(self, key: str, text: str | None = None, **more: Any) -> None:  # noqa: ANN401
@@ -119,7 +121,7 @@ class Visitor:
         self._put(Sight(key, text, more))
 
     def start(self) -> None:
-        """Begin a process; what waits is done, Look first."""
+        """Begin a process; what waits is done."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -135,7 +137,7 @@ class Visitor:
         self._told.clear()
         self.facts["started"] = time.monotonic()
         self._changed()
-        for lane in ("look", *self._waiting):
+        for lane in list(self._waiting):
             self._next(lane)
 
     def stop(self) -> None:
@@ -149,6 +151,8 @@ class Visitor:
         self._pipe = None
         for lane in self._busy:
             self.show(f"{lane}-note", "Stopped.")
+            if f"{lane}-state" in self.shown:
+                self.show(f"{lane}-state", "")
         self._busy.clear()
 
     def ended(self) -> None:
@@ -157,8 +161,6 @@ class Visitor:
             self._burial.join()
 
     def _next(self, lane: str) -> None:
-        if lane.startswith(OF_LOOK) and ("look" in self._busy or "look" in self._waiting):
-            return
         if self.works and lane not in self._busy and lane in self._waiting:
             self._busy[lane] = time.monotonic()
             data = self._waiting.pop(lane)
@@ -210,8 +212,7 @@ class Visitor:
             self._busy.pop(told, None)
             self._failed -= {told, START}
             self.show("done", told)
-            for lane in (told, *self._waiting):
-                self._next(lane)
+            self._next(told)
 
     def _changed(self) -> None:
         for listener in list(self.listeners):

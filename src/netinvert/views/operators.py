@@ -5,6 +5,7 @@ act on codes, by orthogonal maps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +91,36 @@ class TurnOperator:
         """Codes (N, D) of the turned objects."""
         inner = (codes - self.before) @ self.basis
         return codes + self.after - self.before + (inner @ self.matrix - inner) @ self.basis.T
+
+
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """Linear operators for all angles of a ring; for the angles between, what lies between. They act on codes
+    less their ``mean`` (D,) in the ``basis`` (D, K) of those that are known; beyond it codes stay."""
+
+    mean: Tensor
+    basis: Tensor
+    operators: tuple[Callable[[Tensor], Tensor], ...]
+
+    @classmethod
+    def fitted(cls, rings: Tensor) -> Turns:
+        """Of codes (N, S, D) of objects seen from S sides, at equal angles. Raises ConfigError: of fewer than
+        two codes."""
+        known = rings.flatten(0, 1)
+        mean = known.mean(0)
+        basis = torch.linalg.svd(known - mean, full_matrices=False)[2].T
+        inner = (rings - mean) @ basis
+        afters = (inner.roll(-k, 1).flatten(0, 1) for k in range(1, rings.shape[1]))
+        found = (TurnOperator.fitted(inner.flatten(0, 1), one, orthogonal=False) for one in afters)
+        return cls(mean, basis, (lambda codes: codes, *found))
+
+    def __call__(self, codes: Tensor, degrees: float) -> Tensor:
+        """Codes (N, D) of the objects turned by an angle."""
+        sides = len(self.operators)
+        whole, share = divmod(degrees % 360 * sides / 360, 1)
+        inner = (codes - self.mean) @ self.basis
+        one, other = (self.operators[(int(whole) + k) % sides](inner) for k in (0, 1))
+        return codes + (one.lerp(other, share) - inner) @ self.basis.T
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 from netinvert.models.generator import Generator
 from netinvert.views.novel import GROUND, fitted_embeddings
-from netinvert.views.operators import IdentityMap, pose_features
+from netinvert.views.operators import IdentityMap, Turns, pose_features
 
 OBJECTS, SIDES = 40, 12
 """Of the generator, from which it is learned how codes follow the pose."""
@@ -51,6 +51,7 @@ class Turner:
     decoder: Decoder
     generator: Generator
     identity: IdentityMap
+    turns: Turns
     directions: Tensor
     low: Tensor
     high: Tensor
@@ -73,7 +74,7 @@ class Turner:
         low, high = generator.elevations
         codes = []
         for k in range(objects):
-            elevation = low + (high - low) * torch.arange(SIDES).roll(k) / (SIDES - 1)
+            elevation = torch.full((SIDES,), low + (high - low) * k / max(1, objects - 1))
             images = generator(k, azimuth, elevation, paper=GROUND)
             codes.append((encoder(images).flatten(1), azimuth + 0.0, elevation))
             told((k + 1) / objects)
@@ -83,7 +84,8 @@ class Turner:
         rest = known - pose_features(sides, heights) @ identity.directions.weights
         _, scale, main = torch.linalg.svd(rest - rest.mean(0), full_matrices=False)
         directions = (scale[:LARGEST, None] / len(rest) ** 0.5) * main[:LARGEST]
-        return cls(encoder, decoder, generator, identity, directions, known.amin(0), known.amax(0))
+        turns = Turns.fitted(known.unflatten(0, (objects, SIDES)))
+        return cls(encoder, decoder, generator, identity, turns, directions, known.amin(0), known.amax(0))
 
     @torch.no_grad()
     def seen(self, image: Tensor) -> Turned:
@@ -106,16 +108,15 @@ class Turner:
     def mixed(self, parts: list[tuple[float, Turned]], azimuth: float, elevation: float) -> Turned:
         """The sum of objects, each times its weight, after all were turned to one pose: a morph has weights
         1 − t and t, arithmetic 1, −1 and 1."""
-        after = torch.tensor([azimuth]), torch.tensor([elevation])
-        turned = [
-            weight
-            * self.identity.directions.turned(
-                one.code, (torch.tensor([one.azimuth]), torch.tensor([one.elevation])), after
-            )
-            for weight, one in parts
-        ]
+        turned = [weight * self._turned(one, azimuth, elevation) for weight, one in parts]
         embedding = torch.stack([weight * one.embedding for weight, one in parts]).sum(0)
         return Turned(torch.stack(turned).sum(0), azimuth, elevation, embedding)
+
+    def _turned(self, one: Turned, azimuth: float, elevation: float) -> Tensor:
+        """The code by the operators of azimuths, which turn far, and for the elevation along directions."""
+        code = self.turns(one.code, azimuth - one.azimuth)
+        side, before, after = (torch.tensor([angle]) for angle in (azimuth, one.elevation, elevation))
+        return self.identity.directions.turned(code, (side, before), (side, after))
 
     def moved(self, what: Turned, amounts: list[float]) -> Turned:
         """Along the largest directions, by so many deviations each; the generator's object as what the code
@@ -126,9 +127,13 @@ class Turner:
 
     @torch.no_grad()
     def decoded(self, what: Turned) -> Tensor:
-        """The decoder's image (1, 3, H, W), of a code within the bounds."""
-        code = torch.maximum(torch.minimum(what.code, self.high), self.low)
-        return self.decoder(code.reshape(-1, *self.encoder.code_shape))
+        """The decoder's image (1, 3, H, W), of a code within the bounds; on paper where it tells the object
+        from its background, of which the code of a turned object says nothing."""
+        code = torch.maximum(torch.minimum(what.code, self.high), self.low).reshape(
+            -1, *self.encoder.code_shape
+        )
+        image = self.decoder(code)
+        return image if not self.decoder.has_mask else GROUND + (image - GROUND) * self.decoder.mask(code)
 
     @torch.no_grad()
     def drawn(self, what: Turned) -> Tensor:
