@@ -94,7 +94,7 @@ bench: setup
 	$(BIN)/python benchmarks/views_speed.py --json benchmarks/results/views-speed.json
 	$(BIN)/python benchmarks/decoder_training.py --json benchmarks/results/decoder-training.json
 	$(BIN)/python benchmarks/audit.py
-	$(BIN)/python benchmarks/correction.py --decoders posenet-fc7 posenet-fc6 posenet-conv5 --out benchmarks/results
+	$(BIN)/python benchmarks/correction.py --decoders posenet-fc7 posenet-fc6 --chairs 24 --near --out benchmarks/results
 	$(BIN)/python benchmarks/training.py --json benchmarks/results/training.json
 	$(BIN)/python benchmarks/objectron_chairs.py --json benchmarks/results/objectron-chairs.json
 	$(BIN)/python benchmarks/shallow.py
