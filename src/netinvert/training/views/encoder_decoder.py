@@ -59,7 +59,7 @@ class EncoderDecoder(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Turns:
+class TurnBatch:
     """Objects in given images (B, 3, H, W), and what is to be drawn of them, ``planes`` (B, 4, H, W), from
     ``view`` (B, 4)."""
 
@@ -67,9 +67,9 @@ class Turns:
     view: Tensor
     planes: Tensor
 
-    def to(self, device: torch.device) -> Turns:
+    def to(self, device: torch.device) -> TurnBatch:
         """The same on another device."""
-        return Turns(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return TurnBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class TurnBatches:
     seed: int
     paper: float
 
-    def __call__(self, step: int) -> Turns:
+    def __call__(self, step: int) -> TurnBatch:
         """The batch of a step."""
         generator = generator_at(self.seed, step)
         who = torch.randint(len(self.tables.planes), (self.size,), generator=generator)
@@ -95,7 +95,7 @@ class TurnBatches:
             transformed_planes(self.tables.planes[who, one].float().div(255), amounts) for one in view
         )
         angles = (one.to(device)[view[1]] for one in (self.tables.azimuth, self.tables.elevation))
-        return Turns(given[:, :3] + (1 - given[:, 3:]) * self.paper, view_numbers(*angles), asked)
+        return TurnBatch(given[:, :3] + (1 - given[:, 3:]) * self.paper, view_numbers(*angles), asked)
 
 
 class EncoderDecoderModel(Trainee):
@@ -108,7 +108,7 @@ class EncoderDecoderModel(Trainee):
             self.network = EncoderDecoder(size)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
 
-    def losses(self, batch: Turns, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, batch: TurnBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """As those of generators."""
         del step
         return masked_loss(self.network(batch.images, batch.view), batch.planes)
