@@ -22,7 +22,7 @@ from netinvert.studio.parts import (
 )
 from netinvert.studio.visitors import Visitor
 
-BACK = {"none": "nothing", "deconvolution": "deconvolution", "gradient": "gradient"}
+BACK = {"none": "nothing", "deconvolution": "deconvnet", "gradient": "gradient"}
 SIDES = {"left": "Left", "right": "Right"}
 STEPS = (60, 150, 300)
 VOTE_COMMANDS = """\
