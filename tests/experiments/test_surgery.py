@@ -431,7 +431,7 @@ def test_the_study_of_three_chairs(command, tmp_path):
     [
         (("--decoders", "posenet-fc7", "posenet-fc7"), "names one twice"),
         (("--decoders", "objectron-chair"), "has no head"),
-        (("--chairs", "2"), "--chairs is at least 3"),
+        (("--decoders", "posenet-fc7", "--chairs", "2"), "--chairs is at least 3"),
     ],
 )
 def test_what_cannot_be(command, tmp_path, words, said):

@@ -37,7 +37,8 @@ def writes(name: str) -> bool:
 
 
 def test_every_command_that_writes_is_struck():
-    assert {name.partition(",")[0] for name in COMMANDS} == set(filter(writes, ALL))
+    made_of_others = {"study all"}  # minutes even if small; what takes long in it is struck by itself
+    assert {name.partition(",")[0] for name in COMMANDS} == set(filter(writes, ALL)) - made_of_others
 
 
 TORN = f"""

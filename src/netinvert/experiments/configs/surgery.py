@@ -25,7 +25,7 @@ class StudySurgery(Trust, Seed, Output, Processes):
     decoders: Annotated[
         tuple[str, ...],
         replace(pieces.DECODERS, help="Decoders of vectors of pose networks, by name or file."),
-    ] = ("posenet-fc7", "posenet-fc6")
+    ]
     chairs: Annotated[int, replace(pieces.CHAIRS, min=3)] = 60
     others: Annotated[
         int,
