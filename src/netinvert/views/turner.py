@@ -84,7 +84,7 @@ class Turner:
         rest = known - pose_features(sides, heights) @ identity.directions.weights
         _, scale, main = torch.linalg.svd(rest - rest.mean(0), full_matrices=False)
         directions = (scale[:LARGEST, None] / len(rest) ** 0.5) * main[:LARGEST]
-        turns = Turns.fitted(known.unflatten(0, (objects, SIDES)))
+        turns = Turns.fitted(known.reshape(objects, SIDES, -1))
         return cls(encoder, decoder, generator, identity, turns, directions, known.amin(0), known.amax(0))
 
     @torch.no_grad()
