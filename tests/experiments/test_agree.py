@@ -282,8 +282,8 @@ def planted_study(count=60):
 
 def test_the_answer_is_computed():
     page = agree_report(planted_study()).markdown()
-    assert "Of parts of one size, those that `posenet` needs: by a reader of parts, they" in page
-    assert "they come back best at `fc8` (ρ = 0." in page
+    assert "Of parts of one size, those that `posenet` needs " in page
+    assert "; they come back best at `fc8`, by a reader of parts (ρ = 0." in page
     assert "Attributions (integrated) fall on the parts that it needs: ρ = 1.00" in page
     assert "This is a trial, not the registered test" in page
     table = planted_study().registered_table()
@@ -297,7 +297,7 @@ def test_what_is_refuted_is_said():
     quality = (1 - needed).expand(len(ARMS), -1, -1)
     against = study(60, quality=quality, needed=needed)
     assert [row[-1] for row in against.registered_table().rows][:2] == ["refuted: the other way", "refuted"]
-    assert "they come back worst at `relu5` (ρ = -" in agree_report(against).markdown()
+    assert "come back worst at `relu5`, by a reader of parts (ρ = -" in agree_report(against).markdown()
 
 
 def test_of_few_chairs_nothing_is_claimed():

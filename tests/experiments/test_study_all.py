@@ -79,7 +79,8 @@ def test_what_a_network_cannot_is_named_and_the_rest_goes_on(tmp_path, made):
     assert "## Not measured" in page
     assert "no decoder of posenet-only ships" in page
     assert "none of its layers is known" in page
-    features, agree, priors = made
+    features, attributes, agree, priors = made
+    assert (attributes.layers, attributes.decoders) == (agree.layers, ())
     assert features.networks == ("posenet-only",)
     assert agree.network == priors.network == "posenet-only"
     assert agree.layers == priors.layers == ("relu5", "fc8")

@@ -154,11 +154,11 @@ COMMANDS = {
     ),
     "views novel": Case(
         f"views novel {GENERATOR} --chairs 2 --bank 2 --samples 32 --pixels 16 --turns 3 "
-        "--learned 20 --threads 1 --out out"
+        "--learned 20 --out out"
     ),
     "views reconstruct": Case(
         f"views reconstruct {GENERATOR} --chairs 2 --bank 2 --samples 32 --pixels 16 --resolution 16 "
-        "--threads 1 --out out"
+        "--out out"
     ),
     "views evaluate": Case(f"views evaluate {GENERATOR} --chairs 2 --learned 20 --out out"),
     "views evaluate, with a card": Case(

@@ -118,7 +118,7 @@ def attributes_report(
         f"{_halves(found.layers[layer], lambda one: one.probe)}"
         for layer in dict.fromkeys((next(iter(found.layers)), list(found.layers)[-1]))
     ]
-    points += [_gains(found, layer) for layer in found.layers if f"{layer}{RANDOM}" in found.controls]
+    points += [_gains(found, layer) for layer in _controlled(found)]
     points += [
         f"In the images that {code(name)} makes of {code(layer)}, what is measured explains "
         f"{_halves(found.layers[layer], lambda one: None if one.decoded is None else one.decoded.r2)}"
@@ -165,6 +165,23 @@ def attributes_report(
         _by_layer(found, "sensitivity", lambda one: one.sensitivity),
         report.Details("All figures", [_all_figures(found), distances]),
     )
+
+
+def attributes_answer(found: AttributeFindings) -> str:
+    """What training adds at the first layer that has a control and at the last; without controls, what is
+    read of the last."""
+    layers = _controlled(found)
+    if not layers:
+        layer = list(found.layers)[-1]
+        return (
+            f"A linear probe reads of {code(layer)} {_halves(found.layers[layer], lambda one: one.probe)} How "
+            "much of it is due to training cannot be said without controls."
+        )
+    return " ".join(_gains(found, layer) for layer in dict.fromkeys((layers[0], layers[-1])))
+
+
+def _controlled(found: AttributeFindings) -> list[str]:
+    return [layer for layer in found.layers if f"{layer}{RANDOM}" in found.controls]
 
 
 def _gains(found: AttributeFindings, layer: str) -> str:

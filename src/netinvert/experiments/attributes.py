@@ -24,6 +24,7 @@ from netinvert.experiments.attribute_report import (
     PIXELS,
     RANDOM,
     AttributeFindings,
+    attributes_answer,
     attributes_report,
     decoded_grids,
     probe_table,
@@ -145,7 +146,13 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         shown = decoded_grids(ChairRenders(**renders.tensors), encoders, decoders)
         page = attributes_report(findings, shown, config)
         write_atomic(run.path("chairs.csv"), scores_by_chair(findings).csv().encode())
-        return publish(run, config, page, {**known, "layers": list(layers)}, probe_table(findings).text())
+        return publish(
+            run,
+            config,
+            page,
+            {**known, "layers": list(layers), "answer": attributes_answer(findings)},
+            probe_table(findings).text(),
+        )
 
 
 def _has_random(config: StudyAttributes, network: Network) -> bool:

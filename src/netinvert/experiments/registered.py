@@ -10,11 +10,12 @@ from netinvert.experiments.agree import registration as agreement
 from netinvert.experiments.configs.agree import StudyAgree
 from netinvert.experiments.configs.features import StudyFeatures
 from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.configs.surgery import StudySurgery
 from netinvert.experiments.features.registration import REGISTRATION
 from netinvert.experiments.surgery import registration as parts
 from netinvert.io.config import Config
-from netinvert.scenes.seeds import TEST_PRIORS
+from netinvert.scenes.seeds import TEST, TEST_PRIORS
 
 FEATURES = StudyFeatures(
     networks=(
@@ -68,6 +69,15 @@ SURGERY = StudySurgery(
     seed=parts.SURGERY_PLAN.seed,
     out=Path("out/surgery"),
 )
+ATTRIBUTES = StudyAttributes(
+    network="posenet",
+    decoders=("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose"),
+    chairs=200,
+    seed=TEST,
+    out=Path("out/attributes"),
+)
+"""Primary is what training adds, against random weights, at each layer; expected is that it adds azimuth and
+elevation and takes away hue at the last."""
 WHERE = ("device", "batch")
 """Options that say where a run is made: its figures differ by less than their intervals."""
 

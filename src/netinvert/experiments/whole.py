@@ -16,9 +16,10 @@ from netinvert.evaluation.report import Estimate, ImageGrid, Table, Tile
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments import commands
 from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.configs.surgery import StudySurgery
 from netinvert.experiments.configs.whole import StudyAll
-from netinvert.experiments.registered import AGREE, FEATURES, PRIORS, SURGERY
+from netinvert.experiments.registered import AGREE, ATTRIBUTES, FEATURES, PRIORS, SURGERY
 from netinvert.experiments.runs import made_by, publish, run_facts
 from netinvert.io.files import Tell, read_json
 from netinvert.io.manifest import Outcome
@@ -67,7 +68,8 @@ class Study:
         layers = load_network(network).layers
         if not layers:
             raise ConfigError(f"{network} does not say which layers are worth inverting: give the study some")
-        return {"network": network, "layers": tuple(dict.fromkeys((layers[len(layers) // 2], layers[-1])))}
+        pair = {"network": network, "layers": tuple(dict.fromkeys((layers[len(layers) // 2], layers[-1])))}
+        return {**pair, "decoders": ()} if isinstance(self.plan, StudyAttributes) else pair
 
 
 PLANNED = "posenet"
@@ -78,6 +80,13 @@ STUDIES: Mapping[str, Study] = {
         {"networks": ("posenet", "objectron-chair"), "chairs": 30, "learned": 300, "seed": OPENED},
         "features.png",
         "registered.csv",
+    ),
+    "attributes": Study(
+        "What do the layers keep of an image?",
+        ATTRIBUTES,
+        {"decoders": (), "layers": ("relu3", "fc8"), "chairs": 20, "seed": OPENED},
+        "curves.png",
+        "gains.csv",
     ),
     "agree": Study(
         "Do inversions show these features?",

@@ -68,6 +68,8 @@ def slider(
         low, high, step = bounds
         made = ui.slider(min=low, max=high, step=step, value=value, on_change=lambda e: changed(e.value))
         made.props(f'aria-label="{label}"')
+        for key, end in (("home", low), ("end", high)):  # the keys of sliders that Quasar leaves out
+            made.on(f"keydown.{key}.prevent", lambda end=end: made.set_value(end))
         ui.label().bind_text_from(made, "value", lambda one: shown(float(one)))
     return made
 

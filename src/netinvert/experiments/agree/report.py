@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import report
-from netinvert.evaluation.report import Series, code, counted, listed, number
+from netinvert.evaluation.report import Estimate, Series, code, counted, listed, number
 from netinvert.experiments.agree.agreement import PartAgreement, within_ranks
 from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.tables import (
@@ -95,31 +95,44 @@ def agree_answer(study: AgreeStudy) -> str:
     """From the figures, sizes held."""
     if not study.enough:
         return f"Nothing is claimed of {counted(study.witnesses.count, 'chair')}: {ENOUGH} are needed."
-    who, told = code(study.network), []
-    for kind in NAMES:
-        said = dict[str, list[str]]()
-        for layer in study.layers:
+    who, said, kept = code(study.network), dict[str, list[str]](), list[str]()
+    for layer in study.layers:
+        for kind in NAMES:
             pair = Pair(NECESSITY, RECOVERY, Arm(layer), kind)
             one, blind = (study.found[each, "size"] for each in (pair, blind_pair(pair)))
             if one is None or blind is None:
                 continue
-            way = "best" if one.found.value > 0 else "worst"
-            verdict = f"come back {way}" if study.sure(pair, "size") else "are not shown to come back better"
-            beside = number(blind.found.value, 2)
-            said.setdefault(verdict, []).append(f"{code(layer)} ({_in_words(one)}; random weights {beside})")
-        told += [f"by {JUDGES[kind]}, they {verdict} at {listed(which)}" for verdict, which in said.items()]
-    where = f"those that {who} needs: {'; '.join(told)}"
+            where = f"{code(layer)}, by {JUDGES[kind]}"
+            figures = f"{_in_words(one)}; with random weights {number(blind.found.value, 2)}"
+            said.setdefault(_verdict_of(study, pair, one.above(blind)), []).append(f"{where} ({figures})")
+            if study.sure(pair, "size") and study.sure(pair, "kind"):
+                kept.append(where)
     pair = Pair(NECESSITY, ATTRIBUTION)
     one = study.found[pair, ""]
     if one is None:
         return f"Nothing is claimed: of fewer than {ENOUGH} chairs all witnesses know {LEAST_PARTS} parts."
+    told = "; they ".join(f"{verdict} at {listed(which)}" for verdict, which in said.items())
+    alike = (
+        f"{listed(kept)} agree from chair to chair" if kept else "no agreement from chair to chair is shown"
+    )
     falls = "are not shown to fall on"
     if study.sure(pair, ""):
         falls = "fall on" if one.found.value > 0 else "fall off"
     return (
-        f"Of parts of one size, {where}. Attributions ({study.config.method}) {falls} the parts that it "
-        f"needs: {_in_words(one)}."
+        f"Of parts of one size, those that {who} needs {told}. With the kind of part held as well, {alike}. "
+        f"Attributions ({study.config.method}) {falls} the parts that it needs: {_in_words(one)}."
     )
+
+
+def _verdict_of(study: AgreeStudy, pair: Pair, gain: Estimate | None) -> str:
+    """Of recovery, with sizes held; what random weights show as well, no training brought about."""
+    one = study.found[pair, "size"]
+    if one is None or not study.sure(pair, "size"):
+        return "are not shown to come back better"
+    if one.found.value < 0:
+        return "come back worst"
+    more = gain is not None and gain.low is not None and gain.low > 0
+    return "come back best" if more else "come back best, but not more than with random weights,"
 
 
 def _plot(study: AgreeStudy) -> report.Plot | None:

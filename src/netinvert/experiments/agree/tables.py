@@ -120,15 +120,24 @@ class AgreeStudy:
         return dict(zip(known, holm(list(known.values())), strict=True))
 
     def sure(self, pair: Pair, held: Held) -> bool:
-        """Whether a correlation is there, whatever its sign."""
-        return self.adjusted.get((pair, held), 1.0) < LEVEL
+        """Whether a correlation is there, whatever its sign: of what was registered, in the registered test,
+        after Holm for that alone; of all else for all that are compared."""
+        ps = {**self.adjusted, **(self.primary if self.registered else {})}
+        return ps.get((pair, held), 1.0) < LEVEL
+
+    @cached_property
+    def primary(self) -> dict[tuple[Pair, Held], float]:
+        """The p of the hypotheses, after Holm for these."""
+        keys = [(_asked(one), one.held) for one in AGREE_PLAN.hypotheses]
+        known = {key: one.p for key in keys if (one := self.found.get(key)) is not None}
+        return dict(zip(known, holm(list(known.values())), strict=True))
 
     # -- tables --------------------------------------------------------------------------------------------
 
     def registered_table(self) -> report.Table:
         """The hypotheses, their tests, and what became of them."""
         tests = [self.found.get((_asked(one), one.held)) for one in AGREE_PLAN.hypotheses]
-        adjusted = iter(holm([one.p for one in tests if one is not None]))
+        adjusted = iter(self.primary.values())
         rows = []
         for asked, test in zip(AGREE_PLAN.hypotheses, tests, strict=True):
             row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} chairs are needed"}
