@@ -163,6 +163,7 @@ def attributes_report(
         "Mean ‖ΔΦ‖ at one step of the attribute, over the mean distance of the codes of two chairs, each in "
         f"a view of its own. Steps: {'; '.join(steps)}.",
         _by_layer(found, "sensitivity", lambda one: one.sensitivity),
+        _turns(found),
         report.Details("All figures", [_all_figures(found), distances]),
     )
 
@@ -174,8 +175,8 @@ def attributes_answer(found: AttributeFindings) -> str:
     if not layers:
         layer = list(found.layers)[-1]
         return (
-            f"A linear probe reads of {code(layer)} {_halves(found.layers[layer], lambda one: one.probe)} How "
-            "much of it is due to training cannot be said without controls."
+            f"A linear probe reads of {code(layer)} {_halves(found.layers[layer], lambda one: one.probe)} "
+            "How much of it is due to training cannot be said without controls."
         )
     return " ".join(_gains(found, layer) for layer in dict.fromkeys((layers[0], layers[-1])))
 
@@ -280,6 +281,26 @@ def _by_layer(
     rows = {layer: row for layer, row in layers.items() if any(value is not None for value in row.values())}
     lines = [{"layer": layer, **row} for layer, row in {**rows, **more}.items()]
     return report.Table.of(lines, columns, baselines=range(len(rows), len(lines)), name=name)
+
+
+def _turns(found: AttributeFindings) -> report.Part:
+    """How far codes move beside how far they do when the object is turned; None: it is not turned."""
+    if "azimuth" not in found.names:
+        return None
+    step = ATTRIBUTES["azimuth"].step
+    columns = [Column("layer")]
+    columns += [Column(ATTRIBUTES[name].label, digits=2, key=name) for name in found.names]
+    rows = [
+        {
+            "layer": layer,
+            **{name: one.sensitivity / scores["azimuth"].sensitivity for name, one in scores.items()},
+        }
+        for layer, scores in found.layers.items()
+    ]
+    return [
+        f"The same, over how far it moves when the object is turned by {step} about its axis:",
+        report.Table.of(rows, columns, name="turns"),
+    ]
 
 
 def _all_figures(found: AttributeFindings) -> report.Table:
