@@ -36,8 +36,9 @@ class Series:
     """Points (x, y), joined by a ``line`` ("" for none); x are numbers, or names that are set side by side.
 
     ``labels`` stand beside the points. ``line`` and ``marker`` are matplotlib's. ``thin`` is a faint line
-    without a place in the legend. ``hollow`` draws rings. Series of the same name have the same colour in all
-    panels. None and NaN leave gaps. Raises ConfigError for lengths that differ.
+    without a place in the legend. ``hollow`` draws rings. ``beside`` shifts it sideways, in places of names,
+    so that intervals do not cover one another. Series of the same name have the same colour in all panels.
+    None and NaN leave gaps. Raises ConfigError for lengths that differ.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Series:
     alpha: float = 1.0
     thin: bool = False
     hollow: bool = False
+    beside: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.x) == len(self.y) == len(self.labels or self.y):
@@ -188,6 +190,7 @@ def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[str, str], narrow: bo
     handles: dict[str, Any] = {}
     for one in panel.series:
         x = np.array([categories.index(str(each)) for each in one.x]) if categories else _floats(one.x)
+        x = x + one.beside if one.beside else x
         y, colour = _floats(one.y, panel.y_log), one.colour or colours.get(one.name, _GREY)
         if one.thin:
             axes.plot(x, y, one.line, color=colour, linewidth=0.6, alpha=0.3)

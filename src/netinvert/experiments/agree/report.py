@@ -31,6 +31,8 @@ COLOURS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.7), (0.0, 0.62, 0.45), (0.8, 0.47, 0
 """Of PARTS in a picture of them."""
 LINES = {OPTIMISED: "#0072b2", DECODED: "#d55e00"}
 GREY = "#888888"
+BESIDE = 0.12
+"""Between points of one layer, in layers."""
 
 
 def agree_report(study: AgreeStudy) -> report.Report:
@@ -141,7 +143,8 @@ def _plot(study: AgreeStudy) -> report.Plot | None:
     for kind in NAMES:
         series: list[Series] = []
         ways = dict.fromkeys((one.how, one.weights) for one in study.witnesses.arms)
-        for how, weights in ways:
+        for place, (how, weights) in enumerate(ways):
+            beside = BESIDE * (place - (len(ways) - 1) / 2)
             colour = GREY if weights == RANDOM else LINES[how]
             points = [
                 study.found.get((Pair(NECESSITY, RECOVERY, Arm(layer, how, weights), kind, weights), "size"))
@@ -152,10 +155,12 @@ def _plot(study: AgreeStudy) -> report.Plot | None:
             for layer, one in zip(study.layers, points, strict=True):
                 if one is not None:
                     ends = [one.found.low, one.found.high]
-                    series.append(Series("", [layer] * 2, ends, colour=colour, width=1.5))
+                    series.append(Series("", [layer] * 2, ends, colour=colour, width=1.5, beside=beside))
             values = [None if one is None else one.found.value for one in points]
             name = f"{how}{', random weights' * (weights == RANDOM)}"
-            series.append(Series(name, study.layers, values, line="", marker="o", colour=colour))
+            series.append(
+                Series(name, study.layers, values, line="", marker="o", colour=colour, beside=beside)
+            )
         if series:
             title = f"recovery by {'a reader of parts' if kind == 'parts' else 'pixels'}"
             panels.append(
