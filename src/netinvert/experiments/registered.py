@@ -43,6 +43,7 @@ PRIORS = StudyPriors(
     restarts=1,
     learned=1500,
     seed=TEST_PRIORS,
+    batch=20,
     out=Path("out/priors"),
 )
 """Primary is what ``objectron-chair`` reads, at the code error of isotropic total variation; expected is that
