@@ -151,6 +151,20 @@ def test_a_model_may_be_in_no_folder(tmp_path):
     assert [one.kind for one in alone.read().materials] == ["wood"]
 
 
+def test_a_folder_of_libraries_is_all_of_them(tmp_path):
+    (tmp_path / "more").mkdir()
+    for name in ("b", "a"):
+        library(tmp_path / "more" / f"{name}.sh3f", HEADER + entry(1, name=f"Chair {name}"))
+    found = read_library(tmp_path / "more", "chair a")
+    assert [one.name for one in read_library(tmp_path / "more")] == ["Chair a", "Chair b"]
+    assert [one.name for one in found] == ["Chair a"]
+    source = object_source(f"sh3f:{tmp_path / 'more'}")
+    assert [path.name for path in source.files] == ["a.sh3f", "b.sh3f"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(MeshError, match="a folder without furniture libraries"):
+        read_library(tmp_path / "none")
+
+
 def test_no_library_and_no_such_word(tmp_path):
     (tmp_path / "a.sh3f").write_bytes(b"PK nothing")
     with pytest.raises(MeshError, match="which is a zip"):

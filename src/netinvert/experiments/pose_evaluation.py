@@ -172,7 +172,8 @@ def _plan(config: PoseEvaluate, source: ObjectSource, networks: Mapping[str, Net
 
 
 def _warning(config: PoseEvaluate, sources: Mapping[str, ObjectSource]) -> str:
-    seen = [name for name in sources if trained_on_library(name)]
+    files = dict.fromkeys(path.name for one in sources.values() for path in one.files)
+    seen = [name for name in files if trained_on_library(name)]
     if any(not one.members for one in sources.values()) and trained_on(config.seed):
         seen.append(f"chairs of seed {config.seed}")
     return f"networks of netinvert may have seen {report.listed(seen)}: this is no fair test" if seen else ""

@@ -32,7 +32,7 @@ SPLITS = ("train", "validation", "test")
 IDENTITIES_A_SEED = 1_000_000
 OBJECTS = Option(
     "A category (chairs, cars, mugs, tables), a mesh file, a folder of them, or sh3f:FILE, a furniture "
-    "library of Sweet Home 3D."
+    "library of Sweet Home 3D, or a folder of them."
 )
 CATEGORY = Option(
     "Of a furniture library, the models that have this word in their name or tags: chair, sofa, bed, car, …",

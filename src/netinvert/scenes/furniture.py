@@ -143,19 +143,37 @@ def read_seats(path: str | Path) -> tuple[Furniture, ...]:
     return tuple(found)
 
 
-@guarded(MeshError, "fetch the library again")
 def read_library(path: str | Path, word: str = "") -> tuple[Furniture, ...]:
-    """The models of a library (.sh3f), in the order of its catalogue; those only that have ``word``, if any,
-    among their tags or at the end of a word of their name, in English and whatever the case: "chair" finds
-    armchairs too, "table" nothing that is adjustable.
+    """The models of a library (.sh3f), in the order of its catalogue, or of all libraries in a folder, in the
+    order of their names; those only that have ``word``, if any, among their tags or at the end of a word of
+    their name, in English and whatever the case: "chair" finds armchairs too, "table" nothing that is
+    adjustable.
 
     Raises MissingExtraError: the extra scenes is not installed; MeshError: no such file, no library, a
-    damaged one, or none of its models has the word."""
+    damaged one, or none of the models has the word."""
+    files = sorted(Path(path).glob("*.sh3f")) if Path(path).is_dir() else [Path(path)]
+    if not files:
+        raise MeshError(f"{path} is a folder without furniture libraries: give one that has .sh3f files")
+    found = [model for file in files for model in _catalogue(file)]
+    ending = rf"{re.escape(word)}s?(?!\w)"
+    named, tagged = (re.compile(text, re.IGNORECASE) for text in (ending, rf"(?<!\w){ending}"))
+    chosen = [one for one in found if named.search(one.name) or tagged.search(one.tags)]
+    if not chosen:
+        known = sorted({tag for one in found for tag in re.split(r",\s*", one.tags) if tag})
+        raise MeshError(
+            f"{path}: none of its {len(found)} models has {word!r} in its name or tags: choose one of "
+            f"{', '.join(known[:30]) or 'another library'}"
+        )
+    return tuple(chosen)
+
+
+@guarded(MeshError, "fetch the library again")
+def _catalogue(file: Path) -> list[Furniture]:
+    """All models of a library."""
     try:
         import javaproperties
     except ImportError as error:
         raise MissingExtraError("reading furniture libraries", "scenes") from error
-    file = Path(path)
     if not file.is_file():
         raise MeshError(f"{file} does not exist or is no file: check the path")
     if not zipfile.is_zipfile(file):
@@ -167,17 +185,7 @@ def read_library(path: str | Path, word: str = "") -> tuple[Furniture, ...]:
         if members[CATALOGUE] > SMALL:
             raise MeshError(f"{file}: its catalogue has {members[CATALOGUE]:,} bytes: fetch it again")
         facts = javaproperties.load(io.BytesIO(archive.read(CATALOGUE)))
-    found = list(_models(file, facts, members.keys()))
-    ending = rf"{re.escape(word)}s?(?!\w)"
-    named, tagged = (re.compile(text, re.IGNORECASE) for text in (ending, rf"(?<!\w){ending}"))
-    chosen = [one for one in found if named.search(one.name) or tagged.search(one.tags)]
-    if not chosen:
-        known = sorted({tag for one in found for tag in re.split(r",\s*", one.tags) if tag})
-        raise MeshError(
-            f"{file}: none of its {len(found)} models has {word!r} in its name or tags: choose one of "
-            f"{', '.join(known[:30]) or 'another library'}"
-        )
-    return tuple(chosen)
+    return list(_models(file, facts, members.keys()))
 
 
 def _models(file: Path, facts: Mapping[str, str], members: Collection[str]) -> Iterator[Furniture]:

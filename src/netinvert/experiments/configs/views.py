@@ -201,7 +201,10 @@ class OfUnseen(OfGenerator, Seed, Output, Device, Processes):
         str, Option("A decoder of a pose network's codes, which are turned.", short="D", metavar="NAME|FILE")
     ] = "posenet-fc6"
     objects: Annotated[
-        str, Option("What is turned: chairs, or sh3f:FILE, a furniture library.", metavar="TEXT")
+        str,
+        Option(
+            "What is turned: chairs, or sh3f:FILE, a furniture library or a folder of them.", metavar="TEXT"
+        ),
     ] = "chairs"
     chairs: Annotated[int, Option("How many objects, at most.", metavar="N", min=2)] = 60
     bank: Annotated[
