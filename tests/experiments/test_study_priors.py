@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -74,6 +75,12 @@ def test_of_two_that_are_alike_neither_is_best(tmp_path):
         "`relu7`, ssim: surely better than `tv, fourier`: `one, fourier`, `other, fourier` and "
         "`good, fourier`; which of them is best is undecided."
     )
+
+
+def test_weights_of_one_code_error_have_columns_of_their_own(tmp_path):
+    few = replace(curve("tv", 0), errors=torch.full((4, 2 * LEAST), 0.0021))
+    table = PriorStudy(StudyPriors(network="posenet", out=tmp_path), {"relu7": [few]}, {}).levels("relu7")
+    assert [column.name for column in table.columns][1:] == [f"at 0.002 ({weight})" for weight in (1, 2, 3)]
 
 
 def test_priors_are_compared_where_most_of_them_are():
