@@ -79,7 +79,9 @@ def test_of_two_that_are_alike_neither_is_best(tmp_path):
 
 def test_weights_of_one_code_error_have_columns_of_their_own(tmp_path):
     few = replace(curve("tv", 0), errors=torch.full((4, 2 * LEAST), 0.0021))
-    table = PriorStudy(StudyPriors(network="posenet", out=tmp_path), {"relu7": [few]}, {}).levels("relu7")
+    table = PriorStudy(
+        StudyPriors(network="posenet", layers=("relu7",), out=tmp_path), {"relu7": [few]}, {}
+    ).levels("relu7")
     assert [column.name for column in table.columns][1:] == [f"at 0.002 ({weight})" for weight in (1, 2, 3)]
 
 

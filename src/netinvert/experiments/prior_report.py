@@ -196,8 +196,8 @@ class PriorStudy:
         return report.Table.of(rows, columns, baselines=floors, marked=marked, name=f"equal-error-{layer}")
 
     def levels(self, layer: str) -> report.Table:
-        """The primary measure at the code error of every weight of the reference's, which stands behind it: two
-        weights may have the same error."""
+        """The primary measure at the code error of every weight of the reference's, which stands behind it:
+        two weights may have the same error."""
         name, curves = self.measures[0], self.layers[layer]
         places = [place for place, weight in enumerate(curves[0].weights) if weight > 0]
         columns = [Column("prior")]
