@@ -282,8 +282,7 @@ def planted_study(count=60):
 
 def test_the_answer_is_computed():
     page = agree_report(planted_study()).markdown()
-    assert "Of parts of one size, those that `posenet` needs " in page
-    assert "; they come back best at `fc8`, by a reader of parts (ρ = 0." in page
+    assert "needs come back best at `fc8`, by a reader of parts (ρ = 0." in page
     assert "Attributions (integrated) fall on the parts that it needs: ρ = 1.00" in page
     assert "This is a trial, not the registered test" in page
     table = planted_study().registered_table()

@@ -90,6 +90,8 @@ def _in_words(one: PartAgreement) -> str:
     return f"ρ = {number(one.found.value, 2)} ({number(low, 2)} to {number(high, 2)})"
 
 
+BEST, WORST, NOT_SHOWN = "come back best", "come back worst", "are not shown to come back better"
+AS_RANDOM = "come back best, but not more than with random weights,"
 JUDGES = {"parts": "a reader of parts", "pixels": "pixels"}
 
 
@@ -97,7 +99,8 @@ def agree_answer(study: AgreeStudy) -> str:
     """From the figures, sizes held."""
     if not study.enough:
         return f"Nothing is claimed of {counted(study.witnesses.count, 'chair')}: {ENOUGH} are needed."
-    who, said, kept = code(study.network), dict[str, list[str]](), list[str]()
+    who, kept = code(study.network), list[str]()
+    said = dict[str, list[str]]({BEST: [], AS_RANDOM: [], WORST: [], NOT_SHOWN: []})
     for layer in study.layers:
         for kind in NAMES:
             pair = Pair(NECESSITY, RECOVERY, Arm(layer), kind)
@@ -106,14 +109,15 @@ def agree_answer(study: AgreeStudy) -> str:
                 continue
             where = f"{code(layer)}, by {JUDGES[kind]}"
             figures = f"{_in_words(one)}; with random weights {number(blind.found.value, 2)}"
-            said.setdefault(_verdict_of(study, pair, one.above(blind)), []).append(f"{where} ({figures})")
+            verdict = _verdict_of(study, pair, one.above(blind))
+            said[verdict].append(where if verdict == NOT_SHOWN else f"{where} ({figures})")
             if study.sure(pair, "size") and study.sure(pair, "kind"):
                 kept.append(where)
     pair = Pair(NECESSITY, ATTRIBUTION)
     one = study.found[pair, ""]
     if one is None:
         return f"Nothing is claimed: of fewer than {ENOUGH} chairs all witnesses know {LEAST_PARTS} parts."
-    told = "; they ".join(f"{verdict} at {listed(which)}" for verdict, which in said.items())
+    told = "; they ".join(f"{verdict} at {listed(which)}" for verdict, which in said.items() if which)
     alike = (
         f"{listed(kept)} agree from chair to chair" if kept else "no agreement from chair to chair is shown"
     )
@@ -130,11 +134,11 @@ def _verdict_of(study: AgreeStudy, pair: Pair, gain: Estimate | None) -> str:
     """Of recovery, with sizes held; what random weights show as well, no training brought about."""
     one = study.found[pair, "size"]
     if one is None or not study.sure(pair, "size"):
-        return "are not shown to come back better"
+        return NOT_SHOWN
     if one.found.value < 0:
-        return "come back worst"
+        return WORST
     more = gain is not None and gain.low is not None and gain.low > 0
-    return "come back best" if more else "come back best, but not more than with random weights,"
+    return BEST if more else AS_RANDOM
 
 
 def _plot(study: AgreeStudy) -> report.Plot | None:
