@@ -26,6 +26,7 @@ from netinvert.experiments.attribute_report import (
     PIXELS,
     RANDOM,
     AttributeFindings,
+    attributes_answer,
     attributes_report,
     gain_table,
     probe_table,
@@ -45,6 +46,7 @@ from netinvert.experiments.attribute_series import (
     resized,
 )
 from netinvert.experiments.configs.studies import StudyAttributes
+from netinvert.io.files import read_json
 from netinvert.models.decoder import Decoder
 from netinvert.models.encoder import Encoder
 
@@ -311,7 +313,11 @@ def test_the_report_says_what_the_figures_say(renders):
     assert (first["less"], of_pixels["less"]) == ("random weights", "pixels")
     assert first["hue"].value == pytest.approx(layers["1"]["hue"].probe - layers["2"]["hue"].probe, abs=1e-6)
     assert "against random weights" in text
-    assert gain_table(AttributeFindings("tiny", layers, originals, {}, distances, counts)) is None
+    assert attributes_answer(found) in text
+    assert attributes_answer(found).startswith("At `1`, training ")
+    bare = AttributeFindings("tiny", layers, originals, {}, distances, counts)
+    assert gain_table(bare) is None
+    assert "cannot be said without controls" in attributes_answer(bare)
     assert len(scores_by_chair(found).rows) == 4 * (COUNT + 4 * COUNT)
 
 
@@ -326,6 +332,9 @@ def test_the_command_leaves_a_report_and_is_repeated_to_the_bit(renders, tmp_pat
     assert [what[:2] for what in asked] == [(COUNT, 404)]
     said = capsys.readouterr()
     assert "shuffled labels" in said.out
+    assert read_json(out / "manifest.json")["answer"].startswith("At `fc8`, training ")
+    (turns,) = read_json(out / "report.json")["data"]["turns"]["rows"]
+    assert turns["azimuth"] == 1 < 1 / turns["hue"]
     assert {"report.html", "report.json", "figures.csv", "curves.png", "sheet-hue.png", "manifest.json"} <= {
         path.name for path in out.iterdir()
     }
