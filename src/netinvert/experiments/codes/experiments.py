@@ -242,12 +242,9 @@ def _path_rows(subject: CodeSubject, path: str, images: Tensor, codes: Tensor) -
 
 def _interpolate_sentence(rows: Sequence[FigureRow]) -> str:
     last = rows[-1]["ends apart"]
-    each = [
-        f"{number(row['straightness'].value, 2)} ({row['path']})" for row in rows if row["ends apart"] == last
-    ]
-    return (
-        f"where the ends are {last} apart, the straightness of the turn is {listed(each)}; 1 is straight on."
-    )
+    found = {row["path"]: row["straightness"].value for row in rows if row["ends apart"] == last}
+    each = listed([f"{number(value, 2)} ({path})" for path, value in found.items()])
+    return f"where the ends are {last} apart, the straightness of the turn is {each}; 1 is straight on."
 
 
 INTERPOLATE = CodeExperiment(
