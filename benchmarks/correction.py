@@ -141,7 +141,7 @@ def rows_of(
     for method, track in ends.items():
         clipped = fit(track.image, decoder.size).clamp(0, 1)
         error = code_error(subject.encode(clipped), codes)
-        pose = None if estimator is None else subject.pose_figures(clipped)["pose"]
+        pose = None if estimator is None else subject.pose_figures(clipped)["pose"].value
         found.append(
             {
                 "decoder": name,

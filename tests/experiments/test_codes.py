@@ -80,15 +80,16 @@ def test_an_unchanged_code_is_the_measure_of_all_edits(subject, monkeypatch):
     assert list(rows) == [ORIGINAL, *few]
     assert set(rows["as it is"]) == set(PERTURB.columns)
     for name in ("changed", "moved"):
-        assert rows["as it is"][name] == 0
-        assert rows["noise ½ σ"][name] > rows["noise ¼ σ"][name] > 0
+        none, less, more = (rows[edit][name] for edit in ("as it is", "noise ¼ σ", "noise ½ σ"))
+        assert none.value == none.low == none.high == 0
+        assert more.value > less.value > less.low > 0
     assert rows["as it is"]["ratio"] == 1
-    assert rows["as it is"]["turned"] == pytest.approx(0, abs=1e-3)
+    assert rows["as it is"]["turned"].value == pytest.approx(0, abs=1e-3)
     again = PERTURB.measure(subject, studies.StudyPerturb(**ASKED | {"seed": 1}))
     other = {row["code"]: row for row in again.rows}
     assert other["as it is"] == rows["as it is"]
     assert other["half left out"] != rows["half left out"]
-    assert rows[OTHER]["image error"] > 0
+    assert rows[OTHER]["image error"].low > 0
     assert rows[ORIGINAL]["pose"] == subject.pose_figures(subject.originals)["pose"]
     assert "half left out" in PERTURB.sentence(found.rows) or "noise" in PERTURB.sentence(found.rows)
     assert all(len(images) == len(few) + 1 for _, images in found.images)
@@ -98,15 +99,15 @@ def test_the_first_round_is_the_decoded_image(subject):
     found = ITERATE.measure(subject, studies.StudyIterate(**ASKED, rounds=3))
     original, first, second, third = found.rows
     assert [row["round"] for row in found.rows] == [0, 1, 2, 3]
-    assert original["image error"] == original["on the chair"] == original["code error"] == 0
+    assert all(original[name].value == 0 for name in ("image error", "on the chair", "code error"))
     assert original["spread"] == 1
-    assert first["moved"] == 0
+    assert first["moved"].value == 0
     assert first["image error"] == first["step"]
-    assert first["image error"] == pytest.approx(
-        subject.image_errors(subject.decoded, subject.originals).mean().item()
-    )
-    assert second["moved"] == second["step"] > 0
-    assert third["moved"] <= second["step"] + third["step"] + 1e-9
+    errors = subject.image_errors(subject.decoded, subject.originals)
+    assert first["image error"].value == pytest.approx(errors.mean().item())
+    assert errors.min() <= first["image error"].low < first["image error"].high <= errors.max()
+    assert second["moved"] == second["step"]
+    assert 0 < third["moved"].value <= second["step"].value + third["step"].value + 1e-9
     assert set(first) == set(ITERATE.columns)
     assert "to 3 rounds" in ITERATE.sentence(found.rows)
 
@@ -119,8 +120,8 @@ def test_random_codes_against_the_chairs_own(subject):
     assert len(drawn) == 3
     for row in found.rows:
         assert set(row) == set(RANDOM.columns)
-        assert 3 / 24 <= row["sure"] <= 1
-        assert 0 <= row["nearest code"] <= 1
+        assert 3 / 24 <= row["sure"].low <= row["sure"].high <= 1
+        assert 0 <= row["nearest code"].value <= 1
 
 
 def test_paths_between_codes(subject):
@@ -130,8 +131,8 @@ def test_paths_between_codes(subject):
         assert sum(row["pairs"] for row in rows) == 4  # one of five has no front
         for row in rows:
             assert set(row) == set(INTERPOLATE.columns)
-            assert 1 / STEPS <= row["largest step"] <= 1
-            assert 0 <= row["straightness"] <= 1
+            assert 1 / STEPS <= row["largest step"].value <= 1
+            assert 0 <= row["straightness"].value <= 1
     assert all(len(images) == STEPS + 3 for _, images in found.images)
 
 
@@ -148,7 +149,7 @@ def test_the_overlap_of_masks_is_that_of_sets(subject):
     masks = subject.decoder.mask(subject.codes) > 0.5
     true = subject.chairs.masks > 0.5
     by_hand = [float((a & b).sum() / (a | b).sum().clamp_min(1)) for a, b in zip(masks, true, strict=True)]
-    assert subject.overlap(subject.codes) == pytest.approx(sum(by_hand) / 5)
+    assert subject.overlap(subject.codes).value == pytest.approx(sum(by_hand) / 5)
 
 
 def test_a_subject_needs_two_chairs_and_its_own_encoder(subject):

@@ -18,7 +18,7 @@ from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.evaluation.report import Column, code, number
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.experiments.configs.views import ViewsEvaluate
-from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlap
+from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs, mask_overlaps
 from netinvert.experiments.inputs import sources_of
 from netinvert.experiments.runs import decoder_facts, publish, run_facts
 from netinvert.io.files import Tell, read_json
@@ -144,7 +144,8 @@ def decoder_rows(
         if chairs is not None:
             rows[name] |= _pose_figures(encoder, chairs, each)
     if chairs is not None and decoder.has_mask:
-        rows[DECODED]["mask_iou"] = mask_overlap(in_chunks(decoder.mask, codes), chairs.masks)
+        overlaps = mask_overlaps(in_chunks(decoder.mask, codes), chairs.masks)
+        rows[DECODED]["mask_iou"] = overlaps.mean().item()
     return rows
 
 

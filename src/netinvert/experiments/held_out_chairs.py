@@ -12,6 +12,8 @@ from torch import Tensor
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.metrics import error_cvpr16
+from netinvert.evaluation.report import Estimate
+from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.codes.statistics import CodeStatistics
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
@@ -147,12 +149,12 @@ class CodeSubject:
         return fit(self.chairs.masks, self.decoder.size)
 
     @torch.no_grad()
-    def overlap(self, codes: Tensor) -> float | None:
+    def overlap(self, codes: Tensor) -> Estimate | None:
         """Mean intersection over union of the masks that the decoder makes of the chairs' changed codes with
         their true masks; None for a decoder that makes none."""
         if not self.decoder.has_mask:
             return None
-        return mask_overlap(in_chunks(self.decoder.mask, codes), self.masks)
+        return estimate(mask_overlaps(in_chunks(self.decoder.mask, codes), self.masks))
 
     def image_errors(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (N,) over the mean distance of two originals (Dosovitskiy & Brox 2016)."""
@@ -166,13 +168,13 @@ class CodeSubject:
         """As of :func:`chair_errors`."""
         return chair_errors(images, self.originals, self.masks)
 
-    def figures(self, images: Tensor, codes: Tensor) -> dict[str, float]:
+    def figures(self, images: Tensor, codes: Tensor) -> dict[str, Estimate]:
         """Means over what was made of the chairs, whose own ``codes`` are these, and medians of its poses."""
         return {
-            "image error": self.image_errors(images, self.originals).mean().item(),
-            "on the chair": self.chair_errors(images).mean().item(),
-            "moved": self.image_errors(images, self.decoded).mean().item(),
-            "code error": self.code_errors(codes, self.codes).mean().item(),
+            "image error": estimate(self.image_errors(images, self.originals)),
+            "on the chair": estimate(self.chair_errors(images)),
+            "moved": estimate(self.image_errors(images, self.decoded)),
+            "code error": estimate(self.code_errors(codes, self.codes)),
             **self.pose_figures(images),
         }
 
@@ -193,16 +195,17 @@ class CodeSubject:
             raise NetworkError(f"{self.estimator.network.name} reads no poses: choose a pose network")
         return reading
 
-    def pose_figures(self, images: Tensor) -> dict[str, float]:
+    def pose_figures(self, images: Tensor) -> dict[str, Estimate]:
         """``pose``: the median angle in degrees between each chair's true pose and that which is read from
         the image; ``within 30°``, their share; ``turned``: the median angle between the poses read from it
         and from what is decoded of the chair's own code. For symmetric chairs the least angles."""
         found, symmetry = self.poses(images).rotation, self.chairs.symmetry
         error = symmetric_geodesic_degrees(found, self.chairs.rotation, symmetry)
+        turned = symmetric_geodesic_degrees(found, self._decoded_rotation, symmetry)
         return {
-            "pose": error.median().item(),
-            "within 30°": (error < 30).float().mean().item(),
-            "turned": symmetric_geodesic_degrees(found, self._decoded_rotation, symmetry).median().item(),
+            "pose": estimate(error, statistic="median"),
+            "within 30°": estimate((error < 30).float()),
+            "turned": estimate(turned, statistic="median"),
         }
 
     @cached_property
@@ -220,8 +223,8 @@ class CodeSubject:
         return found
 
 
-def mask_overlap(found: Tensor, truth: Tensor) -> float:
-    """Mean intersection over union of masks (N, 1, H, W), each cut at one half."""
+def mask_overlaps(found: Tensor, truth: Tensor) -> Tensor:
+    """Intersections over unions (N,) of masks (N, 1, H, W), each cut at one half."""
     one, other = found > 0.5, truth > 0.5
     both, either = (masks.flatten(1).sum(1) for masks in (one & other, one | other))
-    return (both / either.clamp_min(1)).mean().item()
+    return both / either.clamp_min(1)

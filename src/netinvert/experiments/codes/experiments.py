@@ -14,14 +14,15 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.evaluate import read_poses
-from netinvert.evaluation.report import counted, listed, number
+from netinvert.evaluation.report import Estimate, counted, listed, number
+from netinvert.evaluation.statistics import estimate
 from netinvert.experiments.codes.statistics import between, binarised, dropped, noisy, top_only, without_top
 from netinvert.experiments.configs.studies import StudyInterpolate, StudyIterate, StudyPerturb, StudyRandom
 from netinvert.experiments.held_out_chairs import CodeSubject
 from netinvert.scenes.cameras import azimuth_difference, geodesic_degrees
 
 FigureRow: TypeAlias = Mapping[str, Any]
-"""Figures and texts by the keys of an experiment's columns."""
+"""Figures, those over chairs or paths with intervals, and texts, by the keys of an experiment's columns."""
 SHOWN = 3
 """Chairs on the sheets of changes and rounds."""
 
@@ -91,9 +92,10 @@ EDITS: Mapping[str, Edit] = {
 
 def _perturb(subject: CodeSubject, config: StudyPerturb) -> CodeFindings:
     """Every edit of the codes of every chair, decoded, also after a projection; images of some chairs."""
-    about, unchanged = {"decoder": subject.name}, {"ratio": 0.0, "image error": 0.0, "on the chair": 0.0}
+    about, none = {"decoder": subject.name}, Estimate(0.0)
+    unchanged = {"ratio": 0.0, "image error": none, "on the chair": none, "code error": none}
     poses = subject.pose_figures(subject.originals)
-    rows: list[FigureRow] = [about | {"code": ORIGINAL} | unchanged | {"code error": 0.0} | poses]
+    rows: list[FigureRow] = [about | {"code": ORIGINAL} | unchanged | poses]
     made = [subject.originals]
     as_it_is = subject.image_errors(subject.decoded, subject.originals).mean()
     for name, edit in EDITS.items():
@@ -104,18 +106,18 @@ def _perturb(subject: CodeSubject, config: StudyPerturb) -> CodeFindings:
             subject.decode(subject.statistics.project(changed, which)) for which in (False, True)
         )
         found = {
-            "changed": subject.code_errors(changed, subject.codes).mean().item(),
+            "changed": estimate(subject.code_errors(changed, subject.codes)),
             "ratio": (subject.image_errors(images, subject.originals).mean() / as_it_is).item(),
             "mask": subject.overlap(changed),
-            "projected": subject.chair_errors(projected).mean().item(),
-            "principal": subject.chair_errors(principal).mean().item(),
+            "projected": estimate(subject.chair_errors(projected)),
+            "principal": estimate(subject.chair_errors(principal)),
         }
         rows.append(about | {"code": name} | found | subject.figures(images, subject.encode(images)))
     return CodeFindings(rows, _chair_rows(subject, made))
 
 
 def _perturb_sentence(rows: Sequence[FigureRow]) -> str:
-    error = {row["code"]: row["on the chair"] for row in rows if row["code"] != ORIGINAL}
+    error = {row["code"]: row["on the chair"].value for row in rows if row["code"] != ORIGINAL}
     edits = [name for name in error if name not in (UNCHANGED, OTHER)]
     least, most = (choose(edits, key=lambda name: error[name]) for choose in (min, max))
     return (
@@ -230,8 +232,8 @@ def _path_rows(subject: CodeSubject, path: str, images: Tensor, codes: Tensor) -
             "path": path,
             "ends apart": f"{low}° to {min(high, 180)}°",
             "pairs": int(band.sum()),
-            **{key: values[band].median().item() for key, values in turns.items()},
-            **{key: values[band].mean().item() for key, values in means.items()},
+            **{key: estimate(values[band], statistic="median") for key, values in turns.items()},
+            **{key: estimate(values[band]) for key, values in means.items()},
         }
         for low, high in BANDS
         if bool((band := (apart >= low) & (apart < high)).any())
@@ -240,10 +242,9 @@ def _path_rows(subject: CodeSubject, path: str, images: Tensor, codes: Tensor) -
 
 def _interpolate_sentence(rows: Sequence[FigureRow]) -> str:
     last = rows[-1]["ends apart"]
-    each = [f"{number(row['straightness'], 2)} ({row['path']})" for row in rows if row["ends apart"] == last]
-    return (
-        f"where the ends are {last} apart, the straightness of the turn is {listed(each)}; 1 is straight on."
-    )
+    found = {row["path"]: row["straightness"].value for row in rows if row["ends apart"] == last}
+    each = listed([f"{number(value, 2)} ({path})" for path, value in found.items()])
+    return f"where the ends are {last} apart, the straightness of the turn is {each}; 1 is straight on."
 
 
 INTERPOLATE = CodeExperiment(
@@ -301,10 +302,10 @@ def _random(subject: CodeSubject, config: StudyRandom) -> CodeFindings:
         found = {
             "norm": (norms[0] / norms[1]).item(),
             "to nearest": (nearest.median() / subject.code_distance).item(),
-            "code error": subject.code_errors(again, codes).mean().item(),
-            "nearest code": (distances.argmin(1) == torch.arange(count)).float().mean().item(),
-            "two readers": None if apart is None else apart.median().item(),
-            "sure": subject.sureness(images).mean().item(),
+            "code error": estimate(subject.code_errors(again, codes)),
+            "nearest code": estimate((distances.argmin(1) == torch.arange(count)).float()),
+            "two readers": None if apart is None else estimate(apart, statistic="median"),
+            "sure": estimate(subject.sureness(images)),
             "spread": subject.spread(images),
         }
         rows.append({"decoder": subject.name, "codes": name, **found})
@@ -314,10 +315,10 @@ def _random(subject: CodeSubject, config: StudyRandom) -> CodeFindings:
 
 def _random_sentence(rows: Sequence[FigureRow]) -> str:
     own, *drawn = rows
-    each = [f"{number(row['sure'], 2)} ({row['codes']})" for row in drawn]
+    each = [f"{number(row['sure'].value, 2)} ({row['codes']})" for row in drawn]
     return (
-        f"the estimator is sure to {number(own['sure'], 2)} of the azimuth in images of the chairs' own "
-        f"codes, and to {listed(each)} in those of random ones."
+        f"the estimator is sure to {number(own['sure'].value, 2)} of the azimuth in images of the chairs' "
+        f"own codes, and to {listed(each)} in those of random ones."
     )
 
 
@@ -358,11 +359,11 @@ def _iterate(subject: CodeSubject, config: StudyIterate) -> CodeFindings:
         images = made[-1]
         if round_number:
             images = subject.decode(codes)
-            row["step"] = subject.image_errors(images, made[-1]).mean().item()
+            row["step"] = estimate(subject.image_errors(images, made[-1]))
             row["mask"] = subject.overlap(codes)
             codes = subject.encode(images)
             made.append(images)
-        more = {"sure": subject.sureness(images).mean().item(), "spread": subject.spread(images)}
+        more = {"sure": estimate(subject.sureness(images)), "spread": subject.spread(images)}
         rows.append(row | subject.figures(images, codes) | more)
     return CodeFindings(rows, _chair_rows(subject, made))
 
@@ -371,9 +372,9 @@ def _iterate_sentence(rows: Sequence[FigureRow]) -> str:
     original, first, last = rows[0], rows[1], rows[-1]
     return (
         f"from the first round to {counted(last['round'], 'round')} the error on the chair goes from "
-        f"{number(first['on the chair'], 2)} to {number(last['on the chair'], 2)} and the pose error from "
-        f"{number(first['pose'], 1)}° to {number(last['pose'], 1)}° (of the originals "
-        f"{number(original['pose'], 1)}°)."
+        f"{number(first['on the chair'].value, 2)} to {number(last['on the chair'].value, 2)} and the pose "
+        f"error from {number(first['pose'].value, 1)}° to {number(last['pose'].value, 1)}° (of the originals "
+        f"{number(original['pose'].value, 1)}°)."
     )
 
 

@@ -24,7 +24,7 @@ from netinvert.experiments.configs.studies import CodeStudy
 from netinvert.experiments.held_out_chairs import CodeSubject, FreshChairs, fresh_chairs
 from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Kept, Piece
-from netinvert.io.files import Tell
+from netinvert.io.files import Tell, plain_json
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.io.workers import run_cells
@@ -97,7 +97,7 @@ class CodeWork:
             found = experiment.measure(subject, config)
             names = [title for title, _ in found.images]
             tensors = {f"{number:04}": images for number, (_, images) in enumerate(found.images)}
-            return Cell(tensors, {"rows": found.rows, "names": names})
+            return Cell(tensors, {"rows": plain_json(found.rows), "names": names})
 
         return make
 
@@ -121,22 +121,27 @@ def study_codes(config: CodeStudy, tell: Tell) -> Outcome:
     known = {"decoders": decoder_facts(decoders), "data": None if data is None else described(str(data))}
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         cells = run_cells(run, CodeWork(config), names, workers_of(config), "decoders")
-        tables = [
-            _table(experiment, cell.facts["rows"], last=number == len(cells))
-            for number, cell in enumerate(cells, 1)
-        ]
+        kept = [_rows(cell) for cell in cells]
+        tables = [_table(experiment, found, last=found is kept[-1]) for found in kept]
         text = "\n\n".join(f"{table.title}\n{table.text()}" for table in tables)
-        rows = [row for cell in cells for row in cell.facts["rows"]]
+        rows = [row for found in kept for row in found]
         page = _report(experiment, config, cells, tables)
         return publish(run, config, page, {**known, "rows": rows}, text)
+
+
+def _rows(cell: Cell) -> list[FigureRow]:
+    """The rows of a cell, whose intervals have been in JSON."""
+    return [
+        {name: report.Estimate(**value) if isinstance(value, dict) else value for name, value in row.items()}
+        for row in cell.facts["rows"]
+    ]
 
 
 def _report(
     experiment: CodeExperiment, config: CodeStudy, cells: Kept[Cell], tables: Sequence[report.Table]
 ) -> report.Report:
     sentences = [
-        f"{report.code(found[0]['decoder'])}: {experiment.sentence(found)}"
-        for found in (cell.facts["rows"] for cell in cells)
+        f"{report.code(found[0]['decoder'])}: {experiment.sentence(found)}" for found in map(_rows, cells)
     ]
     lines = [
         report.GridRow(name, [report.Tile(image) for image in cell.tensors[f"{number:04}"]])
@@ -154,7 +159,7 @@ def _report(
     chairs = report.counted(config.chairs, "chair")
     lead = (
         f"{experiment.lead} {chairs} that neither network nor decoder has seen (seed {config.seed}). Poses "
-        f"are read by {report.code(ESTIMATOR)}."
+        f"are read by {report.code(ESTIMATOR)}. Intervals (95 %) are of the bootstrap over chairs, or paths."
     )
     return report.Report(experiment.title, blocks, lead)
 
