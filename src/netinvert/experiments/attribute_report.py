@@ -44,6 +44,8 @@ BEHIND = {
     "green": (60, 140, 70),
     "blue": (50, 90, 180),
 }
+LARGE = 0.1
+"""Of R² or of shares: what the answer tells of."""
 AMONG = 20
 """Of the first so many chairs the most colourful are shown."""
 FIGURES = (
@@ -178,22 +180,23 @@ def attributes_answer(found: AttributeFindings) -> str:
             f"A linear probe reads of {code(layer)} {_halves(found.layers[layer], lambda one: one.probe)} "
             "How much of it is due to training cannot be said without controls."
         )
-    return " ".join(_gains(found, layer) for layer in dict.fromkeys((layers[0], layers[-1])))
+    return " ".join(_gains(found, layer, LARGE) for layer in dict.fromkeys((layers[0], layers[-1])))
 
 
 def _controlled(found: AttributeFindings) -> list[str]:
     return [layer for layer in found.layers if f"{layer}{RANDOM}" in found.controls]
 
 
-def _gains(found: AttributeFindings, layer: str) -> str:
+def _gains(found: AttributeFindings, layer: str, least: float = 0.005) -> str:
     """What training adds at a layer to what is read of random weights, and what it takes away."""
-    other, parts = found.controls[f"{layer}{RANDOM}"], []
+    other, parts, shown = found.controls[f"{layer}{RANDOM}"], [], Column("", digits=2)
     gains = {name: one.above(other[name]) for name, one in found.layers[layer].items()}
     for verb, sign in (("adds", 1), ("takes away", -1)):
-        sure = {name: one for name, one in gains.items() if differs(one) and sign * one.value > 0.005}
+        sure = {name: one for name, one in gains.items() if differs(one) and sign * one.value > least}
         order = sorted(sure, key=lambda name: -abs(sure[name].value))
-        each = [f"{ATTRIBUTES[name].label} ({number(gains[name].value, 2)})" for name in order]
-        parts.append(f"{verb} {listed(each) if each else 'nothing for sure'}")
+        each = [f"{ATTRIBUTES[name].label} {' '.join(shown.parts(gains[name]))}" for name in order]
+        nothing = "nothing for sure" if least < LARGE else f"nothing beyond {LARGE}"
+        parts.append(f"{verb} {listed(each) if each else nothing}")
     return f"At {code(layer)}, training {' and '.join(parts)}, against random weights."
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from netinvert.errors import ConfigError, NetinvertError, OutputError
 from netinvert.evaluation import report
-from netinvert.evaluation.report import Estimate, ImageGrid, Table, Tile
+from netinvert.evaluation.report import Column, Estimate, ImageGrid, Table, Tile
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments import commands
 from netinvert.experiments.configs.features import StudyFeatures
@@ -73,6 +73,9 @@ class Study:
 
 
 PLANNED = "posenet"
+PS = ("p", "holm")
+HEADS = {"says": "hypothesis", "holm": "p, Holm", "rho": "ρ", "count": "objects", "apart": "difference"}
+"""What columns are called that have another name in files."""
 STUDIES: Mapping[str, Study] = {
     "features": Study(
         "Which features of an image tell an object's orientation?",
@@ -199,7 +202,8 @@ def _table(path: Path) -> Table:
         rows = list(csv.DictReader(file))
     heads = [one for one in rows[0] if not one.endswith((" low", " high", " spread"))] if rows else []
     values = [[_value(row, head) for head in heads] for row in rows]
-    return Table(heads, values, path.stem.replace("-", " "), name=path.stem)
+    columns = [Column(HEADS.get(head, head), digits=4 if head in PS else None, key=head) for head in heads]
+    return Table(columns, values, path.stem.replace("-", " "), name=path.stem)
 
 
 def _value(row: Mapping[str, str], head: str) -> report.Value:
@@ -207,7 +211,9 @@ def _value(row: Mapping[str, str], head: str) -> report.Value:
     if not isinstance(value, float):
         return value
     low, high = (one if isinstance(one, float) else None for one in ends)
-    return value if low is None else Estimate(value, low, high)
+    if low is None:
+        return int(value) if row[head].isdigit() else value
+    return Estimate(value, low, high)
 
 
 def _number(text: str) -> float | str | None:
