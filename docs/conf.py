@@ -12,7 +12,7 @@ release = __version__
 root_doc = "docs/index"
 include_patterns = [
     "docs/**.md",
-    "benchmarks/results/*.md",
+    "benchmarks/results/**.md",
     "src/netinvert/data/**.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -55,6 +55,27 @@ def _one(found: re.Match[str]) -> str:
     return found[1] or f"\\{found[2]}"
 
 
+def readable(app: Sphinx, page: str, template: str, context: dict[str, object], tree: object) -> None:
+    """No line ends within an option, long names may be divided, a picture leads to itself in full size."""
+    if "body" not in context:
+        return
+    body = re.sub(
+        r"<div class=\"highlight-(?:bash|default|none) .*?</pre>",
+        lambda block: re.sub(r"(?<=[\s>])--?[a-z][\w-]*", r'<span class="option">\g<0></span>', block[0]),
+        str(context["body"]),
+        flags=re.DOTALL,
+    )
+    body = re.sub(
+        r'(?<=<span class="pre">)[^<]{25,}',
+        lambda name: re.sub(r"(?<=[/_:.=])(?=\w)", "<wbr>", name[0]),
+        body,
+    )
+    context["body"] = re.sub(
+        r'(?<!">)<img [^>]*?src="([^"]*_images/[^"]*)"[^>]*>', r'<a href="\1">\g<0></a>', body
+    )
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", escaped)
+    app.connect("html-page-context", readable)
