@@ -25,6 +25,8 @@ myst_heading_anchors = 3
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
+nb_render_markdown_format = "gfm"  # its tables
+nb_output_stderr = "remove"  # how far a command is
 nb_execution_excludepatterns = ["benchmarks/*", "src/*"]
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
@@ -65,14 +67,17 @@ def readable(app: Sphinx, page: str, template: str, context: dict[str, object], 
         str(context["body"]),
         flags=re.DOTALL,
     )
-    body = re.sub(
-        r'(?<=<span class="pre">)[^<]{25,}',
-        lambda name: re.sub(r"(?<=[/_:.=])(?=\w)", "<wbr>", name[0]),
-        body,
-    )
+    body = re.sub(r'<span class="pre">([^<]*)', _word, body)
     context["body"] = re.sub(
         r'(?<!">)<img [^>]*?src="([^"]*_images/[^"]*)"[^>]*>', r'<a href="\1">\g<0></a>', body
     )
+
+
+def _word(found: re.Match[str]) -> str:
+    """Of code in a sentence."""
+    if found[1].startswith("-"):
+        return f'<span class="pre option">{found[1]}'
+    return found[0] if len(found[1]) < 25 else re.sub(r"(?<=[/_:.=])(?=\w)", "<wbr>", found[0])
 
 
 def setup(app: Sphinx) -> None:
