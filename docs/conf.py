@@ -12,7 +12,7 @@ release = __version__
 root_doc = "docs/index"
 include_patterns = [
     "docs/**.md",
-    "benchmarks/results/*.md",
+    "benchmarks/results/**.md",
     "src/netinvert/data/**.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -25,6 +25,8 @@ myst_heading_anchors = 3
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
+nb_render_markdown_format = "gfm"  # its tables
+nb_output_stderr = "remove"  # how far a command is
 nb_execution_excludepatterns = ["benchmarks/*", "src/*"]
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
@@ -55,6 +57,30 @@ def _one(found: re.Match[str]) -> str:
     return found[1] or f"\\{found[2]}"
 
 
+def readable(app: Sphinx, page: str, template: str, context: dict[str, object], tree: object) -> None:
+    """No line ends within an option, long names may be divided, a picture leads to itself in full size."""
+    if "body" not in context:
+        return
+    body = re.sub(
+        r"<div class=\"highlight-(?:bash|default|none) .*?</pre>",
+        lambda block: re.sub(r"(?<=[\s>])--?[a-z][\w-]*", r'<span class="option">\g<0></span>', block[0]),
+        str(context["body"]),
+        flags=re.DOTALL,
+    )
+    body = re.sub(r'<span class="pre">([^<]*)', _word, body)
+    context["body"] = re.sub(
+        r'(?<!">)<img [^>]*?src="([^"]*_images/[^"]*)"[^>]*>', r'<a href="\1">\g<0></a>', body
+    )
+
+
+def _word(found: re.Match[str]) -> str:
+    """Of code in a sentence."""
+    if found[1].startswith("-"):
+        return f'<span class="pre option">{found[1]}'
+    return found[0] if len(found[1]) < 25 else re.sub(r"(?<=[/_:.=])(?=\w)", "<wbr>", found[0])
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", escaped)
+    app.connect("html-page-context", readable)

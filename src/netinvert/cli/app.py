@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Annotated, Any, TypeVar, cast
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, UnusedCliTokensError
 
 from netinvert.errors import ConfigError, NetinvertError
 from netinvert.experiments.commands import COMMANDS, GROUPS, SECTIONS, perform
@@ -80,7 +80,9 @@ def parse(words: Sequence[str]) -> Config | None:
         config = app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         where = " ".join((PROGRAM, *(names or [])))
-        raise UsageError(f"{_sentence(error)}; see {where} --help") from None
+        missing = names and isinstance(error, MissingArgumentError)
+        example = f", as in: {COMMANDS[names[0]].example}" if missing else ""
+        raise UsageError(f"{_sentence(error)}{example}; see {where} --help") from None
     return config if isinstance(config, Config) else None
 
 
@@ -91,7 +93,8 @@ class UsageError(NetinvertError):
 def _sentence(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"nothing takes '{' '.join(error.unused_tokens or ())}': quote what belongs together"
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" Available commands: ")[0]
+    text = text.replace(" requires an argument", " is missing", isinstance(error, MissingArgumentError))
     if text.startswith("Command "):  # names the command, which the user has just typed
         text = text.partition('" ')[2]
     return text.removeprefix("parameter ").removeprefix("Parameter ").rstrip(".")

@@ -68,35 +68,35 @@ Look | networks | images:Networks | listings:list_all_networks
 Look | studio | studio:Studio | netinvert.studio.serve:run_studio
     --port 8080
 Look | layers | images:Layers | listings:list_layers_of
-    mobilenet-v2
+    posenet
 Invert | invert | images:Invert | invert:run_invert
-    photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/photo
+    sample:chelsea --network objectron-chair --layer blocks.7 --out out/photo
 Decode | decode | images:Decode | decode:run_decode
-    chairs/ --decoder posenet-fc7 --out out/decoded
+    sample:chair --decoder posenet-fc7 --out out/decoded
 Decode | encode | images:Encode | decode:run_encode
-    photos/ --network mobilenet-v2 --layer blocks.9 --out codes.safetensors
+    photos/ --network posenet --layer relu5 --out codes.safetensors
 Invert | maximise | images:Maximise | maximise:run_maximise
     --network efficientnet-lite0 --layer logits --class flamingo --out out/flamingo
 Invert | caricature | images:CaricatureConfig | maximise:run_maximise
-    photo.jpg --network mobilenet-v2 --layer blocks.9 --out out/caricature
+    sample:chelsea --network objectron-chair --layer blocks.7 --out out/caricature
 Understand | sweep | studies:Sweep | sweep_report:run_sweep
     photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none --prior-weights 0.03 0.3 3
     --canvases fourier pixels --out out/sweep
 Look | look | studies:Look | look:run_look
-    photo.jpg --network mobilenet-v2 --out out/look
+    sample:chelsea --network posenet --out out/look
 Understand | audit | studies:Audit | audit_report:run_audit
     codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network efficientnet-lite0
     --judge-layer pool --attributes people.csv --out out/audit
 Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
 Understand | explain saliency | explain:ExplainSaliency | explain.saliency:run_saliency
-    photo.jpg --network posenet --targets pose pose:geodesic --out out/saliency
+    sample:chair --network posenet --targets pose pose:geodesic --out out/saliency
 Understand | explain sanity | explain:ExplainSanity | explain.sanity:run_sanity
     chairs --network posenet --targets pose pose:geodesic --out out/sanity
 Understand | explain deconv | inside:ExplainDeconv | explain.deconv:run_deconv
-    photo.jpg --network posenet --layer relu3 --out out/deconv
+    sample:chair --network posenet --layer relu3 --out out/deconv
 Understand | explain occlusion | inside:ExplainOcclusion | explain.occlusion:run_occlusion
-    photo.jpg --network posenet --target pose:geodesic --out out/occlusion
+    sample:chair --network posenet --target pose:geodesic --out out/occlusion
 Understand | explain top | inside:ExplainTop | explain.top:run_top
     photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
 Understand | explain parts | explain:ExplainParts | explain.parts:run_parts
@@ -138,7 +138,7 @@ Understand | study random | studies:StudyRandom | codes.study:study_codes
 Understand | study iterate | studies:StudyIterate | codes.study:study_codes
     --decoders posenet-fc6 posenet-pose --chairs 20 --out out/iterate
 Look | pose read | training:PoseRead | pose_reading:read_poses_of
-    photo.jpg --network posenet --out out/pose
+    sample:chair --network posenet --out out/pose
 Train | decoder evaluate | training:DecoderEvaluate | evaluations:evaluate_decoder
     posenet-fc6 --chairs 50 --out out/posenet-fc6
 Train | pose evaluate | training:PoseEvaluate | pose_evaluation:evaluate_pose

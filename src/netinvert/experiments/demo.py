@@ -83,11 +83,11 @@ FOOLED = (
 )
 NEXT = (
     "netinvert networks",
-    f"netinvert layers {PHOTOGRAPH_NETWORK}",
-    f"netinvert invert photo.jpg --network {PHOTOGRAPH_NETWORK} --layer blocks.9 --out out/photo",
-    f"netinvert invert photo.jpg --network {CHAIR_NETWORK} --layer blocks.7 --out out/chair",
+    f"netinvert layers {UNSEEN_NETWORK}",
+    f"netinvert look photo.jpg --network {UNSEEN_NETWORK} --out out/look",
+    f"netinvert invert photo.jpg --network {CHAIR_NETWORK} --layer blocks.7 --out out/photo",
 )
-"""Commands for the reader's own image."""
+"""Commands for the reader's own image, by networks that need no extra."""
 UNSEEN_COLUMNS = (
     Column("layer"),
     Column("code error", digits=3, about="mean over the chairs"),

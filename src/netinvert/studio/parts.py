@@ -31,14 +31,14 @@ def figure(key: str, title: str, more: str = "") -> None:
     """A picture that comes, with its text below."""
     raw(
         f'<figure class="s-figure {more}"><img data-image="{key}" alt="{title or key}" '
-        f'src="{NOTHING}" hidden><figcaption><b>{title}</b><span data-text="{key}"></span></figcaption>'
+        f'src="{NOTHING}" data-empty><figcaption><b>{title}</b><span data-text="{key}"></span></figcaption>'
         "</figure>"
     )
 
 
-def text(key: str, kind: str = "s-quiet") -> None:
-    """A text that comes."""
-    raw(f'<div class="{kind}" data-text="{key}"></div>')
+def text(key: str, kind: str = "s-quiet", first: str = "") -> None:
+    """A text that comes; ``first`` is what stands there until then."""
+    raw(f'<div class="{kind}" data-text="{key}">{first}</div>')
 
 
 def card(words: str = "", more: str = "") -> ui.element:

@@ -175,7 +175,7 @@ class Side:
                     ui.button(icon=icon, on_click=does).props(
                         f'round dense {flat} aria-label="{SIDES[side]}: {words}"'
                     ).tooltip(words)
-                text(f"{side}-state")
+                text(f"{side}-state", first="▶ starts it")
             text(f"{side}-note", "s-error")
             self.layers = LayerChoice(visitor, side, networks, lambda: None)
             choice(

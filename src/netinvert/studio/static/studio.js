@@ -8,7 +8,7 @@
 
   function apply(key) {
     const { head, url } = known[key];
-    if (url) all("image", key).forEach((one) => { if (one.src !== url) one.src = url; one.hidden = false; });
+    if (url) all("image", key).forEach((one) => { if (one.src !== url) one.src = url; one.hidden = false; delete one.dataset.empty; });
     if (head.text !== undefined) all("text", key).forEach((one) => { one.textContent = head.text; });
     if (head.share !== undefined) all("share", key).forEach((one) => { one.style.width = `${100 * head.share}%`; });
     all("command", key).forEach((one) => { one.textContent = head.command || ""; one.hidden = !head.command; });
