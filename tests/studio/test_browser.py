@@ -187,13 +187,13 @@ def test_invert(visitor, address, width):
         well = page.locator("[data-image='left-image']").bounding_box()
         assert well
         assert well["width"] == well["height"] > 50  # a place for what will come
-        for side in ("Left", "Right"):
-            page.get_by_label(f"{side}: Start").click()
+        page.get_by_label("Left: Start").click()
         wait_for_text(page, "left-image", r"^code error 0\.\d+ · step \d+ of 150")
+        page.get_by_label("Left: Pause").click()  # before it is done, which takes seconds
+        wait_for_text(page, "left-state", "paused")
+        page.get_by_label("Right: Start").click()
         wait_for_text(page, "right-image", r"^code error")
         assert as_wide_as_the_page(page)
-        page.get_by_label("Left: Pause").click()
-        wait_for_text(page, "left-state", "paused")
         page.reload()
         page.wait_for_selector("body[data-mounted]")
         wait_for_text(page, "left-state", "paused")
@@ -214,7 +214,7 @@ def test_turn(visitor, address, width):
         decoded, drawn = (wait_for_image(page, f"turn-{kind}") for kind in ("decoded", "drawn"))
         wait_for_text(page, "slot-a", "azimuth")
         camera = page.locator(".s-gizmo circle").get_attribute("cx")
-        handle(page, "azimuth").press("PageUp")
+        handle(page, "azimuth").press("PageDown")  # what is set stays: the test before ends at 360°
         wait_for_image(page, "turn-decoded", decoded)
         drawn = wait_for_image(page, "turn-drawn", drawn)
         page.wait_for_function(
