@@ -74,7 +74,7 @@ def test_every_page_is_in_a_table_of_contents():
 
 @pytest.mark.parametrize("page", [*PAGES[1:], *TUTORIALS], ids=lambda page: page.name)
 def test_pages_that_are_linked_are_on_the_site(page):
-    """`make docs` takes every warning for an error: of a page that its patterns leave out, say."""
+    """`make docs` takes every warning for an error: of a page that its patterns leave out, or of a folder."""
     (found,) = re.findall(r"include_patterns = \[(.*?)\]", (ROOT / "docs/conf.py").read_text(), re.DOTALL)
     patterns = [pattern.replace("**.md", "**/*.md") for pattern in ast.literal_eval(f"[{found}]")]
     there = {file.resolve() for pattern in patterns for file in ROOT.glob(pattern)}
@@ -83,6 +83,8 @@ def test_pages_that_are_linked_are_on_the_site(page):
     links += [f"{line}.md" for line in re.findall(r"^\.\./[\w/*-]+$", text, re.MULTILINE)]
     linked = [file.resolve() for link in links for file in page.parent.glob(link)]
     assert {str(file.relative_to(ROOT)) for file in linked if file not in there} <= {"README.md"}
+    files = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [file for file in files if page.name != "README.md" and (page.parent / file).is_dir()] == []
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.name)
