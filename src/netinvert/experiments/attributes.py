@@ -39,7 +39,7 @@ from netinvert.experiments.attribute_series import (
 )
 from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.inputs import open_network
-from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
+from netinvert.experiments.runs import ANSWER, decoder_facts, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.manifest import Outcome
@@ -146,13 +146,8 @@ def study_attributes(config: StudyAttributes, tell: Tell) -> Outcome:
         shown = decoded_grids(ChairRenders(**renders.tensors), encoders, decoders)
         page = attributes_report(findings, shown, config)
         write_atomic(run.path("chairs.csv"), scores_by_chair(findings).csv().encode())
-        return publish(
-            run,
-            config,
-            page,
-            {**known, "layers": list(layers), "answer": attributes_answer(findings)},
-            probe_table(findings).text(),
-        )
+        entries = {**known, "layers": list(layers), ANSWER: attributes_answer(findings)}
+        return publish(run, config, page, entries, probe_table(findings).text())
 
 
 def _has_random(config: StudyAttributes, network: Network) -> bool:

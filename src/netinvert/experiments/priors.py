@@ -30,7 +30,7 @@ from netinvert.experiments.prior_judges import (
     natural_codes,
 )
 from netinvert.experiments.prior_report import SHOWN_PICTURES, PriorStudy, priors_page
-from netinvert.experiments.runs import file_part, images_known, network_facts, publish, run_facts
+from netinvert.experiments.runs import ANSWER, file_part, images_known, network_facts, publish, run_facts
 from netinvert.experiments.sweep import NONE, Setting, grid_settings, weights_of
 from netinvert.inversion.objectives import Match
 from netinvert.io.cells import Cell, Cells
@@ -150,7 +150,7 @@ def study_priors(config: StudyPriors, tell: Tell) -> Outcome:
             "inputs": natural.sources,
             "left_out": list(left_out),
             "verdicts": verdicts,
-            "answer": study.answer,
+            ANSWER: study.answer,
             "shown": files.rows,
         }
         text = "\n".join(plain(one) for one in (*verdicts[study.measures[0]], *skipped))

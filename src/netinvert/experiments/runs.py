@@ -31,6 +31,8 @@ from netinvert.training.config import TrainingRun
 
 ELSEWHERE = ("out", "overwrite", "json", "threads", "workers", "ray", "card", "trust")
 """Options that say where and how fast, not what."""
+ANSWER = "answer"
+"""In the manifest of a study: what it found, in a sentence or two, which ``study all`` tells."""
 PAGE: tuple[Kind, ...] = ("html",)
 """The report as a page alone, where its tables are in the manifest and its images are files."""
 

@@ -20,7 +20,7 @@ from netinvert.experiments.configs.studies import StudyAttributes
 from netinvert.experiments.configs.surgery import StudySurgery
 from netinvert.experiments.configs.whole import StudyAll
 from netinvert.experiments.registered import AGREE, ATTRIBUTES, FEATURES, PRIORS, SURGERY
-from netinvert.experiments.runs import made_by, publish, run_facts
+from netinvert.experiments.runs import ANSWER, made_by, publish, run_facts
 from netinvert.io.files import Tell, read_json
 from netinvert.io.manifest import Outcome
 from netinvert.io.pieces import Output, Processes
@@ -29,8 +29,6 @@ from netinvert.models.decoder import SHIPPED
 from netinvert.models.registry import load_network
 from netinvert.scenes.seeds import OPENED
 
-ANSWER = "answer"
-"""In the manifest of a study: what it found, in a sentence or two."""
 WIDE = 720
 """Pixels of a figure on the page."""
 
@@ -73,7 +71,8 @@ class Study:
 
 
 PLANNED = "posenet"
-PS = ("p", "holm")
+P_VALUES = ("p", "holm")
+"""Columns that are told to four digits."""
 HEADS = {"says": "hypothesis", "holm": "p, Holm", "rho": "ρ", "count": "objects", "apart": "difference"}
 """What columns are called that have another name in files."""
 STUDIES: Mapping[str, Study] = {
@@ -202,7 +201,9 @@ def _table(path: Path) -> Table:
         rows = list(csv.DictReader(file))
     heads = [one for one in rows[0] if not one.endswith((" low", " high", " spread"))] if rows else []
     values = [[_value(row, head) for head in heads] for row in rows]
-    columns = [Column(HEADS.get(head, head), digits=4 if head in PS else None, key=head) for head in heads]
+    columns = [
+        Column(HEADS.get(head, head), digits=4 if head in P_VALUES else None, key=head) for head in heads
+    ]
     return Table(columns, values, path.stem.replace("-", " "), name=path.stem)
 
 

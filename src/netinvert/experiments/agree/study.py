@@ -24,7 +24,7 @@ from netinvert.experiments.features.registration import PARTS
 from netinvert.experiments.features.study import features_plan
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import PresetChoice
-from netinvert.experiments.runs import network_facts, publish, run_facts, workers_of
+from netinvert.experiments.runs import ANSWER, network_facts, publish, run_facts, workers_of
 from netinvert.explain.part_truth import LEAST_PARTS, mass_in
 from netinvert.explain.sanity import all_random, explaining
 from netinvert.explain.targets import parse_target
@@ -229,5 +229,5 @@ def study_agree(config: StudyAgree, tell: Tell) -> Outcome:
         study = AgreeStudy(config, network.name, Witnesses.joined(cells, tuple(subject.arms)))
         write_atomic(run.path("chairs.csv"), study.witnesses.by_part().csv().encode())
         page = agree_report(study)
-        entries = {**known, "chairs": study.witnesses.count, "answer": agree_answer(study)}
+        entries = {**known, "chairs": study.witnesses.count, ANSWER: agree_answer(study)}
         return publish(run, config, page, entries, study.registered_table().text())

@@ -17,7 +17,7 @@ from netinvert.experiments.features.registration import BACKGROUNDS
 from netinvert.experiments.features.report import features_answer, features_report
 from netinvert.experiments.features.tables import Studied, registered_table
 from netinvert.experiments.pose_evaluation import objects_called
-from netinvert.experiments.runs import publish, run_facts, workers_of
+from netinvert.experiments.runs import ANSWER, publish, run_facts, workers_of
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, sha256_of, write_atomic
 from netinvert.io.manifest import Outcome
@@ -162,5 +162,5 @@ def study_features(config: StudyFeatures, tell: Tell) -> Outcome:
         scenes, backgrounds, _ = work.views(identities[int(most)])
         page = features_report(studied, scenes, backgrounds)
         write_atomic(run.path("chairs.csv"), studied.by_object().csv().encode())
-        entries = {**known, "answer": features_answer(studied)}
+        entries = {**known, ANSWER: features_answer(studied)}
         return publish(run, config, page, entries, registered_table(studied).text())

@@ -17,7 +17,7 @@ from netinvert.experiments.configs.surgery import StudySurgery
 from netinvert.experiments.floors import A_CHAIR, BankWork, ViewBank, mean_of_pose, view_bank
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.method_report import OWN
-from netinvert.experiments.runs import decoder_facts, publish, run_facts, workers_of
+from netinvert.experiments.runs import ANSWER, decoder_facts, publish, run_facts, workers_of
 from netinvert.experiments.surgery.measures import (
     CODE,
     DECODE,
@@ -176,7 +176,7 @@ def study_surgery(config: StudySurgery, tell: Tell) -> Outcome:
         )
         page = surgery_report(operated)
         write_atomic(run.path("chairs.csv"), operated.by_chair().csv().encode())
-        entries = {**known, "answer": surgery_answer(operated)}
+        entries = {**known, ANSWER: surgery_answer(operated)}
         return publish(run, config, page, entries, registered_edits(operated).text())
 
 
