@@ -540,3 +540,10 @@ def test_a_plot_is_drawn_once(monkeypatch):
     plot.png()
     plot.for_page(narrow=True)
     assert len(draws) == 2
+
+
+def test_series_beside_one_another_keep_their_places():
+    """Intervals of two kinds at one name are drawn apart; the numbers of the plot are the same."""
+    there, beside = (Plot([Panel([Series("one", ["a", "b"], [1.0, 2.0], beside=by)])]) for by in (0.0, 0.2))
+    assert there.png() != beside.png()
+    assert there.plain() == beside.plain()
