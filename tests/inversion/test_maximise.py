@@ -17,10 +17,11 @@ from netinvert import (
     load_network,
 )
 from netinvert.inversion.canvases import Phase
-from netinvert.inversion.invert import caricature, in_units_of_photographs, maximise
+from netinvert.inversion.invert import caricature, maximise
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards
 from netinvert.inversion.presets import by_name as m
 from netinvert.inversion.presets.by_name import MAXIMISING, maximising_recipe
+from netinvert.inversion.presets.fitting import in_units_of_photographs
 from netinvert.inversion.presets.yosinski15 import ProgressRate
 from netinvert.inversion.priors import AlphaNorm
 from netinvert.inversion.schedule import DecayingAdaGrad

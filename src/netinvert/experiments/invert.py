@@ -30,7 +30,7 @@ from netinvert.experiments.inputs import (
 )
 from netinvert.experiments.runs import images_known, made_by, run_facts, workers_of
 from netinvert.inversion.canvases import decoded_start, on_decoder, with_canvas
-from netinvert.inversion.invert import Inversion, prepare, prepare_diverse
+from netinvert.inversion.invert import Inversion, in_precision, prepare, prepare_diverse
 from netinvert.inversion.objectives import Match, code_error
 from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe, usual_preset
@@ -45,6 +45,7 @@ from netinvert.io.workers import run_cells
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.decoder import load_decoder
 from netinvert.models.encoder import Encoder
+from netinvert.models.precision import AUTO
 
 SECONDS_BETWEEN_MEASURES = 2.0
 """A measure costs a pass through the network."""
@@ -154,6 +155,8 @@ def run_images(
     encoder, first = job.encoder, job.prepare(batches[0])[0]
     canvas = first.canvas(Run(seed=batches[0].seeds))  # refuses what cannot be done
     known = {**images_known(encoder, asked.sources, asked.names), **asked.known}
+    if config.precision == AUTO:  # which is another on other machines
+        known["precision"] = encoder.precision_of(AUTO)
     with RunDir(config.out, run_facts(config, known), config.overwrite) as folder:
         if folder.resumes:
             tell("resuming the run that was stopped")
@@ -216,7 +219,8 @@ class Inverter:
             how = with_canvas(how, config.canvas)
         if config.data_weight is not None:
             how = dataclasses.replace(how, data_weight=config.data_weight)
-        self.recipe = how if config.steps is None else how.with_steps(config.steps)
+        how = how if config.steps is None else how.with_steps(config.steps)
+        self.recipe = in_precision(how, self.encoder, config.precision)
 
     def prepare(self, batch: Batch) -> tuple[Inversion, Measure]:
         """``restarts`` neighbouring images of each code."""

@@ -30,7 +30,7 @@ from netinvert.experiments.inputs import (
 )
 from netinvert.experiments.invert import Asked, Batch, ImageWork, Measure, run_images
 from netinvert.explain.top_patches import Tops
-from netinvert.inversion.invert import Inversion, prepare_maximising
+from netinvert.inversion.invert import Inversion, in_precision, prepare_maximising
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, one_layer, term_name
 from netinvert.inversion.presets.by_name import maximising_recipe
 from netinvert.inversion.presets.yosinski15 import stretched
@@ -184,6 +184,7 @@ def maximiser(config: Asking, tell: Tell = lambda text: None) -> Maximiser:
     encoder = Encoder(open_network(config, config.device, tell), config.layer)
     how = maximising_recipe(config.preset, encoder, config.prior)
     how = how if config.steps is None else how.with_steps(config.steps)
+    how = in_precision(how, encoder, config.precision)
     if isinstance(config, CaricatureConfig):
         if is_code_file(config.input):
             raise ImageError(f"{config.input} holds a code; a caricature is drawn of an image")

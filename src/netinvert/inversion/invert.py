@@ -35,13 +35,14 @@ from netinvert.inversion.objectives import (
 )
 from netinvert.inversion.optimize import Run, optimize
 from netinvert.inversion.presets.by_name import maximising_recipe, recipe, usual_preset
-from netinvert.inversion.presets.fitting import reference_images
+from netinvert.inversion.presets.fitting import in_units_of_photographs
 from netinvert.inversion.result import EarlyStopping, Result, StepInfo
 from netinvert.inversion.schedule import MakeCanvas, Recipe
 from netinvert.inversion.units import parse_objective
 from netinvert.io.codes import read_code
 from netinvert.io.images import ImageLike, as_images
 from netinvert.models.decoder import Decoder
+from netinvert.models.precision import BFLOAT16, FLOAT32
 from netinvert.models.private_copy import as_usable, plain_torch
 
 CodeLike = Code | str | Path | npt.NDArray[Any]
@@ -135,6 +136,12 @@ def adapted(how: Recipe, canvas: str | Canvas | MakeCanvas | None, steps: int | 
     return how if steps is None else how.with_steps(steps)
 
 
+def in_precision(how: Recipe, encoder: AnyEncoder, name: str) -> Recipe:
+    """The recipe with the network in a precision of PRECISIONS for all but its last steps. Raises
+    ConfigError."""
+    return how.in_bfloat16() if encoder.precision_of(name) == BFLOAT16 else how
+
+
 def own_recipe(preset: Recipe, prior: Terms | None) -> Recipe:
     """The recipe. Raises ConfigError if priors are given beside it."""
     if prior is not None:
@@ -159,6 +166,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     stop: EarlyStopping | None = None,
     callback: Callable[[StepInfo], object] | None = None,
     checkpoint: str | Path | None = None,
+    precision: str = FLOAT32,
     seed: int | Sequence[int] = 0,
     progress: bool = False,
 ) -> Result:
@@ -184,6 +192,8 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
     - ``start``: images (N or 1, C, H, W), or a file. ``decoder``: whose images of the codes they are then.
     - ``stop``, ``callback`` (sees a StepInfo, stops by True), ``checkpoint`` (a file to go on from), ``seed``
       (one, or one a code): as :class:`Run` has them. ``progress`` shows how far it is.
+    - ``precision``: ``"bfloat16"``, of the network in the first steps, halves their time on processors that
+      have instructions for it; ``"auto"`` is that where it pays (:meth:`Encoder.precision_of`).
 
     Raises CodeError, ConfigError, ImageError, NetworkError.
 
@@ -218,7 +228,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
         how = on_decoder(how, canvas, encoder, one_layer(target, "a decoder"))
     if decoder is not None:
         start = decoded_start(decoder, encoder, one_layer(target, "a decoder"))
-    ready = prepare(encoder, target, how, start)
+    ready = prepare(encoder, target, in_precision(how, encoder, precision), start)
     if objective != MATCH:
         match, parts = ready.energy.terms[0][1], parts_of(objective)
         terms = [match if part == MATCH else parse_objective(encoder, part) for _, part in parts]
@@ -249,6 +259,7 @@ def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
     stop: EarlyStopping | None = None,
     callback: Callable[[StepInfo], object] | None = None,
     checkpoint: str | Path | None = None,
+    precision: str = FLOAT32,
     seed: int | Sequence[int] = 0,
     progress: bool = False,
 ) -> Result:
@@ -273,7 +284,8 @@ def maximise(  # noqa: PLR0913  # the words that users need, all by keyword
         own_recipe(preset, prior) if isinstance(preset, Recipe) else maximising_recipe(preset, encoder, prior)
     )
     seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-    ready = prepare_maximising(encoder, objective, adapted(how, canvas, steps), start, len(seeds))
+    how = in_precision(adapted(how, canvas, steps), encoder, precision)
+    ready = prepare_maximising(encoder, objective, how, start, len(seeds))
     return ready.run(Run(seeds, stop or EarlyStopping(), callback, checkpoint, progress=progress))
 
 
@@ -332,21 +344,6 @@ def caricature(
         encoder, Caricature(target, power), how, images if from_image else None, len(images)
     )
     return ready.run(Run(seed=seed))
-
-
-def in_units_of_photographs(encoder: AnyEncoder, objective: Activate) -> Activate:
-    """The same direction, scaled so that the photograph which responds most has 1.
-
-    Where none responds (dead units, images of other channels), by the direction's response to noise, or not.
-    """
-    with torch.no_grad():
-        codes = one_layer(encoder(reference_images(encoder)), "an activation")
-    responses = torch.einsum("nd,rd->nr", objective.direction.flatten(1), codes.flatten(1))
-    largest = responses.amax(1)
-    spread = responses.std(1)
-    scale = torch.where(largest > 0, largest, torch.where(spread > 0, spread, torch.ones_like(largest)))
-    shape = (-1, *[1] * (objective.direction.ndim - 1))
-    return replace(objective, direction=objective.direction / scale.view(shape))
 
 
 PRESET = "fourier-adam"

@@ -70,6 +70,12 @@ class LBFGSUpdater:
             parameter[row].copy_(point[start : start + size].view_as(parameter[row]))
             start += size
 
+    def revive(self) -> None:
+        """Let samples that have ended go on, along the gradient: the objective has changed a little."""
+        for sample in self._samples:
+            if not sample.going:
+                sample.going, sample.pairs, sample.search = True, 0, None
+
     def state(self) -> dict[str, Tensor]:
         """Every sample's state, under its row."""
         return flat_state({str(row): sample.state() for row, sample in enumerate(self._samples)})

@@ -208,6 +208,12 @@ class BatchedLBFGSUpdater:
             q[step] += times * (alpha - products[change] @ q / one.curvatures[slot])
         return q
 
+    def revive(self) -> None:
+        """Let samples that have ended go on, along the gradient: the objective has changed a little."""
+        for one in self._samples:
+            if not one.going:
+                one.going, one.pairs, one.search = True, 0, None
+
     def state(self) -> dict[str, Tensor]:
         """As of :class:`netinvert.inversion.lbfgs.LBFGSUpdater`, so that a run goes on on any device."""
         return flat_state({str(row): self._state(row) for row in range(len(self._samples))})

@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
@@ -168,6 +169,7 @@ class _Optimization:
         self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
         self.updater: Updater
         self.began = 0  # the step before the present stage
+        self.rounds = False  # whether the network computes in bfloat16
 
     def go(self) -> Result:
         began = time.perf_counter()
@@ -216,8 +218,8 @@ class _Optimization:
                     now = self.canvas.state_dict()
                     for name, value in resumed["canvas"].items():
                         now[name].copy_(value)
-            elif before is not None and (before.transforms or before.jitter > 1):
-                self.history.forget()  # what was best was a lucky view
+            elif before and (before.transforms or before.jitter > 1 or before.rounded == before.steps):
+                self.history.forget()  # what was best was a lucky view, or in bfloat16
             self.updater = stage.method.start(self.canvas.optimised())
             if resumed is not None:
                 self.updater.restore(resumed["updater"])
@@ -232,6 +234,11 @@ class _Optimization:
 
     def _step(self, stage: Stage) -> bool:
         """One evaluation and one move; True if the callback asks to stop."""
+        left = self.began + stage.rounded - self.history.step
+        self.rounds = left > 0
+        if stage.rounded and left == 0:  # from here on the objective is a little other
+            self.history.forget()
+            self.updater.revive()
         shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
         before = [source.get_state() for source in self.sources] if stage.transforms else []
         point = self._evaluate(shift, stage.transforms)
@@ -255,7 +262,8 @@ class _Optimization:
         # A line search steps back from where the energy is not finite, for as long as it goes on.
         self.history.end(~finite & ~(going & searches), DIVERGED)
         self.history.end(~going & dead, NO_GRADIENT)
-        self.history.end(~going, CONVERGED)
+        if not self.rounds:  # there, bfloat16 has no more to say
+            self.history.end(~going, CONVERGED)
         for projection in stage.projections:
             with torch.no_grad():
                 step = self.history.step - self.began
@@ -277,7 +285,9 @@ class _Optimization:
         seen = view
         for transform in transforms:
             seen = transform(seen, self.sources)
-        values = self.energy(image, self.encoder(seen))
+        with self.encoder.rounded() if self.rounds else nullcontext():
+            code = self.encoder(seen)
+        values = self.energy(image, code)
         if not values.requires_grad:
             raise ConfigError(
                 f"no gradient comes from {', '.join(self.energy.names)}: what they return does not depend on "

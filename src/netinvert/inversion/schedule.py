@@ -7,6 +7,7 @@ checkpoint is nothing but these. In ours the sample is the first dimension, and 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
 
     TorchFactory = Callable[[list[nn.Parameter]], TorchOptimizer]
-
 
 Moments = Sequence[Tensor]
 
@@ -49,6 +49,9 @@ class Updater(Protocol):
 
     def update(self, losses: Tensor, gradients: Sequence[Tensor]) -> Tensor:
         """Move the parameters, given losses (N,) and gradients there; False (N,) for those that are done."""
+
+    def revive(self) -> None:
+        """Let samples that are done go on: the objective has changed a little."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next updates depend on, beside the parameters."""
@@ -103,6 +106,8 @@ class _RuleUpdater:
             moments = [self._moments[f"{name}.{index}"] for name in self._rule.moments]
             self._rule.move(parameter, gradient, moments, self._made, rates)
         return torch.ones_like(losses, dtype=torch.bool)
+
+    def revive(self) -> None: ...  # it has no end of its own
 
     def state(self) -> dict[str, Tensor]:
         copies = {name: moment.clone() for name, moment in self._moments.items()}
@@ -215,6 +220,8 @@ class _TorchUpdater:
             parameter.grad = None
         return torch.ones_like(losses, dtype=torch.bool)
 
+    def revive(self) -> None: ...
+
     def state(self) -> dict[str, Tensor]:
         found: dict[int, dict[str, Any]] = self._torch.state_dict()["state"]
         return flat_state(
@@ -247,7 +254,8 @@ class Stage:
     ``transforms`` change the view at random, ``projections`` the image after every step. ``resolution``, in
     (0, 1], is the share of the canvas's resolution that is refined: from coarse to fine, stage by stage.
     ``averaged``: what counts is the mean of the images of the last so many steps, not the best image, for
-    under random transforms the best is the one with the luckiest view.
+    under random transforms the best is the one with the luckiest view. ``rounded``: for the first so many
+    steps the network computes in bfloat16 (:meth:`netinvert.Encoder.rounded`).
 
     >>> Stage(100, lambda parameters: torch.optim.Adam(parameters, lr=0.02), jitter=4).steps
     100
@@ -260,14 +268,16 @@ class Stage:
     transforms: tuple[Transform, ...] = ()
     resolution: float = 1.0
     averaged: int = 0
+    rounded: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.jitter < 1:
             raise ConfigError(
                 f"a stage needs at least 1 step and jitter 1, got {self.steps} and {self.jitter}"
             )
-        if not 0 <= self.averaged <= self.steps:
-            raise ConfigError(f"a stage of {self.steps} steps cannot average over {self.averaged} of them")
+        for share, what in ((self.averaged, "average over"), (self.rounded, "round in")):
+            if not 0 <= share <= self.steps:
+                raise ConfigError(f"a stage of {self.steps} steps cannot {what} {share} of them")
         if not 0 < self.resolution <= 1:
             raise ConfigError(
                 f"a stage refines a share of the resolution above 0 and up to 1, got {self.resolution}"
@@ -290,8 +300,8 @@ class Stage:
         optimizer = self.optimizer
         if isinstance(optimizer, Adam) and optimizer.halving is not None:
             optimizer = replace(optimizer, halving=max(1, round(optimizer.halving * share)))
-        averaged = min(steps, round(self.averaged * share))
-        return replace(self, steps=steps, optimizer=optimizer, averaged=averaged)
+        averaged, rounded = (min(steps, round(one * share)) for one in (self.averaged, self.rounded))
+        return replace(self, steps=steps, optimizer=optimizer, averaged=averaged, rounded=rounded)
 
 
 MakeCanvas = Callable[[AnyEncoder, Sequence[int], Tensor | None], Canvas]
@@ -347,6 +357,17 @@ class Recipe:
             done = end
         return replace(self, stages=tuple(stages), below=-math.inf)
 
+    def in_bfloat16(self) -> Recipe:
+        """The same with the network in bfloat16, but for the last steps: see EXACT_SHARE."""
+        ends = itertools.accumulate(stage.steps for stage in self.stages)
+        over = [max(0, end - round((1 - EXACT_SHARE) * self.steps)) for end in ends]
+        pairs = zip(self.stages, over, strict=True)
+        return replace(self, stages=tuple(replace(s, rounded=max(0, s.steps - n)) for s, n in pairs))
+
+
+EXACT_SHARE = 0.4
+"""Of the steps, the last, that stay in float32: with fewer, L-BFGS ends at larger code errors."""
+
 
 def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
     """A recipe in full, as plain JSON; ``canvas`` is one that it made."""
@@ -365,6 +386,7 @@ def describe_recipe(recipe: Recipe, canvas: object) -> dict[str, object]:
                 "resolution": stage.resolution,
                 "averaged": stage.averaged,
             }
+            | ({"rounded": stage.rounded} if stage.rounded else {})
             for stage in recipe.stages
         ],
         **({} if recipe.below == -math.inf else {"below": recipe.below}),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from netinvert.models.packed import Geometry, Packed, Packs, pack
+from netinvert.models.packed import FLOATS, Geometry, Packed, Packs, pack
 
 NHWC = torch.channels_last
 
@@ -127,7 +127,7 @@ class FusedConvolution(nn.Module):
 
     def packed(self, x: Tensor, padding: tuple[int, int]) -> Packed | None:
         """What runs this map, if not torch's plain way."""
-        usual = type(x) is Tensor and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+        usual = type(x) is Tensor and x.dtype in FLOATS and x.device.type == "cpu" and x.numel() > 0
         if self._packs is None or not usual:
             return None
         key = (tuple(x.shape[2:]), padding)

@@ -32,9 +32,13 @@ class Geometry(NamedTuple):
     groups: int
 
 
+FLOATS = (torch.float32, torch.bfloat16)
+"""What oneDNN's operators take."""
+
+
 class Packed(NamedTuple):
     """A convolution of maps (N, C, H, W) of one size, with its ReLU, and the gradient of it without the ReLU;
-    float32, on the CPU, channels last."""
+    of FLOATS, on the CPU, channels last."""
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor], Tensor]

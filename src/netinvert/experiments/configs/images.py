@@ -61,6 +61,7 @@ class Invert(OfLayer, Seed, Output, Compute):
         ),
     ] = None
     steps: Annotated[int | None, pieces.STEPS] = None
+    precision: Annotated[str, pieces.PRECISION] = "float32"
     restarts: Annotated[int, pieces.RESTARTS] = 1
     diverse: Annotated[
         float | None,
@@ -181,6 +182,7 @@ class Maximising(Config):
     ] = "default"
     prior: Annotated[str | None, pieces.PRIOR] = None
     steps: Annotated[int | None, pieces.STEPS] = None
+    precision: Annotated[str, pieces.PRECISION] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

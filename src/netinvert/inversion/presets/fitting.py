@@ -1,14 +1,15 @@
-"""What a preset has to know of a code to fit it: is it a vector, and how much does it say of contrast?"""
+"""What a preset has to know of a code to fit it: is it a vector, how much does it say of contrast, and how
+large are the network's responses?"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from netinvert.inversion.objectives import AnyEncoder, Code, code_error, shapes_of
+from netinvert.inversion.objectives import Activate, AnyEncoder, Code, code_error, one_layer, shapes_of
 from netinvert.io.assets import photographs
 
 FAINTER = 0.8
@@ -89,3 +90,18 @@ def reference_images(encoder: AnyEncoder, only: str = "*") -> Tensor:
         source = torch.Generator().manual_seed(0)
         images = torch.rand(8, channels, *encoder.size, generator=source, dtype=torch.float32)
     return images.to(encoder.device, encoder.dtype)
+
+
+def in_units_of_photographs(encoder: AnyEncoder, objective: Activate) -> Activate:
+    """The same direction, scaled so that the photograph which responds most has 1.
+
+    Where none responds (dead units, images of other channels), by the direction's response to noise, or not.
+    """
+    with torch.no_grad():
+        codes = one_layer(encoder(reference_images(encoder)), "an activation")
+    responses = torch.einsum("nd,rd->nr", objective.direction.flatten(1), codes.flatten(1))
+    largest = responses.amax(1)
+    spread = responses.std(1)
+    scale = torch.where(largest > 0, largest, torch.where(spread > 0, spread, torch.ones_like(largest)))
+    shape = (-1, *[1] * (objective.direction.ndim - 1))
+    return replace(objective, direction=objective.direction / scale.view(shape))
