@@ -1,10 +1,11 @@
-"""What packed convolutions and slices save in an encoder's forward and backward pass.
+"""What packed convolutions, slices and bfloat16 save in an encoder's forward and backward pass.
 
     python benchmarks/encoder_speed.py --json benchmarks/results/encoder-speed.json
 
-Three ways, in turn in one process, in CPU time: the network as it was loaded, stopped at the layer; the same
-rewritten with torch's own convolutions; and as the encoder runs it, with oneDNN's, large batches in slices.
-Ratios are medians of rounds; ``code`` and ``gradient`` say how far (relative L2) the last is off the second.
+Four ways, in turn in one process, in CPU time: the network as it was loaded, stopped at the layer; the same
+rewritten with torch's own convolutions; as the encoder runs it, with oneDNN's, large batches in slices; and
+that in bfloat16. Ratios are medians of rounds; ``code`` and ``gradient`` say how far (relative L2) the third
+is off the second, ``code, bf16`` and ``cosine, bf16`` how far the last is off, and its gradient's direction.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ LAYERS = {
     "mobilenet-v2": ("blocks.5", "blocks.9", "blocks.16"),
     "objectron-chair": ("blocks.2", "blocks.7", "blocks.14"),
     "posenet": ("relu5", "relu7"),
+    "torchvision:resnet18": ("layer3",),
+    "torchvision:vgg16": ("features.22",),
 }
 Cut = Callable[[Tensor], list[Tensor]]
 
@@ -43,7 +46,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = []
     for name, layers in LAYERS.items():
-        network = ni.load_network(name)
+        # whose weights do not matter for the time
+        network = ni.load_network(name, weights="random" if name.startswith("torchvision:") else None)
         for layer in layers:
             encoder = ni.Encoder(network, layer)
             for batch in options.batches:
@@ -75,9 +79,15 @@ def measured(encoder: ni.Encoder, batch: int, rounds: int) -> dict[str, float]:
         "rewritten": plain.outputs,
         "packed": lambda x: encoder._outputs(encoder._cuts.fast, x),
     }
+    with encoder.rounded():
+        rounded = encoder._cut
+    cuts["bf16"] = lambda x: encoder._outputs(rounded, x)
     found = {name: run(cut) for name, cut in cuts.items()}  # and warm up
     pairs = zip(("code", "gradient"), found["packed"], found["rewritten"], strict=True)
     off = {what: float((ours - theirs).norm() / theirs.norm()) for what, ours, theirs in pairs}
+    (code, gradient), (exact, steepest) = found["bf16"], found["packed"]
+    off["code, bf16"] = float((code - exact).norm() / exact.norm())
+    off["cosine, bf16"] = float(torch.cosine_similarity(gradient.flatten(), steepest.flatten(), 0))
     passes = max(1, 6 // batch)
     times: dict[str, list[float]] = {name: [] for name in cuts}
     for _ in range(rounds):
@@ -86,11 +96,12 @@ def measured(encoder: ni.Encoder, batch: int, rounds: int) -> dict[str, float]:
             for _ in range(passes):
                 run(cut)
             times[name].append(1000 * (time.process_time() - began) / passes)
+    compared = (("packed", "rewritten"), ("packed", "loaded"), ("bf16", "packed"))
     ratios = {
-        f"packed / {name}": statistics.median(
-            a / b for a, b in zip(times["packed"], times[name], strict=True)
+        f"{ours} / {theirs}": statistics.median(
+            a / b for a, b in zip(times[ours], times[theirs], strict=True)
         )
-        for name in ("rewritten", "loaded")
+        for ours, theirs in compared
     }
     return {**{f"{name}, ms": statistics.median(values) for name, values in times.items()}, **ratios, **off}
 

@@ -124,9 +124,11 @@ def test_the_default_of_vectors_ends_near_the_error_of_quick():
     assert found["default"] < 6 * found["quick"]
 
 
-def test_coarse_maps_by_adam_with_jitter_and_then_lbfgs():
+def test_coarse_maps_as_quick_does_them():
     module = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 4, 1), nn.AvgPool2d(8)).eval()
     cut = Encoder(module, "2", Preprocessing((64, 64)))
-    first, last = recipe("default", cut).stages
-    assert (first.steps, first.jitter, type(first.optimizer)) == (100, 32 // 8, Adam)
-    assert (last.steps, last.jitter, type(last.optimizer)) == (200, 1, LBFGS)
+    assert recipe("default", cut).stages == recipe("quick", cut).stages
+    finer = Encoder(module, "0", Preprocessing((64, 64)))
+    first, last = recipe("default", finer).stages
+    assert (first.steps, first.jitter, type(first.optimizer)) == (3, 1, Adam)
+    assert (last.steps, last.jitter, type(last.optimizer)) == (297, 1, LBFGS)

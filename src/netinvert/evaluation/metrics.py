@@ -11,7 +11,6 @@ import itertools
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.functional import conv2d
 
 from netinvert.errors import CodeError, ConfigError, ImageError
 from netinvert.inversion.objectives import Code, code_error
@@ -74,26 +73,38 @@ def ssim(image: Tensor, original: Tensor) -> Tensor:
     for images smaller than it.
     """
     _same_shape(image, original)
-    x, y = image.clamp(0, 1).double(), original.clamp(0, 1).double()
-    channels = x.shape[1]
-    size = min(11, *x.shape[-2:])
+    size = min(11, *image.shape[-2:])
     size -= 1 - size % 2
-    offsets = torch.arange(size, dtype=x.dtype, device=x.device) - size // 2
+    offsets = torch.arange(size, dtype=torch.double, device=image.device) - size // 2
     bell = torch.exp(-offsets.square() / (2 * 1.5**2))
-    bell = bell / bell.sum()
+    down, across = (_window(bell / bell.sum(), n) for n in image.shape[-2:])
 
     def blur(z: Tensor) -> Tensor:
-        z = conv2d(z, bell.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-        return conv2d(z, bell.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+        # Products of matrices take a tenth of the time of torch's convolutions in float64.
+        return torch.bmm(torch.bmm(down.expand(len(z), -1, -1), z), across.mT.expand(len(z), -1, -1))
 
-    mean_x, mean_y = blur(x), blur(y)
-    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    )
-    return similarity.flatten(1).mean(1)
+    def likeness(image: Tensor, original: Tensor) -> Tensor:
+        x, y = (one.clamp(0, 1).double() for one in (image, original))
+        mean_x, mean_y = blur(x), blur(y)
+        variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+        covariance = blur(x * y) - mean_x * mean_y
+        c1, c2 = 0.01**2, 0.03**2
+        similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+            (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+        )
+        return similarity.mean()
+
+    # One by one, for many maps in float64 do not stay in the cache.
+    return torch.stack([likeness(*pair) for pair in zip(image, original, strict=True)])
+
+
+def _window(bell: Tensor, length: int) -> Tensor:
+    """(length - size + 1, length): each row has the window (size,) at its place."""
+    places = length - len(bell) + 1
+    rows = bell.new_zeros(places, length)
+    for k, value in enumerate(bell):
+        rows.diagonal(k)[:places] = value
+    return rows
 
 
 def spread(images: Tensor) -> dict[str, list[float]]:

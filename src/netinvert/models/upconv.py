@@ -130,8 +130,9 @@ class Standardise(nn.Module):
 
 def _spread() -> Tensor:
     """(9, 16): which weights of a 3×3 convolution add up to those of the 4×4 kernel below."""
-    along = torch.tensor([[float(y + i in (2, 3)) for y in range(4)] for i in range(3)])
-    return torch.einsum("iy,jx->ijyx", along, along).reshape(9, 16)
+    along = [[float(y + i in (2, 3)) for y in range(4)] for i in range(3)]
+    # not by torch's products: on meta they import its compiler, which takes seconds
+    return torch.tensor([[a * b for a in rows for b in columns] for rows in along for columns in along])
 
 
 class UpConvolution(nn.Module):
