@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.resources import files
 
 import pytest
@@ -67,3 +69,13 @@ def test_the_more_a_code_keeps_the_nearer_the_picture():
         found.append(psnr(decoder(decoder.encoder()(picture)), picture).item())
     assert found == sorted(found, reverse=True)
     assert found[0] > psnr(torch.full_like(picture, 0.5), picture).item() + 3
+
+
+def test_reading_weights_does_not_import_torch_s_compiler():
+    """It takes seconds; drawing numbers on meta, and products there, would."""
+    text = (
+        "import sys, netinvert as ni; ni.load_network('posenet'); ni.load_network('posenet-judge'); "
+        "ni.load_decoder('posenet-fc7'); ni.load_generator('chairs'); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

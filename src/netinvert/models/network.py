@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.io.files import SMALL, load_tensors, read_json, refusing, save_tensors
@@ -334,10 +335,19 @@ def _misfit(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     return ""
 
 
+class _NoDraws(TorchFunctionMode):
+    """Draws no normal numbers: on meta there are none, and torch would import its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        drawn = args[0] if args else kwargs.get("tensor")  # of torch.nn.init
+        return drawn if func.__name__ == "normal_" else func(*args, **kwargs)
+
+
 def built_with(factory: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:
     """A module with the weights of a file that describes it; no memory is asked for that the weights do not
     fill. Raises NetworkError: they are fewer than described, or do not fit."""
-    with torch.device("meta"):  # without memory
+    with torch.device("meta"), _NoDraws():  # without memory
         wanted = built(factory).state_dict().values()
     if sum(one.numel() for one in wanted) > SMALL + sum(one.numel() for one in state.values()):
         raise NetworkError(f"{source} has fewer weights than its description says: fetch it again")
