@@ -139,7 +139,7 @@ def adapted(how: Recipe, canvas: str | Canvas | MakeCanvas | None, steps: int | 
 def in_precision(how: Recipe, encoder: AnyEncoder, name: str) -> Recipe:
     """The recipe with the network in a precision of PRECISIONS for all but its last steps. Raises
     ConfigError."""
-    return how.in_bfloat16() if encoder.precision_of(name) == BFLOAT16 else how
+    return how.in_bfloat16() if name != FLOAT32 and encoder.precision_of(name) == BFLOAT16 else how
 
 
 def own_recipe(preset: Recipe, prior: Terms | None) -> Recipe:
