@@ -12,12 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from netinvert.evaluation.part_reader import CELLS, part_overlap, part_overlaps, part_shares
-from netinvert.experiments.agree.agreement import part_agreement, within_ranks
+from netinvert.evaluation.readers import CELLS, part_overlap, part_overlaps, part_shares
 from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.report import agree_report
 from netinvert.experiments.agree.tables import AgreeStudy
-from netinvert.experiments.agree.witnesses import DECODED, RANDOM, Arm, Witnesses
+from netinvert.experiments.agree.witnesses import (
+    DECODED,
+    RANDOM,
+    Arm,
+    Witnesses,
+    part_agreement,
+    within_ranks,
+)
 from netinvert.experiments.configs.agree import StudyAgree
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import StudiedView

@@ -14,8 +14,16 @@ from netinvert import write_png
 from netinvert.cli.app import main
 from netinvert.experiments.configs.priors import StudyPriors
 from netinvert.experiments.inversions import Reconstructions
-from netinvert.experiments.prior_curves import LEAST, Curve, at_error, claims, common_place, winner
-from netinvert.experiments.prior_judges import NEAREST_ONE, NINE
+from netinvert.experiments.prior_measures import (
+    LEAST,
+    NEAREST_ONE,
+    NINE,
+    Curve,
+    at_error,
+    claims,
+    common_place,
+    winner,
+)
 from netinvert.experiments.prior_report import PriorStudy
 from netinvert.experiments.priors import curves_of
 from netinvert.experiments.sweep import NONE, Setting

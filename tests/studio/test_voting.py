@@ -19,9 +19,8 @@ import torch
 from netinvert import ConfigError, write_png
 from netinvert.cli.app import main
 from netinvert.evaluation.report import Estimate
-from netinvert.experiments.prior_judges import NINE
-from netinvert.experiments.vote_report import FEWEST, NOBODY, votes_report
-from netinvert.experiments.votes import Ballot, VoteFile, ballots_of
+from netinvert.experiments.prior_measures import NINE
+from netinvert.experiments.votes import FEWEST, NOBODY, Ballot, VoteFile, ballots_of, votes_report
 
 fastapi = pytest.importorskip("fastapi", reason="the page for votes needs the extra studio")
 import uvicorn  # noqa: E402

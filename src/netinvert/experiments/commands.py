@@ -109,7 +109,7 @@ Understand | explain invariance | inside:ExplainInvariance | explain.codes:run_i
     chairs --network posenet --layers relu1 relu5 relu7 --out out/invariance
 Understand | explain paths | inside:ExplainPaths | explain.codes:run_paths
     out/inverted --natural photos/ --network mobilenet-v2 --layers blocks.5 blocks.9 pool --out out/paths
-Understand | explain evolve | inside:ExplainEvolve | explain.evolve:run_evolve
+Understand | explain evolve | inside:ExplainEvolve | explain.deconv:run_evolve
     chairs --network posenet --layer relu3 --channel 8 68 --checkpoints random early.pt --out out/evolve
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers

@@ -34,10 +34,10 @@ from netinvert.scenes.cameras import (
     heading,
     symmetric_geodesic_degrees,
 )
+from netinvert.scenes.catalogue import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.fresh import UPRIGHT, TestViews, rendered_views
 from netinvert.scenes.furniture import FRONTLESS, Furniture, has_word, read_seats
-from netinvert.scenes.object_source import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.poses import PoseReading
 from netinvert.scenes.seeds import trained_on, trained_on_library
 from netinvert.training.pose.evaluation import evaluation_plan, full_evaluation

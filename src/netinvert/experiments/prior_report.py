@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import report
-from netinvert.evaluation.observer import HOG_OBSERVER
+from netinvert.evaluation.preferences import HOG_OBSERVER
 from netinvert.evaluation.readers import FOREIGN
 from netinvert.evaluation.report import Column, code, counted, listed
 from netinvert.evaluation.statistics import compared, differs
 from netinvert.experiments.configs.priors import StudyPriors
-from netinvert.experiments.prior_curves import (
+from netinvert.experiments.prior_measures import (
+    ALIKE,
     LEAST,
     MARGINS,
+    NINE,
     OTHER_MARGIN,
     Claim,
     Curve,
@@ -27,7 +29,6 @@ from netinvert.experiments.prior_curves import (
     figure_of,
     winner,
 )
-from netinvert.experiments.prior_judges import ALIKE, NINE
 from netinvert.experiments.registered import PRIORS, registered
 from netinvert.experiments.runs import made_by
 

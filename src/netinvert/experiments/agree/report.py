@@ -7,7 +7,6 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Estimate, Series, code, counted, listed, number
-from netinvert.experiments.agree.agreement import PartAgreement, within_ranks
 from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.tables import (
     ATTRIBUTION,
@@ -18,7 +17,17 @@ from netinvert.experiments.agree.tables import (
     Pair,
     blind_pair,
 )
-from netinvert.experiments.agree.witnesses import DECODED, NAMES, OPTIMISED, OTHERS, OWN, RANDOM, Arm
+from netinvert.experiments.agree.witnesses import (
+    DECODED,
+    NAMES,
+    OPTIMISED,
+    OTHERS,
+    OWN,
+    RANDOM,
+    Arm,
+    PartAgreement,
+    within_ranks,
+)
 from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import PARTS
 from netinvert.explain.part_truth import LEAST_PARTS

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.part_reader import PartReader, part_maps, part_shares
-from netinvert.evaluation.readers import read_images
+from netinvert.evaluation.readers import PartReader, part_maps, part_shares, read_images
 from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.report import agree_answer, agree_report
 from netinvert.experiments.agree.tables import AgreeStudy

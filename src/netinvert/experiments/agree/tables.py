@@ -12,7 +12,6 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate
 from netinvert.evaluation.statistics import estimate, holm
-from netinvert.experiments.agree.agreement import PartAgreement, part_agreement
 from netinvert.experiments.agree.registration import AGREE_PLAN, AgreeHypothesis, Held, Kind
 from netinvert.experiments.agree.witnesses import (
     NAMES,
@@ -20,7 +19,9 @@ from netinvert.experiments.agree.witnesses import (
     OWN,
     RANDOM,
     Arm,
+    PartAgreement,
     Witnesses,
+    part_agreement,
 )
 from netinvert.experiments.configs.agree import StudyAgree
 from netinvert.experiments.features.measures import ENOUGH

@@ -19,9 +19,15 @@ from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.look import codes_of
 from netinvert.experiments.runs import images_known, publish, run_facts
-from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
-from netinvert.explain.invariance import CHANGES, invariance
-from netinvert.explain.paths import path_similarity
+from netinvert.explain.codes import (
+    CHANGES,
+    correspondence,
+    covering_centres,
+    invariance,
+    path_similarity,
+    random_centres,
+    with_squares,
+)
 from netinvert.io.files import Tell, save_tensors
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome

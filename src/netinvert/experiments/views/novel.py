@@ -26,9 +26,9 @@ from netinvert.io.workers import run_cells
 from netinvert.models.decoder import load_decoder
 from netinvert.models.generator import load_generator
 from netinvert.scenes.cameras import rotation_from_angles
+from netinvert.scenes.catalogue import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.furniture import read_seats
-from netinvert.scenes.object_source import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.objects import Object3D
 from netinvert.training.config import TrainingConfig
 from netinvert.training.views.encoder_decoder import EncoderDecoder, train_encoder_decoder

@@ -19,10 +19,10 @@ from netinvert.io.images import LUMA
 from netinvert.io.running import generator_at, sent
 from netinvert.models.generator import TRANSFORMS
 from netinvert.scenes.cameras import angles_from_rotation
+from netinvert.scenes.catalogue import ObjectSource
 from netinvert.scenes.dataset_config import CHAIRS62, RING, SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
 from netinvert.scenes.dataset_writer import image_maker
-from netinvert.scenes.object_source import ObjectSource
 from netinvert.scenes.objects import Object3D
 
 AZIMUTHS, ELEVATIONS = 31, 2
