@@ -24,11 +24,11 @@ from netinvert.experiments.agree.witnesses import (
     part_agreement,
     within_ranks,
 )
-from netinvert.experiments.configs.agree import StudyAgree
+from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import StudiedView
-from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.hypotheses import ENOUGH
 from netinvert.explain.sanity import rank_correlation
 from netinvert.io.cells import Cell
 from netinvert.io.files import read_json

@@ -14,7 +14,7 @@ import torch
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.statistics import means_and_tests
-from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.experiments.configs.studies import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import (
     ChangedScene,
@@ -28,9 +28,10 @@ from netinvert.experiments.features.changes import (
     without_outline,
     without_texture,
 )
-from netinvert.experiments.features.measures import ENOUGH, OCTANTS, FeatureReadings
+from netinvert.experiments.features.measures import OCTANTS, FeatureReadings
 from netinvert.experiments.features.report import features_report
 from netinvert.experiments.features.tables import Studied
+from netinvert.experiments.hypotheses import ENOUGH
 from netinvert.io.cells import Cell
 from netinvert.io.files import read_json
 from netinvert.scenes.cameras import Camera, turn_about

@@ -15,9 +15,9 @@ from netinvert.errors import CodeError, ConfigError
 from netinvert.evaluation.probes import r2
 from netinvert.evaluation.readers import PoseReader
 from netinvert.evaluation.report import Estimate
-from netinvert.experiments.configs.surgery import StudySurgery
-from netinvert.experiments.features.measures import ENOUGH
+from netinvert.experiments.configs.studies import StudySurgery
 from netinvert.experiments.held_out_chairs import FreshChairs
+from netinvert.experiments.hypotheses import ENOUGH
 from netinvert.experiments.surgery import measures as edits
 from netinvert.experiments.surgery import subspaces as parts
 from netinvert.experiments.surgery.measures import (

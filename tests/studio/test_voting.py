@@ -326,7 +326,7 @@ def test_in_a_browser(run, width, height, touch):
 
 def test_the_server_ends_by_an_interrupt(run, monkeypatch):
     """And gives its port back."""
-    from netinvert.experiments.configs.priors import StudyVote
+    from netinvert.experiments.configs.studio import StudyVote
 
     def stopped(self, sockets):
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from netinvert.errors import MissingExtraError
 from netinvert.evaluation import report
 from netinvert.evaluation.metrics import gradient_histogram, histogram_intersection
 from netinvert.evaluation.report import by, code, counted, listed, number
-from netinvert.experiments.configs.studies import Deepvis
+from netinvert.experiments.configs.looks import Deepvis
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts, workers_of
 from netinvert.inversion.invert import prepare_maximising

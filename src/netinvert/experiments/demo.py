@@ -15,7 +15,7 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number
-from netinvert.experiments.configs.studies import Demo
+from netinvert.experiments.configs.looks import Demo
 from netinvert.experiments.demo_cells import (
     CHAIR,
     CHAIR_NETWORK,

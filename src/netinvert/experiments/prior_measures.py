@@ -26,9 +26,10 @@ from netinvert.evaluation.readers import (
 )
 from netinvert.evaluation.report import Estimate
 from netinvert.evaluation.statistics import PairedTest, compared, estimate, holm
-from netinvert.experiments.configs.priors import StudyPriors
-from netinvert.experiments.configs.studies import CHAIRS
+from netinvert.experiments.configs.looks import CHAIRS
+from netinvert.experiments.configs.studies import StudyPriors
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
+from netinvert.experiments.hypotheses import ALPHA, ENOUGH
 from netinvert.experiments.inputs import Source, image_paths, names_of, sources_of, unique_stems
 from netinvert.explain.top_patches import TOP
 from netinvert.io.cells import Cell, Cells
@@ -194,12 +195,9 @@ def baselines_of(judges: Judges, nearest: Tensor, seed: int) -> dict[str, Mappin
     }
 
 
-LEAST = 20
-"""Pictures that a claim needs."""
 MARGINS = {"ssim": 0.01}
 OTHER_MARGIN = 0.05
 """Smaller differences do not matter: of SSIM, and of shares (5 points)."""
-ALPHA = 0.05
 Verdict = Literal["better", "worse", "equivalent", "undecided", "not enough"]
 
 
@@ -320,7 +318,7 @@ def _paired(curve: Curve, measure: str, level: Tensor, theirs: Tensor) -> Paired
     """A curve at a code error (M,) against other values (M,); None: too few pictures have both."""
     values = curve.at(measure, level)
     both = ~(values.isnan() | theirs.isnan())
-    if len(set(curve.pictures[both].tolist())) < LEAST:
+    if len(set(curve.pictures[both].tolist())) < ENOUGH:
         return None
     return compared(values, theirs, curve.pictures, MARGINS.get(measure, OTHER_MARGIN))
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from netinvert.experiments.agree import registration as agreement
-from netinvert.experiments.configs.agree import StudyAgree
-from netinvert.experiments.configs.features import StudyFeatures
-from netinvert.experiments.configs.priors import StudyPriors
-from netinvert.experiments.configs.studies import StudyAttributes
-from netinvert.experiments.configs.surgery import StudySurgery
+from netinvert.experiments.configs.studies import (
+    StudyAgree,
+    StudyAttributes,
+    StudyFeatures,
+    StudyPriors,
+    StudySurgery,
+)
 from netinvert.experiments.features.registration import REGISTRATION
 from netinvert.experiments.surgery import registration as parts
 from netinvert.io.config import Config

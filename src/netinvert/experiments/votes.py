@@ -21,7 +21,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.preferences import FIRST, SECOND, TIE, Votes, strengths
 from netinvert.evaluation.report import Column, Estimate, code, counted
 from netinvert.evaluation.statistics import estimate
-from netinvert.experiments.configs.priors import StudyVote
+from netinvert.experiments.configs.studio import StudyVote
 from netinvert.experiments.prior_measures import NINE
 from netinvert.io.files import inside, read_json
 from netinvert.io.manifest import MANIFEST, Outcome

@@ -12,7 +12,6 @@ from netinvert.experiments.agree.tables import (
     ATTRIBUTION,
     NECESSITY,
     RECOVERY,
-    TOO_FEW,
     AgreeStudy,
     Pair,
     blind_pair,
@@ -28,11 +27,10 @@ from netinvert.experiments.agree.witnesses import (
     PartAgreement,
     within_ranks,
 )
-from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.hypotheses import ENOUGH, TOO_FEW, status
 from netinvert.explain.part_truth import LEAST_PARTS
 from netinvert.explain.pictures import overlaid
-from netinvert.scenes.seeds import trained_on
 
 SHOWN = 8
 """Chairs."""
@@ -47,17 +45,10 @@ BESIDE = 0.12
 def agree_report(study: AgreeStudy) -> report.Report:
     """The whole page."""
     config, own, plan = study.config, study.witnesses, AGREE_PLAN
-    status = (
-        "This is the registered test."
-        if study.registered
-        else f"This is a trial, not the registered test ({counted(plan.chairs, 'chair')} of the seed "
-        f"{plan.seed}, {code(plan.network)})."
-    )
-    if trained_on(config.seed):
-        status += f" Networks of netinvert may have seen chairs of seed {config.seed}: no fair test."
+    planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {code(plan.network)}"
     lead = (
         f"{agree_answer(study)}\n\n{counted(own.count, 'chair')} with a front and {LEAST_PARTS} parts or "
-        f"more in sight ({config.chairs} asked for). {status}"
+        f"more in sight ({config.chairs} asked for). {status(study.registered, planned, config.seed)}"
     )
     undecoded = [code(one) for one in study.layers if Arm(one, DECODED) not in own.arms]
     how = (

@@ -15,7 +15,7 @@ from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.report import agree_answer, agree_report
 from netinvert.experiments.agree.tables import AgreeStudy
 from netinvert.experiments.agree.witnesses import DECODED, OPTIMISED, RANDOM, Arm, Witnesses
-from netinvert.experiments.configs.agree import StudyAgree
+from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import ChangedScene, StudiedView
 from netinvert.experiments.features.measures import LEAST_ERROR

@@ -23,11 +23,10 @@ from netinvert.experiments.agree.witnesses import (
     Witnesses,
     part_agreement,
 )
-from netinvert.experiments.configs.agree import StudyAgree
-from netinvert.experiments.features.measures import ENOUGH
+from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.hypotheses import ALPHA, ENOUGH, TOO_FEW, hypotheses_table
 
-LEVEL = 0.05
 MARGIN = 0.2
 """A correlation whose interval lies within MARGIN of 0 counts as none."""
 HELD: tuple[Held, ...] = ("", "size", "kind")
@@ -36,7 +35,6 @@ PAPER, PHOTOGRAPHS = "necessity before paper", "before photographs"
 LEGIBILITY = "overlap in the original"
 """Beside the witnesses: how far necessity agrees with itself, and how well the reader of parts, which knows
 nothing of the network, sees each in the original."""
-TOO_FEW = "not enough"
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class AgreeStudy:
         """Whether a correlation is there, whatever its sign: of what was registered, in the registered test,
         after Holm for that alone; of all else for all that are compared."""
         ps = {**self.adjusted, **(self.primary if self.registered else {})}
-        return ps.get((pair, held), 1.0) < LEVEL
+        return ps.get((pair, held), 1.0) < ALPHA
 
     @cached_property
     def primary(self) -> dict[tuple[Pair, Held], float]:
@@ -137,27 +135,17 @@ class AgreeStudy:
 
     def registered_table(self) -> report.Table:
         """The hypotheses, their tests, and what became of them."""
-        tests = [self.found.get((_asked(one), one.held)) for one in AGREE_PLAN.hypotheses]
-        adjusted = iter(self.primary.values())
-        rows = []
-        for asked, test in zip(AGREE_PLAN.hypotheses, tests, strict=True):
-            row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} chairs are needed"}
-            if asked.layer and asked.layer not in self.layers:
-                row["verdict"] = "not asked: no such layer here"
-            if test is not None:
-                p = next(adjusted)
-                row |= {"rho": test.found, "p": test.p, "holm": p, "count": int(test.chairs.sum())}
-                row["verdict"] = _verdict(asked, test.found, p)
-            rows.append(row)
-        columns: list[Column | str] = [
-            Column("hypothesis", key="says"),
-            Column("ρ", digits=2, key="rho"),
-            Column("chairs", key="count"),
-            Column("p", digits=4),
-            Column("p, Holm", digits=4, key="holm"),
-            "verdict",
-        ]
-        return report.Table.of(rows, columns, name="registered")
+
+        def told(asked: AgreeHypothesis, found: Estimate, p: float) -> dict[str, Any]:
+            return {"rho": found, "verdict": _verdict(asked, found, p)}
+
+        tests = {
+            one: None if (test := self.found.get((_asked(one), one.held))) is None else test.significance
+            for one in AGREE_PLAN.hypotheses
+        }
+        lacking = [one for one in tests if one.layer and one.layer not in self.layers]
+        unasked = dict.fromkeys(lacking, "not asked: no such layer here")
+        return hypotheses_table(tests, told, [Column("ρ", digits=2, key="rho")], unasked=unasked)
 
     def agreements(self) -> report.Table:
         """A row a pair of witnesses."""
@@ -250,7 +238,7 @@ def blind_pair(pair: Pair) -> Pair:
 def _verdict(asked: AgreeHypothesis, found: Estimate, p: float) -> str:
     assert found.low is not None
     assert found.high is not None
-    if p < LEVEL:
+    if p < ALPHA:
         if asked.expected:
             return "holds" if found.value > 0 else "refuted: the other way"
         return "refuted"

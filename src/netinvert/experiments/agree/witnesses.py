@@ -17,10 +17,10 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import part_overlaps
 from netinvert.evaluation.report import Estimate
-from netinvert.evaluation.statistics import DRAWS, LEVEL, times_drawn
+from netinvert.evaluation.statistics import DRAWS, LEVEL, Significance, times_drawn
 from netinvert.experiments.agree.registration import Held, Kind
-from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.hypotheses import ENOUGH
 from netinvert.explain.part_truth import LEAST_PARTS
 from netinvert.explain.sanity import ranks
 from netinvert.io.cells import Cell
@@ -162,6 +162,11 @@ class PartAgreement:
     p: float
     chairs: Tensor
     spread: Tensor
+
+    @property
+    def significance(self) -> Significance:
+        """Without what it is of."""
+        return Significance(self.found, self.p, int(self.chairs.sum()))
 
     def above(self, other: PartAgreement) -> Estimate | None:
         """By how much it is above another of the same chairs, in the same samples; None: other chairs."""

@@ -13,7 +13,7 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted
 from netinvert.evaluation.statistics import difference, estimate
-from netinvert.experiments.configs.inside import ExplainCorrespond, ExplainInvariance, ExplainPaths
+from netinvert.experiments.configs.explain import ExplainCorrespond, ExplainInvariance, ExplainPaths
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network

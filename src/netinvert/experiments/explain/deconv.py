@@ -12,7 +12,7 @@ import torch
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted, number
-from netinvert.experiments.configs.inside import ExplainDeconv, ExplainEvolve
+from netinvert.experiments.configs.explain import ExplainDeconv, ExplainEvolve
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import images_known, publish, run_facts, workers_of

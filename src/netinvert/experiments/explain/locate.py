@@ -11,7 +11,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.evaluation.statistics import estimate
-from netinvert.experiments.configs.inside import ExplainLocate
+from netinvert.experiments.configs.explain import ExplainLocate
 from netinvert.experiments.explain.occlusion import target_of
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.held_out_chairs import fresh_chairs

@@ -10,7 +10,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import grey_image
 from netinvert.evaluation.report import Column, code, counted, number
-from netinvert.experiments.configs.inside import ExplainOcclusion
+from netinvert.experiments.configs.explain import ExplainOcclusion
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import images_known, publish, run_facts, workers_of

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from netinvert.errors import ImageError, NetworkError
 from netinvert.evaluation import report
 from netinvert.evaluation.report import code, counted, number
-from netinvert.experiments.configs.inside import ExplainTop
+from netinvert.experiments.configs.explain import ExplainTop
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of
 from netinvert.experiments.runs import images_known, publish, run_facts, workers_of
 from netinvert.explain.deconvnet import around_grey, deconvnet

@@ -11,7 +11,6 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Estimate, Series, code, counted, listed, number, percent
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import ChangedScene
-from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import REGISTRATION
 from netinvert.experiments.features.tables import (
     MARGIN,
@@ -29,7 +28,7 @@ from netinvert.experiments.features.tables import (
     registered_table,
     whole_table,
 )
-from netinvert.scenes.seeds import trained_on
+from netinvert.experiments.hypotheses import ENOUGH, status
 
 ACROSS = 8
 """Pictures a row."""
@@ -48,16 +47,12 @@ def features_report(
 ) -> report.Report:
     """The whole page; ``scenes`` and ``backgrounds`` are those of the object that is shown."""
     missing = _not_measured(studied)
-    status = (
-        "This is the registered test."
-        if studied.registered
-        else f"This is a trial, not the registered test ({counted(REGISTRATION.chairs, 'chair')} of the seed "
-        f"{REGISTRATION.seed}, {code(REGISTRATION.subject)})."
-    )
-    if studied.config.objects == "chairs" and trained_on(studied.config.seed):
-        status += f" Networks of netinvert may have seen chairs of seed {studied.config.seed}: no fair test."
+    plan = REGISTRATION
+    planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {code(plan.subject)}"
+    seed = studied.config.seed if studied.config.objects == "chairs" else None
     seen = f"{counted(studied.count, 'object')} with a front ({studied.asked} asked for), a view each"
-    lead = f"{features_answer(studied)}\n\n{seen}, before paper and photographs. {status}"
+    lead = f"{features_answer(studied)}\n\n{seen}, before paper and photographs. "
+    lead += status(studied.registered, planned, seed)
     return report.Report.of(
         "Which features of an image carry an object's orientation",
         lead,

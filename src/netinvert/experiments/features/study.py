@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.readers import FOREIGN, LearnedViews, PoseReader, network_reader, pose_network
-from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.experiments.configs.studies import StudyFeatures
 from netinvert.experiments.features.changes import ChangedScene, StudiedView
 from netinvert.experiments.features.measures import FeatureReadings
 from netinvert.experiments.features.registration import BACKGROUNDS

@@ -13,7 +13,7 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.evaluation.probes import check_installed
 from netinvert.evaluation.readers import LearnedViews, PoseReader, held_out_readers, read_images
-from netinvert.experiments.configs.surgery import StudySurgery
+from netinvert.experiments.configs.studies import StudySurgery
 from netinvert.experiments.floors import A_CHAIR, BankWork, ViewBank, mean_of_pose, view_bank
 from netinvert.experiments.held_out_chairs import fresh_chairs
 from netinvert.experiments.method_report import OWN

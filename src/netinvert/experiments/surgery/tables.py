@@ -13,9 +13,9 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import JUDGE, RIGHT
 from netinvert.evaluation.report import Column, Estimate, Value, code, counted, number
-from netinvert.evaluation.statistics import Significance, Statistic, difference, estimate, holm
-from netinvert.experiments.configs.surgery import StudySurgery
-from netinvert.experiments.features.measures import ENOUGH, enough_tested
+from netinvert.evaluation.statistics import Significance, Statistic, difference, estimate
+from netinvert.experiments.configs.studies import StudySurgery
+from netinvert.experiments.hypotheses import ALPHA, ENOUGH, TOO_FEW, enough_tested, hypotheses_table
 from netinvert.experiments.surgery.measures import (
     CODE,
     DECODE,
@@ -40,8 +40,6 @@ from netinvert.experiments.surgery.subspaces import (
 )
 from netinvert.io.cells import Cell
 
-LEVEL = 0.05
-TOO_FEW = "not enough"
 WHOLE: Edit = (UNTOUCHED, "")
 _FIGURES = (
     Column("on the chair", digits=2, key="on_chair", about="distance from the original, over that of others"),
@@ -141,25 +139,12 @@ class Operated:
 
 def registered_edits(operated: Operated) -> report.Table:
     """The hypotheses, their tests, and what became of them."""
-    tests = [operated.tested(one) for one in SURGERY_PLAN.hypotheses]
-    adjusted = iter(holm([one.p for one in tests if one is not None]))
-    rows = []
-    for asked, test in zip(SURGERY_PLAN.hypotheses, tests, strict=True):
-        row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} chairs are needed"}
-        if test is not None:
-            p = next(adjusted)
-            row |= {"apart": test.found, "p": test.p, "holm": p, "count": test.count}
-            row["verdict"] = surgery_verdict(asked, test.found, p)
-        rows.append(row)
-    columns: list[Column | str] = [
-        Column("hypothesis", key="says"),
-        Column("difference", digits=2, key="apart", about="in degrees, or in RGB of [0, 1]"),
-        Column("chairs", key="count"),
-        Column("p", digits=4),
-        Column("p, Holm", digits=4, key="holm"),
-        "verdict",
-    ]
-    return report.Table.of(rows, columns, name="registered")
+
+    def told(asked: SurgeryHypothesis, found: Estimate, p: float) -> dict[str, Any]:
+        return {"apart": found, "verdict": surgery_verdict(asked, found, p)}
+
+    figure = Column("difference", digits=2, key="apart", about="in degrees, or in RGB of [0, 1]")
+    return hypotheses_table({one: operated.tested(one) for one in SURGERY_PLAN.hypotheses}, told, [figure])
 
 
 def surgery_verdict(asked: SurgeryHypothesis, found: Estimate, p: float) -> str:
@@ -167,7 +152,7 @@ def surgery_verdict(asked: SurgeryHypothesis, found: Estimate, p: float) -> str:
     low, high = found.low or 0.0, found.high or 0.0
     if asked.expected == 0:
         return "holds" if high <= asked.margin else "refuted" if low > asked.margin else "not shown"
-    if p >= LEVEL:
+    if p >= ALPHA:
         return "not shown"
     return "holds" if found.value * asked.expected > 0 else "refuted: the other way"
 
