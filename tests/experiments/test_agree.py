@@ -350,7 +350,7 @@ def test_the_study_of_three_chairs(command, tmp_path):
     [
         (("--network", "hog"), "reads no poses"),
         (("--layers", "fc9"), "fc9"),
-        (("--layers", "fc8", "fc8"), "names a layer twice"),
+        (("--layers", "fc8", "fc8"), "names one twice"),
         (("--preset", "ijcv17"), "ijcv17"),
         (("--method", "gradients"), "gradients"),
     ],

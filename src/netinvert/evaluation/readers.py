@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.io.cells import Cell, Cells
 from netinvert.io.images import fit
 from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network
@@ -35,6 +36,8 @@ SUFFIX = ".safetensors"
 RIGHT = NEAR
 """Degrees: a reading that is nearer to the truth counts as right."""
 JUDGE = "posenet-judge"
+OWN = "own pose"
+"""The reader that is the network itself whose codes are inverted."""
 FOREIGN = "objectron-chair"
 """Trained by other people on photographs of chairs. Of procedural chairs seen from straight behind it reads
 half to four fifths as seen from the front, whatever the crop, the background and the light: it is asked only
@@ -66,6 +69,12 @@ class PoseReader:
     def errors(self, images: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
         """Geodesic errors (N,) in degrees; of symmetric objects the least."""
         return symmetric_geodesic_degrees(self(images), rotation, symmetry)
+
+    def asked(self, originals: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
+        """About which views (N,) it is asked."""
+        if not self.limited:
+            return torch.ones(len(originals), dtype=torch.bool)
+        return self.errors(originals, rotation, symmetry) < RIGHT
 
 
 @torch.no_grad()
@@ -132,6 +141,11 @@ class LearnedViews:
             raise ConfigError(f"{count} views are too few to read poses by: give 2 x {NEIGHBOURS} or more")
         return cls((255 * views.images).round().to(torch.uint8), views.rotation)
 
+    @classmethod
+    def kept(cls, cells: Cells, count: int) -> LearnedViews:
+        """The same, kept in a run."""
+        return cls(**cells.keep("learned", lambda: Cell(vars(cls.rendered(count)))).tensors)
+
     def readers(self) -> list[PoseReader]:
         """The poses of the views that are nearest in HOG and in pixels; and always the mean pose."""
         mean = nearest_rotation(self.rotation.mean(0, keepdim=True))
@@ -178,6 +192,14 @@ def held_out_readers(network: Network, learned: LearnedViews) -> list[PoseReader
     hog, *_ = learned.readers()
     names = (network.held_out_pose_estimator or JUDGE, FOREIGN)
     return [*(network_reader(one) for one in names if one != network.name), hog]
+
+
+def readers_of(network: Network, learned: LearnedViews) -> list[PoseReader]:
+    """``held_out_readers``, and the network itself where it reads poses. Raises NetworkError."""
+    found = held_out_readers(network, learned)
+    if network.read_pose is not None:
+        found.append(PoseReader(OWN, partial(read_images, network)))
+    return found
 
 
 # -- parts of chairs ---------------------------------------------------------------------------------------

@@ -17,8 +17,6 @@ from netinvert.experiments.configs.studies import StudyMethods
 from netinvert.experiments.floors import FLOORS, MEAN, ORIGINAL
 from netinvert.experiments.held_out_chairs import FreshChairs
 
-OWN = "own pose"
-"""The reader that is the inverted network itself."""
 DRAWN = {
     "optimise": ("#0072B2", "o"),
     "decode": ("#D55E00", "s"),
@@ -68,10 +66,6 @@ class MethodRow:
             return (known < RIGHT).double(), "mean"
         return values, "mean" if name in MEASURES else "median"
 
-    def more_is_better(self, name: str) -> bool:
-        """Of likeness, and of shares that are right."""
-        return name == "ssim" or name in self.limited
-
 
 @dataclass(frozen=True)
 class Ranking:
@@ -85,7 +79,7 @@ class Ranking:
     def of(cls, rows: Sequence[MethodRow], name: str) -> Ranking:
         """Of one layer."""
         known = [(found.value, row) for row in rows if (found := row.figure(name)) is not None]
-        known.sort(key=lambda one: one[0], reverse=rows[0].more_is_better(name))
+        known.sort(key=lambda one: one[0], reverse=name == "ssim" or name in rows[0].limited)
         if len(known) < 2:
             return cls(known[0][1] if known else rows[0], None, None)
         best, other = known[0][1], known[1][1]
@@ -200,7 +194,7 @@ def _sentences(rows: Sequence[MethodRow]) -> list[str]:
             beaten = differs(apart) and apart.value < 0
             text += f"; of what needs no inversion the best is {_told(floor, name)}, which is "
             text += "beaten" if beaten else "not beaten"
-            text += f" (difference {_interval(apart)})"
+            text += f" (difference {Column('', digits=3).words(apart)})"
         found.append(f"{text}.")
     return found
 
@@ -208,10 +202,6 @@ def _sentences(rows: Sequence[MethodRow]) -> list[str]:
 def _told(row: MethodRow, name: str) -> str:
     figure = row.figure(name)
     return f"“{row.method}” ({number(None if figure is None else figure.value, 3)})"
-
-
-def _interval(found: Estimate) -> str:
-    return " ".join(filter(None, Column("", digits=3).parts(found)))
 
 
 def _asked(rows: Sequence[MethodRow]) -> str:

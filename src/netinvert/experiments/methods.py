@@ -14,13 +14,12 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
 from netinvert.evaluation.metrics import error_cvpr16, ssim
-from netinvert.evaluation.readers import RIGHT, LearnedViews, PoseReader, held_out_readers, read_images
+from netinvert.evaluation.readers import LearnedViews, PoseReader, readers_of
 from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.floors import FLOORS, ORIGINAL, BankWork, ViewBank, floor_images, view_bank
 from netinvert.experiments.held_out_chairs import FreshChairs, chair_errors, fresh_chairs
 from netinvert.experiments.method_report import (
     MEASURES,
-    OWN,
     MethodRow,
     methods_report,
     methods_table,
@@ -126,10 +125,8 @@ class LayerProblem:
         }
         for reader in readers:
             errors = reader.errors(images, chairs.rotation, chairs.symmetry)
-            if reader.limited:
-                right = reader.errors(originals, chairs.rotation, chairs.symmetry) < RIGHT
-                errors = torch.where(right, errors, torch.nan)
-            found[reader.name] = errors
+            asked = reader.asked(originals, chairs.rotation, chairs.symmetry)
+            found[reader.name] = torch.where(asked, errors, torch.nan)
         return {name: values.double() for name, values in found.items()}
 
 
@@ -206,7 +203,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         kept = Cells(run)
         tell(f"rendering {report.counted(config.learned, 'view')} for the reader without a network")
-        learned = kept.keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
+        learned = LearnedViews.kept(kept, config.learned)
         bank = view_bank(run, BankWork(side, config.bank), workers_of(config))
         made = run_cells(run, MethodWork(config, side), keys, workers_of(config), "methods")
         chairs = fresh_chairs(config.chairs, config.seed, side)
@@ -215,7 +212,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         for name, random in dict.fromkeys((key.decoder, key.random) for key in keys):
             layer = problem(name, along.get(decoders[name].layer), random)
             title = _title(decoders, name) + " (random weights)" * random
-            readers = _readers(layer.encoder, LearnedViews(**learned.tensors))
+            readers = readers_of(layer.encoder.network, learned)
             found = {
                 key.method: (cell.tensors["images"], cell.facts["seconds"])
                 for key, cell in zip(keys, made, strict=True)
@@ -247,15 +244,6 @@ def _title(decoders: Mapping[str, Decoder], name: str) -> str:
 
 def _measured(layer: LayerProblem, method: str, images: Tensor, readers: Sequence[PoseReader]) -> Cell:
     return Cell(layer.measured(method, images, readers))
-
-
-def _readers(encoder: Encoder, learned: LearnedViews) -> list[PoseReader]:
-    """Those that took no part, and the network itself where it reads poses."""
-    own = encoder.network
-    found = held_out_readers(own, learned)
-    if own.read_pose is not None:
-        found.append(PoseReader(OWN, partial(read_images, own)))
-    return found
 
 
 def _floors(kept: Cells, layer: LayerProblem, title: str, bank: ViewBank) -> Mapping[str, Tensor]:

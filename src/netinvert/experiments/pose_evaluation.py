@@ -20,7 +20,7 @@ from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.configs.training import AUTO, STANDING, PoseEvaluate
 from netinvert.experiments.evaluations import evaluated
 from netinvert.experiments.runs import figures_table, made_by, publish, run_facts
-from netinvert.io.cells import Cell, Cells
+from netinvert.io.cells import Cells
 from netinvert.io.files import Tell, sha256_of, write_atomic
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -114,8 +114,7 @@ def _evaluate(config: PoseEvaluate, tell: Tell) -> Outcome:
     }
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         tell(f"rendering {counted(config.learned, 'view')} for the readers without a network")
-        learned = Cells(run).keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
-        readers += [*_random(networks), *LearnedViews(**learned.tensors).readers()]
+        readers += [*_random(networks), *LearnedViews.kept(Cells(run), config.learned).readers()]
         read: list[ReadViews] = []
         for name, source in sources.items():
             tell(f"rendering {name}")
@@ -279,7 +278,7 @@ def _view_rows(read: Sequence[ReadViews]) -> report.Table:
             record |= {f"{name}: error": found[k] for name, found in errors.items()}
             record |= {f"{name}: confidence": value[k].item() for name, value in sure.items()}
             records.append(record)
-    return report.Table.of(records, list(dict.fromkeys(key for one in records for key in one)))
+    return report.Table.of(records)
 
 
 def _name(views: TestViews, k: int) -> str:

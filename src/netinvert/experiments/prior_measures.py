@@ -32,7 +32,7 @@ from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
 from netinvert.experiments.hypotheses import ALPHA, ENOUGH
 from netinvert.experiments.inputs import Source, image_paths, names_of, sources_of, unique_stems
 from netinvert.explain.top_patches import TOP
-from netinvert.io.cells import Cell, Cells
+from netinvert.io.cells import Cells
 from netinvert.io.files import Tell
 from netinvert.io.images import fit, read_image
 from netinvert.models.encoder import Encoder
@@ -120,13 +120,8 @@ class Judges:
         """By reader, about which chairs (N,) it is asked: of limited ones those that it reads right."""
         chairs = self.natural.chairs
         assert chairs is not None
-        every = torch.ones(len(chairs.images), dtype=torch.bool)
-        return {
-            one.name: one.errors(chairs.images, chairs.rotation, chairs.symmetry) < RIGHT
-            if one.limited
-            else every
-            for one in self.readers
-        }
+        truth = (chairs.images, chairs.rotation, chairs.symmetry)
+        return {one.name: one.asked(*truth) for one in self.readers}
 
     def choices(self, images: Tensor, own: Tensor) -> dict[str, Tensor]:
         """How often each observer chooses the right one of two natural images (M,); by images (M, 3, H, W),
@@ -171,8 +166,7 @@ def judges_of(
     if natural.chairs is None:
         return Judges(natural, watching)
     tell(f"rendering {report.counted(config.learned, 'view')} for the readers")
-    learned = kept.keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
-    readers = held_out_readers(network, LearnedViews(**learned.tensors))
+    readers = held_out_readers(network, LearnedViews.kept(kept, config.learned))
     fitting = part_maps((config.learned + 1) // 2, size=max(encoder.size))
     parts = PartReader.fitted(network, fitting)
     truth = part_maps(config.count, config.seed, max(encoder.size), parts.names).shares.argmax(1)
@@ -291,12 +285,14 @@ class Claim:
 
 def claims(layers: Mapping[str, Sequence[Curve]], measure: str) -> list[Claim]:
     """Of every layer's curves but the first, which is the reference; all are one family of tests."""
-    made = [
-        _claim(curve, curves[0], measure, common_place(curves))
-        for curves in layers.values()
-        for curve in curves[1:]
-        if measure in curve.values
-    ]
+    made = []
+    for reference, *others in layers.values():
+        place = common_place([reference, *others])
+        for curve in others:
+            if measure in curve.values:
+                theirs = reference.values[measure][place].double()
+                apart = _paired(curve, measure, reference.errors[place], theirs)
+                made.append(Claim(curve, measure, apart))
     known = [one for one in made if one.comparison is not None]
     both = [holm([getattr(one.comparison, name) for one in known]) for name in ("p", "p_apart")]
     corrected = dict(zip(map(id, known), zip(*both, strict=True), strict=True))
@@ -307,11 +303,6 @@ def figure_of(values: Tensor, pictures: Tensor) -> Estimate | None:
     """The mean over images (M,), with its interval over pictures; None where nothing is known."""
     known = ~values.isnan()
     return estimate(values[known], pictures[known]) if bool(known.any()) else None
-
-
-def _claim(curve: Curve, reference: Curve, measure: str, place: int) -> Claim:
-    theirs = reference.values[measure][place].double()
-    return Claim(curve, measure, _paired(curve, measure, reference.errors[place], theirs))
 
 
 def _paired(curve: Curve, measure: str, level: Tensor, theirs: Tensor) -> PairedTest | None:

@@ -100,7 +100,7 @@ class PriorStudy:
                 said.setdefault(one.verdict, []).append(code(one.curve.name))
         where = f"{code(layer)}, {measure}:"
         if best is not None and best.comparison is not None:
-            apart = " ".join(_column(measure).parts(best.comparison.apart))
+            apart = _column(measure).words(best.comparison.apart)
             text = f"{where} **{best.curve.name}** is best, by {apart} above {against} (p = {best.p:.2g})"
         elif set(said) == {"not enough"}:
             return f"{where} not enough pictures for a claim ({ENOUGH} are needed)."
@@ -140,7 +140,7 @@ class PriorStudy:
         if {one.verdict for one in some} == {"not enough"}:
             return f"nothing is claimed, for {ENOUGH} pictures are needed"
         if best is not None and best.comparison is not None:
-            apart = " ".join(_column(measure).parts(best.comparison.apart))
+            apart = _column(measure).words(best.comparison.apart)
             said = f"**{best.curve.name}** is best, by {apart} above {against}"
         elif better:
             said = f"{listed([code(one.curve.name) for one in better])} are surely better than {against}"

@@ -232,7 +232,7 @@ def _layer(layer: str, answered: Sequence[Answered]) -> list[report.Part]:
     agreed = _share(sure, [float(one.machine == answer) for one, _, answer in sure])
     text = "Nobody has decided for one side yet."
     if agreed is not None:
-        shown = " ".join(Column("", percent=True).parts(agreed))
+        shown = Column("", percent=True).words(agreed)
         count = counted(len(sure), "vote")
         text = f"The machine observer answers as people do in {shown} of {count} without a tie."
     few = f"Not enough votes for strengths: {len(better)}, and {FEWEST} are needed." if not strong else None

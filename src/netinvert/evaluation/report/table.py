@@ -218,6 +218,14 @@ class Column:
             extra = f"({self._text(value.low)} to {self._text(value.high)})"
         return self._text(value.value), extra
 
+    def words(self, value: Any) -> str:  # noqa: ANN401
+        """The value and its interval or spread as one text.
+
+        >>> Column("error", digits=2).words(Estimate(0.5, 0.41, 0.62))
+        '0.50 (0.41 to 0.62)'
+        """
+        return " ".join(filter(None, self.parts(value)))
+
     def _text(self, value: Any) -> str:  # noqa: ANN401
         if value is None:
             return DASH
@@ -271,14 +279,17 @@ class Table:
     def of(
         cls,
         records: Iterable[object],
-        columns: Sequence[Column | str],
+        columns: Sequence[Column | str] | None = None,
         title: str = "",
         **more: Any,  # noqa: ANN401
     ) -> Table:
         """From mappings or objects, such as dataclasses; what a record lacks is not known.
 
-        ``more`` are further fields.
+        Without ``columns`` there is one for each key of the mappings. ``more`` are further fields.
         """
+        if columns is None:
+            records = list(records)
+            columns = list(dict.fromkeys(k for one in records if isinstance(one, Mapping) for k in one))
         keys = [_key(column) for column in columns]
         rows = [
             [one.get(key) if isinstance(one, Mapping) else getattr(one, key, None) for key in keys]
@@ -310,11 +321,7 @@ class Table:
     def texts(self) -> list[list[str]]:
         """All cells as text."""
         return [
-            [
-                " ".join(filter(None, column.parts(value)))
-                for column, value in zip(self.heads, row, strict=True)
-            ]
-            for row in self.rows
+            [column.words(value) for column, value in zip(self.heads, row, strict=True)] for row in self.rows
         ]
 
     def text(self) -> str:

@@ -97,7 +97,7 @@ JUDGES = {"parts": "a reader of parts", "pixels": "pixels"}
 
 def agree_answer(study: AgreeStudy) -> str:
     """From the figures, sizes held."""
-    if not study.enough:
+    if study.witnesses.count < ENOUGH:
         return f"Nothing is claimed of {counted(study.witnesses.count, 'chair')}: {ENOUGH} are needed."
     who, kept = code(study.network), list[str]()
     said = dict[str, list[str]]({BEST: [], AS_RANDOM: [], WORST: [], NOT_SHOWN: []})

@@ -58,11 +58,6 @@ class AgreeStudy:
     witnesses: Witnesses
 
     @property
-    def enough(self) -> bool:
-        """Whether anything may be claimed."""
-        return self.witnesses.count >= ENOUGH
-
-    @property
     def layers(self) -> list[str]:
         """In the order asked for."""
         return list(dict.fromkeys(one.layer for one in self.witnesses.arms))

@@ -17,7 +17,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import part_overlaps
 from netinvert.evaluation.report import Estimate
-from netinvert.evaluation.statistics import DRAWS, LEVEL, Significance, times_drawn
+from netinvert.evaluation.statistics import DRAWS, Significance, central, times_drawn
 from netinvert.experiments.agree.registration import Held, Kind
 from netinvert.experiments.features.registration import PARTS
 from netinvert.experiments.hypotheses import ENOUGH
@@ -172,7 +172,7 @@ class PartAgreement:
         """By how much it is above another of the same chairs, in the same samples; None: other chairs."""
         if not torch.equal(self.chairs, other.chairs):
             return None
-        return Estimate(self.found.value - other.found.value, *_interval(self.spread - other.spread))
+        return Estimate(self.found.value - other.found.value, *central(self.spread - other.spread))
 
 
 def part_agreement(
@@ -207,7 +207,7 @@ def part_agreement(
     values = torch.stack(rows, 2)
     products = torch.einsum("npa,npb->nab", values, values)
     spread = _partial((times_drawn(len(known), DRAWS) @ products.flatten(1)).view(-1, *products.shape[1:]))
-    found = Estimate(_partial(products.sum(0)).item(), *_interval(spread))
+    found = Estimate(_partial(products.sum(0)).item(), *central(spread))
     return PartAgreement(found, _permuted(*_left(values), known, draws), chairs, spread)
 
 
@@ -223,12 +223,6 @@ def within_ranks(values: Tensor, known: Tensor) -> Tensor:
 def _centred(values: Tensor, known: Tensor) -> Tensor:
     kept = values * known
     return (kept - kept.sum(1, keepdim=True) / known.sum(1, keepdim=True)) * known
-
-
-def _interval(spread: Tensor) -> tuple[float, float]:
-    tail = (1 - LEVEL) / 2
-    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return low, high
 
 
 def _partial(products: Tensor) -> Tensor:

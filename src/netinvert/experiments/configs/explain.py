@@ -34,6 +34,7 @@ class Explaining(OfNetwork, Seed, Output, Device, Processes):
             also=("target",),
             metavar="TARGET",
             default="pose of a network that reads poses, else class",
+            once=True,
         ),
     ] = ()
     methods: Annotated[
@@ -46,18 +47,12 @@ class Explaining(OfNetwork, Seed, Output, Device, Processes):
             metavar="NAME",
             choices="netinvert.explain.sanity:EXPLANATIONS",
             default="all that the network has rules for",
+            once=True,
         ),
     ] = ()
     samples: Annotated[
         int, Option("Of smoothgrad's noise and of the path of integrated.", min=1, max=10**4)
     ] = 32
-
-    def check(self) -> None:
-        """Raises ConfigError."""
-        super().check()
-        for name, given in (("--targets", self.targets), ("--methods", self.methods)):
-            if len(set(given)) < len(given):
-                raise ConfigError(f"{name} names one twice; name each once")
 
 
 @dataclass(frozen=True, kw_only=True)

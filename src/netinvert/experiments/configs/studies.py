@@ -221,12 +221,6 @@ class StudyFeatures(Seed, Output, Processes):
     learned: Annotated[int, pieces.LEARNED] = 3000
     seed: Annotated[int, replace(pieces.SEED, help="Which objects, views, lights and backgrounds.")] = OPENED
 
-    def check(self) -> None:
-        """Raises ConfigError."""
-        super().check()
-        if len(set(self.networks)) < len(self.networks):
-            raise ConfigError("--networks names one twice: give each once")
-
 
 @dataclass(frozen=True, kw_only=True)
 class StudyAgree(OfLayers, OnNetwork):
@@ -278,7 +272,7 @@ class StudySurgery(Trust, Seed, Output, Processes):
 
     decoders: Annotated[
         tuple[str, ...],
-        replace(pieces.DECODERS, help="Decoders of vectors of pose networks, by name or file."),
+        replace(pieces.DECODERS, help="Decoders of vectors of pose networks, by name or file.", once=True),
     ]
     chairs: Annotated[int, replace(pieces.CHAIRS, min=3)] = 60
     others: Annotated[
@@ -290,12 +284,6 @@ class StudySurgery(Trust, Seed, Output, Processes):
     ] = 60
     learned: Annotated[int, pieces.LEARNED] = 3000
     seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of the random subspaces.")] = OPENED
-
-    def check(self) -> None:
-        """Raises ConfigError."""
-        super().check()
-        if len(set(self.decoders)) < len(self.decoders):
-            raise ConfigError("--decoders names one twice: give each once")
 
 
 @dataclass(frozen=True, kw_only=True)

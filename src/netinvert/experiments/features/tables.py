@@ -90,11 +90,6 @@ class Studied:
         """By reader."""
         return enough_tested(self.readings.effects(change, control, scale).nanmean(1), REGISTRATION.draws)
 
-    def by_object(self) -> report.Table:
-        """A row an object, background and change."""
-        rows = self.readings.rows()
-        return report.Table.of(rows, list(dict.fromkeys(key for row in rows for key in row)))
-
 
 def as_times(found: Estimate) -> Estimate:
     """A difference of logarithms as a ratio."""

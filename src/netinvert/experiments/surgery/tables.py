@@ -134,7 +134,7 @@ class Operated:
                         if each[n].isfinite()
                     }
                 )
-        return report.Table.of(rows, list(dict.fromkeys(key for row in rows for key in row)))
+        return report.Table.of(rows)
 
 
 def registered_edits(operated: Operated) -> report.Table:
@@ -167,10 +167,6 @@ def _ordered(operated: Operated, key: tuple[str, bool]) -> list[str]:
         for name in (one, control_of(one, RANDOM), control_of(one, PRINCIPAL))
         if name in own
     ]
-
-
-def _controls(names: Sequence[str]) -> list[int]:
-    return [place for place, name in enumerate(names) if name not in CARRIERS]
 
 
 def _code_rows(operated: Operated, key: tuple[str, bool], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -228,7 +224,7 @@ def code_table(operated: Operated, name: str) -> report.Part:
     table = report.Table.of(
         _code_rows(operated, key, names),
         _code_columns(own=True),
-        baselines=[0, *(_controls(names)[1:])],
+        baselines=[place for place, one in enumerate(names) if one not in CARRIERS],
         name=f"{name}-code",
     )
     return [rounds, table]

@@ -103,6 +103,7 @@ def match_objects(config: ViewsMatch, tell: Tell) -> Outcome:
         table = _table(errors)
         value = {str(row[0]): row[1].value for row in table.rows if isinstance(row[1], report.Estimate)}
         count = sum(len(cell.tensors["points"]) for cell in cells)
+        side = cells[0].tensors["true"].shape[-1]
         page = report.Report(
             "Correspondences by a morph",
             [
@@ -117,17 +118,12 @@ def match_objects(config: ViewsMatch, tell: Tell) -> Outcome:
                 *(Heading("Pairs"), _sheet([cells[k] for k in range(min(SHOWN, len(cells)))])),
             ],
             f"Flow along a morph of {code(generator.name)} in {config.steps} steps finds the places of one "
-            f"chair in another with an error of {value[CHAINED]:.1f} pixels of {truth_size(cells[0])}, "
+            f"chair in another with an error of {value[CHAINED]:.1f} pixels of {side}, "
             f"direct flow with {value[DIRECT]:.1f}, and no motion at all with {value[STILL]:.1f}.",
         )
         rows = [{**cell.facts, **{k: v[j].item() for k, v in errors.items()}} for j, cell in enumerate(cells)]
         entries = {**known, "rows": table.plain()["rows"], "pairs": rows}
         return publish(run, config, page, entries, table.text())
-
-
-def truth_size(cell: Cell) -> int:
-    """The side of a pair's images."""
-    return int(cell.tensors["true"].shape[-1])
 
 
 def _error(tensors: Mapping[str, Tensor], name: str) -> Tensor:

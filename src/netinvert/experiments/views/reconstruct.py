@@ -139,8 +139,7 @@ def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
         cells = run_cells(run, ShapeWork(config, run), keys, workers_of(config), "objects")
         found = {name: torch.tensor([one.facts[name] for one in cells]).double() for name in cells[0].facts}
         table = _table(found)
-        records = [{"object": k, **cell.facts} for k, cell in enumerate(cells)]
-        each = report.Table.of(records, list(records[0]))
+        each = report.Table.of({"object": k, **cell.facts} for k, cell in enumerate(cells))
         write_atomic(run.path("objects.csv"), each.csv().encode())
         for k, cell in zip(range(SHOWN), cells, strict=False):
             for name in MESHES:
