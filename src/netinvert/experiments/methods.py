@@ -18,6 +18,7 @@ from netinvert.evaluation.readers import LearnedViews, PoseReader, readers_of
 from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.floors import FLOORS, ORIGINAL, BankWork, ViewBank, floor_images, view_bank
 from netinvert.experiments.held_out_chairs import FreshChairs, chair_errors, fresh_chairs
+from netinvert.experiments.invert import run_told
 from netinvert.experiments.method_report import (
     MEASURES,
     MethodRow,
@@ -30,9 +31,7 @@ from netinvert.inversion.canvases import decoded_start, on_decoder
 from netinvert.inversion.correct import corrected
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import DECODED, recipe
-from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.images import fit
@@ -81,7 +80,7 @@ class LayerProblem:
         """What decode-then-optimise begins with."""
         return None if self.decoder is None else decoded_start(self.decoder, self.encoder, self.codes)
 
-    def images(self, method: str, piece: Piece | None = None) -> Tensor:
+    def images(self, method: str, piece: Piece) -> Tensor:
         """What a method makes of the codes, (N, 3, H, W)."""
         originals = self.chairs.images
         if method == AUTOENCODER and self.autoencoder is not None:
@@ -96,16 +95,8 @@ class LayerProblem:
         start = self.start if method == BOTH else None
         if method == PRIOR and self.decoder is not None:
             how = on_decoder(how, self.decoder, self.encoder, self.codes)
-
-        def callback(info: StepInfo) -> None:
-            if piece is not None:
-                piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}")
-
-        run = Run(seed=list(range(len(originals))), callback=callback)
-        result = prepare(self.encoder, self.codes, how, start).run(run)
-        if result.interrupted:
-            raise KeyboardInterrupt
-        return result.image
+        ready = prepare(self.encoder, self.codes, how, start)
+        return run_told(ready, range(len(originals)), piece.tell).image
 
     def measured(self, method: str, images: Tensor, readers: Sequence[PoseReader]) -> dict[str, Tensor]:
         """How good a method's images are, chair by chair (N,), by the columns of the table; the code error of
