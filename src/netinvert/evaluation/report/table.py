@@ -219,11 +219,7 @@ class Column:
         return self._text(value.value), extra
 
     def words(self, value: Any) -> str:  # noqa: ANN401
-        """The value and its interval or spread as one text.
-
-        >>> Column("error", digits=2).words(Estimate(0.5, 0.41, 0.62))
-        '0.50 (0.41 to 0.62)'
-        """
+        """The value and its interval or spread as one text."""
         return " ".join(filter(None, self.parts(value)))
 
     def _text(self, value: Any) -> str:  # noqa: ANN401
