@@ -298,7 +298,7 @@ def _chair(found: Sequence[Inverted], original: Tensor) -> report.Part:
         "image that no person would call a chair is no proof.",
         report.ImageGrid.flow([report.Tile(original[0], [_pose(read)], name="original")]),
         [PRIORS_NOTE, _priors_sentence(found)],
-        replace(report.ImageGrid.of(grid, PRIORS), name="priors"),
+        report.ImageGrid.of(grid, PRIORS, name="priors"),
         report.Table(CHAIR_COLUMNS, rows, "Figures", name="chair-table"),
     ]
 

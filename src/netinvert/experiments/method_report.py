@@ -255,7 +255,7 @@ def _overview(images: Mapping[str, Mapping[str, Tensor]]) -> report.ImageGrid:
     """The first chair at every layer, by the methods that are plotted."""
     shown = [ORIGINAL, *(method for method in DRAWN if any(method in each for each in images.values()))]
     rows = {layer: [_tile(each, method, 0) for method in shown] for layer, each in images.items()}
-    return replace(report.ImageGrid.of(rows, shown, "The first chair"), size=128, name="overview")
+    return report.ImageGrid.of(rows, shown, "The first chair", size=128, name="overview")
 
 
 def _sheet(layer: str, made: Mapping[str, Tensor]) -> report.ImageGrid:
@@ -263,7 +263,7 @@ def _sheet(layer: str, made: Mapping[str, Tensor]) -> report.ImageGrid:
     shown = [ORIGINAL, *(method for method in made if method != ORIGINAL)]
     count = min(ON_SHEET, len(made[ORIGINAL]))
     rows = {f"chair {k + 1}": [_tile(made, method, k) for method in shown] for k in range(count)}
-    return replace(report.ImageGrid.of(rows, shown, layer), size=128, name=layer)
+    return report.ImageGrid.of(rows, shown, layer, size=128, name=layer)
 
 
 def _tile(made: Mapping[str, Tensor], method: str, k: int) -> Tensor | None:

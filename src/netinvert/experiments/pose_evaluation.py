@@ -344,14 +344,14 @@ def _blocks(table: report.Table, read: Sequence[ReadViews], figures: Mapping[str
         table,
         report.Prose(said, quiet=True),
         *([report.Heading(f"How sure {name} is, and how often right")] if calibration else []),
-        *([replace(report.Table.of(calibration, sure), name="calibration")] if calibration else []),
+        *([report.Table.of(calibration, sure, name="calibration")] if calibration else []),
         report.Heading("The objects that are read worst"),
         replace(_tiles(first, [k for _, k in worst], f"{shown}: each one's worst view"), name="worst"),
         report.Heading("From the best read to the worst"),
         replace(_tiles(first, chosen.tolist(), f"azimuth, azimuth read, error; {shown}"), name="sheet"),
         report.Details(
             f"More of {name}, {shown}",
-            [figures_table(plain), replace(report.Table.of(groups, by_group), name="groups")],
+            [figures_table(plain), report.Table.of(groups, by_group, name="groups")],
         ),
     ]
 

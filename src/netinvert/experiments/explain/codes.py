@@ -3,8 +3,6 @@ resemble one another, layer by layer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -122,16 +120,14 @@ def run_correspond(config: ExplainCorrespond, tell: Tell) -> Outcome:
                         "less place": difference(own, place),
                     }
                 )
-        table = replace(
-            report.Table.of([one for some in rows.values() for one in some], COLUMNS), name="parts"
-        )
+        table = report.Table.of([one for some in rows.values() for one in some], COLUMNS, name="parts")
         lead = (
             f"A square of {window} pixels hides a part of chairs in one pose (azimuth {config.azimuth:g}°, "
             f"elevation {config.elevation:g}°) from {code(network.name)}. Δ compares the signs by which the "
             "codes of two chairs change (Zeiler & Fergus 2013, section 4.4): if a layer knows the part, they "
             "change more alike than with squares at random places."
         )
-        grid = replace(report.ImageGrid(lines, size=128), name="hidden")
+        grid = report.ImageGrid(lines, size=128, name="hidden")
         page = report.Report.of(
             "Parts that correspond", lead, "## By layer", table, "## What is hidden", grid
         )
@@ -176,7 +172,7 @@ def run_invariance(config: ExplainInvariance, tell: Tell) -> Outcome:
             {},
         )
         columns = [Column("layer"), Column("change"), Column("by"), Column("code error", digits=3)]
-        table = replace(report.Table.of(rows, columns), name="errors")
+        table = report.Table.of(rows, columns, name="errors")
         lead = (
             f"How far the codes of {counted(len(images.names), 'image')} by {code(network.name)} move, as "
             "‖Φ − Φ₀‖ / ‖Φ₀‖, when the images are shifted down (by shares of their height), scaled or turned "

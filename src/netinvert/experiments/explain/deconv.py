@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -88,7 +88,7 @@ def run_deconv(config: ExplainDeconv, tell: Tell) -> Outcome:
             ]
             lines.append(report.GridRow(name, [report.Tile(cell.tensors["image"], ("image",)), *tiles]))
         save_tensors(run.path("signals.safetensors"), {"signals": torch.stack(signals)}, {})
-        table = replace(report.Table.of(rows, COLUMNS), name="units")
+        table = report.Table.of(rows, COLUMNS, name="units")
         shared = "is put there once" if config.overlaps == "place" else "is added up"
         lead = (
             f"Units of {code(config.layer)} of {code(encoder.network.name)}, each where it is strongest, "
@@ -96,7 +96,7 @@ def run_deconv(config: ExplainDeconv, tell: Tell) -> Outcome:
             "grey is nothing, each picture has its own scale. A maximum that several pooling windows share "
             f"{shared}."
         )
-        grid = replace(report.ImageGrid(lines, size=224), name="deconv")
+        grid = report.ImageGrid(lines, size=224, name="deconv")
         page = report.Report.of("What made units strong", lead, "## Units", grid, "## Figures", table)
         entries = {**known, "names": images.names, "inputs": images.sources, "units": rows}
         return publish(run, config, page, entries, table.text())

@@ -285,9 +285,7 @@ def top_page(
         f"Fergus 2013, figure 2); {counted(seen, 'image')} are seen here. People guess from natural patches "
         "better than from optimised images what a unit answers (Borowski et al. 2021): look at these first."
     )
-    grid = replace(
-        report.ImageGrid(lines, size=3 * SIDE, quality=85),
-        name="top",
-        columns=[columns[name] for name in made],
+    grid = report.ImageGrid(
+        lines, size=3 * SIDE, quality=85, name="top", columns=[columns[name] for name in made]
     )
     return report.Report.of(f"What drives {config.layer}", lead, "## Units", grid)

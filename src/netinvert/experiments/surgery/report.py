@@ -172,7 +172,7 @@ def _swap_sheet(operated: Operated, name: str) -> report.ImageGrid:
         first = [patients.chairs.images[patients.donors[k]], patients.chairs.images[k]]
         rows[f"chair {k + 1}"] = [*first, *(_image(operated, key, k) for key in shown.values())]
     columns = ["pose from", "all else from", *shown]
-    return replace(report.ImageGrid.of(rows, columns), size=128, name=f"{name}-swaps")
+    return report.ImageGrid.of(rows, columns, size=128, name=f"{name}-swaps")
 
 
 def _edit_sheets(operated: Operated, name: str) -> list[report.Part]:

@@ -93,7 +93,7 @@ def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
                 tail = f"-{text}" if text else ""
                 write_png(image, run.path(f"{name}-a{azimuth:g}-e{elevation:g}{tail}.png"))
         columns = [" ".join(filter(None, (f"{heading(a)}, {e:g}° up", text))) for a, e, text in views]
-        sheet = replace(ImageGrid.of({k: [*v] for k, v in rows.items()}, columns), name="sheet", size=128)
+        sheet = ImageGrid.of({k: [*v] for k, v in rows.items()}, columns, name="sheet", size=128)
         good = [] if config.random is None else _new_objects(config, generator, who, Cells(run))
         kind = "new objects" if config.random is not None else "objects"
         lead = f"{code(generator.name)} draws {len(names)} {kind} from {len(views)} views."
@@ -136,7 +136,7 @@ def _new_objects(config: ViewsGenerate, generator: Generator, who: Tensor, kept:
         f"new-{k}": [on_paper(new[k])[0], Tile(on_paper(known[near])[0], (f"object {near}",))]
         for k, near in enumerate(nearest[: 2 * FIRST])
     }
-    sheet = replace(ImageGrid.of(pairs, ["new", "nearest known"]), name="nearest", size=128)
+    sheet = ImageGrid.of(pairs, ["new", "nearest known"], name="nearest", size=128)
     said = (
         f"Median error of the pose that readers see, against that asked for, in {len(COMPARED)} views, as if "
         "no object had a symmetry; and how far the most similar of the other known objects is."

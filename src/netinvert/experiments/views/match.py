@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -182,7 +182,7 @@ def _sheet(cells: Sequence[Cell]) -> ImageGrid:
         tiles = [Tile(_dotted(first, points[chosen], wheel))]
         tiles += [Tile(_dotted(second, tensors[name][chosen], wheel)) for name in ("exact", *METHODS)]
         rows[f"{facts['first']} to {facts['second']}, view {facts['view']}"] = tiles
-    return replace(ImageGrid.of(rows, ["first", "exact", *METHODS]), name="sheet", size=192)
+    return ImageGrid.of(rows, ["first", "exact", *METHODS], name="sheet", size=192)
 
 
 def _dotted(image: Tensor, points: Tensor, wheel: Tensor) -> Image.Image:

@@ -349,5 +349,5 @@ def _blocks(
         ),
         Plot(panels, name="turns"),
         Heading("Images"),
-        replace(ImageGrid.of(rows, columns, title), size=128, name="sheet"),
+        ImageGrid.of(rows, columns, title, size=128, name="sheet"),
     ]
