@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from netinvert.evaluation.readers import CELLS, part_overlap, part_overlaps, part_shares
-from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.report import agree_report
 from netinvert.experiments.agree.tables import AgreeStudy
 from netinvert.experiments.agree.witnesses import (
@@ -28,7 +27,7 @@ from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import StudiedView
 from netinvert.experiments.features.registration import PARTS
-from netinvert.experiments.hypotheses import ENOUGH
+from netinvert.experiments.registered import AGREE, ENOUGH
 from netinvert.explain.sanity import rank_correlation
 from netinvert.io.cells import Cell
 from netinvert.io.files import read_json
@@ -314,7 +313,7 @@ def test_of_few_chairs_nothing_is_claimed():
 
 
 def test_only_the_plan_is_the_registered_test():
-    plan = AGREE_PLAN
+    plan = AGREE
     assert plan.seed == 9010
     names = ("preset", "steps", "method", "samples", "chairs", "seed")
     config = StudyAgree(out=Path("out"), **{name: getattr(plan, name) for name in names})

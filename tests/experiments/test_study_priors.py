@@ -13,7 +13,6 @@ import torch
 from netinvert import write_png
 from netinvert.cli.app import main
 from netinvert.experiments.configs.studies import StudyPriors
-from netinvert.experiments.hypotheses import ENOUGH
 from netinvert.experiments.inversions import Reconstructions
 from netinvert.experiments.prior_measures import (
     NEAREST_ONE,
@@ -26,6 +25,7 @@ from netinvert.experiments.prior_measures import (
 )
 from netinvert.experiments.prior_report import PriorStudy
 from netinvert.experiments.priors import curves_of
+from netinvert.experiments.registered import ENOUGH
 from netinvert.experiments.sweep import NONE, Setting
 from netinvert.io.files import read_json
 

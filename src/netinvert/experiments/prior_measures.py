@@ -29,8 +29,8 @@ from netinvert.evaluation.statistics import PairedTest, compared, estimate, holm
 from netinvert.experiments.configs.looks import CHAIRS
 from netinvert.experiments.configs.studies import StudyPriors
 from netinvert.experiments.held_out_chairs import FreshChairs, fresh_chairs
-from netinvert.experiments.hypotheses import ALPHA, ENOUGH
 from netinvert.experiments.inputs import Source, image_paths, names_of, sources_of, unique_stems
+from netinvert.experiments.registered import ALPHA, ENOUGH
 from netinvert.explain.top_patches import TOP
 from netinvert.io.cells import Cells
 from netinvert.io.files import Tell

@@ -16,7 +16,6 @@ from netinvert.evaluation.readers import FOREIGN
 from netinvert.evaluation.report import Column, code, counted, listed
 from netinvert.evaluation.statistics import compared, differs
 from netinvert.experiments.configs.studies import StudyPriors
-from netinvert.experiments.hypotheses import ENOUGH
 from netinvert.experiments.prior_measures import (
     ALIKE,
     MARGINS,
@@ -29,7 +28,7 @@ from netinvert.experiments.prior_measures import (
     figure_of,
     winner,
 )
-from netinvert.experiments.registered import PRIORS, registered
+from netinvert.experiments.registered import ENOUGH, PRIORS, registered
 from netinvert.experiments.runs import made_by
 
 SHOWN_PICTURES = 6

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Estimate, Series, code, counted, listed, number
-from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.tables import (
     ATTRIBUTION,
     NECESSITY,
@@ -28,7 +27,7 @@ from netinvert.experiments.agree.witnesses import (
     within_ranks,
 )
 from netinvert.experiments.features.registration import PARTS
-from netinvert.experiments.hypotheses import ENOUGH, TOO_FEW, status
+from netinvert.experiments.registered import AGREE, DRAWS, ENOUGH, TOO_FEW, status
 from netinvert.explain.part_truth import LEAST_PARTS
 from netinvert.explain.pictures import overlaid
 
@@ -44,7 +43,7 @@ BESIDE = 0.12
 
 def agree_report(study: AgreeStudy) -> report.Report:
     """The whole page."""
-    config, own, plan = study.config, study.witnesses, AGREE_PLAN
+    config, own, plan = study.config, study.witnesses, AGREE
     planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {code(plan.network)}"
     lead = (
         f"{agree_answer(study)}\n\n{counted(own.count, 'chair')} with a front and {LEAST_PARTS} parts or "
@@ -59,7 +58,7 @@ def agree_report(study: AgreeStudy) -> report.Report:
         "fewer); or how many times nearer than theirs the pixels are where the part is. Attribution: the "
         f"part's share of the map ({config.method}) on the chair, over its share of the chair's pixels. ρ is "
         "Spearman's over the parts of a chair, in the mean over chairs, with 95 % intervals of the bootstrap "
-        f"over chairs; p is two-sided, of {plan.draws:,} permutations of each chair's parts. Of fewer than "
+        f"over chairs; p is two-sided, of {DRAWS:,} permutations of each chair's parts. Of fewer than "
         f"{ENOUGH} chairs nothing is claimed. How far necessity before paper agrees with that before "
         "photographs says how much of it is there to agree with; how far it agrees with what the reader of "
         "parts sees in the original, what parts are easy to read for anybody."

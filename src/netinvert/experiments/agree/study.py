@@ -11,7 +11,6 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.readers import PartReader, part_maps, part_shares, read_images
-from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.report import agree_answer, agree_report
 from netinvert.experiments.agree.tables import AgreeStudy
 from netinvert.experiments.agree.witnesses import DECODED, OPTIMISED, RANDOM, Arm, Witnesses
@@ -24,6 +23,7 @@ from netinvert.experiments.features.study import features_plan
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import PresetChoice
 from netinvert.experiments.invert import run_told
+from netinvert.experiments.registered import AGREE
 from netinvert.experiments.runs import ANSWER, network_facts, publish, run_facts, workers_of
 from netinvert.explain.part_truth import LEAST_PARTS, mass_in
 from netinvert.explain.sanity import all_random, explaining
@@ -60,7 +60,7 @@ class Subject:
         """Raises LayerError."""
         random = all_random(network, network.preprocessing.size, 0)
         arms: dict[Arm, tuple[Encoder, Decoder | None]] = {}
-        for layer in config.layers or AGREE_PLAN.layers:
+        for layer in config.layers or AGREE.layers:
             encoder = Encoder(network, layer)
             arms[Arm(layer)] = (encoder, None)
             decoder = fitting_decoder(encoder)

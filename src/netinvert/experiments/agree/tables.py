@@ -12,7 +12,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate
 from netinvert.evaluation.statistics import estimate, holm
-from netinvert.experiments.agree.registration import AGREE_PLAN, AgreeHypothesis, Held, Kind
+from netinvert.experiments.agree.registration import AGREE_HYPOTHESES, AgreeHypothesis, Held, Kind
 from netinvert.experiments.agree.witnesses import (
     NAMES,
     OPTIMISED,
@@ -25,7 +25,7 @@ from netinvert.experiments.agree.witnesses import (
 )
 from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features.registration import PARTS
-from netinvert.experiments.hypotheses import ALPHA, ENOUGH, TOO_FEW, hypotheses_table
+from netinvert.experiments.registered import AGREE, ALPHA, DRAWS, ENOUGH, TOO_FEW, hypotheses_table
 
 MARGIN = 0.2
 """A correlation whose interval lies within MARGIN of 0 counts as none."""
@@ -65,7 +65,7 @@ class AgreeStudy:
     @property
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
-        plan, own = AGREE_PLAN, self.config
+        plan, own = AGREE, self.config
         names = ("preset", "steps", "method", "samples", "chairs", "seed")
         same = all(getattr(plan, name) == getattr(own, name) for name in names)
         return same and (self.network, tuple(self.layers), own.weights) == (plan.network, plan.layers, None)
@@ -101,7 +101,7 @@ class AgreeStudy:
                 self.said(pair, pair.second),
                 self.witnesses.size,
                 held,
-                AGREE_PLAN.draws,
+                DRAWS,
             )
             for pair in self.pairs()
             for held in HELD
@@ -122,7 +122,7 @@ class AgreeStudy:
     @cached_property
     def primary(self) -> dict[tuple[Pair, Held], float]:
         """The p of the hypotheses, after Holm for these."""
-        keys = [(_asked(one), one.held) for one in AGREE_PLAN.hypotheses]
+        keys = [(_asked(one), one.held) for one in AGREE_HYPOTHESES]
         known = {key: one.p for key in keys if (one := self.found.get(key)) is not None}
         return dict(zip(known, holm(list(known.values())), strict=True))
 
@@ -136,7 +136,7 @@ class AgreeStudy:
 
         tests = {
             one: None if (test := self.found.get((_asked(one), one.held))) is None else test.significance
-            for one in AGREE_PLAN.hypotheses
+            for one in AGREE_HYPOTHESES
         }
         lacking = [one for one in tests if one.layer and one.layer not in self.layers]
         unasked = dict.fromkeys(lacking, "not asked: no such layer here")

@@ -20,7 +20,7 @@ from netinvert.evaluation.report import Estimate
 from netinvert.evaluation.statistics import DRAWS, Significance, central, times_drawn
 from netinvert.experiments.agree.registration import Held, Kind
 from netinvert.experiments.features.registration import PARTS
-from netinvert.experiments.hypotheses import ENOUGH
+from netinvert.experiments.registered import ENOUGH
 from netinvert.explain.part_truth import LEAST_PARTS
 from netinvert.explain.sanity import ranks
 from netinvert.io.cells import Cell

@@ -13,8 +13,8 @@ from netinvert.evaluation.readers import RIGHT
 from netinvert.evaluation.statistics import Significance
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.registration import Hypothesis
-from netinvert.experiments.hypotheses import enough_tested
 from netinvert.experiments.pose_evaluation import FLIPPED
+from netinvert.experiments.registered import DRAWS, enough_tested
 from netinvert.io.cells import Cell
 from netinvert.scenes.cameras import azimuth_difference, within_circle
 
@@ -119,7 +119,7 @@ class FeatureReadings:
                     return None
                 both = both - both[..., blind, None]
             values = both[..., 0]
-        return enough_tested(values.nanmean(1)[:, None], named.REGISTRATION.draws)[0]
+        return enough_tested(values.nanmean(1)[:, None], DRAWS)[0]
 
     def touched(self, change: str) -> Tensor:
         """The share (N,) of each object's pixels that a change touches, NaN where it has none."""

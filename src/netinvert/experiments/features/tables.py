@@ -18,8 +18,16 @@ from netinvert.experiments.configs.studies import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import filtered
 from netinvert.experiments.features.measures import OCTANTS, FeatureReadings, Scale
-from netinvert.experiments.features.registration import REGISTRATION, Hypothesis
-from netinvert.experiments.hypotheses import ALPHA, ENOUGH, TOO_FEW, enough_tested, hypotheses_table
+from netinvert.experiments.features.registration import HYPOTHESES, Hypothesis
+from netinvert.experiments.registered import (
+    ALPHA,
+    DRAWS,
+    ENOUGH,
+    FEATURES,
+    TOO_FEW,
+    enough_tested,
+    hypotheses_table,
+)
 
 MARGIN = 1.15
 """A ratio of errors whose interval lies within 1 / MARGIN to MARGIN counts as no difference."""
@@ -83,12 +91,12 @@ class Studied:
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
         asked = (self.network, self.config.objects, self.asked, self.config.seed)
-        plan = REGISTRATION
-        return asked == (plan.subject, plan.objects, plan.chairs, plan.seed)
+        plan = FEATURES
+        return asked == (plan.networks[0], plan.objects, plan.chairs, plan.seed)
 
     def effects(self, change: str, control: str, scale: Scale = "ratio") -> list[Significance | None]:
         """By reader."""
-        return enough_tested(self.readings.effects(change, control, scale).nanmean(1), REGISTRATION.draws)
+        return enough_tested(self.readings.effects(change, control, scale).nanmean(1), DRAWS)
 
 
 def as_times(found: Estimate) -> Estimate:
@@ -112,7 +120,7 @@ def registered_table(studied: Studied) -> report.Table:
         Column("times", digits=2, about="error after the change over that after the control"),
         Column("share", percent=True, key="points", about=f"{about}where it is not turned"),
     ]
-    tests = {one: studied.readings.tested(one, studied.blind) for one in REGISTRATION.hypotheses}
+    tests = {one: studied.readings.tested(one, studied.blind) for one in HYPOTHESES}
     return hypotheses_table(tests, told, figures, "objects")
 
 
@@ -200,7 +208,7 @@ def part_followed(studied: Studied, part: str, degrees: int, reader: int = 0) ->
     share, floor = readings.follows(change), readings.follows(change, named.NO_SHADOW)
     measured = (share, floor, readings.over_area(change), share - floor)
     columns = [one[..., reader].nanmean(1) for one in measured]
-    tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
+    tests = enough_tested(torch.stack(columns, 1), DRAWS)
     found = [one.found for one in tests if one is not None]
     if len(found) < len(columns):
         return None
@@ -251,7 +259,7 @@ def reader_tables(studied: Studied) -> report.Part:
     plain: list[dict[str, Any]] = []
     error, flips = (readings.measured(named.UNCHANGED, scale) for scale in ("degrees", "flips"))
     right = (error < RIGHT).float().masked_fill(error.isnan(), torch.nan)
-    shares = [enough_tested(one.nanmean(1), REGISTRATION.draws) for one in (right, flips)]
+    shares = [enough_tested(one.nanmean(1), DRAWS) for one in (right, flips)]
     for reader, name in enumerate(readings.readers):
         row: dict[str, Any] = {"reader": name, "median": studied.median(named.UNCHANGED, reader) or TOO_FEW}
         within, turned = (None if (one := share[reader]) is None else one.found for share in shares)
@@ -287,7 +295,7 @@ def _split(studied: Studied, groups: Mapping[str, Tensor], name: str) -> report.
     for change, against in pairs:
         effect = studied.readings.effects(change, against, "ratio")[..., 0]
         columns = [effect.masked_fill(~own, torch.nan).nanmean(1) for own in groups.values()]
-        tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
+        tests = enough_tested(torch.stack(columns, 1), DRAWS)
         values = {
             key: TOO_FEW if one is None else as_times(one.found)
             for key, one in zip(groups, tests, strict=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import JUDGE, RIGHT
 from netinvert.evaluation.report import Estimate, code, counted, number, percent
-from netinvert.experiments.hypotheses import ENOUGH, TOO_FEW, status
+from netinvert.experiments.registered import DRAWS, ENOUGH, SURGERY, TOO_FEW, status
 from netinvert.experiments.surgery.measures import (
     ANSWERED,
     DECODE,
@@ -23,7 +23,7 @@ from netinvert.experiments.surgery.measures import (
     UNTOUCHED,
     SurgeryKey,
 )
-from netinvert.experiments.surgery.registration import SURGERY_PLAN, Edit
+from netinvert.experiments.surgery.registration import Edit
 from netinvert.experiments.surgery.subspaces import (
     ERASED,
     PRINCIPAL,
@@ -47,7 +47,7 @@ SHOWN = 8
 
 def surgery_report(operated: Operated) -> report.Report:
     """The whole page."""
-    plan, config = SURGERY_PLAN, operated.config
+    plan, config = SURGERY, operated.config
     planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {counted(plan.others, 'other view')}"
     parts: list[report.Part] = []
     for name in config.decoders:
@@ -69,7 +69,7 @@ def surgery_report(operated: Operated) -> report.Report:
         ],
         "## What was registered",
         f"These tests, of decoded images, were written down before the test seed was opened. p is two-sided, "
-        f"of {plan.draws:,} draws of the bootstrap over chairs, and adjusted after Holm for all of them. All "
+        f"of {DRAWS:,} draws of the bootstrap over chairs, and adjusted after Holm for all of them. All "
         "else on this page is exploratory, and not corrected for how much there is.",
         registered_edits(operated),
         report.Prose(_how(operated), quiet=True),

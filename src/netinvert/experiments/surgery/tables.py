@@ -15,7 +15,15 @@ from netinvert.evaluation.readers import JUDGE, RIGHT
 from netinvert.evaluation.report import Column, Estimate, Value, code, counted, number
 from netinvert.evaluation.statistics import Significance, Statistic, difference, estimate
 from netinvert.experiments.configs.studies import StudySurgery
-from netinvert.experiments.hypotheses import ALPHA, ENOUGH, TOO_FEW, enough_tested, hypotheses_table
+from netinvert.experiments.registered import (
+    ALPHA,
+    DRAWS,
+    ENOUGH,
+    SURGERY,
+    TOO_FEW,
+    enough_tested,
+    hypotheses_table,
+)
 from netinvert.experiments.surgery.measures import (
     CODE,
     DECODE,
@@ -31,7 +39,7 @@ from netinvert.experiments.surgery.measures import (
     Patients,
     SurgeryKey,
 )
-from netinvert.experiments.surgery.registration import SURGERY_PLAN, Edit, SurgeryHypothesis
+from netinvert.experiments.surgery.registration import SURGERY_HYPOTHESES, Edit, SurgeryHypothesis
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
     PRINCIPAL,
@@ -72,7 +80,7 @@ class Operated:
     @property
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
-        asked, plan = self.config, SURGERY_PLAN
+        asked, plan = self.config, SURGERY
         own = (tuple(asked.decoders), asked.chairs, asked.others, asked.seed)
         return own == (plan.decoders, plan.chairs, plan.others, plan.seed)
 
@@ -107,7 +115,7 @@ class Operated:
             others = self.values(one.decoder, DECODE, one.control, one.measure)
         if values is None or others is None:
             return None
-        return enough_tested((values - others)[:, None], SURGERY_PLAN.draws)[0]
+        return enough_tested((values - others)[:, None], DRAWS)[0]
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -144,7 +152,7 @@ def registered_edits(operated: Operated) -> report.Table:
         return {"apart": found, "verdict": surgery_verdict(asked, found, p)}
 
     figure = Column("difference", digits=2, key="apart", about="in degrees, or in RGB of [0, 1]")
-    return hypotheses_table({one: operated.tested(one) for one in SURGERY_PLAN.hypotheses}, told, [figure])
+    return hypotheses_table({one: operated.tested(one) for one in SURGERY_HYPOTHESES}, told, [figure])
 
 
 def surgery_verdict(asked: SurgeryHypothesis, found: Estimate, p: float) -> str:
