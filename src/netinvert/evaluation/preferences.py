@@ -79,6 +79,8 @@ def observers(explained: Network) -> list[Observer]:
     return [network_observer(explained), hog]
 
 
+# -- votes of people -----------------------------------------------------------------------------------
+
 FIRST, SECOND, TIE = 0, 1, 2
 BOOTSTRAPPED = 400
 STRENGTHS, RATERS = 3.0, 0.5

@@ -189,6 +189,8 @@ def baselines_of(judges: Judges, nearest: Tensor, seed: int) -> dict[str, Mappin
     }
 
 
+# -- at equal code error -------------------------------------------------------------------------------
+
 MARGINS = {"ssim": 0.01}
 OTHER_MARGIN = 0.05
 """Smaller differences do not matter: of SSIM, and of shares (5 points)."""

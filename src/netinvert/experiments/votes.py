@@ -170,6 +170,8 @@ class VoteFile:
             ).fetchall()
 
 
+# -- what they say -------------------------------------------------------------------------------------
+
 FEWEST = 20
 """Votes on pairs at a layer that strengths need."""
 NOBODY = "No person has judged."

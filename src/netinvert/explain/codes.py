@@ -72,6 +72,8 @@ def covering_centres(masks: Tensor, window: int) -> Tensor:
     return torch.stack([hidden // masks.shape[2], hidden % masks.shape[2]], 1).double()
 
 
+# -- what moves codes ----------------------------------------------------------------------------------
+
 CHANGES: Mapping[str, tuple[float, ...]] = {
     "shift": (-0.25, -0.15, -0.1, -0.05, -0.025, 0.0, 0.025, 0.05, 0.1, 0.15, 0.25),
     "scale": (0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.4),
@@ -117,6 +119,9 @@ def invariance(
         for name, code in codes.items():
             rows[name].append(code_error(code, own[name]).cpu())
     return {name or encoder.layer: torch.stack(one) for name, one in rows.items()}
+
+
+# -- paths through a network ---------------------------------------------------------------------------
 
 
 @plain_torch()

@@ -238,6 +238,9 @@ def make_object(category: str, seed: int) -> Object3D:
     return CATEGORIES[category](seed)
 
 
+# -- objects of all sources ----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class ObjectSource:
     """Where a dataset's objects come from: a ``category``, without end, or ``members``: mesh files, with the

@@ -152,6 +152,9 @@ class Witnesses:
         return report.Table.of(rows, ["chair", "part", *values])
 
 
+# -- how two of them agree -----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, eq=False)
 class PartAgreement:
     """A correlation with its 95 % interval, the probability ``p`` of one as far from 0 if each chair's parts

@@ -107,6 +107,8 @@ class ExplainParts(Explaining):
     seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of what is random.")] = OPENED
 
 
+# -- inside a network ----------------------------------------------------------------------------------
+
 COUNT = Option("How many chairs, where these are the images.", min=1, max=10**6)
 CHANNELS = Option("Channels of a map, or units; one or more.", short="c", also=("channels",), min=0)
 TARGET = Option(

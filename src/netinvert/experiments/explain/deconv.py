@@ -102,6 +102,9 @@ def run_deconv(config: ExplainDeconv, tell: Tell) -> Outcome:
         return publish(run, config, page, entries, table.text())
 
 
+# -- over checkpoints ----------------------------------------------------------------------------------
+
+
 def encoder_at(config: ExplainEvolve, checkpoint: str) -> Encoder:
     """The layer with the weights of a checkpoint. Raises NetworkError, LayerError."""
     form = {one.name: getattr(config, one.name) for one in dataclasses.fields(OfNetwork)}
