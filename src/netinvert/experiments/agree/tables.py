@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate
-from netinvert.evaluation.statistics import estimate, holm
+from netinvert.evaluation.statistics import Significance, estimate, holm
 from netinvert.experiments.agree.registration import AGREE_HYPOTHESES, AgreeHypothesis, Held, Kind
 from netinvert.experiments.agree.witnesses import (
     NAMES,
@@ -134,10 +134,11 @@ class AgreeStudy:
         def told(asked: AgreeHypothesis, found: Estimate, p: float) -> dict[str, Any]:
             return {"rho": found, "verdict": _verdict(asked, found, p)}
 
-        tests = {
-            one: None if (test := self.found.get((_asked(one), one.held))) is None else test.significance
-            for one in AGREE_HYPOTHESES
-        }
+        tests: dict[AgreeHypothesis, Significance | None] = dict.fromkeys(AGREE_HYPOTHESES)
+        for asked in tests:
+            found = self.found.get((_asked(asked), asked.held))
+            if found is not None:
+                tests[asked] = Significance(found.found, found.p, int(found.chairs.sum()))
         lacking = [one for one in tests if one.layer and one.layer not in self.layers]
         unasked = dict.fromkeys(lacking, "not asked: no such layer here")
         return hypotheses_table(tests, told, [Column("ρ", digits=2, key="rho")], unasked=unasked)

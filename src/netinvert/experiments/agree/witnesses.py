@@ -17,7 +17,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import part_overlaps
 from netinvert.evaluation.report import Estimate
-from netinvert.evaluation.statistics import DRAWS, Significance, central, times_drawn
+from netinvert.evaluation.statistics import DRAWS, central, times_drawn
 from netinvert.experiments.agree.registration import Held, Kind
 from netinvert.experiments.features.registration import PARTS
 from netinvert.experiments.registered import ENOUGH
@@ -165,11 +165,6 @@ class PartAgreement:
     p: float
     chairs: Tensor
     spread: Tensor
-
-    @property
-    def significance(self) -> Significance:
-        """Without what it is of."""
-        return Significance(self.found, self.p, int(self.chairs.sum()))
 
     def above(self, other: PartAgreement) -> Estimate | None:
         """By how much it is above another of the same chairs, in the same samples; None: other chairs."""

@@ -197,12 +197,13 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
         write_atomic(run.path("morph.gif"), there_and_back(images))
         shares = [k / config.steps for k in range(config.steps + 1)]
         moving = film(images, config.steps)
-        mixed = [torch.lerp(planes[0], planes[-1], share) for share in shares]
+        mixed = torch.stack([torch.lerp(planes[0], planes[-1], share) for share in shares])
+        answers = {"drawn": planes, "the two images, mixed": mixed}
         steps = (images[1:] - images[:-1]).abs().mean((1, 2, 3))
         plot = Plot(
             [
                 Panel(
-                    [_distance(name, made, planes, shares) for name, made in _answers(planes, mixed).items()],
+                    [_distance(name, made, planes, shares) for name, made in answers.items()],
                     x_label="share of the second object",
                     y_label="L1 to the nearer of the two, on the object",
                 )
@@ -226,10 +227,6 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
         ]
         page = report.Report("A morph", parts, lead)
         return publish(run, config, page, {**known, "largest_step": even}, lead)
-
-
-def _answers(planes: Tensor, mixed: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {"drawn": planes, "the two images, mixed": torch.stack(list(mixed))}
 
 
 def _distance(name: str, made: Tensor, planes: Tensor, shares: Sequence[float]) -> Series:
