@@ -28,7 +28,7 @@ from torch import Tensor
 from netinvert import read_image
 from netinvert.experiments.commands import perform
 from netinvert.experiments.configs.images import Encode
-from netinvert.experiments.configs.studies import Audit
+from netinvert.experiments.configs.looks import Audit
 from netinvert.experiments.runs import made_by
 from netinvert.io.assets import DATA
 from netinvert.io.files import read_json, write_atomic, write_json

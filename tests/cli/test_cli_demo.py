@@ -16,7 +16,7 @@ from PIL import Image
 from netinvert.cli import app
 from netinvert.experiments import demo, demo_cells
 from netinvert.experiments.commands import COMMANDS, perform
-from netinvert.experiments.configs.studies import Demo
+from netinvert.experiments.configs.looks import Demo
 from netinvert.experiments.demo import poses_sentence
 from netinvert.experiments.demo_cells import DemoCode, DemoWork
 from netinvert.io.assets import unseen_chairs

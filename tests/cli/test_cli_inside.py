@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from netinvert import Encoder
+from netinvert.explain.codes import CHANGES
 from netinvert.explain.deconvnet import deconvnet, strongest
-from netinvert.explain.invariance import CHANGES
 from netinvert.explain.occlusion import Occluder
 from netinvert.explain.targets import parse_target
 from netinvert.io.files import load_tensors, read_json, save_tensors

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from netinvert import ConfigError, Network
-from netinvert.evaluation.observer import LAYERS, chosen_share, network_observer, observers
-from netinvert.evaluation.part_reader import CELLS, PartReader, part_maps, part_overlap
+from netinvert.evaluation.preferences import chosen_share, network_observer, observers
+from netinvert.evaluation.readers import BYSTANDERS, CELLS, PartReader, part_maps, part_overlap
 from tiny import PLAIN, plain, seeded
 
 TINY = Network("tiny", seeded(plain), PLAIN)
@@ -55,7 +55,7 @@ def test_chance_and_ties():
 
 @pytest.mark.slow
 def test_nobody_observes_itself():
-    found = [network_observer(replace(TINY, name=name)).name for name in ("posenet", *LAYERS)]
+    found = [network_observer(replace(TINY, name=name)).name for name in ("posenet", *BYSTANDERS)]
     assert found == ["mobilenet-v2", "efficientnet-lite0", "mobilenet-v2"]
 
 

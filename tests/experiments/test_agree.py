@@ -12,17 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from netinvert.evaluation.part_reader import CELLS, part_overlap, part_overlaps, part_shares
-from netinvert.experiments.agree.agreement import part_agreement, within_ranks
-from netinvert.experiments.agree.registration import AGREE_PLAN
+from netinvert.evaluation.readers import CELLS, part_overlap, part_overlaps, part_shares
 from netinvert.experiments.agree.report import agree_report
 from netinvert.experiments.agree.tables import AgreeStudy
-from netinvert.experiments.agree.witnesses import DECODED, RANDOM, Arm, Witnesses
-from netinvert.experiments.configs.agree import StudyAgree
+from netinvert.experiments.agree.witnesses import (
+    DECODED,
+    RANDOM,
+    Arm,
+    Witnesses,
+    part_agreement,
+    within_ranks,
+)
+from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import StudiedView
-from netinvert.experiments.features.measures import ENOUGH
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.registered import AGREE, ENOUGH
 from netinvert.explain.sanity import rank_correlation
 from netinvert.io.cells import Cell
 from netinvert.io.files import read_json
@@ -308,7 +313,7 @@ def test_of_few_chairs_nothing_is_claimed():
 
 
 def test_only_the_plan_is_the_registered_test():
-    plan = AGREE_PLAN
+    plan = AGREE
     assert plan.seed == 9010
     names = ("preset", "steps", "method", "samples", "chairs", "seed")
     config = StudyAgree(out=Path("out"), **{name: getattr(plan, name) for name in names})
@@ -344,7 +349,7 @@ def test_the_study_of_three_chairs(command, tmp_path):
     [
         (("--network", "hog"), "reads no poses"),
         (("--layers", "fc9"), "fc9"),
-        (("--layers", "fc8", "fc8"), "names a layer twice"),
+        (("--layers", "fc8", "fc8"), "names one twice"),
         (("--preset", "ijcv17"), "ijcv17"),
         (("--method", "gradients"), "gradients"),
     ],

@@ -14,7 +14,7 @@ from netinvert.evaluation.probes import duplicates, retrieve, wilson
 from netinvert.experiments import inversions
 from netinvert.experiments.audit import CORRECTED, DECODED, OPTIMISED, Audited, audit
 from netinvert.experiments.audit_report import audit_page, audit_sheet, found_table, shown_of, told, verdict
-from netinvert.experiments.configs.studies import Audit
+from netinvert.experiments.configs.looks import Audit
 from netinvert.experiments.inputs import decoder_for
 from netinvert.io.files import plain_json
 from netinvert.io.rundir import RunDir

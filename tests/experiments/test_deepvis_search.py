@@ -11,7 +11,7 @@ import torch
 import tiny
 from netinvert import ConfigError, Encoder, Network, Preprocessing
 from netinvert.experiments import deepvis as deepvis_search
-from netinvert.experiments.configs.studies import Deepvis
+from netinvert.experiments.configs.looks import Deepvis
 from netinvert.experiments.deepvis import RANGES, candidates, drawn, roughness, run_deepvis, unit_directions
 from netinvert.inversion.presets.yosinski15 import DEEPVIS, ProgressRate
 from netinvert.io.files import read_json

@@ -14,7 +14,7 @@ import torch
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.statistics import means_and_tests
-from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.experiments.configs.studies import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import (
     ChangedScene,
@@ -28,9 +28,10 @@ from netinvert.experiments.features.changes import (
     without_outline,
     without_texture,
 )
-from netinvert.experiments.features.measures import ENOUGH, OCTANTS, FeatureReadings
+from netinvert.experiments.features.measures import OCTANTS, FeatureReadings
 from netinvert.experiments.features.report import features_report
 from netinvert.experiments.features.tables import Studied
+from netinvert.experiments.registered import ENOUGH, FEATURES
 from netinvert.io.cells import Cell
 from netinvert.io.files import read_json
 from netinvert.scenes.cameras import Camera, turn_about
@@ -216,7 +217,7 @@ def page_of(studied):
 
 def test_what_reads_nothing_follows_no_part():
     """Half of its readings are nearer to any azimuth, turned or not."""
-    asked = next(one for one in named.REGISTRATION.hypotheses if one.measure == "follows")
+    asked = next(one for one in named.HYPOTHESES if one.measure == "follows")
     errors = {**WHOLE, asked.change: [10.0], named.covered("back"): [10.0]}
     anything = torch.linspace(-180, 171, 2 * ENOUGH)
     blind = studied_of(errors, read={asked.change: anything, named.NO_SHADOW: anything.roll(7)})
@@ -246,7 +247,7 @@ def test_what_reads_nothing_follows_no_part():
 )
 def test_verdicts_say_what_contradicts_the_sentence(change, times, verdict):
     studied = studied_of({named.UNCHANGED: [10.0], change: [10.0 * times]})
-    says = next(one.says for one in named.REGISTRATION.hypotheses if one.change == change)
+    says = next(one.says for one in named.HYPOTHESES if one.change == change)
     (line,) = [one for one in page_of(studied).splitlines() if says in one]
     assert line.split("|")[-2].strip() == verdict
 
@@ -289,10 +290,9 @@ def test_means_need_values():
 
 
 def test_what_is_registered_is_of_the_test_seed():
-    plan = named.REGISTRATION
-    assert plan.seed == 9006
-    assert plan.hypotheses[0].change == "back removed"
-    assert len({one.says for one in plan.hypotheses}) == len(plan.hypotheses)
+    assert FEATURES.seed == 9006
+    assert named.HYPOTHESES[0].change == "back removed"
+    assert len({one.says for one in named.HYPOTHESES}) == len(named.HYPOTHESES)
 
 
 # -- the command ---------------------------------------------------------------------------------------------

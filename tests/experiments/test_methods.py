@@ -25,9 +25,11 @@ from netinvert.experiments.floors import (
 from netinvert.experiments.held_out_chairs import chair_errors, fresh_chairs
 from netinvert.experiments.method_report import MEASURES, MethodRow, Ranking, methods_table
 from netinvert.experiments.methods import METHODS, OPTIMISERS, LayerProblem
+from netinvert.io.cells import Piece
 from netinvert.io.files import read_json
 
 READERS = ["posenet-judge", "objectron-chair", "HOG, nearest views", "own pose"]
+PIECE = Piece(None, lambda share, text: None)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def problem():
 
 @pytest.mark.slow
 def test_the_methods_of_a_layer(problem):
-    figures = {name: problem.measured(name, problem.images(name), []) for name in METHODS}
+    figures = {name: problem.measured(name, problem.images(name, PIECE), []) for name in METHODS}
     assert all(torch.equal(figures["decode"][name], figures["autoencoder"][name]) for name in MEASURES)
     for name in ("decode, then correct", "decode, then optimise"):
         assert figures[name]["code"].mean() < figures["decode"]["code"].mean()

@@ -10,8 +10,7 @@ import pytest
 from netinvert.cli.app import main
 from netinvert.errors import ConfigError, OutputError
 from netinvert.experiments import commands
-from netinvert.experiments.configs.features import StudyFeatures
-from netinvert.experiments.configs.whole import StudyAll
+from netinvert.experiments.configs.studies import StudyAll, StudyFeatures
 from netinvert.experiments.registered import FEATURES, PRIORS, registered
 from netinvert.experiments.whole import STUDIES, study_all
 from netinvert.io.files import read_json, write_atomic

@@ -12,12 +12,20 @@ import torch
 
 from netinvert import write_png
 from netinvert.cli.app import main
-from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.configs.studies import StudyPriors
 from netinvert.experiments.inversions import Reconstructions
-from netinvert.experiments.prior_curves import LEAST, Curve, at_error, claims, common_place, winner
-from netinvert.experiments.prior_judges import NEAREST_ONE, NINE
+from netinvert.experiments.prior_measures import (
+    NEAREST_ONE,
+    NINE,
+    Curve,
+    at_error,
+    claims,
+    common_place,
+    winner,
+)
 from netinvert.experiments.prior_report import PriorStudy
 from netinvert.experiments.priors import curves_of
+from netinvert.experiments.registered import ENOUGH
 from netinvert.experiments.sweep import NONE, Setting
 from netinvert.io.files import read_json
 
@@ -40,7 +48,9 @@ def test_a_curve_that_comes_back_is_met_in_the_mean():
     assert at_error(flat, values[1:], 0.3 * ONE).item() == pytest.approx(5)
 
 
-def curve(prior: str, gain: float, count: int = 2 * LEAST, reach: float = 1.0, layer: str = "relu7") -> Curve:
+def curve(
+    prior: str, gain: float, count: int = 2 * ENOUGH, reach: float = 1.0, layer: str = "relu7"
+) -> Curve:
     """SSIM falls with the weight and the code error, as of all; ``gain`` above the reference's."""
     source = torch.Generator().manual_seed(len(prior))
     own = 0.1 * torch.rand(count, generator=torch.Generator().manual_seed(0))
@@ -78,7 +88,7 @@ def test_of_two_that_are_alike_neither_is_best(tmp_path):
 
 
 def test_weights_of_one_code_error_have_columns_of_their_own(tmp_path):
-    few = replace(curve("tv", 0), errors=torch.full((4, 2 * LEAST), 0.0021))
+    few = replace(curve("tv", 0), errors=torch.full((4, 2 * ENOUGH), 0.0021))
     table = PriorStudy(
         StudyPriors(network="posenet", layers=("relu7",), out=tmp_path), {"relu7": [few]}, {}
     ).levels("relu7")
@@ -93,7 +103,7 @@ def test_priors_are_compared_where_most_of_them_are():
 
 
 def test_nothing_is_claimed_of_few_pictures():
-    found = claims({"relu7": [curve("tv", 0, LEAST - 1), curve("best", 0.06, LEAST - 1)]}, "ssim")
+    found = claims({"relu7": [curve("tv", 0, ENOUGH - 1), curve("best", 0.06, ENOUGH - 1)]}, "ssim")
     assert [one.verdict for one in found] == ["not enough"]
 
 
@@ -248,7 +258,7 @@ def test_bad_input(tmp_path, capsys):
 
 
 def test_what_the_page_says(tmp_path):
-    config = StudyPriors(network="posenet", layers=("relu7",), out=tmp_path, count=2 * LEAST, restarts=1)
+    config = StudyPriors(network="posenet", layers=("relu7",), out=tmp_path, count=2 * ENOUGH, restarts=1)
     curves = [
         curve("tv", 0),
         curve("best", 0.06),

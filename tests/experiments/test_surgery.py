@@ -15,9 +15,9 @@ from netinvert.errors import CodeError, ConfigError
 from netinvert.evaluation.probes import r2
 from netinvert.evaluation.readers import PoseReader
 from netinvert.evaluation.report import Estimate
-from netinvert.experiments.configs.surgery import StudySurgery
-from netinvert.experiments.features.measures import ENOUGH
+from netinvert.experiments.configs.studies import StudySurgery
 from netinvert.experiments.held_out_chairs import FreshChairs
+from netinvert.experiments.registered import ENOUGH, SURGERY
 from netinvert.experiments.surgery import measures as edits
 from netinvert.experiments.surgery import subspaces as parts
 from netinvert.experiments.surgery.measures import (
@@ -37,7 +37,7 @@ from netinvert.experiments.surgery.measures import (
     keys_of,
     random_keys,
 )
-from netinvert.experiments.surgery.registration import SURGERY_PLAN, SurgeryHypothesis
+from netinvert.experiments.surgery.registration import SURGERY_HYPOTHESES, SurgeryHypothesis
 from netinvert.experiments.surgery.report import surgery_report
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
@@ -393,15 +393,15 @@ def test_verdicts(expected, found, p, said):
 
 
 def test_the_registered_test_is_of_the_test_seed():
-    assert SURGERY_PLAN.seed == 9011
-    assert len({one.says for one in SURGERY_PLAN.hypotheses}) == len(SURGERY_PLAN.hypotheses)
+    assert SURGERY.seed == 9011
+    assert len({one.says for one in SURGERY_HYPOTHESES}) == len(SURGERY_HYPOTHESES)
     plan = operated()
     asked = replace(
         plan.config,
-        decoders=SURGERY_PLAN.decoders,
-        chairs=SURGERY_PLAN.chairs,
-        others=SURGERY_PLAN.others,
-        seed=SURGERY_PLAN.seed,
+        decoders=SURGERY.decoders,
+        chairs=SURGERY.chairs,
+        others=SURGERY.others,
+        seed=SURGERY.seed,
     )
     assert replace(plan, config=asked).registered
     assert not replace(plan, config=replace(asked, chairs=99)).registered

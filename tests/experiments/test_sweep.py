@@ -13,7 +13,7 @@ from netinvert import ConfigError, Encoder, Network
 from netinvert.evaluation.evaluate import shipped_reference
 from netinvert.evaluation.metrics import gradient_naturalness, gradient_statistics, histogram_intersection
 from netinvert.experiments import inversions
-from netinvert.experiments.configs.studies import Sweep
+from netinvert.experiments.configs.looks import Sweep
 from netinvert.experiments.inputs import Inputs
 from netinvert.experiments.inversions import PresetChoice, Reconstructions, Targets, Wanted, invert_all
 from netinvert.experiments.sweep import (

@@ -5,8 +5,15 @@ import torch
 from torch import nn
 
 from netinvert import CodeError, ConfigError, Encoder
-from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
-from netinvert.explain.invariance import CHANGES, invariance, transformed
+from netinvert.explain.codes import (
+    CHANGES,
+    correspondence,
+    covering_centres,
+    invariance,
+    random_centres,
+    transformed,
+    with_squares,
+)
 from netinvert.explain.locate import box_iou, box_of, locate
 from tiny import PLAIN, images, plain, seeded
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from netinvert.explain.paths import path_similarity
+from netinvert.explain.codes import path_similarity
 from netinvert.models.encoder import Encoder
 from netinvert.models.registry import load_network
 

@@ -138,7 +138,7 @@ def test_values_get_their_exact_types():
         ({"shade": "x"}, "--shade: there is no 'x'; choose from red, blue"),
         ({"even": 3}, "--even is even, got 3"),
         ({"layers": ()}, "--layers takes at least one value"),
-        ({"layers": ("a", "a")}, "--layers names a layer twice"),
+        ({"layers": ("a", "a")}, "--layers names one twice"),
         ({"seed": -1}, "--seed is at least 0"),
         ({"workers": 0}, "--workers is at least 1"),
         ({"size": (1, 2, 3)}, "--size is one number or two"),

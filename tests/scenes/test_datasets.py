@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from netinvert.errors import ConfigError, MissingExtraError, OutputError
 from netinvert.io import cells, rundir
 from netinvert.io.workers import Workers
+from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import CHAIRS62, PATH_TRACED, DatasetConfig
 from netinvert.scenes.dataset_reader import (
     DatasetError,
@@ -33,7 +34,6 @@ from netinvert.scenes.dataset_reader import (
     shard_paths,
 )
 from netinvert.scenes.dataset_writer import render_dataset, shard_bytes
-from netinvert.scenes.object_source import object_source
 from netinvert.scenes.objects import MeshError
 from netinvert.scenes.path_traced import PathTracer
 from netinvert.scenes.render import Renderer

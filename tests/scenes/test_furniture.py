@@ -9,11 +9,11 @@ from netinvert.cli.app import main
 from netinvert.errors import ConfigError
 from netinvert.io.files import read_json
 from netinvert.scenes import furniture
+from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_reader import read_shard, shard_paths
 from netinvert.scenes.dataset_writer import render_dataset
 from netinvert.scenes.furniture import CATALOGUE, read_library
-from netinvert.scenes.object_source import object_source
 from netinvert.scenes.objects import MeshError
 
 # A wedge: the corner at x = 1, y = 2 (up), z = 3 (front), in the file's own frame.

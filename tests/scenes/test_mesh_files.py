@@ -10,10 +10,10 @@ from PIL import Image
 
 from netinvert.errors import ConfigError
 from netinvert.scenes.cameras import Camera
+from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import shard_bytes
 from netinvert.scenes.mesh_files import MeshOptions, list_objects, read_object
-from netinvert.scenes.object_source import object_source
 from netinvert.scenes.objects import MeshError
 from netinvert.scenes.render import Renderer
 from netinvert.scenes.shading import Light

@@ -12,8 +12,8 @@ import pytest
 import trimesh
 from PIL import Image, ImageCms, ImageFile
 
+from netinvert.scenes.catalogue import object_source
 from netinvert.scenes.mesh_files import MeshOptions, guessed_up, read_object
-from netinvert.scenes.object_source import object_source
 from netinvert.scenes.objects import MeshError, srgb_to_linear
 from netinvert.scenes.polygons import triangulated
 

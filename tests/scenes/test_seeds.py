@@ -2,10 +2,14 @@
 
 import itertools
 
-from netinvert.experiments.configs.agree import StudyAgree
-from netinvert.experiments.configs.features import StudyFeatures
-from netinvert.experiments.configs.studies import CodeStudy, StudyAttributes, StudyMethods
-from netinvert.experiments.configs.surgery import StudySurgery
+from netinvert.experiments.configs.studies import (
+    CodeStudy,
+    StudyAgree,
+    StudyAttributes,
+    StudyFeatures,
+    StudyMethods,
+    StudySurgery,
+)
 from netinvert.experiments.configs.training import DecoderEvaluate, PoseEvaluate
 from netinvert.models.decoder import decoder_file
 from netinvert.models.zoo.pose import load_pose_file

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from netinvert.cli.app import parse
-from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.configs.studies import StudyPriors
 from netinvert.experiments.configs.studio import Studio
 
 pytest.importorskip("nicegui", reason="the studio needs NiceGUI: pip install 'netinvert[studio]'")

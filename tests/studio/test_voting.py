@@ -19,9 +19,8 @@ import torch
 from netinvert import ConfigError, write_png
 from netinvert.cli.app import main
 from netinvert.evaluation.report import Estimate
-from netinvert.experiments.prior_judges import NINE
-from netinvert.experiments.vote_report import FEWEST, NOBODY, votes_report
-from netinvert.experiments.votes import Ballot, VoteFile, ballots_of
+from netinvert.experiments.prior_measures import NINE
+from netinvert.experiments.votes import FEWEST, NOBODY, Ballot, VoteFile, ballots_of, votes_report
 
 fastapi = pytest.importorskip("fastapi", reason="the page for votes needs the extra studio")
 import uvicorn  # noqa: E402
@@ -327,7 +326,7 @@ def test_in_a_browser(run, width, height, touch):
 
 def test_the_server_ends_by_an_interrupt(run, monkeypatch):
     """And gives its port back."""
-    from netinvert.experiments.configs.priors import StudyVote
+    from netinvert.experiments.configs.studio import StudyVote
 
     def stopped(self, sockets):
         raise KeyboardInterrupt

@@ -67,15 +67,12 @@ def test_the_hull_of_a_ball_holds_it_and_little_more():
     assert overlap(hull, ball) > 0.8
 
 
-def test_more_views_carve_more_and_wrong_ones_may_be_passed_over():
+def test_more_views_carve_more_and_one_wrong_one_all():
     views = ball_views(ring(8))
     few, all_views = (visual_hull(one, 24) for one in (views.some(slice(0, 4)), views))
     assert (all_views <= few).all()
     spoilt = ViewSet(torch.cat([views.planes[:1] * 0, views.planes[1:]]), views.cameras)
     assert not (visual_hull(spoilt, 24) > 0.5).any()
-    assert overlap(visual_hull(spoilt, 24, misses=1) > 0.5, is_ball(24)) > 0.7
-    with pytest.raises(ConfigError, match="at most 7"):
-        visual_hull(views, 24, misses=8)
 
 
 def test_depths_stay_within_the_hull():

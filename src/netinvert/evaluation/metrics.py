@@ -144,31 +144,31 @@ STRENGTHS = tuple(2.0**power for power in range(-9, -1))
 256 up, each twice the one before."""
 
 
-def gradient_histogram(images: Tensor, bins: int = BINS) -> Tensor:
-    """How much of the gradients' magnitude points in which direction: (N, C, H, W) in [0, 1] -> (N, bins).
+def gradient_histogram(images: Tensor) -> Tensor:
+    """How much of the gradients' magnitude points in which direction: (N, C, H, W) in [0, 1] -> (N, BINS).
 
     Sobel, the border repeated; directions from -180 to 180 degrees, counterclockwise from the right, in
     equal bins of which each holds its upper edge. Each histogram sums to 1; that of a constant image, which
     has no gradients, is all zero. Values outside [0, 1] are clipped, 3 channels become grey. Float64.
     Raises ImageError.
     """
-    magnitude, direction = _gradients(images, bins)
-    histogram = magnitude.new_zeros(images.shape[0], bins).scatter_add_(1, direction, magnitude)
+    magnitude, direction = _gradients(images)
+    histogram = magnitude.new_zeros(images.shape[0], BINS).scatter_add_(1, direction, magnitude)
     total = histogram.sum(1, keepdim=True)
     return histogram / torch.where(total > 0, total, torch.ones_like(total))
 
 
-def gradient_statistics(images: Tensor, bins: int = BINS) -> Tensor:
-    """How many pixels have gradients of which strength and direction: (N, C, H, W) -> (N, 1 + 8 bins).
+def gradient_statistics(images: Tensor) -> Tensor:
+    """How many pixels have gradients of which strength and direction: (N, C, H, W) -> (N, 1 + 8 BINS).
 
     The first share is that of pixels without a visible gradient (below the first of STRENGTHS), then come the
     directions of each range of strengths, as in :func:`gradient_histogram`. Each row sums to 1. Raises
     ImageError.
     """
-    magnitude, direction = _gradients(images, bins)
+    magnitude, direction = _gradients(images)
     strength = torch.bucketize(magnitude / SOBEL, magnitude.new_tensor(STRENGTHS), right=True)
-    index = torch.where(strength == 0, strength, 1 + (strength - 1) * bins + direction)
-    histogram = magnitude.new_zeros(images.shape[0], 1 + len(STRENGTHS) * bins)
+    index = torch.where(strength == 0, strength, 1 + (strength - 1) * BINS + direction)
+    histogram = magnitude.new_zeros(images.shape[0], 1 + len(STRENGTHS) * BINS)
     return histogram.scatter_add_(1, index, torch.ones_like(magnitude)) / magnitude.shape[1]
 
 
@@ -192,14 +192,14 @@ def gradient_naturalness(image: Tensor, original: Tensor) -> Tensor:
     return histogram_intersection(gradient_statistics(image), gradient_statistics(original))
 
 
-def _gradients(images: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
     """Sobel's magnitudes (N, H * W) in float64, and the bins of their directions."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ImageError(f"gradients are those of images (N, 1 or 3, H, W), got {tuple(images.shape)}")
     right, down = _sobel(_grey(images.detach().clamp(0, 1).double()))
     # As MATLAB's imgradient: rows count downwards, angles upwards.
     direction = torch.rad2deg(torch.atan2(-down, right))
-    edges = torch.linspace(-180, 180, bins + 1, dtype=direction.dtype, device=direction.device)
+    edges = torch.linspace(-180, 180, BINS + 1, dtype=direction.dtype, device=direction.device)
     index = torch.bucketize(direction, edges[1:-1])  # edge[i - 1] < direction <= edge[i]
     return torch.hypot(right, down), index
 

@@ -1,5 +1,6 @@
-"""Readers of poses that take no part in making an image: a held-out network, one by other people, trained on
-photographs, and two without any network."""
+"""Readers that take no part in making an image: of poses a held-out network, one by other people, trained on
+photographs, and two without any network; of the parts of chairs, place by place, a linear map of the features
+of a network."""
 
 from __future__ import annotations
 
@@ -8,20 +9,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.io.cells import Cell, Cells
 from netinvert.io.images import fit
+from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network
 from netinvert.models.registry import load_network
 from netinvert.models.zoo.descriptors import Hog
 from netinvert.models.zoo.pose import read_pose_network
 from netinvert.models.zoo.pose_heads import NEAR
+from netinvert.scenes.backgrounds import PAPER
 from netinvert.scenes.cameras import symmetric_geodesic_degrees
 from netinvert.scenes.dataset_config import DatasetConfig
-from netinvert.scenes.fresh import rendered_views
+from netinvert.scenes.dataset_writer import image_maker
+from netinvert.scenes.fresh import UPRIGHT, rendered_views
 from netinvert.scenes.poses import PoseReading, nearest_rotation
 from netinvert.scenes.seeds import HOG
 
@@ -30,6 +36,8 @@ SUFFIX = ".safetensors"
 RIGHT = NEAR
 """Degrees: a reading that is nearer to the truth counts as right."""
 JUDGE = "posenet-judge"
+OWN = "own pose"
+"""The reader that is the network itself whose codes are inverted."""
 FOREIGN = "objectron-chair"
 """Trained by other people on photographs of chairs. Of procedural chairs seen from straight behind it reads
 half to four fifths as seen from the front, whatever the crop, the background and the light: it is asked only
@@ -61,6 +69,12 @@ class PoseReader:
     def errors(self, images: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
         """Geodesic errors (N,) in degrees; of symmetric objects the least."""
         return symmetric_geodesic_degrees(self(images), rotation, symmetry)
+
+    def asked(self, originals: Tensor, rotation: Tensor, symmetry: Tensor) -> Tensor:
+        """About which views (N,) it is asked."""
+        if not self.limited:
+            return torch.ones(len(originals), dtype=torch.bool)
+        return self.errors(originals, rotation, symmetry) < RIGHT
 
 
 @torch.no_grad()
@@ -127,6 +141,11 @@ class LearnedViews:
             raise ConfigError(f"{count} views are too few to read poses by: give 2 x {NEIGHBOURS} or more")
         return cls((255 * views.images).round().to(torch.uint8), views.rotation)
 
+    @classmethod
+    def kept(cls, cells: Cells, count: int) -> LearnedViews:
+        """The same, kept in a run."""
+        return cls(**cells.keep("learned", lambda: Cell(vars(cls.rendered(count)))).tensors)
+
     def readers(self) -> list[PoseReader]:
         """The poses of the views that are nearest in HOG and in pixels; and always the mean pose."""
         mean = nearest_rotation(self.rotation.mean(0, keepdim=True))
@@ -173,3 +192,150 @@ def held_out_readers(network: Network, learned: LearnedViews) -> list[PoseReader
     hog, *_ = learned.readers()
     names = (network.held_out_pose_estimator or JUDGE, FOREIGN)
     return [*(network_reader(one) for one in names if one != network.name), hog]
+
+
+def readers_of(network: Network, learned: LearnedViews) -> list[PoseReader]:
+    """``held_out_readers``, and the network itself where it reads poses. Raises NetworkError."""
+    found = held_out_readers(network, learned)
+    if network.read_pose is not None:
+        found.append(PoseReader(OWN, partial(read_images, network)))
+    return found
+
+
+# -- parts of chairs ---------------------------------------------------------------------------------------
+
+BYSTANDERS = {
+    "mobilenet-v2": ("blocks.5", "blocks.12", "blocks.16"),
+    "efficientnet-lite0": ("blocks.4", "blocks.10", "blocks.15"),
+}
+"""Networks that look at images made for others, and by which of their layers: at strides of 8, 16 and 32
+pixels."""
+CELLS = 28
+"""Places of a picture, down and right, of which the part is read."""
+RIDGE = 1.0
+Layered = Encoder[dict[str, Tensor], dict[str, tuple[int, ...]]]
+
+
+def bystander(explained: Network) -> Layered:
+    """The layers of one of BYSTANDERS that is not the network explained. Raises MissingExtraError without the
+    extra imagenet."""
+    name = next(one for one in BYSTANDERS if one != explained.name)
+    found: Layered = Encoder(load_network(name), layers=BYSTANDERS[name])
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class PartMaps:
+    """``images`` (N, 3, H, W) in [0, 1] of chairs before paper, and how much of each of CELLS x CELLS places
+    is of which part, ``shares`` (N, 1 + P, CELLS, CELLS): the first is what is no chair, the others
+    ``names``."""
+
+    images: Tensor
+    shares: Tensor
+    names: tuple[str, ...]
+
+
+def part_maps(
+    chairs: int, seed: int = HOG, size: int = 128, names: tuple[str, ...] | None = None
+) -> PartMaps:
+    """So many chairs of a seed, those of ``fresh_chairs``; parts that ``names`` leave out count as no chair.
+
+    Raises MissingExtraError without the extra scenes."""
+    plan = DatasetConfig(identities=chairs, views=1, size=size, seed=seed, **UPRIGHT)
+    source, found = plan.source(), []
+    for identity in range(chairs):
+        thing = source.make(plan.object_seed(identity), identity)
+        rng = plan.generator(identity, 0)
+        camera = plan.camera(thing.vertices, 0, rng)
+        seen = image_maker(plan, thing)(camera, plan.light(rng), 0)
+        found.append((seen.rgba, seen.parts, tuple(thing.parts)))
+    known = names or tuple(sorted({one for *_, parts in found for one in parts}))
+    shares = []
+    for _, labels, parts in found:
+        masks = np.stack([labels == 1 + parts.index(one) if one in parts else labels < 0 for one in known])
+        shares.append(part_shares(torch.from_numpy(masks)))
+    rgba = torch.from_numpy(np.stack([one for one, *_ in found])).permute(0, 3, 1, 2).float() / 255
+    paper = torch.tensor(PAPER).float()[:, None, None] / 255
+    return PartMaps(paper + rgba[:, 3:] * (rgba[:, :3] - paper), torch.stack(shares), known)
+
+
+def part_shares(masks: Tensor) -> Tensor:
+    """How much of each of CELLS x CELLS places is no chair, and of each part (P, H, W) bool,
+    (1 + P, CELLS, CELLS)."""
+    chair = masks.float()
+    return F.adaptive_avg_pool2d(torch.cat([1 - chair.sum(0, keepdim=True), chair]), CELLS)
+
+
+@dataclass(frozen=True, eq=False)
+class PartReader:
+    """``weights`` (C + 1, 1 + P) of the features of a place; of a part the largest answer counts."""
+
+    encoder: Layered
+    weights: Tensor
+    names: tuple[str, ...]
+
+    @classmethod
+    def fitted(cls, explained: Network, maps: PartMaps) -> PartReader:
+        """By ridge regression, on a network that is not the one explained.
+
+        Raises MissingExtraError without the extra imagenet."""
+        reader = cls.of_weights(explained, torch.zeros(()), maps.names)
+        inner, outer = torch.zeros(()), torch.zeros(())
+        for images, shares in zip(
+            *(torch.split(each, CHUNK) for each in (maps.images, maps.shares)), strict=True
+        ):
+            seen = reader._features(images)
+            inner = inner + seen.T @ seen
+            outer = outer + seen.T @ shares.movedim(1, -1).flatten(0, 2)
+        ridge = RIDGE * torch.eye(len(inner))
+        return cls(reader.encoder, torch.linalg.solve(inner + ridge, outer), maps.names)
+
+    @classmethod
+    def of_weights(cls, explained: Network, weights: Tensor, names: tuple[str, ...]) -> PartReader:
+        """One that was fitted. Raises MissingExtraError without the extra imagenet."""
+        return cls(bystander(explained), weights, names)
+
+    @torch.no_grad()
+    def labels(self, images: Tensor) -> Tensor:
+        """The parts (N, CELLS, CELLS), from 1; 0 is no chair."""
+        found = [(self._features(part) @ self.weights).argmax(1) for part in torch.split(images, CHUNK)]
+        return torch.cat(found).reshape(-1, CELLS, CELLS)
+
+    @torch.no_grad()
+    def _features(self, images: Tensor) -> Tensor:
+        """Of all places, (N * CELLS * CELLS, C + 1)."""
+        codes = self.encoder(fit(images.clamp(0, 1), self.encoder.size).to(self.encoder.dtype)).values()
+        maps = [F.interpolate(F.normalize(one, dim=1), (CELLS, CELLS), mode="bilinear") for one in codes]
+        maps.append(torch.ones_like(maps[0][:, :1]))
+        return torch.cat(maps, 1).movedim(1, -1).flatten(0, 2)
+
+
+def part_overlap(found: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union of labels (N, H, W), from 1, in the mean over the parts that are there in
+    truth, (N,); NaN where none is. Raises ConfigError: shapes differ.
+
+    Example:
+        >>> truth = torch.tensor([[[0, 1], [2, 2]]])
+        >>> part_overlap(torch.tensor([[[0, 1], [2, 0]]]), truth).item()
+        0.75
+    """
+    return part_overlaps(found, truth, max(1, int(truth.max()))).nanmean(1)
+
+
+def part_overlaps(found: Tensor, truth: Tensor, parts: int) -> Tensor:
+    """The same of each of so many parts, (N, parts); NaN of those that are not there in truth. Raises
+    ConfigError: shapes differ.
+
+    Example:
+        >>> truth = torch.tensor([[[0, 1], [2, 2]]])
+        >>> part_overlaps(torch.tensor([[[0, 1], [2, 0]]]), truth, 3).tolist()
+        [[1.0, 0.5, nan]]
+    """
+    if found.shape != truth.shape:
+        raise ConfigError(f"parts are compared place by place, got {found.shape} and {truth.shape}")
+    columns = []
+    for part in range(1, parts + 1):
+        one, own = (labels.flatten(1) == part for labels in (found, truth))
+        both, either = (places.sum(1).double() for places in (one & own, one | own))
+        columns.append(torch.where(own.any(1), both / either, torch.nan))
+    return torch.stack(columns, 1)

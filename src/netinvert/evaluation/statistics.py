@@ -107,15 +107,13 @@ def means_and_tests(values: Tensor, draws: int = DRAWS) -> list[Significance]:
     times = times_drawn(len(values), draws)
     filled, present = values.double().nan_to_num(), known.double()
     spread = (times @ filled) / (times @ present)
-    tail = (1 - LEVEL) / 2
     found = []
     for column, mean in enumerate((filled.sum(0) / present.sum(0)).tolist()):
         own = spread[:, column]
         own = own[own.isfinite()]
-        low, high = torch.quantile(own, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
         beyond = min(int((own <= 0).sum()), int((own >= 0).sum()))
         p = min(1.0, 2 * (beyond + 1) / (len(own) + 1))
-        found.append(Significance(Estimate(mean, low, high), p, int(known[:, column].sum())))
+        found.append(Significance(Estimate(mean, *central(own)), p, int(known[:, column].sum())))
     return found
 
 
@@ -156,12 +154,9 @@ def compared(first: Tensor, second: Tensor, groups: Tensor, margin: float) -> Pa
         past = spread >= limit if above else spread <= limit
         return (int(past.sum()) + 1) / (COMPARED + 1)
 
-    tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-    low, high = torch.quantile(spread, tails).tolist()
     p = min(1.0, 2 * min(beyond(0, True), beyond(0, False)))
-    return PairedTest(
-        Estimate(float(apart.mean()), low, high), p, max(beyond(margin, True), beyond(-margin, False)), count
-    )
+    found = Estimate(float(apart.mean()), *central(spread))
+    return PairedTest(found, p, max(beyond(margin, True), beyond(-margin, False)), count)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -178,6 +173,13 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
         found[place] = largest
     return found
+
+
+def central(spread: Tensor) -> tuple[float, float]:
+    """The ends between which LEVEL of the samples of the bootstrap lie (B,)."""
+    tail = (1 - LEVEL) / 2
+    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return low, high
 
 
 def _checked(values: Tensor, groups: Tensor | None) -> Tensor:
@@ -213,7 +215,4 @@ def _interval(rows: Tensor, groups: Tensor | None, statistic: Statistic, weights
     value = float(figure(torch.ones(1, count, dtype=torch.float64)))
     if objects < 2:
         return Estimate(value)
-    spread = figure(times_drawn(objects, DRAWS)[:, place])
-    tail = (1 - LEVEL) / 2
-    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return Estimate(value, low, high)
+    return Estimate(value, *central(figure(times_drawn(objects, DRAWS)[:, place])))

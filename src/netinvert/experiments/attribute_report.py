@@ -194,7 +194,7 @@ def _gains(found: AttributeFindings, layer: str, least: float = 0.005) -> str:
     for verb, sign in (("adds", 1), ("takes away", -1)):
         sure = {name: one for name, one in gains.items() if differs(one) and sign * one.value > least}
         order = sorted(sure, key=lambda name: -abs(sure[name].value))
-        each = [f"{ATTRIBUTES[name].label} {' '.join(shown.parts(gains[name]))}" for name in order]
+        each = [f"{ATTRIBUTES[name].label} {shown.words(gains[name])}" for name in order]
         parts.append(f"{verb} {listed(each) if each else f'nothing surely beyond {least:g}'}")
     return f"At {code(layer)}, training {' and '.join(parts)}, against random weights."
 

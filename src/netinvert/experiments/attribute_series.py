@@ -37,6 +37,8 @@ SETTINGS = 4
 are drawn at random."""
 LIGHTNESS = 0.4
 """Mean of the painted chairs whose hue varies."""
+SATURATION = 0.6
+"""Of painted ones: how long their mean chroma is, over their lightness."""
 SHADES = 0.6
 """How much of a painted object's own light and dark is left."""
 SMALL_SIDE = 46
@@ -179,10 +181,10 @@ def hue_rotated(rgba: Tensor, degrees: Tensor) -> Tensor:
     return torch.cat([turned.movedim(-1, 1).clamp(0, 1), rgba[:, 3:]], 1)
 
 
-def painted(rgba: Tensor, lightness: Tensor, hue: Tensor | None = None, saturation: float = 0.6) -> Tensor:
+def painted(rgba: Tensor, lightness: Tensor, hue: Tensor | None = None) -> Tensor:
     """The objects in one colour: of a mean ``lightness`` (N,), grey or of a ``hue`` (N,) in degrees.
 
-    Their shading stays, SHADES of it. The mean chroma is ``lightness * saturation`` long. Shadows stay black.
+    Their shading stays, SHADES of it. The mean chroma is ``lightness * SATURATION`` long. Shadows stay black.
     """
     weights = object_weights(rgba[:, 3:])
     grey = rgba[:, :3].mean(1, keepdim=True)
@@ -191,7 +193,7 @@ def painted(rgba: Tensor, lightness: Tensor, hue: Tensor | None = None, saturati
     tint = torch.ones(len(rgba), 3)
     if hue is not None:
         angle = torch.deg2rad(hue)
-        tint = 1 + saturation * torch.stack([angle.cos(), angle.sin()], 1) @ _plane(tint)
+        tint = 1 + SATURATION * torch.stack([angle.cos(), angle.sin()], 1) @ _plane(tint)
     colour = shade * (lightness[:, None] * tint)[:, :, None, None]
     shadow = (rgba[:, 3:] <= DARKNESS) & (grey < 0.02)
     return torch.cat([torch.where(shadow, rgba[:, :3], colour.clamp(0, 1)), rgba[:, 3:]], 1)
@@ -288,7 +290,7 @@ def attribute_series(renders: ChairRenders, name: str, seed: int) -> AttributeSe
             degrees = drawn(0, 360)
             degrees[:, 1] = degrees[:, 0] + 90
             rgba = painted(front, torch.full((degrees.numel(),), LIGHTNESS), degrees.flatten())
-            truth = LIGHTNESS * 0.6 * on_circle(degrees)
+            truth = LIGHTNESS * SATURATION * on_circle(degrees)
         case "lightness":
             lightness = drawn(0.15, 0.5, 0.4, 0.25)
             rgba, truth = painted(front, lightness.flatten()), lightness[..., None]

@@ -24,7 +24,7 @@ from netinvert.evaluation.probes import (
     question_of,
     retrieve,
 )
-from netinvert.experiments.configs.studies import Audit
+from netinvert.experiments.configs.looks import Audit
 from netinvert.experiments.inputs import (
     Source,
     image_paths,

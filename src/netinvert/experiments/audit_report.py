@@ -20,7 +20,7 @@ from netinvert.experiments.audit import (
     audit,
     read_audited,
 )
-from netinvert.experiments.configs.studies import Audit
+from netinvert.experiments.configs.looks import Audit
 from netinvert.experiments.inputs import decoder_for
 from netinvert.experiments.runs import decoder_facts, made_by, network_facts, publish, run_facts
 from netinvert.io.files import Tell, save_tensors, write_json

@@ -62,7 +62,7 @@ class Command:
 
 
 _TABLE = """
-Look | demo | studies:Demo | demo:run_demo
+Look | demo | looks:Demo | demo:run_demo
     --out out/demo
 Look | networks | images:Networks | listings:list_all_networks
 Look | studio | studio:Studio | netinvert.studio.serve:run_studio
@@ -79,55 +79,55 @@ Invert | maximise | images:Maximise | maximise:run_maximise
     --network efficientnet-lite0 --layer logits --class flamingo --out out/flamingo
 Invert | caricature | images:CaricatureConfig | maximise:run_maximise
     sample:chelsea --network objectron-chair --layer blocks.7 --out out/caricature
-Understand | sweep | studies:Sweep | sweep_report:run_sweep
+Understand | sweep | looks:Sweep | sweep_report:run_sweep
     photos/ --network mobilenet-v2 --layers blocks.9 --priors tv-isotropic none --prior-weights 0.03 0.3 3
     --canvases fourier pixels --out out/sweep
-Look | look | studies:Look | look:run_look
+Look | look | looks:Look | look:run_look
     sample:chelsea --network posenet --out out/look
-Understand | audit | studies:Audit | audit_report:run_audit
+Understand | audit | looks:Audit | audit_report:run_audit
     codes.npy --network mobilenet-v2 --layer pool --images photos/ --judge-network efficientnet-lite0
     --judge-layer pool --attributes people.csv --out out/audit
-Understand | deepvis | studies:Deepvis | deepvis:run_deepvis
+Understand | deepvis | looks:Deepvis | deepvis:run_deepvis
     --network efficientnet-lite0 --layer logits --channel 130 --draws 100 --out out/deepvis
 Understand | explain saliency | explain:ExplainSaliency | explain.saliency:run_saliency
     sample:chair --network posenet --targets pose pose:geodesic --out out/saliency
 Understand | explain sanity | explain:ExplainSanity | explain.sanity:run_sanity
     chairs --network posenet --targets pose pose:geodesic --out out/sanity
-Understand | explain deconv | inside:ExplainDeconv | explain.deconv:run_deconv
+Understand | explain deconv | explain:ExplainDeconv | explain.deconv:run_deconv
     sample:chair --network posenet --layer relu3 --out out/deconv
-Understand | explain occlusion | inside:ExplainOcclusion | explain.occlusion:run_occlusion
+Understand | explain occlusion | explain:ExplainOcclusion | explain.occlusion:run_occlusion
     sample:chair --network posenet --target pose:geodesic --out out/occlusion
-Understand | explain top | inside:ExplainTop | explain.top:run_top
+Understand | explain top | explain:ExplainTop | explain.top:run_top
     photos/ --network mobilenet-v2 --layer blocks.9 --out out/top
 Understand | explain parts | explain:ExplainParts | explain.parts:run_parts
     --network posenet --targets pose:geodesic --chairs 20 --out out/parts
-Understand | explain locate | inside:ExplainLocate | explain.locate:run_locate
+Understand | explain locate | explain:ExplainLocate | explain.locate:run_locate
     --network posenet --out out/locate
-Understand | explain correspond | inside:ExplainCorrespond | explain.codes:run_correspond
+Understand | explain correspond | explain:ExplainCorrespond | explain.codes:run_correspond
     --network posenet --layers relu3 relu5 relu7 --out out/correspond
-Understand | explain invariance | inside:ExplainInvariance | explain.codes:run_invariance
+Understand | explain invariance | explain:ExplainInvariance | explain.codes:run_invariance
     chairs --network posenet --layers relu1 relu5 relu7 --out out/invariance
-Understand | explain paths | inside:ExplainPaths | explain.codes:run_paths
+Understand | explain paths | explain:ExplainPaths | explain.codes:run_paths
     out/inverted --natural photos/ --network mobilenet-v2 --layers blocks.5 blocks.9 pool --out out/paths
-Understand | explain evolve | inside:ExplainEvolve | explain.evolve:run_evolve
+Understand | explain evolve | explain:ExplainEvolve | explain.deconv:run_evolve
     chairs --network posenet --layer relu3 --channel 8 68 --checkpoints random early.pt --out out/evolve
 Understand | study layers | studies:StudyLayers | layers:run_layers
     --network efficientnet-lite0 --protocol ijcv16 --restarts 2 --out out/layers
 Understand | study attributes | studies:StudyAttributes | attributes:study_attributes
     --network posenet --decoders posenet-fc6 --chairs 50 --out out/attributes
-Understand | study features | features:StudyFeatures | features.study:study_features
+Understand | study features | studies:StudyFeatures | features.study:study_features
     --networks posenet posenet-judge --chairs 40 --out out/features
-Understand | study surgery | surgery:StudySurgery | surgery.study:study_surgery
+Understand | study surgery | studies:StudySurgery | surgery.study:study_surgery
     --decoders posenet-fc7 --chairs 24 --out out/surgery
-Understand | study agree | agree:StudyAgree | agree.study:study_agree
+Understand | study agree | studies:StudyAgree | agree.study:study_agree
     --network posenet --layers relu5 relu7 fc8 --chairs 40 --out out/agree
 Understand | study methods | studies:StudyMethods | methods:study_methods
     --decoders posenet-fc6 --chairs 8 --out out/methods
-Understand | study priors | priors:StudyPriors | priors:study_priors
+Understand | study priors | studies:StudyPriors | priors:study_priors
     --network posenet --layers relu5 relu7 fc8 --out out/priors
-Understand | study all | whole:StudyAll | whole:study_all
+Understand | study all | studies:StudyAll | whole:study_all
     --out out/study
-Understand | study vote | priors:StudyVote | netinvert.studio.serve:study_vote
+Understand | study vote | studio:StudyVote | netinvert.studio.serve:study_vote
     out/priors
 Understand | study perturb | studies:StudyPerturb | codes.study:study_codes
     --decoders posenet-fc6 posenet-pose --chairs 20 --out out/perturb

@@ -17,12 +17,12 @@ from netinvert.errors import MissingExtraError
 from netinvert.evaluation import report
 from netinvert.evaluation.metrics import gradient_histogram, histogram_intersection
 from netinvert.evaluation.report import by, code, counted, listed, number
-from netinvert.experiments.configs.studies import Deepvis
+from netinvert.experiments.configs.looks import Deepvis
 from netinvert.experiments.inputs import open_network
+from netinvert.experiments.invert import run_told
 from netinvert.experiments.runs import PAGE, network_facts, publish, run_facts, workers_of
 from netinvert.inversion.invert import prepare_maximising
 from netinvert.inversion.objectives import Activate, one_layer
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.yosinski15 import (
     DEEPVIS,
     ConstantRate,
@@ -32,7 +32,6 @@ from netinvert.inversion.presets.yosinski15 import (
     deepvis,
     stretched,
 )
-from netinvert.inversion.result import StepInfo
 from netinvert.inversion.units import channel, neuron
 from netinvert.io.assets import photographs
 from netinvert.io.cells import Cell, Piece
@@ -187,14 +186,9 @@ def _tried(
     photographed: Tensor | None,
     piece: Piece,
 ) -> Mapping[str, Tensor]:
-    def callback(info: StepInfo) -> None:
-        piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}")
-
-    run = Run(seed=[seed] * len(direction), callback=callback, checkpoint=piece.checkpoint)
     how = deepvis(encoder, candidate.settings, None, candidate.name)
-    result = prepare_maximising(encoder, Activate(direction), how, None, len(direction)).run(run)
-    if result.interrupted:
-        raise KeyboardInterrupt
+    ready = prepare_maximising(encoder, Activate(direction), how, None, len(direction))
+    result = run_told(ready, [seed] * len(direction), piece.tell, piece.checkpoint)
     image = result.image
     shown = stretched(image, encoder.centre)
     natural = torch.full((len(image),), torch.nan, dtype=torch.float64)

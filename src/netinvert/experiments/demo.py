@@ -15,7 +15,7 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number
-from netinvert.experiments.configs.studies import Demo
+from netinvert.experiments.configs.looks import Demo
 from netinvert.experiments.demo_cells import (
     CHAIR,
     CHAIR_NETWORK,
@@ -111,7 +111,7 @@ CHAIR_COLUMNS = (
 def run_demo(config: Demo, tell: Tell) -> Outcome:
     """Invert all codes; leave report.html and the images. A stopped demo is resumed."""
     codes = demo_codes()
-    if not _installed(PHOTOGRAPH_NETWORK):
+    if not next(card.installed for card in list_networks() if card.name == PHOTOGRAPH_NETWORK):
         tell(f"the part with a photograph is left out: {PHOTOGRAPH_NETWORK} needs netinvert[imagenet]")
         codes = [code for code in codes if code.original != PHOTOGRAPH]
     with RunDir(config.out, run_facts(config, {"codes": codes}), config.overwrite) as run:
@@ -141,10 +141,6 @@ def run_demo(config: Demo, tell: Tell) -> Outcome:
         entries = {"seconds": seconds, "reconstructions": rows}
         text = f"{len(found)} codes inverted in {duration(seconds)}"
         return publish(run, config, demo_report(config, found, originals, new_views), entries, text)
-
-
-def _installed(name: str) -> bool:
-    return next(card.installed for card in list_networks() if card.name == name)
 
 
 def _new_views(run: RunDir) -> report.Part:
@@ -302,7 +298,7 @@ def _chair(found: Sequence[Inverted], original: Tensor) -> report.Part:
         "image that no person would call a chair is no proof.",
         report.ImageGrid.flow([report.Tile(original[0], [_pose(read)], name="original")]),
         [PRIORS_NOTE, _priors_sentence(found)],
-        replace(report.ImageGrid.of(grid, PRIORS), name="priors"),
+        report.ImageGrid.of(grid, PRIORS, name="priors"),
         report.Table(CHAIR_COLUMNS, rows, "Figures", name="chair-table"),
     ]
 

@@ -184,7 +184,7 @@ def _table(rows: FigureRows) -> report.Table:
     columns = [Column("images")]
     columns += [replace(one, key=key) for key, one in FIGURES.items() if key in rows[DECODED]]
     records = [{"images": name, **row} for name, row in rows.items()]
-    return replace(report.Table.of(records, columns), baselines=range(1, len(rows)), name="figures")
+    return report.Table.of(records, columns, baselines=range(1, len(rows)), name="figures")
 
 
 @torch.no_grad()
@@ -195,4 +195,4 @@ def _sheet(decoder: Decoder, encoder: Encoder, images: Tensor) -> report.ImageGr
     if decoder.has_mask:
         columns["mask"] = decoder.mask(codes).expand(-1, 3, -1, -1)
     rows = {f"image {k + 1}": [column[k] for column in columns.values()] for k in range(len(images))}
-    return replace(report.ImageGrid.of(rows, list(columns), decoder.name), size=128, name="sheet")
+    return report.ImageGrid.of(rows, list(columns), decoder.name, size=128, name="sheet")

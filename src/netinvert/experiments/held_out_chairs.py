@@ -178,11 +178,6 @@ class CodeSubject:
             **self.pose_figures(images),
         }
 
-    @property
-    def code_distance(self) -> Tensor:
-        """The mean distance of the codes of two originals."""
-        return torch.pdist(self.codes.double().flatten(1)).mean()
-
     def spread(self, images: Tensor) -> float:
         """The mean distance of two of the images, over that of two originals."""
         made, real = (torch.pdist(batch.double().flatten(1)).mean() for batch in (images, self.originals))

@@ -125,6 +125,20 @@ def optimised(ready: Inversion, seeds: tuple[int, ...], piece: Piece, told: Meas
     return Cell(*result.to_tensors())
 
 
+def run_told(
+    ready: Inversion, seeds: Sequence[int], tell: Callable[[float, str], None], checkpoint: Path | None = None
+) -> Result:
+    """Its result; ``tell`` how much of it is done. Raises KeyboardInterrupt when it was stopped."""
+
+    def callback(info: StepInfo) -> None:
+        tell(info.step / info.steps, f"step {info.step} of {info.steps}")
+
+    result = ready.run(Run(seed=list(seeds), callback=callback, checkpoint=checkpoint))
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
 def result_of(cells: Iterable[Cell], device: torch.device) -> Result:
     """One result of all batches."""
     return Result.join([Result.from_tensors(cell.tensors, cell.facts, device) for cell in cells])

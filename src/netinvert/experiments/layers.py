@@ -19,7 +19,8 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import Baseline, Reference, shipped_reference
 from netinvert.evaluation.metrics import spread
 from netinvert.evaluation.report import Column, Estimate, by, code, counted, listed, number
-from netinvert.experiments.configs.studies import CHAIRS, StudyLayers
+from netinvert.experiments.configs.looks import CHAIRS
+from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.inputs import Source, image_paths, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import Reconstructions, Wanted, invert_all, mean_and_deviation
 from netinvert.experiments.look import codes_of, layer_targets

@@ -15,7 +15,8 @@ from netinvert.errors import CodeError, NetworkError
 from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import Reference, shipped_reference
 from netinvert.evaluation.report import Column, by, code, counted, listed, number
-from netinvert.experiments.configs.studies import Look, StudyLayers
+from netinvert.experiments.configs.looks import Look
+from netinvert.experiments.configs.studies import StudyLayers
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of, unique_stems
 from netinvert.experiments.inversions import (
     PresetChoice,

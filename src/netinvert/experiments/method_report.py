@@ -17,8 +17,6 @@ from netinvert.experiments.configs.studies import StudyMethods
 from netinvert.experiments.floors import FLOORS, MEAN, ORIGINAL
 from netinvert.experiments.held_out_chairs import FreshChairs
 
-OWN = "own pose"
-"""The reader that is the inverted network itself."""
 DRAWN = {
     "optimise": ("#0072B2", "o"),
     "decode": ("#D55E00", "s"),
@@ -68,10 +66,6 @@ class MethodRow:
             return (known < RIGHT).double(), "mean"
         return values, "mean" if name in MEASURES else "median"
 
-    def more_is_better(self, name: str) -> bool:
-        """Of likeness, and of shares that are right."""
-        return name == "ssim" or name in self.limited
-
 
 @dataclass(frozen=True)
 class Ranking:
@@ -85,7 +79,7 @@ class Ranking:
     def of(cls, rows: Sequence[MethodRow], name: str) -> Ranking:
         """Of one layer."""
         known = [(found.value, row) for row in rows if (found := row.figure(name)) is not None]
-        known.sort(key=lambda one: one[0], reverse=rows[0].more_is_better(name))
+        known.sort(key=lambda one: one[0], reverse=name == "ssim" or name in rows[0].limited)
         if len(known) < 2:
             return cls(known[0][1] if known else rows[0], None, None)
         best, other = known[0][1], known[1][1]
@@ -200,7 +194,7 @@ def _sentences(rows: Sequence[MethodRow]) -> list[str]:
             beaten = differs(apart) and apart.value < 0
             text += f"; of what needs no inversion the best is {_told(floor, name)}, which is "
             text += "beaten" if beaten else "not beaten"
-            text += f" (difference {_interval(apart)})"
+            text += f" (difference {Column('', digits=3).words(apart)})"
         found.append(f"{text}.")
     return found
 
@@ -208,10 +202,6 @@ def _sentences(rows: Sequence[MethodRow]) -> list[str]:
 def _told(row: MethodRow, name: str) -> str:
     figure = row.figure(name)
     return f"“{row.method}” ({number(None if figure is None else figure.value, 3)})"
-
-
-def _interval(found: Estimate) -> str:
-    return " ".join(filter(None, Column("", digits=3).parts(found)))
 
 
 def _asked(rows: Sequence[MethodRow]) -> str:
@@ -265,7 +255,7 @@ def _overview(images: Mapping[str, Mapping[str, Tensor]]) -> report.ImageGrid:
     """The first chair at every layer, by the methods that are plotted."""
     shown = [ORIGINAL, *(method for method in DRAWN if any(method in each for each in images.values()))]
     rows = {layer: [_tile(each, method, 0) for method in shown] for layer, each in images.items()}
-    return replace(report.ImageGrid.of(rows, shown, "The first chair"), size=128, name="overview")
+    return report.ImageGrid.of(rows, shown, "The first chair", size=128, name="overview")
 
 
 def _sheet(layer: str, made: Mapping[str, Tensor]) -> report.ImageGrid:
@@ -273,7 +263,7 @@ def _sheet(layer: str, made: Mapping[str, Tensor]) -> report.ImageGrid:
     shown = [ORIGINAL, *(method for method in made if method != ORIGINAL)]
     count = min(ON_SHEET, len(made[ORIGINAL]))
     rows = {f"chair {k + 1}": [_tile(made, method, k) for method in shown] for k in range(count)}
-    return replace(report.ImageGrid.of(rows, shown, layer), size=128, name=layer)
+    return report.ImageGrid.of(rows, shown, layer, size=128, name=layer)
 
 
 def _tile(made: Mapping[str, Tensor], method: str, k: int) -> Tensor | None:

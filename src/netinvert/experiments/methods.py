@@ -14,13 +14,13 @@ from torch import Tensor
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
 from netinvert.evaluation.metrics import error_cvpr16, ssim
-from netinvert.evaluation.readers import RIGHT, LearnedViews, PoseReader, held_out_readers, read_images
+from netinvert.evaluation.readers import LearnedViews, PoseReader, readers_of
 from netinvert.experiments.configs.studies import POSENET, StudyMethods
 from netinvert.experiments.floors import FLOORS, ORIGINAL, BankWork, ViewBank, floor_images, view_bank
 from netinvert.experiments.held_out_chairs import FreshChairs, chair_errors, fresh_chairs
+from netinvert.experiments.invert import run_told
 from netinvert.experiments.method_report import (
     MEASURES,
-    OWN,
     MethodRow,
     methods_report,
     methods_table,
@@ -31,9 +31,7 @@ from netinvert.inversion.canvases import decoded_start, on_decoder
 from netinvert.inversion.correct import corrected
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import DECODED, recipe
-from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.images import fit
@@ -82,7 +80,7 @@ class LayerProblem:
         """What decode-then-optimise begins with."""
         return None if self.decoder is None else decoded_start(self.decoder, self.encoder, self.codes)
 
-    def images(self, method: str, piece: Piece | None = None) -> Tensor:
+    def images(self, method: str, piece: Piece) -> Tensor:
         """What a method makes of the codes, (N, 3, H, W)."""
         originals = self.chairs.images
         if method == AUTOENCODER and self.autoencoder is not None:
@@ -97,16 +95,8 @@ class LayerProblem:
         start = self.start if method == BOTH else None
         if method == PRIOR and self.decoder is not None:
             how = on_decoder(how, self.decoder, self.encoder, self.codes)
-
-        def callback(info: StepInfo) -> None:
-            if piece is not None:
-                piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}")
-
-        run = Run(seed=list(range(len(originals))), callback=callback)
-        result = prepare(self.encoder, self.codes, how, start).run(run)
-        if result.interrupted:
-            raise KeyboardInterrupt
-        return result.image
+        ready = prepare(self.encoder, self.codes, how, start)
+        return run_told(ready, range(len(originals)), piece.tell).image
 
     def measured(self, method: str, images: Tensor, readers: Sequence[PoseReader]) -> dict[str, Tensor]:
         """How good a method's images are, chair by chair (N,), by the columns of the table; the code error of
@@ -126,10 +116,8 @@ class LayerProblem:
         }
         for reader in readers:
             errors = reader.errors(images, chairs.rotation, chairs.symmetry)
-            if reader.limited:
-                right = reader.errors(originals, chairs.rotation, chairs.symmetry) < RIGHT
-                errors = torch.where(right, errors, torch.nan)
-            found[reader.name] = errors
+            asked = reader.asked(originals, chairs.rotation, chairs.symmetry)
+            found[reader.name] = torch.where(asked, errors, torch.nan)
         return {name: values.double() for name, values in found.items()}
 
 
@@ -206,7 +194,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         kept = Cells(run)
         tell(f"rendering {report.counted(config.learned, 'view')} for the reader without a network")
-        learned = kept.keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
+        learned = LearnedViews.kept(kept, config.learned)
         bank = view_bank(run, BankWork(side, config.bank), workers_of(config))
         made = run_cells(run, MethodWork(config, side), keys, workers_of(config), "methods")
         chairs = fresh_chairs(config.chairs, config.seed, side)
@@ -215,7 +203,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         for name, random in dict.fromkeys((key.decoder, key.random) for key in keys):
             layer = problem(name, along.get(decoders[name].layer), random)
             title = _title(decoders, name) + " (random weights)" * random
-            readers = _readers(layer.encoder, LearnedViews(**learned.tensors))
+            readers = readers_of(layer.encoder.network, learned)
             found = {
                 key.method: (cell.tensors["images"], cell.facts["seconds"])
                 for key, cell in zip(keys, made, strict=True)
@@ -247,15 +235,6 @@ def _title(decoders: Mapping[str, Decoder], name: str) -> str:
 
 def _measured(layer: LayerProblem, method: str, images: Tensor, readers: Sequence[PoseReader]) -> Cell:
     return Cell(layer.measured(method, images, readers))
-
-
-def _readers(encoder: Encoder, learned: LearnedViews) -> list[PoseReader]:
-    """Those that took no part, and the network itself where it reads poses."""
-    own = encoder.network
-    found = held_out_readers(own, learned)
-    if own.read_pose is not None:
-        found.append(PoseReader(OWN, partial(read_images, own)))
-    return found
 
 
 def _floors(kept: Cells, layer: LayerProblem, title: str, bank: ViewBank) -> Mapping[str, Tensor]:

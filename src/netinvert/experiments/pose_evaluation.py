@@ -20,7 +20,7 @@ from netinvert.evaluation.statistics import difference, estimate
 from netinvert.experiments.configs.training import AUTO, STANDING, PoseEvaluate
 from netinvert.experiments.evaluations import evaluated
 from netinvert.experiments.runs import figures_table, made_by, publish, run_facts
-from netinvert.io.cells import Cell, Cells
+from netinvert.io.cells import Cells
 from netinvert.io.files import Tell, sha256_of, write_atomic
 from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
@@ -34,10 +34,10 @@ from netinvert.scenes.cameras import (
     heading,
     symmetric_geodesic_degrees,
 )
+from netinvert.scenes.catalogue import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.fresh import UPRIGHT, TestViews, rendered_views
 from netinvert.scenes.furniture import FRONTLESS, Furniture, has_word, read_seats
-from netinvert.scenes.object_source import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.poses import PoseReading
 from netinvert.scenes.seeds import trained_on, trained_on_library
 from netinvert.training.pose.evaluation import evaluation_plan, full_evaluation
@@ -114,8 +114,7 @@ def _evaluate(config: PoseEvaluate, tell: Tell) -> Outcome:
     }
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         tell(f"rendering {counted(config.learned, 'view')} for the readers without a network")
-        learned = Cells(run).keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
-        readers += [*_random(networks), *LearnedViews(**learned.tensors).readers()]
+        readers += [*_random(networks), *LearnedViews.kept(Cells(run), config.learned).readers()]
         read: list[ReadViews] = []
         for name, source in sources.items():
             tell(f"rendering {name}")
@@ -279,7 +278,7 @@ def _view_rows(read: Sequence[ReadViews]) -> report.Table:
             record |= {f"{name}: error": found[k] for name, found in errors.items()}
             record |= {f"{name}: confidence": value[k].item() for name, value in sure.items()}
             records.append(record)
-    return report.Table.of(records, list(dict.fromkeys(key for one in records for key in one)))
+    return report.Table.of(records)
 
 
 def _name(views: TestViews, k: int) -> str:
@@ -345,14 +344,14 @@ def _blocks(table: report.Table, read: Sequence[ReadViews], figures: Mapping[str
         table,
         report.Prose(said, quiet=True),
         *([report.Heading(f"How sure {name} is, and how often right")] if calibration else []),
-        *([replace(report.Table.of(calibration, sure), name="calibration")] if calibration else []),
+        *([report.Table.of(calibration, sure, name="calibration")] if calibration else []),
         report.Heading("The objects that are read worst"),
         replace(_tiles(first, [k for _, k in worst], f"{shown}: each one's worst view"), name="worst"),
         report.Heading("From the best read to the worst"),
         replace(_tiles(first, chosen.tolist(), f"azimuth, azimuth read, error; {shown}"), name="sheet"),
         report.Details(
             f"More of {name}, {shown}",
-            [figures_table(plain), replace(report.Table.of(groups, by_group), name="groups")],
+            [figures_table(plain), report.Table.of(groups, by_group, name="groups")],
         ),
     ]
 

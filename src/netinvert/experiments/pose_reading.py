@@ -147,7 +147,7 @@ def read_poses_of(config: PoseRead, tell: Tell) -> Outcome:
                 tiles.append(report.Tile(drawn, _lines(rows[-1]), stem))
                 progress.advance(stem)
         columns = [one for one in COLUMNS if (one.key or one.name) in rows[0]]
-        table = replace(report.Table.of(rows, columns), name="poses")
+        table = report.Table.of(rows, columns, name="poses")
         page = _page(network, knows, rows, tiles, table)
         return publish(run, config, page, {**known, "inputs": sources, "poses": rows}, table.text())
 

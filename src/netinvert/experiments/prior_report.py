@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation import report
-from netinvert.evaluation.observer import HOG_OBSERVER
+from netinvert.evaluation.preferences import HOG_OBSERVER
 from netinvert.evaluation.readers import FOREIGN
 from netinvert.evaluation.report import Column, code, counted, listed
 from netinvert.evaluation.statistics import compared, differs
-from netinvert.experiments.configs.priors import StudyPriors
-from netinvert.experiments.prior_curves import (
-    LEAST,
+from netinvert.experiments.configs.studies import StudyPriors
+from netinvert.experiments.prior_measures import (
+    ALIKE,
     MARGINS,
+    NINE,
     OTHER_MARGIN,
     Claim,
     Curve,
@@ -27,8 +28,7 @@ from netinvert.experiments.prior_curves import (
     figure_of,
     winner,
 )
-from netinvert.experiments.prior_judges import ALIKE, NINE
-from netinvert.experiments.registered import PRIORS, registered
+from netinvert.experiments.registered import ENOUGH, PRIORS, registered
 from netinvert.experiments.runs import made_by
 
 SHOWN_PICTURES = 6
@@ -99,10 +99,10 @@ class PriorStudy:
                 said.setdefault(one.verdict, []).append(code(one.curve.name))
         where = f"{code(layer)}, {measure}:"
         if best is not None and best.comparison is not None:
-            apart = " ".join(_column(measure).parts(best.comparison.apart))
+            apart = _column(measure).words(best.comparison.apart)
             text = f"{where} **{best.curve.name}** is best, by {apart} above {against} (p = {best.p:.2g})"
         elif set(said) == {"not enough"}:
-            return f"{where} not enough pictures for a claim ({LEAST} are needed)."
+            return f"{where} not enough pictures for a claim ({ENOUGH} are needed)."
         elif len(better := said.pop("better", [])) > 1:
             which = "which of them is best is undecided"
             text = f"{where} surely better than {against}: {listed(better)}; {which}"
@@ -137,9 +137,9 @@ class PriorStudy:
         worse = [code(one.curve.name) for one in some if one.verdict == "worse"]
         best = winner(some, self.level(layer))
         if {one.verdict for one in some} == {"not enough"}:
-            return f"nothing is claimed, for {LEAST} pictures are needed"
+            return f"nothing is claimed, for {ENOUGH} pictures are needed"
         if best is not None and best.comparison is not None:
-            apart = " ".join(_column(measure).parts(best.comparison.apart))
+            apart = _column(measure).words(best.comparison.apart)
             said = f"**{best.curve.name}** is best, by {apart} above {against}"
         elif better:
             said = f"{listed([code(one.curve.name) for one in better])} are surely better than {against}"
@@ -159,7 +159,7 @@ class PriorStudy:
             f"{code(layer)}: by {NINE} images {name} right in {shares[0]}, by the picture of "
             f"{code(reference.name)} in {shares[1]}"
         )
-        if len(natural) < LEAST:
+        if len(natural) < ENOUGH:
             return f"{text}; not enough pictures for a claim."
         apart = compared(own, natural.repeat_interleave(restarts), reference.pictures, OTHER_MARGIN).apart
         sure = "not surely another"

@@ -15,17 +15,18 @@ from netinvert.errors import ConfigError, NetworkError
 from netinvert.evaluation.evaluate import shipped_reference
 from netinvert.evaluation.report import ImageGrid, code, counted
 from netinvert.evaluation.report.table import plain
-from netinvert.experiments.configs.priors import StudyPriors
+from netinvert.experiments.configs.studies import StudyPriors
 from netinvert.experiments.explain.top import mosaic
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import Reconstructions, Targets, Wanted, invert_all
-from netinvert.experiments.prior_curves import Curve, common_place
-from netinvert.experiments.prior_judges import (
+from netinvert.experiments.prior_measures import (
     ALIKE,
     NINE,
+    Curve,
     Judges,
     NaturalImages,
     baselines_of,
+    common_place,
     judges_of,
     natural_codes,
 )

@@ -116,7 +116,8 @@ def dataset_rows(folder: Path, split: str | None, count: int, views: int, parts:
         if isinstance(own, dict) and {"name", "creator", "licence"} <= own.keys():
             name = f"{own['name']} by {own['creator']}, {own['licence']}"
         if len(tiles) < views:
-            image = coloured_parts(sample["parts"]) if parts else _on_paper(sample)
+            seen = _composed(sample["rgba"]) if "rgba" in sample else np.asarray(sample["rgb"])
+            image = coloured_parts(sample["parts"]) if parts else seen
             tiles.append(Tile(image, (_angles(record["azimuth"], record["elevation"], record["in_plane"]),)))
     if tiles:
         yield GridRow(name, tiles)
@@ -165,10 +166,6 @@ def _splits(plan: DatasetConfig) -> Table:
 def _angles(azimuth: float, elevation: float, in_plane: float) -> str:
     text = f"{heading(azimuth)}, {elevation:.0f}°"
     return text if abs(in_plane) < 0.5 else f"{text}, in-plane {in_plane:.0f}°"
-
-
-def _on_paper(sample: dict[str, Any]) -> Pixels:
-    return _composed(sample["rgba"]) if "rgba" in sample else np.asarray(sample["rgb"])
 
 
 def _composed(rgba: Pixels) -> Pixels:

@@ -15,7 +15,7 @@ from netinvert.errors import ConfigError, NetinvertError
 from netinvert.evaluation.report import (
     number,
 )
-from netinvert.experiments.configs.studies import Grid, Sweep
+from netinvert.experiments.configs.looks import Grid, Sweep
 from netinvert.experiments.inputs import Inputs
 from netinvert.experiments.inversions import PresetChoice, Reconstructions
 from netinvert.inversion.objectives import Match

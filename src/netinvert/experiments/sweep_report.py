@@ -10,7 +10,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import shipped_reference
 from netinvert.evaluation.report import Column, by, code, counted, listed, number
 from netinvert.evaluation.report.plot import COLOURS
-from netinvert.experiments.configs.studies import Sweep
+from netinvert.experiments.configs.looks import Sweep
 from netinvert.experiments.inputs import open_network, read_inputs
 from netinvert.experiments.inversions import Targets, Wanted, invert_all
 from netinvert.experiments.runs import PAGE, file_part, invert_command, network_facts, publish, run_facts

@@ -15,10 +15,7 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate, ImageGrid, Table, Tile
 from netinvert.evaluation.report.table import plain
 from netinvert.experiments import commands
-from netinvert.experiments.configs.features import StudyFeatures
-from netinvert.experiments.configs.studies import StudyAttributes
-from netinvert.experiments.configs.surgery import StudySurgery
-from netinvert.experiments.configs.whole import StudyAll
+from netinvert.experiments.configs.studies import StudyAll, StudyAttributes, StudyFeatures, StudySurgery
 from netinvert.experiments.registered import AGREE, ATTRIBUTES, FEATURES, PRIORS, SURGERY
 from netinvert.experiments.runs import ANSWER, made_by, publish, run_facts
 from netinvert.io.files import Tell, read_json

@@ -172,9 +172,9 @@ class FieldOfView:
     stride: tuple[int, int]
     side: tuple[int, int]
 
-    def crop(self, image: Tensor, row: int, column: int, outside: float = 0.5) -> Tensor:
-        """What a place sees of an image (C, H, W), (C, *side); ``outside`` of it one grey."""
-        found = image.new_full((image.shape[0], *self.side), outside)
+    def crop(self, image: Tensor, row: int, column: int) -> Tensor:
+        """What a place sees of an image (C, H, W), (C, *side); grey outside of it."""
+        found = image.new_full((image.shape[0], *self.side), 0.5)
         inside, shown = [], []
         for start, step, at, length, full in zip(
             self.first, self.stride, (row, column), self.side, image.shape[1:], strict=True

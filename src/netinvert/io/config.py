@@ -56,8 +56,9 @@ class Option:
     is that of a function that raises NetinvertError for a bad value. Both are looked up last: they may need
     torch.
 
-    ``identity`` is False where the results do not depend on it. ``kept`` is the file in the folder of a
-    finished run that stands in for this input when ``rerun`` finds it gone or changed.
+    Of values that are tuples ``once`` says that each is given once. ``identity`` is False where the results
+    do not depend on it. ``kept`` is the file in the folder of a finished run that stands in for this input
+    when ``rerun`` finds it gone or changed.
     """
 
     help: str
@@ -72,6 +73,7 @@ class Option:
     choices: tuple[str, ...] | str = ()
     check: str = ""
     default: str = ""
+    once: bool = False
     identity: bool = True
     kept: str = ""
 
@@ -142,6 +144,8 @@ class Field:
         most = MOST if self.kind is int else None
         if self.length == 0 and self.required and not self.values(value):
             raise ConfigError(f"{self.flag} takes at least one value")
+        if option.once and len(set(self.values(value))) < len(self.values(value)):
+            raise ConfigError(f"{self.flag} names one twice: give each once")
         for one in self.values(value):
             for bound, words, wrong in (
                 (option.min, "at least", operator.lt),

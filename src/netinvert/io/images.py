@@ -90,14 +90,14 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     return _as_tensor(pixels, channels)
 
 
-def image_from_bytes(data: bytes, channels: int = 3, most: int = MAX_PIXELS) -> Tensor:
-    """A picture's file as it came, as ``read_image`` gives it; of more than ``most`` pixels none is decoded.
-    Raises ImageError."""
+def image_from_bytes(data: bytes, most: int = MAX_PIXELS) -> Tensor:
+    """A picture's file as it came, in colour, as by ``read_image``; of more than ``most`` pixels none is
+    decoded. Raises ImageError."""
     name = Path("the picture")
     with _told_of(name), Image.open(io.BytesIO(data)) as image:
         if image.width * image.height > most:
             raise ImageError(f"{name} has more than {most / 1e6:.0f} million pixels: make it smaller first")
-        return _as_tensor(_floats(decode_image(image, name), name), channels)
+        return _as_tensor(_floats(decode_image(image, name), name), 3)
 
 
 def decode_image(image: Image.Image, name: str | Path) -> Image.Image:

@@ -20,7 +20,7 @@ NETWORK = Option(
     short="n",
     metavar="NAME",
 )
-POSE_READERS = replace(NETWORK, also=("network",), metavar="NAME|FILE", default="posenet")
+POSE_READERS = replace(NETWORK, also=("network",), metavar="NAME|FILE", default="posenet", once=True)
 """Of those that read poses; each command says more in its help."""
 WEIGHTS = Option(
     "The network's, a .safetensors or .pt file, or 'random'.",
@@ -30,7 +30,11 @@ WEIGHTS = Option(
 )
 LAYER = Option("A name from 'netinvert layers NETWORK'.", short="l", metavar="NAME")
 LAYERS = Option(
-    "Names from 'netinvert layers NETWORK', one or more.", short="l", also=("layer",), metavar="NAME"
+    "Names from 'netinvert layers NETWORK', one or more.",
+    short="l",
+    also=("layer",),
+    metavar="NAME",
+    once=True,
 )
 INPUT = Option(
     "An image, a folder of images, a quoted glob, sample:NAME (chair, chelsea, …), or a code (.npy, "
@@ -128,12 +132,6 @@ class OfLayers(OfNetwork):
 
     section: ClassVar[str] = "Network"
     layers: Annotated[tuple[str, ...], LAYERS]
-
-    def check(self) -> None:
-        """Raises ConfigError."""
-        super().check()
-        if len(set(self.layers)) < len(self.layers):
-            raise ConfigError("--layers names a layer twice; name each once")
 
 
 @dataclass(frozen=True, kw_only=True)

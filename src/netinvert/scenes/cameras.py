@@ -125,10 +125,10 @@ def heading(azimuth: float) -> str:
     return f"{round(azimuth) % 360}°"
 
 
-def is_rotation(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
+def is_rotation(matrix: ArrayLike) -> bool:
     """Whether a matrix (3, 3) is a rotation: orthonormal, and no mirror image."""
     m = np.asarray(matrix, float)
-    return bool(np.abs(m @ m.T - np.eye(3)).max() < tolerance and np.linalg.det(m) > 0)
+    return bool(np.abs(m @ m.T - np.eye(3)).max() < 1e-3 and np.linalg.det(m) > 0)
 
 
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:

@@ -221,9 +221,9 @@ def _at(plan: ChairPlan, x: float, share: float, hollow: float = 0.0) -> tuple[f
     return x, y, plan.height - plan.thickness / 2 + share * plan.tall
 
 
-def _posts(plan: ChairPlan, top: float = 1.0) -> list[Primitive]:
+def _posts(plan: ChairPlan) -> list[Primitive]:
     x, b = _half(plan) - plan.bar, plan.bar
-    path = [_at(plan, x, share * top) for share in (0, 0.33, 0.66, 1)]
+    path = [_at(plan, x, share) for share in (0, 0.33, 0.66, 1)]
     taper = np.linspace(1.1, 0.8, 4)[:, None] * b
     return both([bar(path, np.repeat(taper, 2, axis=1), square=plan.square)])
 

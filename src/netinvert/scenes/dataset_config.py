@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from netinvert.scenes.cameras import Camera
-    from netinvert.scenes.object_source import ObjectSource
+    from netinvert.scenes.catalogue import ObjectSource
     from netinvert.scenes.objects import Array
     from netinvert.scenes.shading import Light
 
@@ -114,7 +114,7 @@ class DatasetConfig(Config):
 
     def source(self) -> ObjectSource:
         """Where the objects come from. Raises ConfigError, MeshError."""
-        from netinvert.scenes.object_source import object_source
+        from netinvert.scenes.catalogue import object_source
 
         return object_source(self.objects, self.up, self.category)
 

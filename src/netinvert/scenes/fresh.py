@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netinvert.scenes.backgrounds import composite, named_background, random_background
+from netinvert.scenes.catalogue import ObjectSource
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.dataset_writer import image_maker
 from netinvert.scenes.furniture import FRONTLESS, has_word
-from netinvert.scenes.object_source import ObjectSource
 
 UPRIGHT: Mapping[str, Any] = {"elevation": (10.0, 35.0), "in_plane": 0.0, "lights": "studio"}
 """Of a plan: furniture as it stands before whoever sits down, in studio light."""

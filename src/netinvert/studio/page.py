@@ -10,8 +10,7 @@ from importlib.resources import files
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from nicegui import ui
 
-from netinvert.experiments.configs.priors import StudyVote
-from netinvert.experiments.configs.studio import Studio
+from netinvert.experiments.configs.studio import Studio, StudyVote
 from netinvert.experiments.votes import VoteFile, ballots_of
 from netinvert.models.registry import list_networks
 from netinvert.studio.parts import PLACES, raw

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from netinvert.errors import ConfigError, MissingExtraError
 from netinvert.evaluation.report import counted
-from netinvert.experiments.configs.priors import StudyVote
-from netinvert.experiments.configs.studio import LOCAL, Studio
-from netinvert.experiments.vote_report import votes_so_far
-from netinvert.experiments.votes import VoteFile, ballots_of
+from netinvert.experiments.configs.studio import LOCAL, Studio, StudyVote
+from netinvert.experiments.votes import VoteFile, ballots_of, votes_so_far
 from netinvert.io.files import Tell
 from netinvert.io.manifest import Outcome
 

@@ -61,14 +61,12 @@ def lattice(resolution: int) -> Tensor:
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
 
-def visual_hull(views: ViewSet, resolution: int = 64, misses: int = 0) -> Tensor:
-    """How surely each voxel (R, R, R) is inside, in [0, 1]: the least of what the views' masks say, the
-    ``misses`` lowest left out. At 0.5 lies the surface."""
+def visual_hull(views: ViewSet, resolution: int = 64) -> Tensor:
+    """How surely each voxel (R, R, R) is inside, in [0, 1]: the least of what the views' masks say. At 0.5
+    lies the surface."""
     places, _ = projected(lattice(resolution), views.cameras)
     said = F.grid_sample(views.planes[:, 3:], places[:, :, None], align_corners=False)[:, 0, :, 0]
-    if misses >= len(said):
-        raise ConfigError(f"of {len(said)} views at most {len(said) - 1} can be wrong")
-    return said.kthvalue(misses + 1, dim=0).values.reshape((resolution,) * 3)
+    return said.amin(0).reshape((resolution,) * 3)
 
 
 def fused_depths(views: ViewSet, hull: Tensor, planes: int = 48) -> Tensor:

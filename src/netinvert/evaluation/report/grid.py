@@ -102,12 +102,16 @@ class ImageGrid:
 
     @classmethod
     def of(
-        cls, rows: Mapping[str, Sequence[Tile | Pixels | None]], columns: Sequence[str] = (), title: str = ""
+        cls,
+        rows: Mapping[str, Sequence[Tile | Pixels | None]],
+        columns: Sequence[str] = (),
+        title: str = "",
+        size: int = CELL,
+        name: str = "",
     ) -> ImageGrid:
         """Rows by their names, of tiles or bare images."""
-        return cls(
-            [GridRow(name, [_tile(one) for one in images]) for name, images in rows.items()], columns, title
-        )
+        made = [GridRow(row, [_tile(one) for one in images]) for row, images in rows.items()]
+        return cls(made, columns, title, size, name=name)
 
     @classmethod
     def flow(cls, tiles: Sequence[Tile | Pixels | None], across: int = 6, title: str = "") -> ImageGrid:

@@ -290,7 +290,7 @@ def _plain_series(one: Series) -> dict[str, object]:
 _TERMS = {"code": "code error, squared", "tv": "total variation", "alpha": "α-norm"}
 
 
-def loss_plot(losses: Tensor, terms: Sequence[str], title: str = "") -> Plot:
+def loss_plot(losses: Tensor, terms: Sequence[str]) -> Plot:
     """Weighted losses (steps, T, N) by step: the mean of each term, thin lines for the samples."""
     # A logarithm has no place for zeros.
     values = torch.where(losses > 0, losses, torch.nan).double().cpu()
@@ -306,7 +306,7 @@ def loss_plot(losses: Tensor, terms: Sequence[str], title: str = "") -> Plot:
         series.append(Series(label, steps, _mean_of_all(values[:, index]), colour=colour, marker=marker))
     y_label = "weighted loss" + (", mean over samples" if several else "")
     panel = Panel(series, x_label="step", y_label=y_label, y_log=True, x_margin=0.01)
-    return Plot([panel], title, name="loss")
+    return Plot([panel], name="loss")
 
 
 def _mean_of_all(values: Tensor) -> Tensor:

@@ -218,6 +218,10 @@ class Column:
             extra = f"({self._text(value.low)} to {self._text(value.high)})"
         return self._text(value.value), extra
 
+    def words(self, value: Any) -> str:  # noqa: ANN401
+        """The value and its interval or spread as one text."""
+        return " ".join(filter(None, self.parts(value)))
+
     def _text(self, value: Any) -> str:  # noqa: ANN401
         if value is None:
             return DASH
@@ -271,14 +275,17 @@ class Table:
     def of(
         cls,
         records: Iterable[object],
-        columns: Sequence[Column | str],
+        columns: Sequence[Column | str] | None = None,
         title: str = "",
         **more: Any,  # noqa: ANN401
     ) -> Table:
         """From mappings or objects, such as dataclasses; what a record lacks is not known.
 
-        ``more`` are further fields.
+        Without ``columns`` there is one for each key of the mappings. ``more`` are further fields.
         """
+        if columns is None:
+            records = list(records)
+            columns = list(dict.fromkeys(k for one in records if isinstance(one, Mapping) for k in one))
         keys = [_key(column) for column in columns]
         rows = [
             [one.get(key) if isinstance(one, Mapping) else getattr(one, key, None) for key in keys]
@@ -310,11 +317,7 @@ class Table:
     def texts(self) -> list[list[str]]:
         """All cells as text."""
         return [
-            [
-                " ".join(filter(None, column.parts(value)))
-                for column, value in zip(self.heads, row, strict=True)
-            ]
-            for row in self.rows
+            [column.words(value) for column, value in zip(self.heads, row, strict=True)] for row in self.rows
         ]
 
     def text(self) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from netinvert.scenes.seeds import TEST_AGREE
-
 Held = Literal["", "size", "kind"]
 """What is held fixed where witnesses are compared: nothing; each part's share of the visible pixels; what is
 common to all backs, all legs, and so on."""
@@ -30,49 +28,22 @@ class AgreeHypothesis:
     by: Kind = "parts"
 
 
-@dataclass(frozen=True)
-class AgreePlan:
-    """The plan of the test."""
-
-    hypotheses: tuple[AgreeHypothesis, ...]
-    network: str
-    layers: tuple[str, ...]
-    preset: str
-    steps: int
-    method: str
-    samples: int
-    chairs: int
-    seed: int
-    draws: int
-
-
-AGREE_PLAN = AgreePlan(
-    (
-        AgreeHypothesis(
-            "parts of one size that the network needs more come back better at fc8", "fc8", "size", 1
-        ),
-        AgreeHypothesis(
-            "at relu5, parts of one size come back alike, whether the network needs them or not",
-            "relu5",
-            "size",
-            0,
-        ),
-        AgreeHypothesis(
-            "at fc8, the pixels of parts of one size that the network needs more come back better",
-            "fc8",
-            "size",
-            1,
-            "pixels",
-        ),
-        AgreeHypothesis("attributions fall on the parts that the network needs", "", "", 1),
+AGREE_HYPOTHESES = (
+    AgreeHypothesis(
+        "parts of one size that the network needs more come back better at fc8", "fc8", "size", 1
     ),
-    network="posenet",
-    layers=("relu5", "relu7", "fc8"),
-    preset="default",
-    steps=100,
-    method="integrated",
-    samples=8,
-    chairs=150,
-    seed=TEST_AGREE,
-    draws=10_000,
+    AgreeHypothesis(
+        "at relu5, parts of one size come back alike, whether the network needs them or not",
+        "relu5",
+        "size",
+        0,
+    ),
+    AgreeHypothesis(
+        "at fc8, the pixels of parts of one size that the network needs more come back better",
+        "fc8",
+        "size",
+        1,
+        "pixels",
+    ),
+    AgreeHypothesis("attributions fall on the parts that the network needs", "", "", 1),
 )

@@ -7,23 +7,29 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Estimate, Series, code, counted, listed, number
-from netinvert.experiments.agree.agreement import PartAgreement, within_ranks
-from netinvert.experiments.agree.registration import AGREE_PLAN
 from netinvert.experiments.agree.tables import (
     ATTRIBUTION,
     NECESSITY,
     RECOVERY,
-    TOO_FEW,
     AgreeStudy,
     Pair,
     blind_pair,
 )
-from netinvert.experiments.agree.witnesses import DECODED, NAMES, OPTIMISED, OTHERS, OWN, RANDOM, Arm
-from netinvert.experiments.features.measures import ENOUGH
+from netinvert.experiments.agree.witnesses import (
+    DECODED,
+    NAMES,
+    OPTIMISED,
+    OTHERS,
+    OWN,
+    RANDOM,
+    Arm,
+    PartAgreement,
+    within_ranks,
+)
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.registered import AGREE, DRAWS, ENOUGH, TOO_FEW, status
 from netinvert.explain.part_truth import LEAST_PARTS
 from netinvert.explain.pictures import overlaid
-from netinvert.scenes.seeds import trained_on
 
 SHOWN = 8
 """Chairs."""
@@ -37,18 +43,11 @@ BESIDE = 0.12
 
 def agree_report(study: AgreeStudy) -> report.Report:
     """The whole page."""
-    config, own, plan = study.config, study.witnesses, AGREE_PLAN
-    status = (
-        "This is the registered test."
-        if study.registered
-        else f"This is a trial, not the registered test ({counted(plan.chairs, 'chair')} of the seed "
-        f"{plan.seed}, {code(plan.network)})."
-    )
-    if trained_on(config.seed):
-        status += f" Networks of netinvert may have seen chairs of seed {config.seed}: no fair test."
+    config, own, plan = study.config, study.witnesses, AGREE
+    planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {code(plan.network)}"
     lead = (
         f"{agree_answer(study)}\n\n{counted(own.count, 'chair')} with a front and {LEAST_PARTS} parts or "
-        f"more in sight ({config.chairs} asked for). {status}"
+        f"more in sight ({config.chairs} asked for). {status(study.registered, planned, config.seed)}"
     )
     undecoded = [code(one) for one in study.layers if Arm(one, DECODED) not in own.arms]
     how = (
@@ -59,7 +58,7 @@ def agree_report(study: AgreeStudy) -> report.Report:
         "fewer); or how many times nearer than theirs the pixels are where the part is. Attribution: the "
         f"part's share of the map ({config.method}) on the chair, over its share of the chair's pixels. ρ is "
         "Spearman's over the parts of a chair, in the mean over chairs, with 95 % intervals of the bootstrap "
-        f"over chairs; p is two-sided, of {plan.draws:,} permutations of each chair's parts. Of fewer than "
+        f"over chairs; p is two-sided, of {DRAWS:,} permutations of each chair's parts. Of fewer than "
         f"{ENOUGH} chairs nothing is claimed. How far necessity before paper agrees with that before "
         "photographs says how much of it is there to agree with; how far it agrees with what the reader of "
         "parts sees in the original, what parts are easy to read for anybody."
@@ -97,7 +96,7 @@ JUDGES = {"parts": "a reader of parts", "pixels": "pixels"}
 
 def agree_answer(study: AgreeStudy) -> str:
     """From the figures, sizes held."""
-    if not study.enough:
+    if study.witnesses.count < ENOUGH:
         return f"Nothing is claimed of {counted(study.witnesses.count, 'chair')}: {ENOUGH} are needed."
     who, kept = code(study.network), list[str]()
     said = dict[str, list[str]]({BEST: [], AS_RANDOM: [], WORST: [], NOT_SHOWN: []})

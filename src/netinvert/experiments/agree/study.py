@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.part_reader import PartReader, part_maps, part_shares
-from netinvert.evaluation.readers import read_images
-from netinvert.experiments.agree.registration import AGREE_PLAN
+from netinvert.evaluation.readers import PartReader, part_maps, part_shares, read_images
 from netinvert.experiments.agree.report import agree_answer, agree_report
 from netinvert.experiments.agree.tables import AgreeStudy
 from netinvert.experiments.agree.witnesses import DECODED, OPTIMISED, RANDOM, Arm, Witnesses
-from netinvert.experiments.configs.agree import StudyAgree
+from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import ChangedScene, StudiedView
 from netinvert.experiments.features.measures import LEAST_ERROR
@@ -24,14 +22,14 @@ from netinvert.experiments.features.registration import PARTS
 from netinvert.experiments.features.study import features_plan
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.inversions import PresetChoice
+from netinvert.experiments.invert import run_told
+from netinvert.experiments.registered import AGREE
 from netinvert.experiments.runs import ANSWER, network_facts, publish, run_facts, workers_of
 from netinvert.explain.part_truth import LEAST_PARTS, mass_in
 from netinvert.explain.sanity import all_random, explaining
 from netinvert.explain.targets import parse_target
 from netinvert.inversion.invert import prepare
 from netinvert.inversion.objectives import code_error
-from netinvert.inversion.optimize import Run
-from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Cell, Cells, Piece
 from netinvert.io.files import Tell, write_atomic
 from netinvert.io.images import fit
@@ -62,7 +60,7 @@ class Subject:
         """Raises LayerError."""
         random = all_random(network, network.preprocessing.size, 0)
         arms: dict[Arm, tuple[Encoder, Decoder | None]] = {}
-        for layer in config.layers or AGREE_PLAN.layers:
+        for layer in config.layers or AGREE.layers:
             encoder = Encoder(network, layer)
             arms[Arm(layer)] = (encoder, None)
             decoder = fitting_decoder(encoder)
@@ -142,7 +140,7 @@ class AgreeWork:
         decoder: Decoder | None,
         original: Tensor,
         seeds: list[int],
-        tell: Callable[[StepInfo], None],
+        tell: Callable[[float, str], None],
     ) -> tuple[Tensor, Tensor]:
         """Images (n, 3, H, W) uint8 of the originals' codes, and their code errors."""
         with torch.no_grad():
@@ -151,10 +149,7 @@ class AgreeWork:
             images = decoder(codes)
         else:
             how = _choice(self.config).recipe(encoder)
-            result = prepare(encoder, codes, how).run(Run(seed=seeds, callback=tell))
-            if result.interrupted:
-                raise KeyboardInterrupt
-            images = result.image
+            images = run_told(prepare(encoder, codes, how), seeds, tell).image
         images = fit(images, (original.shape[2], original.shape[3]))
         with torch.no_grad():
             error = code_error(encoder(images), codes)
@@ -165,8 +160,8 @@ def _choice(config: StudyAgree) -> PresetChoice:
     return PresetChoice(config.preset, steps=config.steps)
 
 
-def _told(piece: Piece, share: float, arm: Arm) -> Callable[[StepInfo], None]:
-    return lambda info: piece.tell(share, f"{arm.name}: step {info.step} of {info.steps}")
+def _told(piece: Piece, share: float, arm: Arm) -> Callable[[float, str], None]:
+    return lambda _, text: piece.tell(share, f"{arm.name}: {text}")
 
 
 def _chair(

@@ -11,22 +11,22 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, Estimate
-from netinvert.evaluation.statistics import estimate, holm
-from netinvert.experiments.agree.agreement import PartAgreement, part_agreement
-from netinvert.experiments.agree.registration import AGREE_PLAN, AgreeHypothesis, Held, Kind
+from netinvert.evaluation.statistics import Significance, estimate, holm
+from netinvert.experiments.agree.registration import AGREE_HYPOTHESES, AgreeHypothesis, Held, Kind
 from netinvert.experiments.agree.witnesses import (
     NAMES,
     OPTIMISED,
     OWN,
     RANDOM,
     Arm,
+    PartAgreement,
     Witnesses,
+    part_agreement,
 )
-from netinvert.experiments.configs.agree import StudyAgree
-from netinvert.experiments.features.measures import ENOUGH
+from netinvert.experiments.configs.studies import StudyAgree
 from netinvert.experiments.features.registration import PARTS
+from netinvert.experiments.registered import AGREE, ALPHA, DRAWS, ENOUGH, TOO_FEW, hypotheses_table
 
-LEVEL = 0.05
 MARGIN = 0.2
 """A correlation whose interval lies within MARGIN of 0 counts as none."""
 HELD: tuple[Held, ...] = ("", "size", "kind")
@@ -35,7 +35,6 @@ PAPER, PHOTOGRAPHS = "necessity before paper", "before photographs"
 LEGIBILITY = "overlap in the original"
 """Beside the witnesses: how far necessity agrees with itself, and how well the reader of parts, which knows
 nothing of the network, sees each in the original."""
-TOO_FEW = "not enough"
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,6 @@ class AgreeStudy:
     witnesses: Witnesses
 
     @property
-    def enough(self) -> bool:
-        """Whether anything may be claimed."""
-        return self.witnesses.count >= ENOUGH
-
-    @property
     def layers(self) -> list[str]:
         """In the order asked for."""
         return list(dict.fromkeys(one.layer for one in self.witnesses.arms))
@@ -71,7 +65,7 @@ class AgreeStudy:
     @property
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
-        plan, own = AGREE_PLAN, self.config
+        plan, own = AGREE, self.config
         names = ("preset", "steps", "method", "samples", "chairs", "seed")
         same = all(getattr(plan, name) == getattr(own, name) for name in names)
         return same and (self.network, tuple(self.layers), own.weights) == (plan.network, plan.layers, None)
@@ -107,7 +101,7 @@ class AgreeStudy:
                 self.said(pair, pair.second),
                 self.witnesses.size,
                 held,
-                AGREE_PLAN.draws,
+                DRAWS,
             )
             for pair in self.pairs()
             for held in HELD
@@ -123,12 +117,12 @@ class AgreeStudy:
         """Whether a correlation is there, whatever its sign: of what was registered, in the registered test,
         after Holm for that alone; of all else for all that are compared."""
         ps = {**self.adjusted, **(self.primary if self.registered else {})}
-        return ps.get((pair, held), 1.0) < LEVEL
+        return ps.get((pair, held), 1.0) < ALPHA
 
     @cached_property
     def primary(self) -> dict[tuple[Pair, Held], float]:
         """The p of the hypotheses, after Holm for these."""
-        keys = [(_asked(one), one.held) for one in AGREE_PLAN.hypotheses]
+        keys = [(_asked(one), one.held) for one in AGREE_HYPOTHESES]
         known = {key: one.p for key in keys if (one := self.found.get(key)) is not None}
         return dict(zip(known, holm(list(known.values())), strict=True))
 
@@ -136,27 +130,18 @@ class AgreeStudy:
 
     def registered_table(self) -> report.Table:
         """The hypotheses, their tests, and what became of them."""
-        tests = [self.found.get((_asked(one), one.held)) for one in AGREE_PLAN.hypotheses]
-        adjusted = iter(self.primary.values())
-        rows = []
-        for asked, test in zip(AGREE_PLAN.hypotheses, tests, strict=True):
-            row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} chairs are needed"}
-            if asked.layer and asked.layer not in self.layers:
-                row["verdict"] = "not asked: no such layer here"
-            if test is not None:
-                p = next(adjusted)
-                row |= {"rho": test.found, "p": test.p, "holm": p, "count": int(test.chairs.sum())}
-                row["verdict"] = _verdict(asked, test.found, p)
-            rows.append(row)
-        columns: list[Column | str] = [
-            Column("hypothesis", key="says"),
-            Column("ρ", digits=2, key="rho"),
-            Column("chairs", key="count"),
-            Column("p", digits=4),
-            Column("p, Holm", digits=4, key="holm"),
-            "verdict",
-        ]
-        return report.Table.of(rows, columns, name="registered")
+
+        def told(asked: AgreeHypothesis, found: Estimate, p: float) -> dict[str, Any]:
+            return {"rho": found, "verdict": _verdict(asked, found, p)}
+
+        tests: dict[AgreeHypothesis, Significance | None] = dict.fromkeys(AGREE_HYPOTHESES)
+        for asked in tests:
+            found = self.found.get((_asked(asked), asked.held))
+            if found is not None:
+                tests[asked] = Significance(found.found, found.p, int(found.chairs.sum()))
+        lacking = [one for one in tests if one.layer and one.layer not in self.layers]
+        unasked = dict.fromkeys(lacking, "not asked: no such layer here")
+        return hypotheses_table(tests, told, [Column("ρ", digits=2, key="rho")], unasked=unasked)
 
     def agreements(self) -> report.Table:
         """A row a pair of witnesses."""
@@ -249,7 +234,7 @@ def blind_pair(pair: Pair) -> Pair:
 def _verdict(asked: AgreeHypothesis, found: Estimate, p: float) -> str:
     assert found.low is not None
     assert found.high is not None
-    if p < LEVEL:
+    if p < ALPHA:
         if asked.expected:
             return "holds" if found.value > 0 else "refuted: the other way"
         return "refuted"

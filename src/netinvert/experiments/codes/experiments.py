@@ -291,6 +291,7 @@ def _random(subject: CodeSubject, config: StudyRandom) -> CodeFindings:
         "by itself, then projected": statistics.project(alone, principal=True),
     }
     rows, shown = list[FigureRow](), []
+    apart_in_codes = torch.pdist(subject.codes.double().flatten(1)).mean()
     for name, codes in kinds.items():
         images = subject.decode(codes)
         again = subject.encode(images)
@@ -301,7 +302,7 @@ def _random(subject: CodeSubject, config: StudyRandom) -> CodeFindings:
         norms = [torch.linalg.vector_norm(each.flatten(1), dim=1).mean() for each in (codes, subject.codes)]
         found = {
             "norm": (norms[0] / norms[1]).item(),
-            "to nearest": (nearest.median() / subject.code_distance).item(),
+            "to nearest": (nearest.median() / apart_in_codes).item(),
             "code error": estimate(subject.code_errors(again, codes)),
             "nearest code": estimate((distances.argmin(1) == torch.arange(count)).float()),
             "two readers": None if apart is None else estimate(apart, statistic="median"),

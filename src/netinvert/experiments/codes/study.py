@@ -4,7 +4,7 @@ cell a decoder."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -174,4 +174,4 @@ def _table(experiment: CodeExperiment, rows: Sequence[FigureRow], last: bool) ->
         columns.append(report.Column(name, "°" * (name in DEGREES), digits, percent=share, about=shown))
     floors = [index for index, row in enumerate(rows) if row[columns[0].name] in experiment.baselines]
     decoder = rows[0]["decoder"]
-    return replace(report.Table.of(rows, columns, decoder), name=decoder.split()[0], baselines=floors)
+    return report.Table.of(rows, columns, decoder, name=decoder.split()[0], baselines=floors)

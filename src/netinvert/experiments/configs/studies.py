@@ -1,4 +1,4 @@
-"""What the studies, searches and audits are asked."""
+"""What the studies are asked."""
 
 from __future__ import annotations
 
@@ -7,211 +7,14 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from netinvert.errors import ConfigError
+from netinvert.experiments.configs.looks import CHAIRS, LAYERS, PRESET, PRIOR_WEIGHTS, TRIED_CANVASES, Grid
 from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Device, OfLayer, OfLayers, OnNetwork, Output, Processes, Seed, Trust
+from netinvert.io.pieces import OfLayers, OnNetwork, Output, Processes, Seed, Trust
+from netinvert.scenes.dataset_config import CATEGORY, OBJECTS
 from netinvert.scenes.seeds import OPENED
 
-CHAIRS = "chairs"
-"""As --images: the unseen chairs of the demo."""
 POSENET = ("posenet-conv5", "posenet-fc6", "posenet-fc7", "posenet-pose")
-LAYERS = replace(pieces.LAYERS, default="all that are worth inverting")
-PRESET = replace(
-    pieces.PRESET, help="As of 'netinvert invert'.", choices="netinvert.inversion.presets.by_name:PRESETS"
-)
-PRIOR_WEIGHTS = Option("Of the priors; one or more.", above=0, default="0.1, 1 and 10 times each one's own")
-TRIED_CANVASES = Option(
-    "fourier, pixels, phase, deep-prior; one or more.",
-    also=("canvas",),
-    metavar="NAME",
-    default="the preset's own",
-    choices="netinvert.inversion.canvases:CANVASES",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demo(Seed, Output, Processes):
-    """Invert codes of 3-D pose networks at several layers and leave a page to look at (some minutes).
-
-    A part with a photograph needs the extra imagenet, and is left out where that is not installed.
-    """
-
-    command: ClassVar[str] = "demo"
-
-    out: Annotated[Path, pieces.OUT] = Path("out/demo")
-    steps: Annotated[
-        int,
-        Option(
-            "Evaluations of the network a code; three times as many for codes of fully connected layers.",
-            min=1,
-        ),
-    ] = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look(OfLayers, OnNetwork):
-    """See what each layer of a network keeps of an image: its code inverted, layer by layer, on one page.
-
-    A stopped run is resumed by the same command.
-    """
-
-    command: ClassVar[str] = "look"
-
-    images: Annotated[
-        str, Option("An image, a folder of images, or a quoted glob.", positional=True, metavar="IMAGE")
-    ]
-    layers: Annotated[tuple[str, ...], LAYERS] = ()
-    preset: Annotated[str, PRESET] = "quick"
-    prior: Annotated[str | None, pieces.PRIOR] = None
-    steps: Annotated[int | None, pieces.STEPS] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid(OfLayers, OnNetwork):
-    """Priors, weights and canvases that are tried with all others."""
-
-    priors: Annotated[
-        tuple[str, ...],
-        replace(pieces.PRIOR, help="As of 'netinvert invert'; one or more.", also=("prior",), default="all"),
-    ] = ()
-    prior_weights: Annotated[tuple[float, ...], PRIOR_WEIGHTS] = ()
-    canvases: Annotated[tuple[str, ...], TRIED_CANVASES] = ()
-    preset: Annotated[
-        str, replace(PRESET, help="What the rest of the recipe is, as of 'netinvert invert'.")
-    ] = "default"
-    steps: Annotated[int | None, pieces.STEPS] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep(Grid):
-    """Try priors, weights and canvases on a few codes; leave a page of trade-off curves and images."""
-
-    command: ClassVar[str] = "sweep"
-
-    input: Annotated[str, pieces.INPUT]
-    random: Annotated[
-        int | None,
-        Option("So many random settings instead of all; weights between the extremes.", min=1, default="all"),
-    ] = None
-    measure: Annotated[
-        str,
-        Option(
-            "Of naturalness: gradients (strength and direction), naturalness (the IJCV paper's, direction "
-            "alone) or ssim.",
-            choices=("gradients", "naturalness", "ssim"),
-            metavar="NAME",
-        ),
-    ] = "gradients"
-    seed: Annotated[
-        int, replace(pieces.SEED, help="Of the random settings and of the noise to start from.")
-    ] = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deepvis(OfLayer, Seed, Output, Processes, Device):
-    """Search the regularisers of Yosinski et al. 2015 at random, and leave a page to look through.
-
-    Every setting is kept when it is done: a stopped search is resumed by the same command.
-    """
-
-    command: ClassVar[str] = "deepvis"
-
-    channel: Annotated[
-        tuple[int, ...],
-        Option(
-            "Channels to make images for, one or more; of maps, their neurons in the middle.",
-            short="c",
-            also=("channels",),
-            min=0,
-        ),
-    ]
-    draws: Annotated[int, Option("Random settings of the four regularisers.", min=0)] = 300
-    steps: Annotated[int, Option("Steps of each draw.", min=1)] = 200
-    published_steps: Annotated[
-        int | None, Option("Steps of the paper's four sets.", min=1, default="their own 500 to 1000")
-    ] = None
-    factor: Annotated[
-        float,
-        Option(
-            "Also run the paper's sets with so many times their learning rates; 1 leaves it out.", above=0
-        ),
-    ] = 30.0
-    pixels: Annotated[
-        int | None, Option("Side of the images.", min=16, metavar="PIXELS", default="the network's")
-    ] = None
-    seed: Annotated[int, replace(pieces.SEED, help="Of the settings and of the noise to start from.")] = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit(OfLayer, OnNetwork):
-    """What do stored codes show? Reconstruct, re-identify, and probe for attributes, against chance.
-
-    A stopped audit is resumed by the same command.
-    """
-
-    command: ClassVar[str] = "audit"
-
-    codes: Annotated[
-        Path, Option("Stored codes (N, …): .npy, .safetensors or .pt.", positional=True, metavar="CODES")
-    ]
-    decoder: Annotated[
-        str | None,
-        Option(
-            "A decoder of this layer.", short="D", metavar="NAME|FILE", default="a shipped one, if one fits"
-        ),
-    ] = None
-    correct: Annotated[
-        int,
-        Option(
-            "Its images are corrected by so many answers of the network a code, as of a black box; 0: not.",
-            min=0,
-            max=10**6,
-        ),
-    ] = 10
-    images: Annotated[
-        str | None,
-        replace(
-            pieces.IMAGES, help="The originals, one a code, to measure against: a folder or a quoted glob."
-        ),
-    ] = None
-    attributes: Annotated[
-        Path | None,
-        Option(
-            "Attributes to probe for: a column each with its name in the first line, a row a code in their "
-            "order, or with a column 'name' that says whose it is.",
-            metavar="FILE.csv",
-        ),
-    ] = None
-    groups: Annotated[
-        str | None,
-        Option(
-            "A column of --attributes: codes that share a value (a photograph, a person) stay in one fold.",
-            metavar="COLUMN",
-        ),
-    ] = None
-    judge_network: Annotated[
-        str | None, Option("Another network, to read the reconstructions; needs --images.", metavar="NAME")
-    ] = None
-    judge_layer: Annotated[str | None, Option("Its layer.", metavar="NAME")] = None
-    preset: Annotated[str, PRESET] = "default"
-    steps: Annotated[int | None, pieces.STEPS] = None
-    sample: Annotated[
-        int, Option("Of more codes than these, so many drawn by the seed are reconstructed.", min=2)
-    ] = 64
-    shuffles: Annotated[int, Option("Of the labels, for the chance level of probes.", min=20)] = 200
-    seed: Annotated[
-        int, replace(pieces.SEED, help="Of the noise to start from, the sample and the shuffles.")
-    ] = 0
-
-    def check(self) -> None:
-        """Raises ConfigError."""
-        super().check()
-        if (self.judge_network is None) != (self.judge_layer is None):
-            raise ConfigError("a judge is a network and a layer: give --judge-network and --judge-layer")
-        if self.judge_network is not None and self.images is None:
-            raise ConfigError("a judge reads the originals too: give --images as well")
-        if self.groups is not None and self.attributes is None:
-            raise ConfigError("--groups names a column of --attributes: give that file as well")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,3 +194,153 @@ class StudyIterate(CodeStudy):
     command: ClassVar[str] = "study iterate"
 
     rounds: Annotated[int, Option("How often to encode and decode.", min=1)] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFeatures(Seed, Output, Processes):
+    """Find which features of an image carry an object's orientation: parts, outline, texture, shading, light,
+    frequencies are taken away or turned, each against a control, and networks read the pose.
+
+    A stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "study features"
+
+    networks: Annotated[
+        tuple[str, ...],
+        replace(
+            pieces.POSE_READERS,
+            help="Networks that read poses: by name, as files of 'netinvert pose train', or random:SEED, "
+            "posenet with random weights; the first is told most of. Random weights and HOG, which is no "
+            "network, are always beside them.",
+        ),
+    ] = ()
+    objects: Annotated[str, OBJECTS] = "chairs"
+    category: Annotated[str | None, replace(CATEGORY, default="seats, by their names")] = None
+    chairs: Annotated[int, replace(pieces.CHAIRS, help="How many objects, at most.")] = 300
+    learned: Annotated[int, pieces.LEARNED] = 3000
+    seed: Annotated[int, replace(pieces.SEED, help="Which objects, views, lights and backgrounds.")] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAgree(OfLayers, OnNetwork):
+    """Find whether inversions show the parts that a pose is read from: part by part, is what the network
+    needs what comes back best, and where attributions fall?
+
+    Each chair's parts are ranked by how far off the pose is without them, by how well they come back in
+    inverted codes, and by an attribution; random weights are beside them. A stopped run is resumed by the
+    same command.
+    """
+
+    command: ClassVar[str] = "study agree"
+
+    network: Annotated[
+        str,
+        replace(pieces.NETWORK, help="One that reads poses: posenet, posenet-only, …; see pose evaluate."),
+    ] = "posenet"
+    layers: Annotated[tuple[str, ...], replace(pieces.LAYERS, default="relu5, relu7 and fc8")] = ()
+    preset: Annotated[str, PRESET] = "default"
+    steps: Annotated[int, pieces.STEPS] = 100
+    method: Annotated[
+        str,
+        Option(
+            "The attribution, as of 'netinvert explain parts'.",
+            metavar="NAME",
+            choices="netinvert.explain.sanity:EXPLANATIONS",
+        ),
+    ] = "integrated"
+    samples: Annotated[
+        int, Option("Of smoothgrad's noise and of the path of integrated.", min=1, max=10**4)
+    ] = 8
+    chairs: Annotated[int, pieces.CHAIRS] = 100
+    learned: Annotated[int, replace(pieces.LEARNED, help="Views that the reader of parts learns from.")] = 500
+    seed: Annotated[
+        int,
+        replace(pieces.SEED, help="Which chairs, views, lights and backgrounds, and of the noise to start."),
+    ] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySurgery(Trust, Seed, Output, Processes):
+    """Take the part of a code that carries the pose out, keep it alone, or put it into another chair's code;
+    reconstruct what is left, and let networks that took no part read it.
+
+    A stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "study surgery"
+
+    decoders: Annotated[
+        tuple[str, ...],
+        replace(pieces.DECODERS, help="Decoders of vectors of pose networks, by name or file.", once=True),
+    ]
+    chairs: Annotated[int, replace(pieces.CHAIRS, min=3)] = 60
+    others: Annotated[
+        int,
+        Option("Views of other chairs, on which the parts and the probes are fitted.", metavar="N", min=40),
+    ] = 2000
+    steps: Annotated[
+        int, Option("Of optimisation by the preset quick; 0 leaves it out.", min=0, max=10**6)
+    ] = 60
+    learned: Annotated[int, pieces.LEARNED] = 3000
+    seed: Annotated[int, replace(pieces.SEED, help="Which chairs, and of the random subspaces.")] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPriors(Grid):
+    """Find which prior makes the most interpretable images: priors and canvases at equal code error.
+
+    Readers that took no part, and a machine that chooses between two natural images as people would, look at
+    the images; natural images are the baseline. The first prior on the first canvas is what the others are
+    held against. A stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "study priors"
+
+    prior_weights: Annotated[
+        tuple[float, ...], replace(PRIOR_WEIGHTS, default="0.1, 0.3, 1, 3 and 10 times each one's own")
+    ] = ()
+    canvases: Annotated[tuple[str, ...], replace(TRIED_CANVASES, default="fourier and pixels")] = ()
+    images: Annotated[
+        str,
+        Option(
+            "'chairs', rendered, of which poses and parts are known; or a folder of images or a quoted glob.",
+            metavar="DIR|chairs",
+        ),
+    ] = CHAIRS
+    count: Annotated[int, Option("Images whose codes are inverted: the first so many.", min=2)] = 60
+    bank: Annotated[
+        int, Option("Natural images beside them, for the baseline: the next so many.", min=9, max=10**5)
+    ] = 1000
+    restarts: Annotated[int, pieces.RESTARTS] = 2
+    learned: Annotated[int, pieces.LEARNED] = 3000
+    seed: Annotated[
+        int, replace(pieces.SEED, help="Which chairs; and of the noise to start from, SEED, SEED + 1, …")
+    ] = OPENED
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAll(Output, Processes):
+    """Answer which features of an image tell an object's orientation, whether inversions show them, and which
+    prior makes the most interpretable images: all studies, and one page of what they found.
+
+    Each study is a run of its own, in a folder beside OUT (OUT-features, …), as its own command makes it:
+    what is there is not made again, and a stopped run is resumed by the same command.
+    """
+
+    command: ClassVar[str] = "study all"
+
+    network: Annotated[str, pieces.NETWORK] = "posenet"
+    studies: Annotated[
+        tuple[str, ...],
+        Option(
+            "Only these.",
+            also=("study",),
+            metavar="NAME",
+            default="all",
+            choices="netinvert.experiments.whole:STUDIES",
+        ),
+    ] = ()
+    quick: Annotated[
+        bool, Option("A smaller one, in some ten minutes of two cores, on chairs that were seen before.")
+    ] = False

@@ -1,14 +1,15 @@
-"""What the studio is asked."""
+"""What the studio, and its page of votes, are asked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from netinvert.errors import ConfigError
+from netinvert.io import pieces
 from netinvert.io.config import Option
-from netinvert.io.pieces import Threads
+from netinvert.io.pieces import Json, Seed, Threads
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -53,3 +54,36 @@ class Studio(Threads):
     def local(self) -> bool:
         """Whether nobody else can reach it."""
         return self.host in LOCAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyVote(Json, Seed):
+    """Ask people which prior makes the most interpretable images: a page on this machine, by keys or touch.
+
+    Votes are kept beside the run as they come in; the same command goes on. --report tells what they say.
+    """
+
+    command: ClassVar[str] = "study vote"
+
+    run: Annotated[Path, Option("A folder of 'netinvert study priors'.", positional=True, metavar="RUN")]
+    votes: Annotated[
+        Path | None,
+        Option("The file of votes, SQLite.", metavar="FILE", default="RUN.votes.sqlite", identity=False),
+    ] = None
+    ballots: Annotated[int, Option("How many each person is asked.", min=1, max=10**4)] = 60
+    port: Annotated[int, Option("Of the page, http://127.0.0.1:PORT.", min=1, max=65535, identity=False)] = (
+        8765
+    )
+    report: Annotated[bool, Option("Show no page: tell what the votes so far say.", identity=False)] = False
+    seed: Annotated[int, replace(pieces.SEED, help="Of which ballots there are, and of their order.")] = 0
+
+    @property
+    def votes_file(self) -> Path:
+        """Where the votes are."""
+        return self.votes or self.run.with_name(f"{self.run.name}.votes.sqlite")
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        super().check()
+        if not self.run.name:
+            raise ConfigError(f"{self.run} has no name: give the folder of a run of 'netinvert study priors'")

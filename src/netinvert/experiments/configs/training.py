@@ -266,6 +266,7 @@ class PoseEvaluate(Seed, Output, Threads):
             also=("background",),
             metavar="NAME|DIR",
             default="mixed; paper where upright",
+            once=True,
         ),
     ] = ()
     protocol: Annotated[
@@ -298,9 +299,6 @@ class PoseEvaluate(Seed, Output, Threads):
             raise ConfigError("--card writes into the file of --weights: give that too")
         if self.weights is not None and len(self.networks) > 1:
             raise ConfigError("--weights are of a single network: give files among --networks instead")
-        for flag, given in (("--networks", self.networks), ("--backgrounds", self.backgrounds)):
-            if len(set(given)) < len(given):
-                raise ConfigError(f"{flag} names one twice: give each once")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -235,15 +235,16 @@ class ViewsNovel(OfUnseen):
 
     turns: Annotated[
         tuple[int, ...],
-        Option("By how many 31ths of a turn.", also=("turn",), min=1, max=30, default="1, 2, 4, 8 and 15"),
+        Option(
+            "By how many 31ths of a turn.",
+            also=("turn",),
+            min=1,
+            max=30,
+            default="1, 2, 4, 8 and 15",
+            once=True,
+        ),
     ] = ()
     learned: Annotated[int, pieces.LEARNED] = 3000
-
-    def check(self) -> None:
-        """Raises ConfigError."""
-        super().check()
-        if len(set(self.turns)) < len(self.turns):
-            raise ConfigError("--turns names one twice: give each once")
 
 
 @dataclass(frozen=True, kw_only=True)

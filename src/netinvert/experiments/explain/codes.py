@@ -3,8 +3,6 @@ resemble one another, layer by layer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,15 +11,21 @@ from netinvert.errors import ConfigError
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted
 from netinvert.evaluation.statistics import difference, estimate
-from netinvert.experiments.configs.inside import ExplainCorrespond, ExplainInvariance, ExplainPaths
+from netinvert.experiments.configs.explain import ExplainCorrespond, ExplainInvariance, ExplainPaths
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.held_out_chairs import before_colour
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.look import codes_of
 from netinvert.experiments.runs import images_known, publish, run_facts
-from netinvert.explain.correspond import correspondence, covering_centres, random_centres, with_squares
-from netinvert.explain.invariance import CHANGES, invariance
-from netinvert.explain.paths import path_similarity
+from netinvert.explain.codes import (
+    CHANGES,
+    correspondence,
+    covering_centres,
+    invariance,
+    path_similarity,
+    random_centres,
+    with_squares,
+)
 from netinvert.io.files import Tell, save_tensors
 from netinvert.io.images import fit
 from netinvert.io.manifest import Outcome
@@ -116,16 +120,14 @@ def run_correspond(config: ExplainCorrespond, tell: Tell) -> Outcome:
                         "less place": difference(own, place),
                     }
                 )
-        table = replace(
-            report.Table.of([one for some in rows.values() for one in some], COLUMNS), name="parts"
-        )
+        table = report.Table.of([one for some in rows.values() for one in some], COLUMNS, name="parts")
         lead = (
             f"A square of {window} pixels hides a part of chairs in one pose (azimuth {config.azimuth:g}°, "
             f"elevation {config.elevation:g}°) from {code(network.name)}. Δ compares the signs by which the "
             "codes of two chairs change (Zeiler & Fergus 2013, section 4.4): if a layer knows the part, they "
             "change more alike than with squares at random places."
         )
-        grid = replace(report.ImageGrid(lines, size=128), name="hidden")
+        grid = report.ImageGrid(lines, size=128, name="hidden")
         page = report.Report.of(
             "Parts that correspond", lead, "## By layer", table, "## What is hidden", grid
         )
@@ -170,7 +172,7 @@ def run_invariance(config: ExplainInvariance, tell: Tell) -> Outcome:
             {},
         )
         columns = [Column("layer"), Column("change"), Column("by"), Column("code error", digits=3)]
-        table = replace(report.Table.of(rows, columns), name="errors")
+        table = report.Table.of(rows, columns, name="errors")
         lead = (
             f"How far the codes of {counted(len(images.names), 'image')} by {code(network.name)} move, as "
             "‖Φ − Φ₀‖ / ‖Φ₀‖, when the images are shifted down (by shares of their height), scaled or turned "

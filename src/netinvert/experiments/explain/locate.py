@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.report import Column, code, counted, number
 from netinvert.evaluation.statistics import estimate
-from netinvert.experiments.configs.inside import ExplainLocate
+from netinvert.experiments.configs.explain import ExplainLocate
 from netinvert.experiments.explain.occlusion import target_of
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.held_out_chairs import fresh_chairs
@@ -94,8 +94,8 @@ def run_locate(config: ExplainLocate, tell: Tell) -> Outcome:
             found = estimate((scores > GOOD).double())
             rows.append({"box by": name, "mean IoU": estimate(scores), "found": found})
         columns = ("box (red), known box (green)", config.method, "cut out")
-        grid = replace(report.ImageGrid(lines, size=200), name="boxes", columns=columns)
-        table = replace(report.Table.of(rows, COLUMNS), name="scores") if rows else None
+        grid = report.ImageGrid(lines, size=200, name="boxes", columns=columns)
+        table = report.Table.of(rows, COLUMNS, name="scores") if rows else None
         lead = (
             f"Boxes around what {code(config.method)} of {code(target.name)} of {code(network.name)} points "
             f"at in {counted(len(images.names), 'image')}: pixels above the map's 95 % quantile seed the "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.evaluate import grey_image
 from netinvert.evaluation.report import Column, code, counted, number
-from netinvert.experiments.configs.inside import ExplainOcclusion
+from netinvert.experiments.configs.explain import ExplainOcclusion
 from netinvert.experiments.explain.saliency import AskedImages
 from netinvert.experiments.inputs import open_network
 from netinvert.experiments.runs import images_known, publish, run_facts, workers_of
@@ -114,7 +114,7 @@ def run_occlusion(config: ExplainOcclusion, tell: Tell) -> Outcome:
             tiles.append(report.Tile(coloured(own["importance"].float()[None])))
             lines.append(report.GridRow(name, tiles))
         save_tensors(run.path("maps.safetensors"), tensors, {})
-        table = replace(report.Table.of(rows, COLUMNS), name="occlusion")
+        table = report.Table.of(rows, COLUMNS, name="occlusion")
         heads = (
             "image",
             f"{target.name} falls",
@@ -122,7 +122,7 @@ def run_occlusion(config: ExplainOcclusion, tell: Tell) -> Outcome:
             "says something else",
             f"{target.name}, alone",
         )
-        grid = replace(report.ImageGrid(lines, size=224), name="occlusion", columns=heads)
+        grid = report.ImageGrid(lines, size=224, name="occlusion", columns=heads)
         lead = (
             f"A square, filled by {config.fill}, slid over {counted(len(images.names), 'image')}; asked was "
             f"{code(target.name)} of {code(network.name)}. Red is where the square changes most: the answer, "

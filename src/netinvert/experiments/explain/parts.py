@@ -4,7 +4,7 @@ are a cell."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -202,7 +202,7 @@ def run_parts(config: ExplainParts, tell: Tell) -> Outcome:
             for place, (target, method) in enumerate(names)
         ]
         floors = range(len(rows) - len(BASELINES), len(rows))
-        table = replace(report.Table.of(rows, COLUMNS), name="parts", baselines=list(floors))
+        table = report.Table.of(rows, COLUMNS, name="parts", baselines=list(floors))
         count = scores["most"].shape[1]
         page = report.Report.of(
             f"Do explanations of a pose fall on what it comes from, in {network.name}?",
@@ -240,4 +240,4 @@ def _maps(cells: Sequence[Cell], targets: Sequence[Target], methods: Sequence[st
         for place, target in enumerate(targets):
             own = maps[place * len(methods) : (place + 1) * len(methods)]
             rows.append(report.GridRow(target.name, [report.Tile(one) for one in (image, *own)]))
-    return replace(report.ImageGrid(rows, ("image", *methods), size=128), name="maps")
+    return report.ImageGrid(rows, ("image", *methods), size=128, name="maps")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -146,8 +146,8 @@ def run_saliency(config: ExplainSaliency, tell: Tell) -> Outcome:
                 lines.append(report.GridRow(f"{name}, {target.name}", tiles))
         maps = torch.stack([cell.tensors["maps"] for cell in cells])
         save_tensors(run.path("maps.safetensors"), {"maps": maps}, {})
-        table = replace(report.Table.of(rows, COLUMNS), name="maps")
-        grid = replace(report.ImageGrid(lines, size=256), name="saliency", columns=("image", *methods))
+        table = report.Table.of(rows, COLUMNS, name="maps")
+        grid = report.ImageGrid(lines, size=256, name="saliency", columns=("image", *methods))
         lead = (
             f"{code(network.name)} was asked about {counted(len(images.names), 'image')}: "
             f"{listed([code(one.name) for one in targets])}. Red is where the answer comes from, by each "

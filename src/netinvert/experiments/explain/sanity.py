@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -101,7 +101,7 @@ def run_sanity(config: ExplainSanity, tell: Tell) -> Outcome:
             for (number, name), cell in zip(keys, cells, strict=True)
         ]
         floors = [place for place, row in enumerate(rows) if row["method"] in FLOORS]
-        table = replace(report.Table.of(rows, COLUMNS), name="sanity", baselines=floors)
+        table = report.Table.of(rows, COLUMNS, name="sanity", baselines=floors)
         lead = (
             f"Saliencies of {code(network.name)} for {counted(len(images.names), 'image')}, each method "
             "against checks. A map that stays as it is when the network's weights are random shows the "

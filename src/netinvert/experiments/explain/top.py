@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from netinvert.errors import ImageError, NetworkError
 from netinvert.evaluation import report
 from netinvert.evaluation.report import code, counted, number
-from netinvert.experiments.configs.inside import ExplainTop
+from netinvert.experiments.configs.explain import ExplainTop
 from netinvert.experiments.inputs import image_paths, is_code_file, open_network, sources_of
 from netinvert.experiments.runs import images_known, publish, run_facts, workers_of
 from netinvert.explain.deconvnet import around_grey, deconvnet
@@ -285,9 +285,7 @@ def top_page(
         f"Fergus 2013, figure 2); {counted(seen, 'image')} are seen here. People guess from natural patches "
         "better than from optimised images what a unit answers (Borowski et al. 2021): look at these first."
     )
-    grid = replace(
-        report.ImageGrid(lines, size=3 * SIDE, quality=85),
-        name="top",
-        columns=[columns[name] for name in made],
+    grid = report.ImageGrid(
+        lines, size=3 * SIDE, quality=85, name="top", columns=[columns[name] for name in made]
     )
     return report.Report.of(f"What drives {config.layer}", lead, "## Units", grid)

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from netinvert.evaluation.readers import RIGHT
-from netinvert.evaluation.statistics import Significance, means_and_tests
+from netinvert.evaluation.statistics import Significance
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.registration import Hypothesis
 from netinvert.experiments.pose_evaluation import FLIPPED
+from netinvert.experiments.registered import DRAWS, enough_tested
 from netinvert.io.cells import Cell
 from netinvert.scenes.cameras import azimuth_difference, within_circle
 
-ENOUGH = 20
-"""Objects: of fewer nothing is claimed."""
 LEAST_ERROR = 1.0
 """Degrees: errors below count as this in a ratio, so that a hundredth of a degree is no hundredfold gain."""
 OCTANTS = ("front", "front left", "left", "back left", "back", "back right", "right", "front right")
@@ -120,7 +119,7 @@ class FeatureReadings:
                     return None
                 both = both - both[..., blind, None]
             values = both[..., 0]
-        return enough_tested(values.nanmean(1)[:, None], named.REGISTRATION.draws)[0]
+        return enough_tested(values.nanmean(1)[:, None], DRAWS)[0]
 
     def touched(self, change: str) -> Tensor:
         """The share (N,) of each object's pixels that a change touches, NaN where it has none."""
@@ -148,10 +147,3 @@ class FeatureReadings:
                     row = {key: round(float(value), 4) for key, value in values.items() if value.isfinite()}
                     found.append(known | row)
         return found
-
-
-def enough_tested(values: Tensor, draws: int) -> list[Significance | None]:
-    """``means_and_tests`` of columns (N, M); None for those with fewer than ENOUGH values."""
-    known = values.isfinite().sum(0) >= ENOUGH
-    tests = iter(means_and_tests(values[:, known], draws) if known.any() else ())
-    return [next(tests) if one else None for one in known.tolist()]

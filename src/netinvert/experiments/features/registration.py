@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from netinvert.scenes.seeds import TEST_FEATURES
-
 Measure = Literal["ratio", "gain", "follows"]
 
 
@@ -34,18 +32,6 @@ class Hypothesis:
     measure: Measure = "ratio"
     expected: Literal[-1, 0, 1] = 0
     not_above: bool = False
-
-
-@dataclass(frozen=True)
-class Registration:
-    """The plan of the test: ``subject`` is the network whose tests are primary."""
-
-    hypotheses: tuple[Hypothesis, ...]
-    subject: str
-    objects: str
-    chairs: int
-    seed: int
-    draws: int
 
 
 PARTS = ("back", "legs", "seat", "arms")
@@ -93,50 +79,43 @@ EXPECTED: tuple[tuple[str, str, Literal[-1, 1]], ...] = (
 )
 """By the chairs of a tuning seed: what is elsewhere is often the back."""
 
-REGISTRATION = Registration(
-    (
-        *(
-            Hypothesis(
-                f"without its {part}, a chair is read {word} than with as much covered elsewhere",
-                removed(part),
-                control(covered(part)),
-                expected=sign,
-            )
-            for part, word, sign in EXPECTED
-        ),
+HYPOTHESES = (
+    *(
         Hypothesis(
-            "that the back counts is learned: its effect is larger than with random weights",
-            removed("back"),
-            control(covered("back")),
-            "gain",
-            1,
-        ),
-        Hypothesis(
-            "another colour of the back matters no more than of as much elsewhere",
-            repainted("back"),
-            control(repainted("back")),
-            not_above=True,
-        ),
-        Hypothesis(
-            "the silhouette alone is read better than the interior alone", SILHOUETTE, INTERIOR, "ratio", -1
-        ),
-        Hypothesis("texture makes no difference", UNTEXTURED, UNCHANGED),
-        Hypothesis("without shading a chair is read worse", UNSHADED, UNCHANGED, expected=1),
-        Hypothesis("light from another side makes no difference", RELIT, UNCHANGED),
-        Hypothesis("the shadow on the ground makes no difference", NO_SHADOW, UNCHANGED),
-        Hypothesis("a mirrored chair is read as mirrored, no worse", MIRRORED, UNCHANGED, not_above=True),
-        Hypothesis(
-            "the reading follows a back that is turned round, more than its pixels weigh and "
-            "than where it is not turned",
-            turned("back", 180),
-            NO_SHADOW,
-            "follows",
-            1,
-        ),
+            f"without its {part}, a chair is read {word} than with as much covered elsewhere",
+            removed(part),
+            control(covered(part)),
+            expected=sign,
+        )
+        for part, word, sign in EXPECTED
     ),
-    subject="posenet",
-    objects="chairs",
-    chairs=300,
-    seed=TEST_FEATURES,
-    draws=10_000,
+    Hypothesis(
+        "that the back counts is learned: its effect is larger than with random weights",
+        removed("back"),
+        control(covered("back")),
+        "gain",
+        1,
+    ),
+    Hypothesis(
+        "another colour of the back matters no more than of as much elsewhere",
+        repainted("back"),
+        control(repainted("back")),
+        not_above=True,
+    ),
+    Hypothesis(
+        "the silhouette alone is read better than the interior alone", SILHOUETTE, INTERIOR, "ratio", -1
+    ),
+    Hypothesis("texture makes no difference", UNTEXTURED, UNCHANGED),
+    Hypothesis("without shading a chair is read worse", UNSHADED, UNCHANGED, expected=1),
+    Hypothesis("light from another side makes no difference", RELIT, UNCHANGED),
+    Hypothesis("the shadow on the ground makes no difference", NO_SHADOW, UNCHANGED),
+    Hypothesis("a mirrored chair is read as mirrored, no worse", MIRRORED, UNCHANGED, not_above=True),
+    Hypothesis(
+        "the reading follows a back that is turned round, more than its pixels weigh and "
+        "than where it is not turned",
+        turned("back", 180),
+        NO_SHADOW,
+        "follows",
+        1,
+    ),
 )

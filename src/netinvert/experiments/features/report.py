@@ -11,8 +11,6 @@ from netinvert.evaluation import report
 from netinvert.evaluation.report import Estimate, Series, code, counted, listed, number, percent
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import ChangedScene
-from netinvert.experiments.features.measures import ENOUGH
-from netinvert.experiments.features.registration import REGISTRATION
 from netinvert.experiments.features.tables import (
     MARGIN,
     TIMES,
@@ -29,7 +27,7 @@ from netinvert.experiments.features.tables import (
     registered_table,
     whole_table,
 )
-from netinvert.scenes.seeds import trained_on
+from netinvert.experiments.registered import DRAWS, ENOUGH, FEATURES, status
 
 ACROSS = 8
 """Pictures a row."""
@@ -48,16 +46,12 @@ def features_report(
 ) -> report.Report:
     """The whole page; ``scenes`` and ``backgrounds`` are those of the object that is shown."""
     missing = _not_measured(studied)
-    status = (
-        "This is the registered test."
-        if studied.registered
-        else f"This is a trial, not the registered test ({counted(REGISTRATION.chairs, 'chair')} of the seed "
-        f"{REGISTRATION.seed}, {code(REGISTRATION.subject)})."
-    )
-    if studied.config.objects == "chairs" and trained_on(studied.config.seed):
-        status += f" Networks of netinvert may have seen chairs of seed {studied.config.seed}: no fair test."
+    plan = FEATURES
+    planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {code(plan.networks[0])}"
+    seed = studied.config.seed if studied.config.objects == "chairs" else None
     seen = f"{counted(studied.count, 'object')} with a front ({studied.asked} asked for), a view each"
-    lead = f"{features_answer(studied)}\n\n{seen}, before paper and photographs. {status}"
+    lead = f"{features_answer(studied)}\n\n{seen}, before paper and photographs. "
+    lead += status(studied.registered, planned, seed)
     return report.Report.of(
         "Which features of an image carry an object's orientation",
         lead,
@@ -66,7 +60,7 @@ def features_report(
         _sheet(scenes, backgrounds),
         "## What was registered",
         f"These tests, of {code(studied.network)}, are primary: they were written down before the test seed "
-        f"was opened. p is two-sided, of {REGISTRATION.draws:,} draws of the bootstrap, and adjusted after "
+        f"was opened. p is two-sided, of {DRAWS:,} draws of the bootstrap, and adjusted after "
         "Holm for all of them. All below is exploratory, and not corrected for how much there is.",
         registered_table(studied),
         report.Prose(HOW, quiet=True),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from netinvert.errors import ConfigError
+from netinvert.evaluation import report
 from netinvert.evaluation.readers import FOREIGN, LearnedViews, PoseReader, network_reader, pose_network
-from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.experiments.configs.studies import StudyFeatures
 from netinvert.experiments.features.changes import ChangedScene, StudiedView
 from netinvert.experiments.features.measures import FeatureReadings
 from netinvert.experiments.features.registration import BACKGROUNDS
@@ -37,17 +38,16 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class FeaturesWork:
-    """What all readers make of all changes of some objects, from the first one's number on; ``learned`` are
-    the fields of LearnedViews."""
+    """What all readers make of all changes of some objects, from the first one's number on."""
 
     config: StudyFeatures
     plan: DatasetConfig
     names: tuple[str, ...]
-    learned: Mapping[str, Tensor]
+    learned: LearnedViews
 
     def open(self) -> Callable[[int, Piece], Cell]:
         """Loads the networks."""
-        readers = [*map(feature_reader, self.names), LearnedViews(**self.learned).readers()[0]]
+        readers = feature_readers(self.names, self.learned)
 
         def make(start: int, piece: Piece) -> Cell:
             stop = min(start + CHUNK, self.plan.identities)
@@ -115,11 +115,14 @@ def features_plan(network: Network, objects: int, seed: int) -> DatasetConfig:
     return replace(evaluation_plan(network, objects, 1, seed), **{**UPRIGHT, "lights": "random"})
 
 
-def feature_reader(name: str) -> PoseReader:
-    """A reader by its name among the options."""
-    if name.partition(":")[0] == RANDOM:
-        return network_reader("posenet", name)
-    return network_reader(name)
+def feature_readers(names: Sequence[str], learned: LearnedViews) -> list[PoseReader]:
+    """Networks by their names among the options, and HOG."""
+    random = [name.partition(":")[0] == RANDOM for name in names]
+    found = [
+        network_reader("posenet", name) if blind else network_reader(name)
+        for name, blind in zip(names, random, strict=True)
+    ]
+    return [*found, learned.readers()[0]]
 
 
 def study_features(config: StudyFeatures, tell: Tell) -> Outcome:
@@ -144,14 +147,14 @@ def study_features(config: StudyFeatures, tell: Tell) -> Outcome:
     }
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         tell(f"rendering {config.learned} views for the reader without a network")
-        learned = Cells(run).keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
-        work = FeaturesWork(config, plan, names, learned.tensors)
+        learned = LearnedViews.kept(Cells(run), config.learned)
+        work = FeaturesWork(config, plan, names, learned)
         starts = range(0, plan.identities, CHUNK)
         cells = run_cells(run, work, starts, workers_of(config), "tens of objects")
         full = [cell for cell in cells if cell.tensors]
         if not full:
             raise ConfigError("none of these objects has a front to read a pose by: give others, or more")
-        readers = [*map(feature_reader, names), LearnedViews(**learned.tensors).readers()[0]]
+        readers = feature_readers(names, learned)
         readings = FeatureReadings.joined(
             full, [one.name for one in readers], [one.limited for one in readers]
         )
@@ -161,6 +164,6 @@ def study_features(config: StudyFeatures, tell: Tell) -> Outcome:
         most = readings.truth.isfinite().sum(1).argmax()
         scenes, backgrounds, _ = work.views(identities[int(most)])
         page = features_report(studied, scenes, backgrounds)
-        write_atomic(run.path("chairs.csv"), studied.by_object().csv().encode())
+        write_atomic(run.path("chairs.csv"), report.Table.of(readings.rows()).csv().encode())
         entries = {**known, ANSWER: features_answer(studied)}
         return publish(run, config, page, entries, registered_table(studied).text())

@@ -13,17 +13,24 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import RIGHT
 from netinvert.evaluation.report import Column, Estimate, percent
-from netinvert.evaluation.statistics import Significance, estimate, holm
-from netinvert.experiments.configs.features import StudyFeatures
+from netinvert.evaluation.statistics import Significance, estimate
+from netinvert.experiments.configs.studies import StudyFeatures
 from netinvert.experiments.features import registration as named
 from netinvert.experiments.features.changes import filtered
-from netinvert.experiments.features.measures import ENOUGH, OCTANTS, FeatureReadings, Scale, enough_tested
-from netinvert.experiments.features.registration import REGISTRATION, Hypothesis
+from netinvert.experiments.features.measures import OCTANTS, FeatureReadings, Scale
+from netinvert.experiments.features.registration import HYPOTHESES, Hypothesis
+from netinvert.experiments.registered import (
+    ALPHA,
+    DRAWS,
+    ENOUGH,
+    FEATURES,
+    TOO_FEW,
+    enough_tested,
+    hypotheses_table,
+)
 
 MARGIN = 1.15
 """A ratio of errors whose interval lies within 1 / MARGIN to MARGIN counts as no difference."""
-LEVEL = 0.05
-TOO_FEW = "not enough"
 WHOLES = (
     named.SILHOUETTE,
     named.INTERIOR,
@@ -84,17 +91,12 @@ class Studied:
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
         asked = (self.network, self.config.objects, self.asked, self.config.seed)
-        plan = REGISTRATION
-        return asked == (plan.subject, plan.objects, plan.chairs, plan.seed)
+        plan = FEATURES
+        return asked == (plan.networks[0], plan.objects, plan.chairs, plan.seed)
 
     def effects(self, change: str, control: str, scale: Scale = "ratio") -> list[Significance | None]:
         """By reader."""
-        return enough_tested(self.readings.effects(change, control, scale).nanmean(1), REGISTRATION.draws)
-
-    def by_object(self) -> report.Table:
-        """A row an object, background and change."""
-        rows = self.readings.rows()
-        return report.Table.of(rows, list(dict.fromkeys(key for row in rows for key in row)))
+        return enough_tested(self.readings.effects(change, control, scale).nanmean(1), DRAWS)
 
 
 def as_times(found: Estimate) -> Estimate:
@@ -105,43 +107,30 @@ def as_times(found: Estimate) -> Estimate:
 
 def registered_table(studied: Studied) -> report.Table:
     """The hypotheses, their tests, and what became of them."""
-    tests = [studied.readings.tested(one, studied.blind) for one in REGISTRATION.hypotheses]
-    adjusted = iter(holm([one.p for one in tests if one is not None]))
-    rows = []
-    for asked, test in zip(REGISTRATION.hypotheses, tests, strict=True):
-        row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} objects are needed"}
-        if test is not None:
-            p = next(adjusted)
-            figure = "points" if asked.measure == "follows" else "times"
-            found = test.found if figure == "points" else as_times(test.found)
-            row |= {figure: found, "p": test.p, "holm": p, "count": test.count}
-            row["verdict"] = _verdict(asked, found, p)
-        rows.append(row)
-    columns: list[Column | str] = [
-        Column("hypothesis", key="says"),
+
+    def told(asked: Hypothesis, found: Estimate, p: float) -> dict[str, Any]:
+        figure = "points" if asked.measure == "follows" else "times"
+        found = found if figure == "points" else as_times(found)
+        return {figure: found, "verdict": _verdict(asked, found, p)}
+
+    about = (
+        "of readings that follow the part, less its share of pixels or, if they are more, those that do so "
+    )
+    figures = [
         Column("times", digits=2, about="error after the change over that after the control"),
-        Column(
-            "share",
-            percent=True,
-            key="points",
-            about="of readings that follow the part, less its share of pixels or, if they are more, those "
-            "that do so where it is not turned",
-        ),
-        Column("objects", key="count"),
-        Column("p", digits=4),
-        Column("p, Holm", digits=4, key="holm"),
-        "verdict",
+        Column("share", percent=True, key="points", about=f"{about}where it is not turned"),
     ]
-    return report.Table.of(rows, columns, name="registered")
+    tests = {one: studied.readings.tested(one, studied.blind) for one in HYPOTHESES}
+    return hypotheses_table(tests, told, figures, "objects")
 
 
 def _verdict(asked: Hypothesis, found: Estimate, p: float) -> str:
     above = found.value > (0.0 if asked.measure == "follows" else 1.0)
-    if p < LEVEL and (asked.expected or (asked.not_above and not above)):
+    if p < ALPHA and (asked.expected or (asked.not_above and not above)):
         return "holds" if above == (asked.expected > 0) else "refuted: the other way"
     low, high = found.low or 0.0, found.high or math.inf
     small = asked.measure == "ratio" and low >= 1 / MARGIN and high <= MARGIN
-    if p < LEVEL:
+    if p < ALPHA:
         return f"differs, by less than {percent(MARGIN - 1)}" if small else "refuted"
     if small:
         return f"no difference beyond {percent(MARGIN - 1)}"
@@ -219,7 +208,7 @@ def part_followed(studied: Studied, part: str, degrees: int, reader: int = 0) ->
     share, floor = readings.follows(change), readings.follows(change, named.NO_SHADOW)
     measured = (share, floor, readings.over_area(change), share - floor)
     columns = [one[..., reader].nanmean(1) for one in measured]
-    tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
+    tests = enough_tested(torch.stack(columns, 1), DRAWS)
     found = [one.found for one in tests if one is not None]
     if len(found) < len(columns):
         return None
@@ -270,7 +259,7 @@ def reader_tables(studied: Studied) -> report.Part:
     plain: list[dict[str, Any]] = []
     error, flips = (readings.measured(named.UNCHANGED, scale) for scale in ("degrees", "flips"))
     right = (error < RIGHT).float().masked_fill(error.isnan(), torch.nan)
-    shares = [enough_tested(one.nanmean(1), REGISTRATION.draws) for one in (right, flips)]
+    shares = [enough_tested(one.nanmean(1), DRAWS) for one in (right, flips)]
     for reader, name in enumerate(readings.readers):
         row: dict[str, Any] = {"reader": name, "median": studied.median(named.UNCHANGED, reader) or TOO_FEW}
         within, turned = (None if (one := share[reader]) is None else one.found for share in shares)
@@ -306,7 +295,7 @@ def _split(studied: Studied, groups: Mapping[str, Tensor], name: str) -> report.
     for change, against in pairs:
         effect = studied.readings.effects(change, against, "ratio")[..., 0]
         columns = [effect.masked_fill(~own, torch.nan).nanmean(1) for own in groups.values()]
-        tests = enough_tested(torch.stack(columns, 1), REGISTRATION.draws)
+        tests = enough_tested(torch.stack(columns, 1), DRAWS)
         values = {
             key: TOO_FEW if one is None else as_times(one.found)
             for key, one in zip(groups, tests, strict=True)

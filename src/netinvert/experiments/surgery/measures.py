@@ -14,6 +14,7 @@ from netinvert.evaluation.probes import ridge
 from netinvert.evaluation.readers import RIGHT, PoseReader
 from netinvert.experiments.attribute_measures import found_alpha, object_colour
 from netinvert.experiments.held_out_chairs import FreshChairs, chair_errors
+from netinvert.experiments.invert import run_told
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
     HARMONICS,
@@ -25,9 +26,7 @@ from netinvert.experiments.surgery.subspaces import (
     outputs_of,
 )
 from netinvert.inversion.invert import prepare
-from netinvert.inversion.optimize import Run
 from netinvert.inversion.presets.by_name import recipe
-from netinvert.inversion.result import StepInfo
 from netinvert.io.cells import Piece
 from netinvert.io.images import fit
 from netinvert.models.decoder import Decoder
@@ -203,19 +202,11 @@ class Patients:
 
 
 def reconstructed(
-    codes: Tensor, encoder: Encoder, decoder: Decoder | None, steps: int, piece: Piece | None = None
+    codes: Tensor, encoder: Encoder, decoder: Decoder | None, steps: int, piece: Piece
 ) -> Tensor:
     """Images (N, 3, H, W) of codes: a decoder's, or, without one, of so many steps of the preset quick."""
     if decoder is not None:
         with torch.no_grad():
             return in_chunks(decoder, codes)
-
-    def callback(info: StepInfo) -> None:
-        if piece is not None:
-            piece.tell(info.step / info.steps, f"step {info.step} of {info.steps}")
-
     how = recipe("quick", encoder).with_steps(steps)
-    result = prepare(encoder, codes, how).run(Run(seed=list(range(len(codes))), callback=callback))
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return result.image
+    return run_told(prepare(encoder, codes, how), range(len(codes)), piece.tell).image

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netinvert.evaluation.readers import JUDGE
+from netinvert.experiments.registered import SURGERY
 from netinvert.experiments.surgery.measures import KEPT, REMOVED, SWAPPED, UNTOUCHED
 from netinvert.experiments.surgery.subspaces import HARMONICS, PRINCIPAL, RANDOM, ROTATION_HEAD, control_of
-from netinvert.scenes.seeds import TEST_SURGERY
 
 Edit = tuple[str, str]
 """What was done, and to which subspace."""
@@ -33,19 +33,6 @@ class SurgeryHypothesis:
     margin: float = 0.0
 
 
-@dataclass(frozen=True)
-class SurgeryPlan:
-    """The plan of the test."""
-
-    hypotheses: tuple[SurgeryHypothesis, ...]
-    decoders: tuple[str, ...]
-    chairs: int
-    others: int
-    seed: int
-    draws: int
-
-
-_DECODERS = ("posenet-fc7", "posenet-fc6")
 _RANDOM = control_of(HARMONICS, RANDOM)
 _WHOLE = (UNTOUCHED, "")
 _CLOSE = 5.0
@@ -94,11 +81,4 @@ def _about(decoder: str) -> tuple[SurgeryHypothesis, ...]:
     )
 
 
-SURGERY_PLAN = SurgeryPlan(
-    tuple(one for decoder in _DECODERS for one in _about(decoder)),
-    decoders=_DECODERS,
-    chairs=100,
-    others=2000,
-    seed=TEST_SURGERY,
-    draws=10_000,
-)
+SURGERY_HYPOTHESES = tuple(one for decoder in SURGERY.decoders for one in _about(decoder))

@@ -10,7 +10,7 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import JUDGE, RIGHT
 from netinvert.evaluation.report import Estimate, code, counted, number, percent
-from netinvert.experiments.features.measures import ENOUGH
+from netinvert.experiments.registered import DRAWS, ENOUGH, SURGERY, TOO_FEW, status
 from netinvert.experiments.surgery.measures import (
     ANSWERED,
     DECODE,
@@ -23,7 +23,7 @@ from netinvert.experiments.surgery.measures import (
     UNTOUCHED,
     SurgeryKey,
 )
-from netinvert.experiments.surgery.registration import SURGERY_PLAN, Edit
+from netinvert.experiments.surgery.registration import Edit
 from netinvert.experiments.surgery.subspaces import (
     ERASED,
     PRINCIPAL,
@@ -32,7 +32,6 @@ from netinvert.experiments.surgery.subspaces import (
     control_of,
 )
 from netinvert.experiments.surgery.tables import (
-    TOO_FEW,
     WHOLE,
     Operated,
     code_table,
@@ -41,7 +40,6 @@ from netinvert.experiments.surgery.tables import (
     registered_edits,
     swap_table,
 )
-from netinvert.scenes.seeds import trained_on
 
 SHOWN = 8
 """Chairs on the sheets."""
@@ -49,15 +47,8 @@ SHOWN = 8
 
 def surgery_report(operated: Operated) -> report.Report:
     """The whole page."""
-    plan, config = SURGERY_PLAN, operated.config
-    status = (
-        "This is the registered test."
-        if operated.registered
-        else f"This is a trial, not the registered test ({counted(plan.chairs, 'chair')} of the seed "
-        f"{plan.seed}, {counted(plan.others, 'other view')})."
-    )
-    if trained_on(config.seed):
-        status += f" Networks of netinvert may have seen chairs of seed {config.seed}: no fair test."
+    plan, config = SURGERY, operated.config
+    planned = f"{counted(plan.chairs, 'chair')} of the seed {plan.seed}, {counted(plan.others, 'other view')}"
     parts: list[report.Part] = []
     for name in config.decoders:
         parts += [f"## {code(name)}: the code", code_table(operated, name), random_table(operated, name)]
@@ -65,7 +56,8 @@ def surgery_report(operated: Operated) -> report.Report:
     return report.Report.of(
         "Which part of a code carries the pose",
         f"{surgery_answer(operated)}\n\n{counted(operated.count, 'chair')} with a front "
-        f"({config.chairs} asked for, seed {config.seed}). {status}",
+        f"({config.chairs} asked for, seed {config.seed}). "
+        f"{status(operated.registered, planned, config.seed)}",
         [
             [f"## {code(name)}: the pose of one chair in the code of another", _swap_sheet(operated, name)]
             for name in config.decoders
@@ -77,7 +69,7 @@ def surgery_report(operated: Operated) -> report.Report:
         ],
         "## What was registered",
         f"These tests, of decoded images, were written down before the test seed was opened. p is two-sided, "
-        f"of {plan.draws:,} draws of the bootstrap over chairs, and adjusted after Holm for all of them. All "
+        f"of {DRAWS:,} draws of the bootstrap over chairs, and adjusted after Holm for all of them. All "
         "else on this page is exploratory, and not corrected for how much there is.",
         registered_edits(operated),
         report.Prose(_how(operated), quiet=True),
@@ -180,7 +172,7 @@ def _swap_sheet(operated: Operated, name: str) -> report.ImageGrid:
         first = [patients.chairs.images[patients.donors[k]], patients.chairs.images[k]]
         rows[f"chair {k + 1}"] = [*first, *(_image(operated, key, k) for key in shown.values())]
     columns = ["pose from", "all else from", *shown]
-    return replace(report.ImageGrid.of(rows, columns), size=128, name=f"{name}-swaps")
+    return report.ImageGrid.of(rows, columns, size=128, name=f"{name}-swaps")
 
 
 def _edit_sheets(operated: Operated, name: str) -> list[report.Part]:

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation.probes import check_installed
-from netinvert.evaluation.readers import LearnedViews, PoseReader, held_out_readers, read_images
-from netinvert.experiments.configs.surgery import StudySurgery
+from netinvert.evaluation.readers import LearnedViews, PoseReader, readers_of
+from netinvert.experiments.configs.studies import StudySurgery
 from netinvert.experiments.floors import A_CHAIR, BankWork, ViewBank, mean_of_pose, view_bank
 from netinvert.experiments.held_out_chairs import fresh_chairs
-from netinvert.experiments.method_report import OWN
 from netinvert.experiments.runs import ANSWER, decoder_facts, publish, run_facts, workers_of
 from netinvert.experiments.surgery.measures import (
     CODE,
@@ -46,16 +45,16 @@ from netinvert.scenes.seeds import STATISTICS
 @dataclass(frozen=True)
 class SurgeryWork:
     """Edits the codes of the chairs, reconstructs and measures; ``layers`` by decoder, and whether the
-    weights are random; ``learned`` are the fields of LearnedViews."""
+    weights are random."""
 
     config: StudySurgery
     patients: Patients
     layers: Mapping[tuple[str, bool], LayerCodes]
-    learned: Mapping[str, Tensor]
+    learned: LearnedViews
 
     def open(self) -> Callable[[SurgeryKey, Piece], Cell]:
         """Decoders are loaded as they are needed."""
-        patients, learned = self.patients, LearnedViews(**self.learned)
+        patients = self.patients
 
         @cache
         def loaded(name: str, random: bool) -> tuple[Decoder, Encoder]:
@@ -64,7 +63,7 @@ class SurgeryWork:
 
         @cache
         def asked(name: str) -> list[tuple[PoseReader, Tensor]]:
-            return patients.asked(surgery_readers(loaded(name, False)[1], learned))
+            return patients.asked(readers_of(loaded(name, False)[1].network, self.learned))
 
         def make(key: SurgeryKey, piece: Piece) -> Cell:
             piece.tell(0, f"{key.subspace} {key.edit}".strip())
@@ -87,12 +86,6 @@ class SurgeryWork:
 def encoder_of(decoder: Decoder, random: bool = False) -> Encoder:
     """Of the decoder's layer, perhaps with random weights. Raises NetworkError, CodeError."""
     return Encoder(decoder.load_network("random"), decoder.layer) if random else decoder.encoder()
-
-
-def surgery_readers(encoder: Encoder, learned: LearnedViews) -> list[PoseReader]:
-    """Those that took no part, and the network itself."""
-    own = encoder.network
-    return [*held_out_readers(own, learned), PoseReader(OWN, partial(read_images, own))]
 
 
 def layer_codes(encoder: Encoder, bank: ViewBank, seed: int) -> tuple[LayerCodes, tuple[float, ...]]:
@@ -146,7 +139,7 @@ def study_surgery(config: StudySurgery, tell: Tell) -> Outcome:
     with RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         kept = Cells(run)
         tell(f"rendering {config.learned} views for the reader without a network")
-        learned = kept.keep("learned", lambda: Cell(vars(LearnedViews.rendered(config.learned))))
+        learned = LearnedViews.kept(kept, config.learned)
         bank = view_bank(run, BankWork(side, config.others, config.seed + STATISTICS), workers_of(config))
         stored = {
             key: kept.keep(["subspaces", *key], partial(_found, one, bank, config.seed))
@@ -162,9 +155,9 @@ def study_surgery(config: StudySurgery, tell: Tell) -> Outcome:
         for name in decoders:
             keys += keys_of(name, list(layers[name, False].subspaces), config.steps > 0)
             keys += random_keys(name, list(layers[name, True].subspaces))
-        work = SurgeryWork(config, patients, layers, learned.tensors)
+        work = SurgeryWork(config, patients, layers, learned)
         cells = run_cells(run, work, keys, workers_of(config), "edits")
-        readers = surgery_readers(encoders[config.decoders[0], False], LearnedViews(**learned.tensors))
+        readers = readers_of(encoders[config.decoders[0], False].network, learned)
         operated = Operated(
             config,
             dict(zip(keys, cells, strict=True)),

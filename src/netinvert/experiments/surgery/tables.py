@@ -13,9 +13,17 @@ from torch import Tensor
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import JUDGE, RIGHT
 from netinvert.evaluation.report import Column, Estimate, Value, code, counted, number
-from netinvert.evaluation.statistics import Significance, Statistic, difference, estimate, holm
-from netinvert.experiments.configs.surgery import StudySurgery
-from netinvert.experiments.features.measures import ENOUGH, enough_tested
+from netinvert.evaluation.statistics import Significance, Statistic, difference, estimate
+from netinvert.experiments.configs.studies import StudySurgery
+from netinvert.experiments.registered import (
+    ALPHA,
+    DRAWS,
+    ENOUGH,
+    SURGERY,
+    TOO_FEW,
+    enough_tested,
+    hypotheses_table,
+)
 from netinvert.experiments.surgery.measures import (
     CODE,
     DECODE,
@@ -31,7 +39,7 @@ from netinvert.experiments.surgery.measures import (
     Patients,
     SurgeryKey,
 )
-from netinvert.experiments.surgery.registration import SURGERY_PLAN, Edit, SurgeryHypothesis
+from netinvert.experiments.surgery.registration import SURGERY_HYPOTHESES, Edit, SurgeryHypothesis
 from netinvert.experiments.surgery.subspaces import (
     CARRIERS,
     PRINCIPAL,
@@ -40,8 +48,6 @@ from netinvert.experiments.surgery.subspaces import (
 )
 from netinvert.io.cells import Cell
 
-LEVEL = 0.05
-TOO_FEW = "not enough"
 WHOLE: Edit = (UNTOUCHED, "")
 _FIGURES = (
     Column("on the chair", digits=2, key="on_chair", about="distance from the original, over that of others"),
@@ -74,7 +80,7 @@ class Operated:
     @property
     def registered(self) -> bool:
         """Whether this is the test that was registered."""
-        asked, plan = self.config, SURGERY_PLAN
+        asked, plan = self.config, SURGERY
         own = (tuple(asked.decoders), asked.chairs, asked.others, asked.seed)
         return own == (plan.decoders, plan.chairs, plan.others, plan.seed)
 
@@ -109,7 +115,7 @@ class Operated:
             others = self.values(one.decoder, DECODE, one.control, one.measure)
         if values is None or others is None:
             return None
-        return enough_tested((values - others)[:, None], SURGERY_PLAN.draws)[0]
+        return enough_tested((values - others)[:, None], DRAWS)[0]
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -136,30 +142,17 @@ class Operated:
                         if each[n].isfinite()
                     }
                 )
-        return report.Table.of(rows, list(dict.fromkeys(key for row in rows for key in row)))
+        return report.Table.of(rows)
 
 
 def registered_edits(operated: Operated) -> report.Table:
     """The hypotheses, their tests, and what became of them."""
-    tests = [operated.tested(one) for one in SURGERY_PLAN.hypotheses]
-    adjusted = iter(holm([one.p for one in tests if one is not None]))
-    rows = []
-    for asked, test in zip(SURGERY_PLAN.hypotheses, tests, strict=True):
-        row: dict[str, Any] = {"says": asked.says, "verdict": f"{TOO_FEW}: {ENOUGH} chairs are needed"}
-        if test is not None:
-            p = next(adjusted)
-            row |= {"apart": test.found, "p": test.p, "holm": p, "count": test.count}
-            row["verdict"] = surgery_verdict(asked, test.found, p)
-        rows.append(row)
-    columns: list[Column | str] = [
-        Column("hypothesis", key="says"),
-        Column("difference", digits=2, key="apart", about="in degrees, or in RGB of [0, 1]"),
-        Column("chairs", key="count"),
-        Column("p", digits=4),
-        Column("p, Holm", digits=4, key="holm"),
-        "verdict",
-    ]
-    return report.Table.of(rows, columns, name="registered")
+
+    def told(asked: SurgeryHypothesis, found: Estimate, p: float) -> dict[str, Any]:
+        return {"apart": found, "verdict": surgery_verdict(asked, found, p)}
+
+    figure = Column("difference", digits=2, key="apart", about="in degrees, or in RGB of [0, 1]")
+    return hypotheses_table({one: operated.tested(one) for one in SURGERY_HYPOTHESES}, told, [figure])
 
 
 def surgery_verdict(asked: SurgeryHypothesis, found: Estimate, p: float) -> str:
@@ -167,7 +160,7 @@ def surgery_verdict(asked: SurgeryHypothesis, found: Estimate, p: float) -> str:
     low, high = found.low or 0.0, found.high or 0.0
     if asked.expected == 0:
         return "holds" if high <= asked.margin else "refuted" if low > asked.margin else "not shown"
-    if p >= LEVEL:
+    if p >= ALPHA:
         return "not shown"
     return "holds" if found.value * asked.expected > 0 else "refuted: the other way"
 
@@ -182,10 +175,6 @@ def _ordered(operated: Operated, key: tuple[str, bool]) -> list[str]:
         for name in (one, control_of(one, RANDOM), control_of(one, PRINCIPAL))
         if name in own
     ]
-
-
-def _controls(names: Sequence[str]) -> list[int]:
-    return [place for place, name in enumerate(names) if name not in CARRIERS]
 
 
 def _code_rows(operated: Operated, key: tuple[str, bool], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -243,7 +232,7 @@ def code_table(operated: Operated, name: str) -> report.Part:
     table = report.Table.of(
         _code_rows(operated, key, names),
         _code_columns(own=True),
-        baselines=[0, *(_controls(names)[1:])],
+        baselines=[place for place, one in enumerate(names) if one not in CARRIERS],
         name=f"{name}-code",
     )
     return [rounds, table]

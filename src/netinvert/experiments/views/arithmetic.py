@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -182,4 +182,4 @@ def _sheet(generator: Generator, triples: Tensor) -> ImageGrid:
         " ".join(f"{name} = {k}" for name, k in zip("abc", triple, strict=True)): [*images]
         for triple, *images in zip(triples.tolist(), *parts, *made, strict=True)
     }
-    return replace(ImageGrid.of(rows, ["a", "b", "c", *SPACES]), name="sheet", size=128)
+    return ImageGrid.of(rows, ["a", "b", "c", *SPACES], name="sheet", size=128)

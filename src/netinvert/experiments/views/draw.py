@@ -93,7 +93,7 @@ def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
                 tail = f"-{text}" if text else ""
                 write_png(image, run.path(f"{name}-a{azimuth:g}-e{elevation:g}{tail}.png"))
         columns = [" ".join(filter(None, (f"{heading(a)}, {e:g}° up", text))) for a, e, text in views]
-        sheet = replace(ImageGrid.of({k: [*v] for k, v in rows.items()}, columns), name="sheet", size=128)
+        sheet = ImageGrid.of({k: [*v] for k, v in rows.items()}, columns, name="sheet", size=128)
         good = [] if config.random is None else _new_objects(config, generator, who, Cells(run))
         kind = "new objects" if config.random is not None else "objects"
         lead = f"{code(generator.name)} draws {len(names)} {kind} from {len(views)} views."
@@ -136,7 +136,7 @@ def _new_objects(config: ViewsGenerate, generator: Generator, who: Tensor, kept:
         f"new-{k}": [on_paper(new[k])[0], Tile(on_paper(known[near])[0], (f"object {near}",))]
         for k, near in enumerate(nearest[: 2 * FIRST])
     }
-    sheet = replace(ImageGrid.of(pairs, ["new", "nearest known"]), name="nearest", size=128)
+    sheet = ImageGrid.of(pairs, ["new", "nearest known"], name="nearest", size=128)
     said = (
         f"Median error of the pose that readers see, against that asked for, in {len(COMPARED)} views, as if "
         "no object had a symmetry; and how far the most similar of the other known objects is."
@@ -197,12 +197,13 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
         write_atomic(run.path("morph.gif"), there_and_back(images))
         shares = [k / config.steps for k in range(config.steps + 1)]
         moving = film(images, config.steps)
-        mixed = [torch.lerp(planes[0], planes[-1], share) for share in shares]
+        mixed = torch.stack([torch.lerp(planes[0], planes[-1], share) for share in shares])
+        answers = {"drawn": planes, "the two images, mixed": mixed}
         steps = (images[1:] - images[:-1]).abs().mean((1, 2, 3))
         plot = Plot(
             [
                 Panel(
-                    [_distance(name, made, planes, shares) for name, made in _answers(planes, mixed).items()],
+                    [_distance(name, made, planes, shares) for name, made in answers.items()],
                     x_label="share of the second object",
                     y_label="L1 to the nearer of the two, on the object",
                 )
@@ -226,10 +227,6 @@ def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
         ]
         page = report.Report("A morph", parts, lead)
         return publish(run, config, page, {**known, "largest_step": even}, lead)
-
-
-def _answers(planes: Tensor, mixed: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {"drawn": planes, "the two images, mixed": torch.stack(list(mixed))}
 
 
 def _distance(name: str, made: Tensor, planes: Tensor, shares: Sequence[float]) -> Series:

@@ -78,8 +78,7 @@ def generator_facts(generator: Generator) -> dict[str, str]:
 
 def pose_readers(kept: Cells, learned: int) -> list[PoseReader]:
     """The held-out network, the one by other people, and HOG, whose views are a cell."""
-    views = kept.keep("learned", lambda: Cell(vars(LearnedViews.rendered(learned))))
-    return [network_reader(JUDGE), network_reader(FOREIGN), LearnedViews(**views.tensors).readers()[0]]
+    return [network_reader(JUDGE), network_reader(FOREIGN), LearnedViews.kept(kept, learned).readers()[0]]
 
 
 def evaluate_views(config: ViewsEvaluate, tell: Tell) -> Outcome:

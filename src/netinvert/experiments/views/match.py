@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -103,6 +103,7 @@ def match_objects(config: ViewsMatch, tell: Tell) -> Outcome:
         table = _table(errors)
         value = {str(row[0]): row[1].value for row in table.rows if isinstance(row[1], report.Estimate)}
         count = sum(len(cell.tensors["points"]) for cell in cells)
+        side = cells[0].tensors["true"].shape[-1]
         page = report.Report(
             "Correspondences by a morph",
             [
@@ -117,17 +118,12 @@ def match_objects(config: ViewsMatch, tell: Tell) -> Outcome:
                 *(Heading("Pairs"), _sheet([cells[k] for k in range(min(SHOWN, len(cells)))])),
             ],
             f"Flow along a morph of {code(generator.name)} in {config.steps} steps finds the places of one "
-            f"chair in another with an error of {value[CHAINED]:.1f} pixels of {truth_size(cells[0])}, "
+            f"chair in another with an error of {value[CHAINED]:.1f} pixels of {side}, "
             f"direct flow with {value[DIRECT]:.1f}, and no motion at all with {value[STILL]:.1f}.",
         )
         rows = [{**cell.facts, **{k: v[j].item() for k, v in errors.items()}} for j, cell in enumerate(cells)]
         entries = {**known, "rows": table.plain()["rows"], "pairs": rows}
         return publish(run, config, page, entries, table.text())
-
-
-def truth_size(cell: Cell) -> int:
-    """The side of a pair's images."""
-    return int(cell.tensors["true"].shape[-1])
 
 
 def _error(tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -186,7 +182,7 @@ def _sheet(cells: Sequence[Cell]) -> ImageGrid:
         tiles = [Tile(_dotted(first, points[chosen], wheel))]
         tiles += [Tile(_dotted(second, tensors[name][chosen], wheel)) for name in ("exact", *METHODS)]
         rows[f"{facts['first']} to {facts['second']}, view {facts['view']}"] = tiles
-    return replace(ImageGrid.of(rows, ["first", "exact", *METHODS]), name="sheet", size=192)
+    return ImageGrid.of(rows, ["first", "exact", *METHODS], name="sheet", size=192)
 
 
 def _dotted(image: Tensor, points: Tensor, wheel: Tensor) -> Image.Image:

@@ -26,9 +26,9 @@ from netinvert.io.workers import run_cells
 from netinvert.models.decoder import load_decoder
 from netinvert.models.generator import load_generator
 from netinvert.scenes.cameras import rotation_from_angles
+from netinvert.scenes.catalogue import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.dataset_config import DatasetConfig
 from netinvert.scenes.furniture import read_seats
-from netinvert.scenes.object_source import LIBRARY, ObjectSource, object_source
 from netinvert.scenes.objects import Object3D
 from netinvert.training.config import TrainingConfig
 from netinvert.training.views.encoder_decoder import EncoderDecoder, train_encoder_decoder
@@ -236,10 +236,7 @@ def _measured(
         values = view_measures(shown, true, problem.masks(turn))
         for reader in readers:
             errors = reader.errors(shown, rotation, symmetry)
-            if reader.limited:
-                right = reader.errors(true, rotation, symmetry) < RIGHT
-                errors = torch.where(right, errors, torch.nan)
-            values[reader.name] = errors
+            values[reader.name] = torch.where(reader.asked(true, rotation, symmetry), errors, torch.nan)
         parts.append(values)
     return Cell({name: torch.cat([one[name] for one in parts]).double() for name in parts[0]})
 
@@ -299,7 +296,7 @@ def _rows(found: Mapping[str, Mapping[str, Tensor]], turns: Sequence[int]) -> re
         for k in range(len(values["l1"])):
             facts = {"method": method, "turn": 360 / AZIMUTHS * turns[k // count], "object": k % count}
             records.append(facts | {name: each[k].item() for name, each in values.items()})
-    return report.Table.of(records, list(records[0]))
+    return report.Table.of(records)
 
 
 def _lead(found: Mapping[str, Mapping[str, Tensor]]) -> str:
@@ -352,5 +349,5 @@ def _blocks(
         ),
         Plot(panels, name="turns"),
         Heading("Images"),
-        replace(ImageGrid.of(rows, columns, title), size=128, name="sheet"),
+        ImageGrid.of(rows, columns, title, size=128, name="sheet"),
     ]

@@ -4,7 +4,7 @@ generator draws of it; a cell an object."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -139,8 +139,7 @@ def reconstruct(config: ViewsReconstruct, tell: Tell) -> Outcome:
         cells = run_cells(run, ShapeWork(config, run), keys, workers_of(config), "objects")
         found = {name: torch.tensor([one.facts[name] for one in cells]).double() for name in cells[0].facts}
         table = _table(found)
-        records = [{"object": k, **cell.facts} for k, cell in enumerate(cells)]
-        each = report.Table.of(records, list(records[0]))
+        each = report.Table.of({"object": k, **cell.facts} for k, cell in enumerate(cells))
         write_atomic(run.path("objects.csv"), each.csv().encode())
         for k, cell in zip(range(SHOWN), cells, strict=False):
             for name in MESHES:
@@ -188,10 +187,11 @@ def _blocks(problem: NovelViews, cells: Sequence[Cell], table: report.Table) -> 
         "Chamfer the mean distance between the surfaces in diagonals of the object; intervals are of the "
         "bootstrap over objects. The pose of the given image, and the distance of the cameras, are known."
     )
-    grid = ImageGrid.of(rows, ["given", *SOURCES], "Shapes as reliefs from the front and the side")
+    title = "Shapes as reliefs from the front and the side"
+    grid = ImageGrid.of(rows, ["given", *SOURCES], title, 128, "shapes")
     return [
         *(Heading("Figures"), table, Prose(said, quiet=True), Heading("Shapes")),
-        replace(grid, size=128, name="shapes"),
+        grid,
     ]
 
 

@@ -201,4 +201,4 @@ def _sheet(known: str, tensors: Mapping[str, Tensor]) -> ImageGrid:
     columns = ["true", *METHODS]
     images = [tensors[f"image: {name}"] for name in columns]
     rows = {f"chair {2 * k + 1}": [one[k] for one in images] for k in range(min(SHOWN, len(images[0])))}
-    return replace(ImageGrid.of(rows, columns, f"{known} known"), name=f"sheet-{known}", size=96)
+    return ImageGrid.of(rows, columns, f"{known} known", name=f"sheet-{known}", size=96)

@@ -22,7 +22,6 @@ from netinvert.scenes.cameras import angles_from_rotation
 from netinvert.scenes.dataset_config import CHAIRS62, RING, SPLITS, DatasetConfig
 from netinvert.scenes.dataset_reader import DatasetError, load_arrays, shard_paths
 from netinvert.scenes.dataset_writer import image_maker
-from netinvert.scenes.object_source import ObjectSource
 from netinvert.scenes.objects import Object3D
 
 AZIMUTHS, ELEVATIONS = 31, 2
@@ -78,14 +77,12 @@ class Turntables:
         )
 
     @classmethod
-    def rendered(
-        cls, plan: DatasetConfig, identities: Iterable[int], source: ObjectSource | None = None
-    ) -> Turntables:
-        """Some objects of a plan of 62 views, rendered in memory; ``source`` replaces the plan's own.
+    def rendered(cls, plan: DatasetConfig, identities: Iterable[int]) -> Turntables:
+        """Some objects of a plan of 62 views, rendered in memory.
 
         Raises MissingExtraError: without the extra scenes; MeshError: a file cannot be read.
         """
-        source, identities = source or plan.source(), tuple(identities)
+        source, identities = plan.source(), tuple(identities)
         things = [source.make(plan.object_seed(one), one) for one in identities]
         cameras = [plan.camera(thing.vertices, 0, plan.generator(0, 0)) for thing in things]
         distance = [float(np.linalg.norm(one.position)) for one in cameras]
