@@ -285,17 +285,20 @@ def planted_study(count=60):
     return study(count, quality=quality, needed=needed)
 
 
+@pytest.mark.slow
 def test_the_answer_is_computed():
-    page = agree_report(planted_study()).markdown()
+    planted = planted_study()
+    page = agree_report(planted).markdown()
     assert "needs come back best at `fc8`, by a reader of parts (ρ = 0." in page
     assert "Attributions (integrated) fall on the parts that it needs: ρ = 1.00" in page
     assert "This is a trial, not the registered test" in page
-    table = planted_study().registered_table()
+    table = planted.registered_table()
     verdicts = [row[-1] for row in table.rows]
     assert verdicts[0] == verdicts[2] == verdicts[3] == "holds"
     assert verdicts[1] in {"none shown", "none beyond ±0.2"}
 
 
+@pytest.mark.slow
 def test_what_is_refuted_is_said():
     needed = drawn(60, 1)
     quality = (1 - needed).expand(len(ARMS), -1, -1)

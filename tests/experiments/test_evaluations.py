@@ -31,6 +31,7 @@ def stored(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_decoder_beside_its_ceiling_and_its_floors():
     decoder, chairs = ni.load_decoder("posenet-pose"), fresh_chairs(4, size=128)
     rows = decoder_rows(decoder, decoder.encoder(), chairs.images, chairs)

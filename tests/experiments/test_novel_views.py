@@ -46,6 +46,7 @@ def problem(generator):
     return NovelViews(objects, torch.tensor([3, 30]), rings, torch.arange(3), loaded, decoder, told)
 
 
+@pytest.mark.slow
 def test_every_way_gives_images_of_the_generators_size(problem):
     for method in (*CEILINGS, *METHODS, *FLOORS):
         images = problem.images(method, 4)
@@ -67,6 +68,7 @@ def test_a_known_object_is_nearest_to_itself(problem):
         torch.testing.assert_close(problem.images(method, 4), problem.images(TRUE, 4))
 
 
+@pytest.mark.slow
 def test_a_ring_of_turned_codes_begins_with_the_code_as_it_is(problem):
     ring = problem.ring(LINEAR)[0].float() / 255
     assert ring.shape == (31, 4, 32, 32)

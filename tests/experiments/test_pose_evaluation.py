@@ -26,6 +26,7 @@ def call(*words):
     return main([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_evaluate_a_pose_network(tmp_path, capsys):
     out = tmp_path / "out"
     assert call("pose", "evaluate", *FEW, "--chairs", 3, "--views", 2, "--out", out) == 0

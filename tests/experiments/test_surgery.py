@@ -125,6 +125,7 @@ def test_codes_put_back_say_what_the_image_said(encoder):
     torch.testing.assert_close(encoder.network.module(encoder.network_input(images)), truth)
 
 
+@pytest.mark.slow
 def test_what_a_linear_head_reads_is_the_row_space_of_its_weights(encoder, codes):
     module = encoder.network.module
     directions = read_directions(encoder, codes.clamp_min(0), slice(6)).float()
