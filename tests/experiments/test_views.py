@@ -10,8 +10,15 @@ from netinvert.errors import ConfigError
 from netinvert.experiments.configs.views import ViewsEvaluate, ViewsGenerate, ViewsTransfer
 from netinvert.experiments.views.arithmetic import LEAST, Triples
 from netinvert.experiments.views.draw import transform_of
+from netinvert.experiments.views.morph import MorphedPairs, half_there
 from netinvert.io.files import read_json
-from netinvert.models.generator import GeneratorFile, read_generator, save_generator, transformation
+from netinvert.models.generator import (
+    GeneratorFile,
+    load_generator,
+    read_generator,
+    save_generator,
+    transformation,
+)
 from small_generator import small_generator
 
 FEW = ("--learned", 20)
@@ -68,6 +75,38 @@ def test_a_morph_is_a_gif_there_and_back(command, generator, tmp_path):
     for series in plot["panels"][0]["series"]:
         assert series["y"][0] == series["y"][-1] == 0
     assert read_json(out / "manifest.json")["largest_step"] >= 1
+
+
+def test_half_of_two_images_is_half_there_and_what_is_decided_is_not():
+    one, other = torch.zeros(2, 4, 8, 8).unbind(0)
+    one[3, :4], other[3, 4:] = 1.0, 1.0
+    found = half_there(torch.stack([one, torch.lerp(one, other, 0.5), torch.lerp(one, other, 0.25)]))
+    torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 0.75], dtype=torch.float64))
+
+
+def test_pairs_and_their_mixtures_begin_and_end_with_the_same_objects(generator):
+    drawn_by = load_generator(str(generator))
+    morphed = MorphedPairs.of(drawn_by, 3, 0)
+    assert torch.equal(morphed.drawn, MorphedPairs.of(drawn_by, 3, 0).drawn)
+    assert not torch.equal(morphed.pairs, MorphedPairs.of(drawn_by, 3, 1).pairs)
+    for end in (0, -1):
+        torch.testing.assert_close(morphed.mixed[:, end], morphed.drawn[:, end])
+        (azimuth, elevation), who = morphed.views[1].tolist(), [int(morphed.pairs[1, end])]
+        alone = drawn_by.layers(who, azimuth, elevation)
+        torch.testing.assert_close(morphed.drawn[1, end], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_what_lies_between_many_pairs_beside_mixtures(command, generator, tmp_path):
+    out = tmp_path / "out"
+    words = ("--steps", 2, "--pairs", 3, *FEW)
+    said = command("views", "morph", "--generator", generator, *words, "--out", out)
+    assert (said.code, "between two, drawn" in said.out) == (0, True), said.err
+    (table,) = (one for one in read_json(out / "report.json")["data"].values() if "columns" in one)
+    drawn, mixed, ends = table["rows"]
+    assert drawn["more"]["value"] == pytest.approx(drawn["half"]["value"] - mixed["half"]["value"])
+    assert mixed["more"] is None
+    assert {"posenet-judge", "objectron-chair"} < set(ends)
 
 
 @pytest.mark.slow

@@ -155,7 +155,7 @@ Train | views generate | views:ViewsGenerate | views.draw:generate_views
     --objects 0 1 2 --azimuths 45 135 --out out/views
 Train | views turntable | views:ViewsTurntable | views.draw:turn_objects
     --objects 0 1 --out out/turntables
-Train | views morph | views:ViewsMorph | views.draw:morph_objects
+Train | views morph | views:ViewsMorph | views.morph:morph_objects
     --objects 0 1 --out out/morph
 Train | views arithmetic | views:ViewsArithmetic | views.arithmetic:add_objects
     --attribute arms --out out/arithmetic

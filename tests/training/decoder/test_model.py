@@ -13,6 +13,7 @@ from netinvert.evaluation.metrics import error_cvpr16
 from netinvert.models.checkpoints import state_sha256
 from netinvert.models.network import Network
 from netinvert.models.upconv import Architecture
+from netinvert.training.config import Group
 from netinvert.training.decoder.images import ImageBatch
 from netinvert.training.decoder.model import CORRECTION, JITTER, SLOWER, DecoderConfig, DecoderModel
 from netinvert.training.decoder.train import figures_of, image_figures, mean_image_figures, sample_rows
@@ -223,6 +224,18 @@ def test_gradients_of_the_adversarial_losses_go_where_they_should():
     assert all(bool((gradient != 0).any()) for gradient in found)
     found = torch.autograd.grad(fooled, own)
     assert all(bool((gradient != 0).any()) for gradient in found)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_discriminator_computes_in_the_precision_of_the_training(precision):
+    made, computed = model(loss="pixel+adversarial=0.1", precision=precision), []
+    first = made.discriminator.convolutions[0]
+    first.register_forward_hook(lambda _layer, _seen, found: computed.append(found.dtype))
+    before = first.weight.detach().clone()
+    losses = made.learn(image_batch(), 0, made.optimizers(), Group(torch.device("cpu")))
+    assert set(computed) == {getattr(torch, precision)}
+    assert {losses[name].dtype for name in ("total", "adversarial", "discriminator")} == {torch.float32}
+    assert not torch.equal(first.weight, before)
 
 
 def test_what_the_mean_training_image_reaches():

@@ -107,8 +107,10 @@ class ViewsTurntable(OfGenerator, Output, Threads):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsMorph(OfGenerator, Output, Threads):
-    """Draw what lies between two objects of a generator: a sheet, a GIF, and a page with a slider."""
+class ViewsMorph(OfGenerator, Seed, Output, Threads):
+    """Draw what lies between two objects of a generator: a sheet, a GIF, and a page with a slider. With
+    --pairs, measure whether between two there is one object, or the ghosts of both.
+    """
 
     command: ClassVar[str] = "views morph"
 
@@ -116,6 +118,18 @@ class ViewsMorph(OfGenerator, Output, Threads):
     azimuth: Annotated[float, AZIMUTH] = 30.0
     elevation: Annotated[float, ELEVATION] = 20.0
     steps: Annotated[int, Option("Steps from one to the other.", min=1, max=1000)] = 16
+    pairs: Annotated[
+        int | None,
+        Option(
+            "Also measure so many pairs, drawn by the seed, each from a side of its own, beside mixtures of "
+            "the two images.",
+            min=2,
+            max=1000,
+            default="none",
+        ),
+    ] = None
+    learned: Annotated[int, pieces.LEARNED] = 3000
+    seed: Annotated[int, replace(pieces.SEED, help="Which pairs, and from where they are seen.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""``netinvert views generate``, ``turntable`` and ``morph``: what a generator draws, to look at."""
+"""``netinvert views generate`` and ``turntable``: what a generator draws, to look at."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from netinvert.errors import ConfigError
 from netinvert.evaluation import report
-from netinvert.evaluation.report import Column, Heading, ImageGrid, Panel, Plot, Series, Tile, code
+from netinvert.evaluation.report import Column, Heading, ImageGrid, Tile, code
 from netinvert.evaluation.statistics import estimate
-from netinvert.experiments.configs.views import OfGenerator, ViewsGenerate, ViewsMorph, ViewsTurntable
+from netinvert.experiments.configs.views import OfGenerator, ViewsGenerate, ViewsTurntable
 from netinvert.experiments.runs import publish, run_facts
 from netinvert.experiments.views.evaluate import PAPER_COLOUR, generator_facts, pose_readers
 from netinvert.io.cells import Cell, Cells
@@ -25,8 +25,7 @@ from netinvert.io.manifest import Outcome
 from netinvert.io.rundir import RunDir
 from netinvert.models.generator import TRANSFORMS, Generator, ViewWarning, load_generator, transformation
 from netinvert.scenes.cameras import heading, rotation_from_angles
-from netinvert.training.views.train import view_errors
-from netinvert.views.mixtures import COMPARED, line_between, nearest_objects, random_embeddings, seen_around
+from netinvert.views.mixtures import COMPARED, nearest_objects, random_embeddings, seen_around
 from netinvert.views.truth import on_paper
 
 FIRST = 8
@@ -47,7 +46,7 @@ def transform_of(text: str) -> Tensor:
     return transformation(1, **found)
 
 
-def _open(config: OfGenerator, objects: Sequence[int]) -> tuple[Generator, dict[str, object]]:
+def opened(config: OfGenerator, objects: Sequence[int]) -> tuple[Generator, dict[str, object]]:
     """The generator, and what is known of it. Raises NetworkError; CodeError: it has no such object."""
     generator = load_generator(config.generator)
     generator.embedded(list(objects))
@@ -55,7 +54,7 @@ def _open(config: OfGenerator, objects: Sequence[int]) -> tuple[Generator, dict[
 
 
 @contextlib.contextmanager
-def _telling(tell: Tell) -> Iterator[None]:
+def telling(tell: Tell) -> Iterator[None]:
     """Within, warnings of views are told, each once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ViewWarning)
@@ -75,7 +74,7 @@ def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
     """
     generator = load_generator(config.generator)
     objects = config.objects or tuple(range(min(FIRST, generator.module.form.identities)))
-    generator, known = _open(config, objects)
+    generator, known = opened(config, objects)
     moves = {text: transform_of(text) for text in config.transforms} or {"": transformation()}
     names = [f"object-{k}" for k in objects]
     who = generator.embedded(list(objects))
@@ -84,7 +83,7 @@ def generate_views(config: ViewsGenerate, tell: Tell) -> Outcome:
         who = random_embeddings(generator, config.random, config.seed)
     azimuths, elevations = config.azimuths or range(30, 390, 60), config.elevations or (20.0,)
     views = [(a, e, text) for e in elevations for text in moves for a in azimuths]
-    with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+    with telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         drawn = torch.stack([generator.layers(who, a, e, moves[text]) for a, e, text in views], 1)
         rows = {}
         for name, planes in zip(names, drawn, strict=True):
@@ -147,8 +146,8 @@ def _new_objects(config: ViewsGenerate, generator: Generator, who: Tensor, kept:
 def turn_objects(config: ViewsTurntable, tell: Tell) -> Outcome:
     """Draw; leave a GIF an object and a report that turns them. Raises as :func:`generate_views`."""
     objects = config.objects or (0,)
-    generator, known = _open(config, objects)
-    with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
+    generator, known = opened(config, objects)
+    with telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
         blocks: list[report.Block] = []
         for who in objects:
             images, grid = turntable(generator, who, config.frames, config.elevation)
@@ -183,53 +182,3 @@ def film(images: Tensor, steps: int, title: str = "") -> ImageGrid:
 def there_and_back(images: Tensor) -> bytes:
     """A morph as a GIF."""
     return gif_bytes(torch.cat([images, images.flip(0)[1:-1]]))
-
-
-def morph_objects(config: ViewsMorph, tell: Tell) -> Outcome:
-    """Draw; leave a sheet, a GIF there and back, and a report with a slider. Raises as
-    :func:`generate_views`."""
-    generator, known = _open(config, config.objects)
-    with _telling(tell), RunDir(config.out, run_facts(config, known), config.overwrite) as run:
-        first, second = generator.embedded(list(config.objects)).unbind(0)
-        line = line_between(first, second, config.steps)
-        planes = generator.layers(line, config.azimuth, config.elevation)
-        images = on_paper(planes)
-        write_atomic(run.path("morph.gif"), there_and_back(images))
-        shares = [k / config.steps for k in range(config.steps + 1)]
-        moving = film(images, config.steps)
-        mixed = torch.stack([torch.lerp(planes[0], planes[-1], share) for share in shares])
-        answers = {"drawn": planes, "the two images, mixed": mixed}
-        steps = (images[1:] - images[:-1]).abs().mean((1, 2, 3))
-        plot = Plot(
-            [
-                Panel(
-                    [_distance(name, made, planes, shares) for name, made in answers.items()],
-                    x_label="share of the second object",
-                    y_label="L1 to the nearer of the two, on the object",
-                )
-            ],
-            name="distances",
-        )
-        even = (steps.max() / steps.mean().clamp_min(1e-9)).item()
-        names = report.listed([str(one) for one in config.objects])
-        lead = (
-            f"Objects {names} of {code(generator.name)}, and {config.steps - 1} between them. "
-            f"The largest step changes {even:.1f} times as much as the mean one."
-        )
-        tiles = [tile for row in moving.rows for tile in row.tiles]
-        sheet = replace(ImageGrid.flow(tiles), name="sheet", size=128)
-        parts: list[report.Block] = [
-            moving,
-            Heading("Beside a mixture of the two images"),
-            plot,
-            Heading("All"),
-            sheet,
-        ]
-        page = report.Report("A morph", parts, lead)
-        return publish(run, config, page, {**known, "largest_step": even}, lead)
-
-
-def _distance(name: str, made: Tensor, planes: Tensor, shares: Sequence[float]) -> Series:
-    """How far images are from the nearer end."""
-    ends = [view_errors(made, end.expand_as(made))["l1_on_object"] for end in (planes[0], planes[-1])]
-    return Series(name, list(shares), torch.minimum(*ends), marker="o")

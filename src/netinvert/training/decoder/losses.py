@@ -219,7 +219,7 @@ class Discriminator(nn.Module):
         """Logits (N,). ``codes`` (N, numbers) are standardised."""
         seen = self.convolutions((images - 0.5).contiguous(memory_format=torch.channels_last))
         logits: Tensor = self.classify(torch.cat([seen, self.of_code(codes)], 1))
-        return logits.squeeze(1)
+        return logits.squeeze(1).to(images.dtype)  # losses are not of half precision
 
     def loss(self, real: Tensor, made: Tensor, codes: Tensor) -> Tensor:
         """Binary cross-entropy of telling real images from made ones, summed over both."""

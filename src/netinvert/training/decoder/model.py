@@ -181,7 +181,8 @@ class DecoderModel(Trainee):
         total, parts, images = self.loss(batch, codes, step)
         with torch.random.fork_rng(devices=[]):  # of the discriminator's dropout
             torch.manual_seed(step)
-            fooled, own = self.adversarial_losses(discriminator, batch, images, codes)
+            with self.config.autocast(codes.device):
+                fooled, own = self.adversarial_losses(discriminator, batch, images, codes)
         total = total + term.weight * fooled
         check_finite(total, step)
         optimizers[0].zero_grad()
