@@ -170,3 +170,30 @@ def test_workers_give_the_same_bits(cli, net, pictures, tmp_path):
     one, two = (tmp_path / name for name in "12")
     for name in ("a.png", "b.png", "losses.csv", "tensors.safetensors"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_the_precision_that_auto_is_goes_to_other_processes(cli, net, pictures, tmp_path, monkeypatch):
+    """They may run on machines where it is another."""
+    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: True)  # in this process alone
+    made = {}
+    for precision in ("float32", "bfloat16", "auto"):
+        out = tmp_path / precision
+        more = ("--precision", precision, "--batch", 1, "--workers", 2, "-o", out)
+        said = cli("invert", pictures, *net, "--steps", 8, *more)
+        assert said.exit_code == 0, said.output
+        made[precision] = load_tensors(out / "tensors.safetensors")[0]["image"]
+        stages = manifest_in(out)["recipe"]["stages"]
+        assert any("rounded" in stage for stage in stages) == (precision != "float32")
+    assert torch.equal(made["auto"], made["bfloat16"])
+    assert not torch.equal(made["auto"], made["float32"])
+
+
+def test_an_auto_that_is_another_is_no_resumption(cli, net, pictures, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    asked = ("invert", pictures, *net, "--steps", 8, "--precision", "auto", "-o", out)
+    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: False)
+    assert cli(*asked).exit_code == 0
+    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: True)
+    said = cli(*asked)
+    assert said.exit_code == 2
+    assert "holds another run" in said.output

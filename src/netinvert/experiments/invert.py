@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -204,6 +204,14 @@ def run_images(
         return save_run(folder, manifest(config, entries), record)
 
 
+Images = TypeVar("Images", bound=Invert | Maximise | CaricatureConfig)
+
+
+def taken_by(config: Images, encoder: Encoder) -> Images:
+    """With the precision that ``auto`` is here: other processes, on other machines too, take the same."""
+    return dataclasses.replace(config, precision=encoder.precision_of(config.precision))
+
+
 # -- invert --------------------------------------------------------------------------------------------
 
 
@@ -289,7 +297,8 @@ def run_invert(config: Invert, tell: Tell) -> Outcome:
     reference, sources = read_reference(config.reference, encoder, tell)
     sources = (*inputs.sources, *sources, *sources_of("start", [config.start] if config.start else []))
     codes = inputs.codes.repeat_interleave(config.restarts, 0).cpu()
-    job = Inverter(config, codes, start, encoder)
+    taken = taken_by(config, encoder)
+    job = Inverter(taken, codes, start, encoder)
     Match(inputs.codes, job.recipe.mask)  # refuses codes that cannot be matched
     # ``batch`` images each; those that are to differ stay together
     group = 1 if config.diverse is None else config.restarts
@@ -309,4 +318,4 @@ def run_invert(config: Invert, tell: Tell) -> Outcome:
         start,
         known={"decoder": job.decoder_sha256},
     )
-    return run_images(config, ImageWork(partial(Inverter, config, codes, start, None), job), asked, tell)
+    return run_images(config, ImageWork(partial(Inverter, taken, codes, start, None), job), asked, tell)
