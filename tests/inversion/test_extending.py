@@ -156,6 +156,12 @@ class Flat(OwnCanvas):
         return super().forward().flatten(1)
 
 
+class Idle(OwnCanvas):
+    def __init__(self, encoder, seeds, start=None):
+        super().__init__(encoder, seeds)
+        self.tint = nn.Parameter(torch.zeros(len(seeds), 3, 1, 1))
+
+
 class Nothing(ni.Canvas):
     def __init__(self, encoder, seeds, start=None):
         super().__init__()
@@ -172,6 +178,7 @@ class Nothing(ni.Canvas):
             r"parameter 'tint' has the shape \(3, 1, 1\): make the sample its first dimension, \(2, …\)",
         ),
         (Flat, r"has to give images \(N, C, H, W\), got \(2, 768\)"),
+        (Idle, "Idle optimises a parameter that no image depends on"),
         (Nothing, "has no parameters to optimise"),
         (nn.Linear(2, 2), "Linear is no canvas: derive it from netinvert.Canvas"),
         (3, "int is no canvas"),

@@ -294,11 +294,11 @@ class _Optimization:
                 "the image or the code (a .detach(), .item() or no_grad in between, perhaps)"
             )
         # A sum over samples, not a mean: each sample's gradient is then just its own.
-        image_gradient, view_gradient = torch.autograd.grad(values.sum(), (image, view), allow_unused=True)
-        gradients = torch.autograd.grad(image, self.canvas.optimised(), image_gradient)
-        return _Evaluation(
-            values.detach(), list(gradients), image_gradient, view_gradient, image.detach(), view.detach()
-        )
+        wanted = (image, view, *self.canvas.optimised())
+        of_image, of_view, *gradients = torch.autograd.grad(values.sum(), wanted, allow_unused=True)
+        if any(one is None for one in gradients):
+            raise ConfigError(f"{type(self.canvas).__name__} optimises a parameter that no image depends on")
+        return _Evaluation(values.detach(), gradients, of_image, of_view, image.detach(), view.detach())
 
     def _dead(self, point: _Evaluation) -> Tensor:
         """Which samples get nothing from the network (priors aside), though their codes do not match."""
