@@ -77,7 +77,7 @@ def test_neither_weights_nor_steps_import_torch_s_compiler():
         "import sys, netinvert as ni; ni.load_network('posenet-judge'); ni.load_generator('chairs'); "
         "decoder = ni.load_decoder('posenet-fc7'); encoder = decoder.encoder(); "
         "code = encoder(ni.sample('chair')); ni.invert(encoder, code, preset='quick', steps=6); "
-        "ni.invert(encoder, code, canvas=decoder, steps=2); ni.maximise(encoder, 'channel:3', steps=6); "
+        "ni.invert(encoder, code, canvas=decoder, steps=3); ni.maximise(encoder, 'channel:3', steps=6); "
         "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
