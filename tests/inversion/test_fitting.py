@@ -124,11 +124,18 @@ def test_the_default_of_vectors_ends_near_the_error_of_quick():
     assert found["default"] < 6 * found["quick"]
 
 
-def test_coarse_maps_as_quick_does_them():
-    module = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 4, 1), nn.AvgPool2d(8)).eval()
-    cut = Encoder(module, "2", Preprocessing((64, 64)))
-    assert recipe("default", cut).stages == recipe("quick", cut).stages
-    finer = Encoder(module, "0", Preprocessing((64, 64)))
-    first, last = recipe("default", finer).stages
+def test_coarse_maps_by_what_they_say_of_contrast():
+    edges = nn.Conv2d(3, 4, 9, stride=32, bias=False)
+    edges.weight.data -= edges.weight.data.mean((1, 2, 3), keepdim=True)
+    much = Encoder(edges.eval(), "output", Preprocessing((96, 96)))
+    assert (much.stride, contrast_of(much).share) == (32, 1.0)
+    first, last = recipe("default", much).stages
+    assert (first.steps, first.jitter, type(first.optimizer)) == (100, 32 // 8, Adam)
+    assert (last.steps, last.jitter, type(last.optimizer)) == (200, 1, LBFGS)
+    little = Encoder(load_network("objectron-cup"), "blocks.14")  # on which the threshold was not chosen
+    assert contrast_of(little).share < 0.45
+    assert recipe("default", little).stages == recipe("quick", little).stages
+    module = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 4, 1)).eval()
+    first, last = recipe("default", Encoder(module, "0", Preprocessing((64, 64)))).stages
     assert (first.steps, first.jitter, type(first.optimizer)) == (3, 1, Adam)
     assert (last.steps, last.jitter, type(last.optimizer)) == (297, 1, LBFGS)

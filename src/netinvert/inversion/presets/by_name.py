@@ -56,8 +56,13 @@ brightness of images whose code says nothing of it drifts to black or white."""
 LEAVING_GREY = Stage(3, Adam(0.05))
 """In nearly grey noise the gradient changes too fast for curvature to help; steps of fixed size leave it."""
 COARSE = 32
-"""The stride in pixels from which a code says so little of where things are that L-BFGS alone finds faint
-images: there, Adam first brings out the parts, as in ``quick``."""
+"""The stride in pixels from which a code says so little of where things are that L-BFGS finds faint and murky
+images: there, Adam with a little jitter brings out the parts."""
+COARSE_STEPS = 100
+OF_CONTRAST = 0.45
+"""The share of priors' weights from which that is so: below it, beside codes that say little of contrast,
+``quick`` gets there in half the steps and is read as well. Chosen between a pose network's coarse map (0.39)
+and a classifier's (0.50); benchmarks/coarse_maps.py."""
 QUICK_BETAS = (0.8, 0.99)
 FIRST = WarmUp(rate=0.05, until=0.25, steps=150, betas=QUICK_BETAS)
 QUICK = Stage(DEFAULT_STEPS, LBFGS(warm_up=FIRST))
@@ -84,9 +89,10 @@ def _changing_views(steps: int) -> tuple[Stage, Stage]:
 def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """Fitted to the code, on a Fourier canvas with isotropic total variation; what looked and measured best.
 
-    Maps: L-BFGS; coarse ones Adam first, as in ``quick``. Vectors: first the changing views of ``robust``.
-    Codes that know nothing of contrast (HOG, SIFT): ``shallow``. Priors without a weight of the user's have a
-    share of theirs, by what the code says of contrast (:class:`Contrast`).
+    Maps: L-BFGS; coarse ones Adam with jitter first, or as ``quick`` where they say little of contrast.
+    Vectors: first the changing views of ``robust``. Codes that know nothing of contrast (HOG, SIFT):
+    ``shallow``. Priors without a weight of the user's have a share of theirs, by what the code says of
+    contrast (:class:`Contrast`).
     """
     contrast = contrast_of(encoder)
     stages: tuple[Stage, ...] = (LEAVING_GREY, Stage(DEFAULT_STEPS - LEAVING_GREY.steps, LBFGS()))
@@ -95,15 +101,18 @@ def default(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     elif not contrast.known:
         return replace(shallow(encoder, prior), name="default")
     elif encoder.stride >= COARSE:
-        stages = (QUICK,)
+        stages = (
+            Stage(COARSE_STEPS, Adam(0.05, QUICK_BETAS), encoder.stride // 8),
+            Stage(DEFAULT_STEPS - COARSE_STEPS, LBFGS()),
+        )
+        stages = stages if contrast.share >= OF_CONTRAST else (QUICK,)
     return _on_fourier("default", encoder, prior, stages, contrast.share)
 
 
 def quick(encoder: AnyEncoder, prior: Terms | None = None) -> Recipe:
     """The shortest way to a small code error that we know, at every layer: L-BFGS behind a warm-up by Adam.
 
-    On fine maps it is the default but for the warm-up, on coarse ones but for the weights of priors; of
-    vectors its images are fainter.
+    On fine maps it is the default but for the warm-up; on coarse ones and vectors its images are fainter.
     """
     return _fitted("quick", encoder, prior, (QUICK,))
 
