@@ -91,6 +91,10 @@ def test_ssim_s_ends():
     assert ssim(2 * x - 0.5, (2 * x - 0.5).clamp(0, 1)).item() == pytest.approx(1)
 
 
+def test_ssim_of_no_images():
+    assert ssim(torch.rand(0, 3, 20, 20), torch.rand(0, 3, 20, 20)).shape == (0,)
+
+
 def test_ssim_s_window_is_symmetric_when_it_shrinks():
     x, y = images(1, (10, 8)), images(1, (10, 8), seed=1)
     assert ssim(x.flip(-1, -2), y.flip(-1, -2)).item() == pytest.approx(ssim(x, y).item())

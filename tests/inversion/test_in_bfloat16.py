@@ -8,10 +8,21 @@ import torch
 from torch import nn
 
 import tiny
-from netinvert import LBFGS, Adam, ConfigError, Encoder, Energy, Match, Pixels, Preprocessing, Stage
+from netinvert import (
+    LBFGS,
+    Adam,
+    ConfigError,
+    EarlyStopping,
+    Encoder,
+    Energy,
+    Match,
+    Pixels,
+    Preprocessing,
+    Stage,
+)
 from netinvert.inversion.invert import invert, maximise
 from netinvert.inversion.lbfgs_parts import WarmUp
-from netinvert.inversion.optimize import optimize
+from netinvert.inversion.optimize import Run, optimize
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import EXACT_SHARE, describe_recipe
 
@@ -141,8 +152,33 @@ def test_asked_for_by_name(monkeypatch):
     )
     with pytest.raises(ConfigError, match="the precision is float32, bfloat16, auto"):
         invert(cut, code, precision="float16")
+    with pytest.raises(ConfigError, match="takes steps, a decoder and progress"):
+        invert(cut, code, method="correct", precision="auto")
 
 
 def test_a_stage_rounds_in_no_more_steps_than_it_has():
     with pytest.raises(ConfigError, match="a stage of 3 steps cannot round in 4 of them"):
         Stage(3, Adam(), rounded=4)
+
+
+def test_dead_relus_leak_while_it_rounds():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    with torch.no_grad():
+        network[0].weight.copy_(torch.rand(8, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
+        network[0].bias.fill_(-1.0)
+    cut = Encoder(network, "1", Preprocessing(tiny.SIZE))
+    code = cut(torch.rand(1, 3, *tiny.SIZE)).detach()
+    dark = Pixels(torch.full((1, 3, *tiny.SIZE), 0.001), (0.5,) * 3)
+    assert not cut(dark()).any()
+    result = optimize(dark, Energy(((1.0, Match(code)),)), cut, (Stage(30, Adam(0.03), rounded=20),))
+    assert result.error.item() < 0.5
+
+
+def test_patience_does_not_end_while_it_rounds():
+    """What stagnates there is the rounding."""
+    cut = single()
+    code = cut(tiny.images(1).float()).detach()
+    energy, run = Energy(((1.0, Match(code)),)), Run(stop=EarlyStopping(patience=15))
+    result = optimize(grey(1), energy, cut, (Stage(300, LBFGS(), rounded=200),), run)
+    assert result.steps > 200
+    assert result.losses[-1].item() < 0.1 * result.losses[150:200].min().item()

@@ -109,10 +109,28 @@ def test_auto_goes_by_processor_and_layers_alone(monkeypatch, has):
     assert Encoder(depthwise, "0", FORM).precision_of(AUTO) == (BFLOAT16 if has else FLOAT32)  # up to there
     assert Encoder(depthwise, "2", FORM).precision_of(BFLOAT16) == BFLOAT16  # who asks gets it
     assert Encoder(dense().double(), "4", FORM).precision_of(AUTO) == FLOAT32
+    assert Encoder(Float32Only().eval(), "output", FORM).precision_of(AUTO) == FLOAT32  # it does not run so
 
 
-def test_what_a_processor_says_of_itself():
-    assert precision.has_bfloat16(torch.device("cuda"))
+class OwnNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups, self.weight = 2, nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.group_norm(x, self.groups, self.weight)
+
+
+@pytest.mark.parametrize("part", [nn.ChannelShuffle(2), OwnNorm()])
+def test_groups_that_are_no_convolution_s_do_not_count(part):
+    assert precision.gains_by_bfloat16(nn.Sequential(nn.Conv2d(3, 8, 3), part))
+
+
+def test_what_a_processor_says_of_itself(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", None)
+    for capability, has in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert precision.has_bfloat16(torch.device("cuda")) == has
     said = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     assert precision.has_bfloat16(torch.device("cpu")) == bool(said and said())
 
@@ -133,9 +151,30 @@ class Sharp(nn.Module):
         return 1e4 * ((x + 1000.0) - 1000.0)
 
 
+class NoGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if gradient.dtype == torch.bfloat16:
+            raise RuntimeError("not implemented for 'BFloat16'")
+        return 2 * gradient
+
+
+class ForwardOnly(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return NoGradient.apply(x)
+
+
 @pytest.mark.parametrize(
     ("module", "says"),
-    [(Float32Only(), "does not run in bfloat16"), (Sharp(), "gives other codes in bfloat16")],
+    [
+        (Float32Only(), "does not run in bfloat16"),
+        (ForwardOnly(), "does not run in bfloat16"),
+        (Sharp(), "gives other codes in bfloat16"),
+    ],
 )
 def test_who_cannot_is_told_the_remedy(module, says):
     encoder = Encoder(module.eval(), "output", FORM)
@@ -150,3 +189,28 @@ def test_precisions_are_named():
         encoder.precision_of("half")
     with pytest.raises(ConfigError, match=r"computes in torch\.float64"):
         Encoder(dense().double(), "4", FORM).precision_of(BFLOAT16)
+    with pytest.raises(NetworkError, match="does not run in bfloat16"):
+        Encoder(Float32Only().eval(), "output", FORM).precision_of(BFLOAT16)
+
+
+def test_what_is_made_in_inference_mode_gives_gradients_later():
+    encoder = Encoder(dense(), "4", FORM)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode(), encoder.rounded():
+        code = encoder(images)
+    with encoder.rounded():
+        again, gradient = codes_and_gradient(encoder, images)
+    assert torch.equal(again, code)
+    assert gradient.any()
+
+
+def test_what_is_confirmed_and_given_within():
+    encoder = Encoder(dense(), "4", FORM)
+    images = torch.rand(1, 3, 32, 32)
+    exact = encoder.confirmed(images)
+    with torch.no_grad(), encoder.rounded():
+        rounded = encoder(images)
+        assert torch.equal(encoder.confirmed(images), exact)  # without a warning
+        with encoder.as_given():
+            assert not torch.equal(encoder(images), rounded)
+        assert torch.equal(encoder(images), rounded)

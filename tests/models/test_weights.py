@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from netinvert.errors import NetworkError
-from netinvert.models.network import built, load_weights
+from netinvert.models.network import built, built_with, load_weights
 
 
 def net():
@@ -244,3 +244,18 @@ def test_built_leaves_the_generator_alone():
     state = torch.random.get_rng_state()
     assert torch.equal(built(net)[0].weight, built(net)[0].weight)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+class Drawing(nn.Module):
+    """Needs the values of what it draws, and draws its weights in every way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not torch.zeros(64, device="cpu").normal_().any():
+            raise ValueError("drew nothing")
+        self.weight = nn.Parameter(torch.empty(4).normal_(std=0.1))
+        nn.init.normal_(tensor=self.weight, std=0.02)
+
+
+def test_only_draws_without_values_are_left_out():
+    assert built_with(Drawing, {"weight": torch.ones(4)}, "a file").weight.sum() == 4

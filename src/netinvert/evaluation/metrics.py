@@ -95,7 +95,8 @@ def ssim(image: Tensor, original: Tensor) -> Tensor:
         return similarity.mean()
 
     # One by one, for many maps in float64 do not stay in the cache.
-    return torch.stack([likeness(*pair) for pair in zip(image, original, strict=True)])
+    each = [likeness(*pair) for pair in zip(image, original, strict=True)]
+    return torch.stack(each) if each else offsets.new_zeros(0)
 
 
 def _window(bell: Tensor, length: int) -> Tensor:

@@ -138,7 +138,7 @@ def adapted(how: Recipe, canvas: str | Canvas | MakeCanvas | None, steps: int | 
 
 def in_precision(how: Recipe, encoder: AnyEncoder, name: str) -> Recipe:
     """The recipe with the network in a precision of PRECISIONS for all but its last steps. Raises
-    ConfigError."""
+    ConfigError, NetworkError."""
     return how.in_bfloat16() if name != FLOAT32 and encoder.precision_of(name) == BFLOAT16 else how
 
 
@@ -210,7 +210,7 @@ def invert(  # noqa: PLR0913  # the words that users need, all by keyword
         raise ConfigError(f"the method is '{OPTIMISE}' or '{CORRECT}', got {method!r}")
     said = objective != MATCH or _given(prior, canvas, data_weight, start)
     if method == CORRECT:
-        if said or _given(preset, stop, callback, checkpoint):
+        if said or _given(preset, stop, callback, checkpoint) or precision != FLOAT32:
             raise ConfigError(
                 f"the method '{CORRECT}' takes steps, a decoder and progress; leave out what else you gave, "
                 f"or use '{OPTIMISE}'"

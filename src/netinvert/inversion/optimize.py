@@ -241,7 +241,7 @@ class _Optimization:
             self.updater.revive()
         shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
         before = [source.get_state() for source in self.sources] if stage.transforms else []
-        point = self._evaluate(shift, stage.transforms)
+        point = self._evaluate(shift, stage.transforms, self.rounds)
         losses = point.values.sum(0)
         size = point.image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
         finite = torch.isfinite(losses) & torch.isfinite(size)
@@ -257,12 +257,13 @@ class _Optimization:
         averaged = ahead if stage.averaged and ahead >= 0 else None
         # Shifted views would average to a blur.
         kept = point.view if averaged is None else self.canvas.view(point.image, None)
-        self.history.record(point.values, kept, finite, self.run.stop, averaged)
+        stop = dataclasses.replace(self.run.stop, patience=None) if self.rounds else self.run.stop
+        self.history.record(point.values, kept, finite, stop, averaged)
         going = self.updater.update(losses, gradients)
         # A line search steps back from where the energy is not finite, for as long as it goes on.
         self.history.end(~finite & ~(going & searches), DIVERGED)
         self.history.end(~going & dead, NO_GRADIENT)
-        if not self.rounds:  # there, bfloat16 has no more to say
+        if not self.rounds:  # there it is bfloat16 that has no more to say, as where patience ends
             self.history.end(~going, CONVERGED)
         for projection in stage.projections:
             with torch.no_grad():
@@ -278,14 +279,14 @@ class _Optimization:
         return bool(self.run.callback(info))
 
     @torch.enable_grad()
-    def _evaluate(self, shift: Shifts | None, transforms: tuple[Transform, ...]) -> _Evaluation:
+    def _evaluate(self, shift: Shifts | None, transforms: Sequence[Transform], rounds: bool) -> _Evaluation:
         image = self.canvas()
         view = self.canvas.view(image, shift)
         view = view.view_as(view)  # a node of its own, whose gradient is the network's share
         seen = view
         for transform in transforms:
             seen = transform(seen, self.sources)
-        with self.encoder.rounded() if self.rounds else nullcontext():
+        with self.encoder.rounded() if rounds else nullcontext():
             code = self.encoder(seen)
         values = self.energy(image, code)
         if not values.requires_grad:
@@ -322,7 +323,7 @@ class _Optimization:
         lost, gradients = dead, point.gradients
         if not searches:
             with self.encoder.leaky_relu_gradients():
-                leaky = self._evaluate(*how)
+                leaky = self._evaluate(*how, rounds=False)
             lost = dead & (self._dead(leaky) | (self.leaks >= LEAKY_STEPS))
             self.leaks += dead.long()
             gradients = [

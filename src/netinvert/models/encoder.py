@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Generic, cast
 
@@ -199,8 +199,8 @@ class Encoder(Generic[C, S]):
         """The codes of images (N, C, H, W), without a gradient, held against the network as it was before it
         was rewritten: where that gives others, its own, with a warning."""
         x = self.network_input(self.fit(images))
-        codes = self._outputs(self._cut, x)
-        if self._cuts.plain is self._cut:
+        codes = self._outputs(self._cuts.fast, x)  # of float32, whoever rounds around this
+        if self._cuts.plain is self._cuts.fast:
             return self._as_codes(codes)
         own = self._outputs(self._cuts.plain, x)
         pairs = [(one, other) for one, other in zip(codes, own, strict=True) if bool(one.isfinite().all())]
@@ -232,25 +232,28 @@ class Encoder(Generic[C, S]):
             self._cut = before
 
     def precision_of(self, name: str) -> str:
-        """The precision that ``auto`` stands for: bfloat16 where that takes about half the time, on this
-        device and for these layers (not for depthwise convolutions), else float32. Raises ConfigError."""
+        """The precision that ``auto`` stands for: bfloat16 where the network runs so and takes about half the
+        time, on this device and with these layers (not depthwise convolutions), else float32. Raises
+        ConfigError; NetworkError where bfloat16 is asked for and does not run."""
         check_precision(name)
-        if name == FLOAT32 or (name == AUTO and not has_bfloat16(self.device)):
-            return FLOAT32
-        if self.dtype != torch.float32:
-            if name == BFLOAT16:
-                raise ConfigError(f"the network computes in {self.dtype}: give it as float32 for bfloat16")
-            return FLOAT32
-        return FLOAT32 if name == AUTO and not gains_by_bfloat16(self._cuts.fast.module) else BFLOAT16
+        single = self.dtype == torch.float32
+        if name == BFLOAT16 and not single:
+            raise ConfigError(f"the network computes in {self.dtype}: give it as float32 for bfloat16")
+        gains = single and has_bfloat16(self.device) and gains_by_bfloat16(self._cuts.fast.module)
+        if name == BFLOAT16 or (name == AUTO and gains):
+            with suppress(*[NetworkError] if name == AUTO else []):
+                return BFLOAT16 if self._in_bfloat16() else FLOAT32
+        return FLOAT32
+
+    def _in_bfloat16(self) -> LayerCut:
+        if self._rounded is None:
+            self._rounded = in_bfloat16(self._cuts.fast, [*map(self.network_input, self._pictures())])
+        return self._rounded
 
     @contextmanager
     def rounded(self) -> Iterator[None]:
-        """Within, the network computes in bfloat16; codes are float32 again, to three digits. Raises
-        NetworkError where it does not run so."""
-        if self._rounded is None:
-            probes = [self.network_input(one) for one in self._pictures()]
-            self._rounded = in_bfloat16(self._cuts.fast, probes)
-        before, self._cut = self._cut, self._rounded
+        """Within, the network computes in bfloat16; codes are float32 again. Raises NetworkError."""
+        before, self._cut = self._cut, self._in_bfloat16()
         try:
             yield
         finally:
@@ -258,13 +261,12 @@ class Encoder(Generic[C, S]):
 
     @contextmanager
     def as_given(self) -> Iterator[nn.Module]:
-        """Within, the copy runs as the network is, with all its modules: it is what is given. Who hooks it
-        takes the hooks away again."""
-        self._cut = self._cuts.plain
+        """Within, the copy runs as the network is, with all its modules: it is given; to be unhooked."""
+        before, self._cut = self._cut, self._cuts.plain
         try:
             yield self._cut.module
         finally:
-            self._cut = self._cuts.fast
+            self._cut = before
 
     @property
     def stride(self) -> int:

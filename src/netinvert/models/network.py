@@ -341,7 +341,9 @@ class _NoDraws(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         kwargs = kwargs or {}
         drawn = args[0] if args else kwargs.get("tensor")  # of torch.nn.init
-        return drawn if func.__name__ == "normal_" else func(*args, **kwargs)
+        if getattr(func, "__name__", "") == "normal_" and isinstance(drawn, Tensor) and drawn.is_meta:
+            return drawn
+        return func(*args, **kwargs)
 
 
 def built_with(factory: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from netinvert.errors import ConfigError, NetworkError
 from netinvert.models.cut import LayerCut
-from netinvert.models.private_copy import shared_copy
+from netinvert.models.private_copy import plain_torch, shared_copy
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 PRECISIONS = (FLOAT32, BFLOAT16, AUTO)
@@ -24,7 +24,10 @@ ROUNDING = 0.1
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether it multiplies numbers in bfloat16 by own instructions: GPUs do, CPUs with AVX-512 BF16."""
+    """Whether it multiplies numbers in bfloat16 by own instructions: GPUs do (NVIDIA's since compute
+    capability 8.0), CPUs with AVX-512 BF16."""
+    if device.type == "cuda" and torch.version.hip is None:
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return True
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -35,23 +38,31 @@ def gains_by_bfloat16(module: nn.Module) -> bool:
     """Whether its products are large: depthwise convolutions take longer in bfloat16, and lose all that the
     layers around them gain."""
     grouped = [part for part in module.modules() if getattr(part, "groups", 1) != 1]
-    return all(part.weight.shape[1] >= LARGE for part in grouped if isinstance(part.weight, Tensor))
+    weights = [getattr(part, "weight", None) for part in grouped]  # normalisations have groups, too
+    return all(one.shape[1] >= LARGE for one in weights if isinstance(one, Tensor) and one.ndim > 2)
 
 
+@plain_torch()
 def in_bfloat16(cut: LayerCut, probes: Sequence[Tensor]) -> LayerCut:
     """A copy of the cut whose numbers are all bfloat16; it takes and gives such tensors.
 
-    Raises NetworkError where it cannot run so, or gives other codes of the probes (1, C, H, W).
+    Raises NetworkError where it or its gradient cannot be had so, or it gives other codes of the probes
+    (1, C, H, W).
     """
     rounded = LayerCut(shared_copy(cut.module).bfloat16(), *cut.layers, channels_last=cut.channels_last)
     remedy = "leave the precision at float32"
+    try:
+        with torch.enable_grad():
+            image = probes[0].bfloat16().requires_grad_(True)
+            total = torch.stack([one.float().square().sum() for one in rounded.outputs(image)]).sum()
+            torch.autograd.grad(total, image)
+        with torch.no_grad():
+            found = [rounded.outputs(probe.bfloat16()) for probe in probes]
+    except Exception as error:  # whatever the user's code raises
+        raise NetworkError(f"the network does not run in bfloat16 ({error}); {remedy}") from error
     with torch.no_grad():
-        for probe in probes:
-            try:
-                found = rounded.outputs(probe.bfloat16())
-            except Exception as error:  # whatever the user's code raises
-                raise NetworkError(f"the network does not run in bfloat16 ({error}); {remedy}") from error
-            for one, exact in zip(found, cut.outputs(probe), strict=True):
+        for codes, probe in zip(found, probes, strict=True):
+            for one, exact in zip(codes, cut.outputs(probe), strict=True):
                 if not bool((one.to(exact) - exact).norm() <= ROUNDING * exact.norm()):
                     raise NetworkError(f"the network gives other codes in bfloat16; {remedy}")
     return rounded
