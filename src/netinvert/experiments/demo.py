@@ -111,7 +111,7 @@ CHAIR_COLUMNS = (
 def run_demo(config: Demo, tell: Tell) -> Outcome:
     """Invert all codes; leave report.html and the images. A stopped demo is resumed."""
     codes = demo_codes()
-    if not next(card.installed for card in list_networks() if card.name == PHOTOGRAPH_NETWORK):
+    if not _installed(PHOTOGRAPH_NETWORK):
         tell(f"the part with a photograph is left out: {PHOTOGRAPH_NETWORK} needs netinvert[imagenet]")
         codes = [code for code in codes if code.original != PHOTOGRAPH]
     with RunDir(config.out, run_facts(config, {"codes": codes}), config.overwrite) as run:
@@ -141,6 +141,10 @@ def run_demo(config: Demo, tell: Tell) -> Outcome:
         entries = {"seconds": seconds, "reconstructions": rows}
         text = f"{len(found)} codes inverted in {duration(seconds)}"
         return publish(run, config, demo_report(config, found, originals, new_views), entries, text)
+
+
+def _installed(name: str) -> bool:
+    return next(card.installed for card in list_networks() if card.name == name)
 
 
 def _new_views(run: RunDir) -> report.Part:
