@@ -13,6 +13,7 @@ import argparse
 import itertools
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,9 +37,14 @@ LAYERS = ("relu5", "relu7")
 class Timed(SceneImages):
     """Notes when each batch is asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, 0)
-        self.asked: list[float] = []
+    asked: list[float]
+
+    @classmethod
+    def of(cls, folder: Path, seed: int) -> Timed:
+        """Of a dataset's folder."""
+        source = super().of(folder, seed)
+        source.asked = []
+        return source
 
     def batch(self, step: int, count: int) -> ImageBatch:
         self.asked.append(time.process_time())
@@ -53,6 +59,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40, help="steps a round")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
@@ -64,9 +71,10 @@ def main() -> None:
             plan = DecoderConfig(
                 network="posenet", layer=layer, loss=loss, samples=64 * (options.steps + WARM_UP)
             )
+            plan = replace(plan, precision=options.precision)
             bare, ours = [], []
             for round_ in range(options.rounds):
-                source = Timed(data)
+                source = Timed.of(data, 0)
                 bare.append(bare_step(plan, encoder, source))
                 ours.append(training_step(plan, encoder, source, Path(folder) / f"{layer}-{loss}-{round_}"))
             row = {

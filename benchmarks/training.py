@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40, help="steps a round")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
@@ -47,7 +48,9 @@ def main() -> None:
         render_dataset(DatasetConfig(identities=80, views=2, seed=9), data)
         ready = [PoseBatches(Views.of(load_arrays(data, "train")), 64, 0)(step) for step in range(8)]
         for network in TOPOLOGIES:
-            plan = PoseConfig(network=network, samples=64 * (options.steps + WARM_UP))
+            plan = PoseConfig(
+                network=network, samples=64 * (options.steps + WARM_UP), precision=options.precision
+            )
             bare, ours = [], []
             for round_ in range(options.rounds):
                 bare.append(bare_step(plan, ready))
