@@ -174,7 +174,7 @@ def test_workers_give_the_same_bits(cli, net, pictures, tmp_path):
 
 def test_the_precision_that_auto_is_goes_to_other_processes(cli, net, pictures, tmp_path, monkeypatch):
     """They may run on machines where it is another."""
-    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: True)  # in this process alone
+    monkeypatch.setattr("netinvert.models.precision.has_bfloat16", lambda device: True)  # here alone
     made = {}
     for precision in ("float32", "bfloat16", "auto"):
         out = tmp_path / precision
@@ -191,9 +191,9 @@ def test_the_precision_that_auto_is_goes_to_other_processes(cli, net, pictures, 
 def test_an_auto_that_is_another_is_no_resumption(cli, net, pictures, tmp_path, monkeypatch):
     out = tmp_path / "out"
     asked = ("invert", pictures, *net, "--steps", 8, "--precision", "auto", "-o", out)
-    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("netinvert.models.precision.has_bfloat16", lambda device: False)
     assert cli(*asked).exit_code == 0
-    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("netinvert.models.precision.has_bfloat16", lambda device: True)
     said = cli(*asked)
     assert said.exit_code == 2
     assert "holds another run" in said.output

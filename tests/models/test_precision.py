@@ -101,7 +101,7 @@ def test_leaking_gradients_are_had_within_and_it_rounds_again_after():
 
 @pytest.mark.parametrize("has", [True, False])
 def test_auto_goes_by_processor_and_layers_alone(monkeypatch, has):
-    monkeypatch.setattr("netinvert.models.encoder.has_bfloat16", lambda device: has)
+    monkeypatch.setattr("netinvert.models.precision.has_bfloat16", lambda device: has)
     assert Encoder(dense(), "4", FORM).precision_of(AUTO) == (BFLOAT16 if has else FLOAT32)
     assert Encoder(load_network("posenet"), "relu7").precision_of(AUTO) == (BFLOAT16 if has else FLOAT32)
     depthwise = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1)).eval()

@@ -207,7 +207,7 @@ def run_images(
 Images = TypeVar("Images", bound=Invert | Maximise | CaricatureConfig)
 
 
-def taken_by(config: Images, encoder: Encoder) -> Images:
+def with_precision_here(config: Images, encoder: Encoder) -> Images:
     """With the precision that ``auto`` is here: other processes, on other machines too, take the same."""
     return dataclasses.replace(config, precision=encoder.precision_of(config.precision))
 
@@ -297,7 +297,7 @@ def run_invert(config: Invert, tell: Tell) -> Outcome:
     reference, sources = read_reference(config.reference, encoder, tell)
     sources = (*inputs.sources, *sources, *sources_of("start", [config.start] if config.start else []))
     codes = inputs.codes.repeat_interleave(config.restarts, 0).cpu()
-    taken = taken_by(config, encoder)
+    taken = with_precision_here(config, encoder)
     job = Inverter(taken, codes, start, encoder)
     Match(inputs.codes, job.recipe.mask)  # refuses codes that cannot be matched
     # ``batch`` images each; those that are to differ stay together

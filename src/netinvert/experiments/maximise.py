@@ -28,7 +28,7 @@ from netinvert.experiments.inputs import (
     sources_of,
     unique_stems,
 )
-from netinvert.experiments.invert import Asked, Batch, ImageWork, Measure, run_images, taken_by
+from netinvert.experiments.invert import Asked, Batch, ImageWork, Measure, run_images, with_precision_here
 from netinvert.explain.top_patches import Tops
 from netinvert.inversion.invert import Inversion, in_precision, prepare_maximising
 from netinvert.inversion.objectives import Activate, Caricature, PoseTowards, Term, one_layer, term_name
@@ -222,7 +222,7 @@ def run_maximise(config: Asking, tell: Tell) -> Outcome:
         torch.cat(originals) if originals else None,
         start=job.start,
     )
-    taken = taken_by(config, job.encoder)
+    taken = with_precision_here(config, job.encoder)
     return run_images(config, ImageWork(partial(maximiser, taken), job), asked, tell)
 
 

@@ -169,7 +169,6 @@ class _Optimization:
         self.leaks = torch.zeros(count, dtype=torch.long, device=view.device)
         self.updater: Updater
         self.began = 0  # the step before the present stage
-        self.rounds = False  # whether the network computes in bfloat16
 
     def go(self) -> Result:
         began = time.perf_counter()
@@ -235,13 +234,13 @@ class _Optimization:
     def _step(self, stage: Stage) -> bool:
         """One evaluation and one move; True if the callback asks to stop."""
         left = self.began + stage.rounded - self.history.step
-        self.rounds = left > 0
+        rounds = left > 0  # the network computes in bfloat16
         if stage.rounded and left == 0:  # from here on the objective is a little other
             self.history.forget()
             self.updater.revive()
         shift = shifts(self.sources, stage.jitter) if stage.jitter > 1 else None
         before = [source.get_state() for source in self.sources] if stage.transforms else []
-        point = self._evaluate(shift, stage.transforms, self.rounds)
+        point = self._evaluate(shift, stage.transforms, rounds)
         losses = point.values.sum(0)
         size = point.image_gradient.flatten(1).abs().amax(1)  # NaN and infinity come through
         finite = torch.isfinite(losses) & torch.isfinite(size)
@@ -257,13 +256,13 @@ class _Optimization:
         averaged = ahead if stage.averaged and ahead >= 0 else None
         # Shifted views would average to a blur.
         kept = point.view if averaged is None else self.canvas.view(point.image, None)
-        stop = dataclasses.replace(self.run.stop, patience=None) if self.rounds else self.run.stop
+        stop = dataclasses.replace(self.run.stop, patience=None) if rounds else self.run.stop
         self.history.record(point.values, kept, finite, stop, averaged)
         going = self.updater.update(losses, gradients)
         # A line search steps back from where the energy is not finite, for as long as it goes on.
         self.history.end(~finite & ~(going & searches), DIVERGED)
         self.history.end(~going & dead, NO_GRADIENT)
-        if not self.rounds:  # there it is bfloat16 that has no more to say, as where patience ends
+        if not rounds:  # there it is bfloat16 that has no more to say, as where patience ends
             self.history.end(~going, CONVERGED)
         for projection in stage.projections:
             with torch.no_grad():

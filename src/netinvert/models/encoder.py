@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Generic, cast
 
@@ -13,20 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import TypeVar
 
-from netinvert.errors import CodeError, ConfigError, ImageError, LayerError, NetworkError
+from netinvert.errors import CodeError, ImageError, LayerError, NetworkError
 from netinvert.io.images import ImageLike, as_images, fit
 from netinvert.models.checkpoints import weights_sha256
 from netinvert.models.cut import LayerCut, LayerName, Trace, trace
 from netinvert.models.network import Network, Preprocessing, as_network
-from netinvert.models.precision import (
-    AUTO,
-    BFLOAT16,
-    FLOAT32,
-    check_precision,
-    gains_by_bfloat16,
-    has_bfloat16,
-    in_bfloat16,
-)
+from netinvert.models.precision import AUTO, BFLOAT16, FLOAT32, choose_precision, in_bfloat16
 from netinvert.models.private_copy import as_usable, own_weights, plain_torch, shared_copy
 from netinvert.models.relus import relu_gradients
 from netinvert.models.rewrite import Cuts, drop, shortened, without_tf32
@@ -235,15 +227,15 @@ class Encoder(Generic[C, S]):
         """The precision that ``auto`` stands for: bfloat16 where the network runs so and takes about half the
         time, on this device and with these layers (not depthwise convolutions), else float32. Raises
         ConfigError; NetworkError where bfloat16 is asked for and does not run."""
-        check_precision(name)
-        single = self.dtype == torch.float32
-        if name == BFLOAT16 and not single:
-            raise ConfigError(f"the network computes in {self.dtype}: give it as float32 for bfloat16")
-        gains = single and has_bfloat16(self.device) and gains_by_bfloat16(self._cuts.fast.module)
-        if name == BFLOAT16 or (name == AUTO and gains):
-            with suppress(*[NetworkError] if name == AUTO else []):
-                return BFLOAT16 if self._in_bfloat16() else FLOAT32
-        return FLOAT32
+        wanted = choose_precision(name, self._cuts.fast.module, self.dtype, self.device)
+        if wanted == BFLOAT16:
+            try:
+                self._in_bfloat16()
+            except NetworkError:
+                if name != AUTO:
+                    raise
+                return FLOAT32
+        return wanted
 
     def _in_bfloat16(self) -> LayerCut:
         if self._rounded is None:
@@ -261,7 +253,8 @@ class Encoder(Generic[C, S]):
 
     @contextmanager
     def as_given(self) -> Iterator[nn.Module]:
-        """Within, the copy runs as the network is, with all its modules: it is given; to be unhooked."""
+        """Within, the copy runs as the network is, with all its modules: it is what is given. Who hooks it
+        takes the hooks away again."""
         before, self._cut = self._cut, self._cuts.plain
         try:
             yield self._cut.module

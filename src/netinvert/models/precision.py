@@ -68,7 +68,13 @@ def in_bfloat16(cut: LayerCut, probes: Sequence[Tensor]) -> LayerCut:
     return rounded
 
 
-def check_precision(name: str) -> None:
-    """Raises ConfigError."""
+def choose_precision(name: str, module: nn.Module, dtype: torch.dtype, device: torch.device) -> str:
+    """What to try for a network that computes in ``dtype``: where ``auto`` is bfloat16, that. Raises
+    ConfigError."""
     if name not in PRECISIONS:
         raise ConfigError(f"the precision is {', '.join(PRECISIONS)}, not {name!r}")
+    single = dtype == torch.float32
+    if name == BFLOAT16 and not single:
+        raise ConfigError(f"the network computes in {dtype}: give it as float32 for bfloat16")
+    pays = single and has_bfloat16(device) and gains_by_bfloat16(module)
+    return BFLOAT16 if name == BFLOAT16 or (name == AUTO and pays) else FLOAT32

@@ -16,12 +16,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from netinvert.errors import ConfigError, NetinvertError
+from netinvert.models.precision import AUTO, BFLOAT16, FLOAT32, has_bfloat16
 from netinvert.scenes.dataset_reader import Damaged
 
 WARM_UP, DECAY = 500, 0.3
 """Steps of rising rate, and the share of all steps in which it falls to zero at the end."""
 Precision = Literal["float32", "bfloat16"]
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = (FLOAT32, BFLOAT16)
 
 
 class TrainingError(NetinvertError):
@@ -201,13 +202,10 @@ def fits_on(device: torch.device, *tensors: Tensor) -> bool:
 
 
 def precision_of(name: str, device: str) -> str:
-    """A precision; "auto" is bfloat16 on a GPU, and on a CPU that has instructions for it."""
-    if name != "auto":
+    """A precision; "auto" is bfloat16 where the device has instructions for it."""
+    if name != AUTO:
         return name
-    if device_of(device).type != "cpu":
-        return "bfloat16"
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return "bfloat16" if known is not None and known() else "float32"
+    return BFLOAT16 if has_bfloat16(device_of(device)) else FLOAT32
 
 
 @contextmanager
