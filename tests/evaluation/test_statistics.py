@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from netinvert.errors import ConfigError
-from netinvert.evaluation.statistics import compared, difference, differs, estimate, holm
+from netinvert.evaluation.statistics import compared, difference, differs, estimate, holm, ratio
 
 
 @pytest.mark.parametrize("statistic", ["mean", "median"])
@@ -28,6 +28,17 @@ def test_the_object_is_what_is_drawn():
     assert (many.low, many.high) == pytest.approx((alone.low, alone.high))
     careless = estimate(values.repeat_interleave(10))
     assert careless.high - careless.low < 0.5 * (many.high - many.low)
+
+
+def test_a_ratio_is_of_means_and_paired():
+    first = torch.rand(50, generator=torch.Generator().manual_seed(3)) + 0.1
+    second = 2 * first + 0.05 * torch.rand(50, generator=torch.Generator().manual_seed(4))
+    found = ratio(first, second)
+    assert found.value == pytest.approx(float(first.mean() / second.mean()))
+    assert 0.48 < found.low < found.value < found.high < 0.5  # means alone vary by 15 %
+    assert ratio(first[:1], second[:1]).low is None
+    with pytest.raises(ConfigError, match="of one shape"):
+        ratio(first, second[1:])
 
 
 def test_paired_differences_are_sharper():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 
 import netinvert as ni
 from netinvert.cli.app import main
+from netinvert.experiments import registered
 from netinvert.experiments.floors import (
     FLOORS,
     MEAN,
@@ -23,10 +25,11 @@ from netinvert.experiments.floors import (
     floor_images,
 )
 from netinvert.experiments.held_out_chairs import chair_errors, fresh_chairs
-from netinvert.experiments.method_report import MEASURES, MethodRow, Ranking, methods_table
+from netinvert.experiments.method_report import MEASURES, MethodRow, Ranking, methods_report, methods_table
 from netinvert.experiments.methods import METHODS, OPTIMISERS, LayerProblem
 from netinvert.io.cells import Piece
 from netinvert.io.files import read_json
+from netinvert.scenes.seeds import POSENET
 
 READERS = ["posenet-judge", "objectron-chair", "HOG, nearest views", "own pose"]
 PIECE = Piece(None, lambda share, text: None)
@@ -100,6 +103,26 @@ def test_only_what_is_surely_better_is_marked():
     marked = methods_table([best, surely, floor]).marked
     assert (0, 2) in marked
     assert all(place != 2 for place, _ in marked)
+
+
+def told(config, floor=2.0):
+    """The text of a report of decoded images whose error is 1, and of a floor."""
+    rows = [row("decode", [1.0] * 5), row("optimise", [3.0] * 5), row(MEAN, [floor] * 5)]
+    page = methods_report(rows, {"relu7": {ORIGINAL: torch.zeros(5, 3, 8, 8)}}, config)
+    return " ".join(page.html().split())
+
+
+def test_the_primary_figure_is_a_share_of_the_best_floor():
+    assert "decoded images have 0.50 (0.50 to 0.50) of the error of" in told(registered.METHODS)
+    assert "decoded images have 0.25 (0.25 to 0.25) of the error of" in told(registered.METHODS, 4.0)
+
+
+def test_what_is_no_registered_test_is_called_a_trial():
+    assert "This is the registered test." in told(registered.METHODS)
+    assert "a trial, not the registered test (200 chairs of the seed 9001" in told(
+        replace(registered.METHODS, chairs=40)
+    )
+    assert "no fair test" in told(replace(registered.METHODS, seed=POSENET))
 
 
 def test_a_limited_reader_is_asked_about_what_it_can_read():

@@ -64,6 +64,26 @@ def difference(
     return _interval(both, groups, statistic, weights)
 
 
+def ratio(first: Tensor, second: Tensor) -> Estimate:
+    """How many times the mean of the second values (N,) that of the first is, paired: every draw of the
+    bootstrap takes both values of an object. As :func:`estimate`.
+
+    Example:
+        >>> halves = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        >>> found = ratio(halves, 2 * halves)
+        >>> found.value, found.low, found.high
+        (0.5, 0.5, 0.5)
+    """
+    if first.shape != second.shape:
+        raise ConfigError(f"paired values are of one shape, got {first.shape} and {second.shape}")
+    above, below = _checked(first, None), _checked(second, None)
+    value = float(above.sum() / below.sum())
+    if len(above) < 2:
+        return Estimate(value)
+    times = times_drawn(len(above), DRAWS)
+    return Estimate(value, *central((times @ above) / (times @ below)))
+
+
 def differs(found: Estimate) -> bool:
     """Whether the interval of a difference leaves out 0."""
     return found.low is not None and found.high is not None and not found.low <= 0 <= found.high

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from netinvert.evaluation import report
 from netinvert.evaluation.readers import RIGHT
-from netinvert.evaluation.report import Column, Estimate, code, counted, number
-from netinvert.evaluation.statistics import Statistic, difference, differs, estimate
+from netinvert.evaluation.report import Column, Estimate, code, counted, listed, number
+from netinvert.evaluation.statistics import Statistic, difference, differs, estimate, ratio
 from netinvert.experiments.configs.studies import StudyMethods
 from netinvert.experiments.floors import FLOORS, MEAN, ORIGINAL
 from netinvert.experiments.held_out_chairs import FreshChairs
+from netinvert.experiments.registered import METHODS, registered, status
 
+DECODE = "decode"
 DRAWN = {
     "optimise": ("#0072B2", "o"),
-    "decode": ("#D55E00", "s"),
+    DECODE: ("#D55E00", "s"),
     "decode, then correct": ("#E69F00", "P"),
     "decode, then optimise": ("#009E73", "D"),
     "decoder as prior": ("#CC79A7", "^"),
@@ -160,9 +162,11 @@ def methods_report(
         _overview(images),
         *(_sheet(layer, made) for layer, made in images.items()),
     ]
+    planned = f"{counted(METHODS.chairs, 'chair')} of the seed {METHODS.seed}, {listed(METHODS.decoders)}"
     lead = (
-        f"Codes of {counted(config.chairs, 'chair')} (seed {config.seed}) that no network has seen, inverted "
-        f"by every method, beside floors that need no inversion, of {config.bank} training views."
+        f"Codes of {counted(config.chairs, 'chair')} (seed {config.seed}), inverted by every method, beside "
+        f"floors that need no inversion, of {config.bank} training views. "
+        f"{status(registered(config, METHODS), planned, config.seed)}"
     )
     return report.Report("Optimise, decode, or both", blocks, lead)
 
@@ -179,7 +183,8 @@ def _is_floor(row: MethodRow) -> bool:
 
 
 def _sentences(rows: Sequence[MethodRow]) -> list[str]:
-    """The best method on the chair and by the code error, against the next and the best floor."""
+    """The primary figure; the best method on the chair and by the code error, against the next and the best
+    floor."""
     methods = [row for row in rows if not _is_floor(row)]
     floors = [row for row in rows if row.method in FLOORS]
     found = []
@@ -196,7 +201,18 @@ def _sentences(rows: Sequence[MethodRow]) -> list[str]:
             text += "beaten" if beaten else "not beaten"
             text += f" (difference {Column('', digits=3).words(apart)})"
         found.append(f"{text}.")
-    return found
+    return [*_primary(methods, floors), *found]
+
+
+def _primary(methods: Sequence[MethodRow], floors: Sequence[MethodRow]) -> list[str]:
+    """How near decoded images come on the chair, as a share of the best floor."""
+    decoded = [row for row in methods if row.method == DECODE]
+    if not decoded or not floors:
+        return []
+    floor = Ranking.of(floors, "on_chair").best
+    share = ratio(decoded[0].values["on_chair"], floor.values["on_chair"])
+    words = Column("", digits=2).words(share)
+    return [f"{code(decoded[0].layer)}: decoded images have {words} of the error of “{floor.method}” there."]
 
 
 def _told(row: MethodRow, name: str) -> str:
@@ -215,7 +231,7 @@ def _asked(rows: Sequence[MethodRow]) -> str:
         return ""
     return (
         f"Readers that do not read all originals within 30° are asked only about the chairs that they read: "
-        f"{report.listed(shares)}."
+        f"{listed(shares)}."
     )
 
 

@@ -20,6 +20,7 @@ from netinvert.experiments.floors import FLOORS, ORIGINAL, BankWork, ViewBank, f
 from netinvert.experiments.held_out_chairs import FreshChairs, chair_errors, fresh_chairs
 from netinvert.experiments.invert import run_told
 from netinvert.experiments.method_report import (
+    DECODE,
     MEASURES,
     MethodRow,
     methods_report,
@@ -42,7 +43,7 @@ from netinvert.models.decoder import Decoder, load_autoencoder, load_decoder
 from netinvert.models.encoder import Encoder
 from netinvert.training.decoder.train import in_chunks
 
-OPTIMISE, DECODE, CORRECT, BOTH = "optimise", "decode", "decode, then correct", "decode, then optimise"
+OPTIMISE, CORRECT, BOTH = "optimise", "decode, then correct", "decode, then optimise"
 PRIOR, AUTOENCODER = "decoder as prior", "autoencoder"
 OPTIMISERS = {OPTIMISE: "default", "optimise (quick)": "quick", "optimise (robust)": "robust"}
 """The presets: no one of them stands for optimisation."""

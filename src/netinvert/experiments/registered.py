@@ -17,6 +17,7 @@ from netinvert.experiments.configs.studies import (
     StudyAgree,
     StudyAttributes,
     StudyFeatures,
+    StudyMethods,
     StudyPriors,
     StudySurgery,
 )
@@ -92,6 +93,16 @@ ATTRIBUTES = StudyAttributes(
 )
 """Primary is what training adds, against random weights, at each layer; expected is that it adds azimuth and
 elevation and takes away hue at the last."""
+METHODS = StudyMethods(
+    decoders=("posenet-fc7", "posenet-fc6"),
+    chairs=200,
+    bank=12_000,
+    control=True,
+    seed=TEST,
+    out=Path("out/methods"),
+)
+"""Primary is the error on the chair of the decoded images over that of the best floor, at each layer: at most
+0.8 is expected. (The same chairs were shown for ``ATTRIBUTES``; nothing was chosen on them.)"""
 WHERE = ("device", "batch")
 """Options that say where a run is made: its figures differ by less than their intervals."""
 
