@@ -14,7 +14,7 @@ import argparse
 import itertools
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import ssim
 from netinvert.evaluation.report import GridRow, ImageGrid, Tile
 from netinvert.evaluation.report.grid import grid_image
+from netinvert.evaluation.statistics import estimate
 from netinvert.inversion.presets.by_name import recipe
 from netinvert.inversion.schedule import Recipe
 from netinvert.io.files import write_json
@@ -44,7 +45,7 @@ ON_SHEET = 8
 
 @dataclass(frozen=True, eq=False)
 class Chairs:
-    """Pictures (N, 3, 64, 64), their rotations (N, 3, 3), object to camera, and symmetries (N,)."""
+    """Pictures (N, 3, H, W), their rotations (N, 3, 3), object to camera, and symmetries (N,)."""
 
     images: Tensor
     rotation: Tensor
@@ -71,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     network = ni.load_network("posenet")
-    chairs = unseen_chairs(options.chairs, options.seed)
+    chairs = unseen_chairs(options.chairs, options.seed, max(network.preprocessing.size))
     results: dict[str, Any] = {"chairs": options.chairs, "restarts": options.restarts, "seed": options.seed}
     results["baselines"] = baselines(ni.Encoder(network, "fc8"), chairs)
     rows = results.setdefault("rows", [])
@@ -111,9 +112,9 @@ def ending(encoder: ni.Encoder, steps: int) -> Recipe:
 # -- the experiment --------------------------------------------------------------------------------------
 
 
-def unseen_chairs(count: int, seed: int) -> Chairs:
-    """So many chairs of a seed that neither network was trained on."""
-    plan = DatasetConfig(identities=count, views=1, size=64, seed=seed, **UPRIGHT)
+def unseen_chairs(count: int, seed: int, size: int) -> Chairs:
+    """So many chairs of a seed that neither network was trained on, in images of so many pixels."""
+    plan = DatasetConfig(identities=count, views=1, size=size, seed=seed, **UPRIGHT)
     views = rendered_views(plan).before("paper")
     return Chairs(views.images, views.rotation, views.symmetry)
 
@@ -121,7 +122,7 @@ def unseen_chairs(count: int, seed: int) -> Chairs:
 def inversions(
     encoder: ni.Encoder, chairs: Chairs, how: Recipe, restarts: int
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Images (restarts, N, 3, 64, 64) of seeds that no two codes share, and how long they took."""
+    """Images (restarts, N, 3, H, W) of seeds that no two codes share, and how long they took."""
     code, count = encoder(chairs.images), len(chairs.images)
     images, seconds = [], 0.0
     for k in range(restarts):
@@ -168,13 +169,20 @@ def figures(encoder: ni.Encoder, chairs: Chairs, images: Tensor) -> dict[str, An
     }
 
 
-def summary(errors: Tensor) -> dict[str, float]:
-    """Of errors in degrees."""
-    return {
-        "median": statistics.median(errors.flatten().tolist()),
-        "mean": errors.mean().item(),
-        "within_30": (errors < 30).double().mean().item(),
+def summary(errors: Tensor) -> dict[str, Any]:
+    """Of errors (R, N) or (N,) in degrees, with 95 % intervals over the N chairs."""
+    chairs = torch.arange(errors.shape[-1]).expand_as(errors).flatten()
+    found = {
+        "median": estimate(errors.flatten(), chairs, "median"),
+        "within_30": estimate((errors < 30).double().flatten(), chairs),
     }
+    return {name: asdict(one) for name, one in found.items()}
+
+
+def told(found: dict[str, Any], digits: int = 1, unit: str = "°") -> str:
+    """A figure and its interval."""
+    value, low, high = (f"{found[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value}{unit} ({low} to {high})"
 
 
 def distance(one: Tensor, other: Tensor) -> float:
@@ -218,10 +226,10 @@ def page(results: dict[str, Any]) -> str:
         "",
         f"Made by `python benchmarks/posenet_codes.py`: {results['chairs']} chairs of seed "
         f"{results['seed']}, {results['restarts']} inversions of each code. Geodesic errors against the",
-        "cameras, median (mean), and the share within 30°; the worst of a code's inversions is the one that",
-        "the judge reads worst. The code's pose is what posenet itself reads from the original, and all that",
-        "`fc8` says. Distance: root mean squared difference of a pixel between two inversions of",
-        "one code.",
+        "cameras, median, and the share within 30°, with 95 % intervals over chairs; the worst of a code's",
+        "inversions is the one that the judge reads worst. The code's pose is what posenet itself reads from",
+        "the original, and all that `fc8` says. Distance: root mean squared difference of a pixel between",
+        "two inversions of one code.",
         "",
         table(results),
         "",
@@ -231,10 +239,9 @@ def page(results: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, readings in results["baselines"].items():
-        own, judged = (
-            f"{readings[who]['median']:.1f}° ({readings[who]['mean']:.1f}°)" for who in ("own", "judge")
-        )
-        lines.append(f"| {name} | {own} | {judged} | {readings['judge']['within_30']:.2f} |")
+        judged = readings["judge"]
+        cells = (told(readings["own"]["median"]), told(judged["median"]), told(judged["within_30"], 2, ""))
+        lines.append(f"| {' | '.join((name, *cells, told(readings['judge_of_code']['median'])))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -251,13 +258,13 @@ def table(results: dict[str, Any]) -> str:
             row["layer"],
             row["recipe"],
             f"{row['code_error']:.3f}",
-            f"{own['median']:.1f}° ({own['mean']:.1f}°)",
-            f"{judged['median']:.1f}° ({judged['mean']:.1f}°)",
-            f"{judged['within_30']:.2f}",
-            f"{row['judge_of_code']['median']:.1f}° ({row['judge_of_code']['mean']:.1f}°)",
+            told(own["median"]),
+            told(judged["median"]),
+            told(judged["within_30"], 2, ""),
+            told(row["judge_of_code"]["median"]),
             " ".join(f"{value:.1f}°" for value in row["judge_medians"]),
-            f"{worst['median']:.1f}° ({worst['mean']:.1f}°)",
-            f"{worst['within_30']:.2f}",
+            told(worst["median"]),
+            told(worst["within_30"], 2, ""),
             f"{row['ssim']:.2f}",
             f"{row['ssim_of_restarts']:.2f}",
             f"{row['distance_of_restarts']:.2f}",
