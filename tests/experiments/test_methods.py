@@ -12,7 +12,7 @@ from PIL import Image
 
 import netinvert as ni
 from netinvert.cli.app import main
-from netinvert.experiments import registered
+from netinvert.experiments import methods, registered
 from netinvert.experiments.floors import (
     FLOORS,
     MEAN,
@@ -80,6 +80,14 @@ def test_errors_on_the_chair_forget_the_background():
     assert chair_errors(outside, chairs.images, chairs.masks).max() == 0
     other = chair_errors(chairs.images.roll(1, 0), chairs.images, chairs.masks)
     assert 0.5 < other.mean() < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["decode", "optimise (quick)"])
+def test_a_piece_of_the_chairs_gives_what_all_give(problem, method, monkeypatch):
+    monkeypatch.setattr(methods, "AT_ONCE", 1)
+    pieces = [problem.part(k).images(method, PIECE, k) for k in range(2)]
+    torch.testing.assert_close(torch.cat(pieces), problem.images(method, PIECE), atol=1e-3, rtol=0)
 
 
 def row(method, values, share=()):

@@ -42,8 +42,8 @@ MEASURES = {
 @dataclass(frozen=True, eq=False)
 class MethodRow:
     """How a method does on the codes of one layer: ``values`` chair by chair (N,), by the names in MEASURES,
-    then by reader the errors of poses in degrees, NaN where the reader is not asked; ``limited`` are the
-    readers that are not asked about all."""
+    then by reader the errors of poses in degrees, NaN where the reader is not asked; ``seconds`` of the
+    processor for an image; ``limited`` are the readers that are not asked about all."""
 
     layer: str
     method: str
@@ -240,7 +240,7 @@ def _times(layers: Mapping[str, Sequence[MethodRow]]) -> list[str]:
     found = []
     for layer, rows in layers.items():
         each = [f"{_time(row.seconds)} by “{row.method}”" for row in rows if row.seconds is not None]
-        found.append(f"{code(layer)}, an image: {', '.join(each)}.")
+        found.append(f"{code(layer)}, CPU time of an image: {', '.join(each)}.")
     return found
 
 
