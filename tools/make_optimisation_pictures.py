@@ -20,7 +20,7 @@ import netinvert as ni
 from netinvert.evaluation.evaluate import read_poses
 from netinvert.evaluation.metrics import ssim
 from netinvert.evaluation.report import GridRow, ImageGrid, Tile
-from netinvert.evaluation.report.grid import grid_image
+from netinvert.evaluation.report.grid import CELL, grid_image
 from netinvert.inversion.canvases import with_canvas
 from netinvert.inversion.invert import diversify
 from netinvert.inversion.objectives import Activate, PoseTowards
@@ -109,7 +109,7 @@ def pose() -> None:
         GridRow("azimuth 0° to 135°", tuple(cells[:4])),
         GridRow("azimuth 180° to 315°", tuple(cells[4:])),
     ]
-    save(rows, ["", "", "", ""], "pose-wishes", 0.9)
+    save(rows, ["", "", "", ""], "pose-wishes", 0.85, 256)
 
 
 def caricature() -> None:
@@ -157,10 +157,10 @@ def parts() -> None:
     save([GridRow("blocks.9: 64×14×14", tiles)], ["original", "all", *masks], "parts", 0.7)
 
 
-def save(rows: list[GridRow], columns: list[str], name: str, scale: float) -> None:
-    sheet = grid_image(ImageGrid(rows, columns))
-    size = (round(sheet.width * scale), round(sheet.height * scale))
-    sheet.resize(size, Image.Resampling.LANCZOS).save(DOCS / f"{name}.jpg", quality=88)
+def save(rows: list[GridRow], columns: list[str], name: str, scale: float, size: int = CELL) -> None:
+    sheet = grid_image(ImageGrid(rows, columns, size=size))
+    smaller = (round(sheet.width * scale), round(sheet.height * scale))
+    sheet.resize(smaller, Image.Resampling.LANCZOS).save(DOCS / f"{name}.jpg", quality=88)
 
 
 PICTURES: dict[str, Callable[[], None]] = {
