@@ -7,7 +7,6 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
@@ -285,8 +284,7 @@ class _Optimization:
         seen = view
         for transform in transforms:
             seen = transform(seen, self.sources)
-        with self.encoder.rounded() if rounds else nullcontext():
-            code = self.encoder(seen)
+        code = self.encoder.rounded(seen) if rounds else self.encoder(seen)
         values = self.energy(image, code)
         if not values.requires_grad:
             raise ConfigError(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import RLock
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class _Captured(BaseException):
 
 class LayerCut:
     """A module cut at a layer, or at several: ``cut(x)`` gives the (first) layer's output for the network
-    input ``x``, ``cut.outputs(x)`` those of all."""
+    input ``x``, ``cut.outputs(x)`` those of all. Threads may share it: they wait for one another."""
 
     def __init__(
         self, module: nn.Module, layer: LayerName, *more: LayerName, channels_last: bool = False
@@ -80,9 +81,16 @@ class LayerCut:
         self.module = module
         self.layers = (layer, *more)
         self.channels_last = channels_last
+        self._alone = RLock()  # a hook sees the passes of all threads
         self.targets: dict[nn.Module | None, list[LayerName]] = {}
         for one in self.layers:
             self.targets.setdefault(one.module_of(module), []).append(one)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_alone"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _alone=RLock())
 
     def __call__(self, x: Tensor) -> Tensor:
         """The code of the first layer."""
@@ -109,15 +117,16 @@ class LayerCut:
             for layer in here:  # what comes next may change it in place
                 found[layer] = found[layer].clone()
 
-        handles = [part.register_forward_hook(capture) for part in self.targets if part is not None]
-        try:
-            with without_checkpoints():
-                self.module(x)
-        except _Captured:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
+        with self._alone:
+            handles = [part.register_forward_hook(capture) for part in self.targets if part is not None]
+            try:
+                with without_checkpoints():
+                    self.module(x)
+            except _Captured:
+                pass
+            finally:
+                for handle in handles:
+                    handle.remove()
         for layer, target in ((layer, target) for target, own in self.targets.items() for layer in own):
             if layer not in found and target is not None:
                 raise LayerError(f"layer '{layer}' does not run ({calls[target]} calls)")

@@ -119,6 +119,13 @@ class Encoder(Generic[C, S]):
     def __call__(self, images: ImageLike) -> C:
         """Codes (N, *code_shape) of images, or of what ``as_images`` makes images: a file's path, a Pillow
         image, an array of bytes. Raises ImageError."""
+        return self._codes(images, self._cut)
+
+    def rounded(self, images: ImageLike) -> C:
+        """Codes (float32) by the network in bfloat16. Raises ImageError; NetworkError: it does not run so."""
+        return self._codes(images, self._in_bfloat16())
+
+    def _codes(self, images: ImageLike, cut: LayerCut) -> C:
         channels = self.preprocessing.channels
         if not isinstance(images, Tensor):
             images = as_images(images, channels)
@@ -130,7 +137,7 @@ class Encoder(Generic[C, S]):
             what = "without values (on meta)" if images.is_meta else str(images.dtype)
             raise ImageError(f"images are floats in [0, 1], got {what}: bytes become such by / 255")
         fitted = self.fit(images.to(self.device, self.dtype))
-        return self._as_codes(self._outputs(self._cut, self.network_input(fitted)))
+        return self._as_codes(self._outputs(cut, self.network_input(fitted)))
 
     def _outputs(self, cut: LayerCut, x: Tensor) -> list[Tensor]:
         """A cut's outputs. On a CPU, a batch runs in slices as equal as can be, and the outputs of an image
@@ -241,15 +248,6 @@ class Encoder(Generic[C, S]):
         if self._rounded is None:
             self._rounded = in_bfloat16(self._cuts.fast, [*map(self.network_input, self._pictures())])
         return self._rounded
-
-    @contextmanager
-    def rounded(self) -> Iterator[None]:
-        """Within, the network computes in bfloat16; codes are float32 again. Raises NetworkError."""
-        before, self._cut = self._cut, self._in_bfloat16()
-        try:
-            yield
-        finally:
-            self._cut = before
 
     @contextmanager
     def as_given(self) -> Iterator[nn.Module]:
