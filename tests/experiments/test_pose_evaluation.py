@@ -133,7 +133,11 @@ def test_confidence_and_stools_are_told():
     wrong[3] = wrong[3] @ turn_about(torch.tensor(180.0), 2)
     sure = torch.tensor([0.95, 0.5, 0.99, 0.92, 0.99])
     said = PoseReading(
-        azimuth, torch.full((5,), 20.0), wrong, confidence=sure, frontless=torch.tensor([0.0, 0, 0.9, 0, 0.8])
+        azimuth,
+        torch.full((5,), 20.0),
+        wrong,
+        confidence=sure,
+        frontless=torch.tensor([0.0, 0.19, 0.9, 0, 0.25]),
     )
     read = ReadViews(seen, "paper", "made", {"one": said})
     (row,) = read.rows()

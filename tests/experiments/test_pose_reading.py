@@ -6,7 +6,14 @@ from PIL import Image
 
 import netinvert as ni
 from netinvert.cli.app import main
-from netinvert.experiments.pose_reading import changed, drawn_pose, steady_reading
+from netinvert.experiments.pose_reading import (
+    SteadyReading,
+    _lines,
+    _row,
+    changed,
+    drawn_pose,
+    steady_reading,
+)
 from netinvert.io.assets import chair
 from netinvert.io.files import read_json
 from netinvert.io.images import fit
@@ -54,6 +61,13 @@ def test_a_chair_is_read_right_and_surely_and_noise_unsurely(encoder):
     noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     assert steady_reading(encoder, noise).spread > 2 * found.spread
     assert found.words != "unsure"
+
+
+def test_an_object_without_a_front_is_called_so():
+    told = [
+        _lines(_row(SteadyReading(torch.eye(3), 3.0, None, 0.9, share)))[2] for share in (0.19, 0.2, None)
+    ]
+    assert told == ["sure: spread 3°", "sure: spread 3°, no front", "sure: spread 3°"]
 
 
 @pytest.mark.parametrize(

@@ -228,8 +228,8 @@ class ReadViews:
                 sure = reading.confidence[scored] >= SURE
                 row["sure"] = sure.double().mean().item()
                 row["sure_right"] = estimate(right[sure], identity[sure]) if sure.any() else None
-            if reading.frontless is not None:
-                said, who = (reading.frontless > 0.5).double(), self.views.identity
+            if reading.without_front is not None:
+                said, who = reading.without_front.double(), self.views.identity
                 for key, own in (("frontless", frontless), ("frontless_wrong", ~frontless)):
                     row[key] = estimate(said[own], who[own]) if own.any() else None
             rows.append(row)

@@ -29,7 +29,7 @@ from netinvert.models.encoder import Encoder
 from netinvert.models.network import Network
 from netinvert.models.registry import list_networks
 from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees, heading
-from netinvert.scenes.poses import nearest_rotation
+from netinvert.scenes.poses import NO_FRONT, nearest_rotation
 from netinvert.training.pose.evaluation import check_reads_poses
 
 CHANGES = (
@@ -67,7 +67,11 @@ COLUMNS = (
     ),
     Column("presence", digits=2, about="how sure the network is to see its object at all"),
     Column("confidence", digits=2, about="the network's probability that it is right within 30°"),
-    Column("frontless", digits=2, about="the network's probability that the object has no front"),
+    Column(
+        "frontless",
+        digits=2,
+        about=f"the network's probability that the object has no front; from {NO_FRONT} on it counts as such",
+    ),
 )
 
 
@@ -166,7 +170,8 @@ def _row(reading: SteadyReading) -> dict[str, Any]:
 def _lines(row: Mapping[str, Any]) -> list[str]:
     elevation, in_plane = (number(row[name], 0) for name in ("elevation", "in_plane"))
     where = f"azimuth {heading(row['azimuth'])}, elevation {elevation}°"
-    return [where, f"in-plane {in_plane}°", f"{row['reading']}: spread {number(row['spread'], 0)}°"]
+    says = f"{row['reading']}: spread {number(row['spread'], 0)}°"
+    return [where, f"in-plane {in_plane}°", says + ", no front" * (row.get("frontless", 0) >= NO_FRONT)]
 
 
 def _knowledge_of(network: Network) -> str:

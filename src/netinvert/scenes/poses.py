@@ -13,6 +13,10 @@ from torch import Tensor
 from netinvert.errors import NetworkError
 from netinvert.scenes.cameras import angles_from_rotation, within_circle
 
+NO_FRONT = 0.2
+"""The probability from which an object counts as frontless. Of training chairs one in 62 is, of furniture
+more, so that less than a half will do: chosen on chairs of seed 101 (``benchmarks/frontless.py``)."""
+
 
 @dataclass(frozen=True)
 class PoseReading:
@@ -32,6 +36,12 @@ class PoseReading:
     presence: Tensor | None = None
     confidence: Tensor | None = None
     frontless: Tensor | None = None
+
+    @property
+    def without_front(self) -> Tensor | None:
+        """Which (N,) objects count as frontless: several sides of theirs are alike, and the azimuth is one of
+        several that are right. None where the network does not say."""
+        return None if self.frontless is None else self.frontless >= NO_FRONT
 
     @classmethod
     def of_rotations(cls, rotation: Tensor) -> PoseReading:
