@@ -232,6 +232,22 @@ def closed(monkeypatch, *folders):
         monkeypatch.setattr(Path, name, there)
 
 
+@pytest.mark.parametrize(
+    ("manifest", "names"),
+    [
+        ('{"samples": [{"name": "cat"}, {"name": "../dog"}]}', ["cat"]),
+        ('{"samples": 3}', ["cat", "contact-sheet", "original-cat"]),
+        ("[1]", ["cat", "contact-sheet", "original-cat"]),
+        ("no JSON", ["cat", "contact-sheet", "original-cat"]),
+    ],
+)
+def test_of_a_run_its_images_are_meant(tmp_path, manifest, names):
+    for name in ("cat", "original-cat", "contact-sheet"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert [path.stem for path in image_paths(tmp_path)] == names
+
+
 @pytest.mark.parametrize("below", [True, False])
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, below):
     write_png(torch.rand(3, 4, 4), tmp_path / "a.png")

@@ -21,8 +21,9 @@ from netinvert.evaluation.evaluate import Reference, encode_images, reference_of
 from netinvert.evaluation.save_results import LABELS
 from netinvert.io.assets import sample
 from netinvert.io.codes import read_code
-from netinvert.io.files import Tell, load_tensors, sha256_of
+from netinvert.io.files import FileError, Tell, load_tensors, read_json, sha256_of
 from netinvert.io.images import IMAGE_SUFFIXES, image_files, read_image
+from netinvert.io.manifest import MANIFEST
 from netinvert.io.pieces import ImageFormat, OfNetwork
 from netinvert.models.decoder import Decoder, fitting_decoder, load_decoder
 from netinvert.models.encoder import Encoder
@@ -108,12 +109,15 @@ SAMPLE = "sample:"
 
 def image_paths(text: str | Path, tell: Tell = warnings.warn) -> list[Path]:
     """The image files that an image, a folder, a glob or ``sample:NAME`` (an image of the package) stands
-    for; ``tell`` names what a folder holds in formats that are not read. Raises ImageError, ConfigError."""
+    for, of a run's folder what it made; ``tell`` names what a folder holds in formats that are not read.
+    Raises ImageError, ConfigError."""
     path = Path(text)
     if str(text).startswith(SAMPLE) and not os.path.exists(path):  # noqa: PTH110
         return [sample(str(text).removeprefix(SAMPLE))]
     if os.path.isdir(path):  # noqa: PTH112  (pathlib raises where its folder is closed)
         found = image_files(path, below=False, tell=tell)
+        if made := _made_by_run(path):
+            found = [one for one in found if one.stem in made]
         wrong = f"{text} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): name another folder"
     elif glob.has_magic(str(text)) and not os.path.exists(path):  # noqa: PTH110
         found = [Path(name) for name in glob.glob(str(text), recursive=True)]  # noqa: PTH207  (absolute ones too)
@@ -124,6 +128,17 @@ def image_paths(text: str | Path, tell: Tell = warnings.warn) -> list[Path]:
     if not found:
         raise ImageError(wrong)
     return found
+
+
+def _made_by_run(folder: Path) -> set[str]:
+    """The names of the images that ``invert`` or its like made: originals and charts lie beside them."""
+    try:
+        told = read_json(folder / MANIFEST)
+    except FileError:
+        return set()
+    samples = told.get("samples") if isinstance(told, dict) else None
+    rows = samples if isinstance(samples, list) else []
+    return {str(one["name"]) for one in rows if isinstance(one, dict) and "name" in one}
 
 
 def sources_of(option: str, paths: Sequence[Path]) -> tuple[Source, ...]:

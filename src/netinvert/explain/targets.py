@@ -22,8 +22,8 @@ from netinvert.scenes.cameras import angles_from_rotation, geodesic_degrees, mat
 
 POSES = ("strength", "likelihood", "geodesic", "azimuth", "elevation", "in-plane")
 """Of a pose: how strongly the six numbers say the rotation read; the log-likelihood of the azimuth read; the
-geodesic distance from it; one of its angles alone. In the order in which gradients of them can be trusted
-(docs/explain.md); for occlusion it is the geodesic distance."""
+geodesic distance from it; one of its angles alone (docs/explain.md says how far gradients of them can be
+trusted). "pose" is the first that a network has; for occlusion it is the geodesic distance."""
 FORMS = (
     "class (the likeliest), class:NAME, channel:K, neuron:K, neuron:K@ROW,COLUMN, code:FILE (a direction), "
     "match, match:FILE, keypoint:K, pose (the first kind) or pose:KIND, with LAYER/ before it for a layer "
