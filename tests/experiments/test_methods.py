@@ -44,7 +44,7 @@ def problem():
 
 @pytest.mark.slow
 def test_the_methods_of_a_layer(problem):
-    figures = {name: problem.measured(name, problem.images(name, PIECE), []) for name in METHODS}
+    figures = {name: problem.measured(name, problem.images(name, PIECE), [], {}) for name in METHODS}
     assert all(torch.equal(figures["decode"][name], figures["autoencoder"][name]) for name in MEASURES)
     for name in ("decode, then correct", "decode, then optimise"):
         assert figures[name]["code"].mean() < figures["decode"]["code"].mean()
@@ -66,7 +66,7 @@ def test_floors_and_the_ceiling(problem):
     torch.testing.assert_close(found[MEAN][0], bank.images.float().mean(0) / 255)
     torch.testing.assert_close(found[POSED], found[MEAN])  # so few views are all near
     assert torch.equal(found[OTHER], problem.decoder(problem.codes.roll(1, 0)))
-    figures = {name: problem.measured(name, each, []) for name, each in found.items()}
+    figures = {name: problem.measured(name, each, [], {}) for name, each in found.items()}
     assert float(figures[ORIGINAL]["image"].max()) == float(figures[ORIGINAL]["code"].max()) == 0
     assert float(figures[ORIGINAL]["ssim"].min()) == pytest.approx(1)
     assert figures[MEAN_CODE]["code"].min() > 0

@@ -75,7 +75,7 @@ def quickened() -> None:
         measure = _kept(experiment.measure, lambda subject, config: (config.command, subject.name))
         study.EXPERIMENTS[name] = replace(experiment, measure=measure)
     made = methods.LayerProblem.images
-    methods.LayerProblem.images = _kept(made, lambda problem, method, piece=None: method)
+    methods.LayerProblem.images = _kept(made, lambda problem, method, piece, first: (method, first))
     decoder.Decoder.encoder = _kept(decoder.Decoder.encoder, id)
     Encoder.__init__ = _once_each(Encoder.__init__)
     codes = [one for one in demo_cells.demo_codes() if (one.layer, one.prior) in DEMO]

@@ -114,10 +114,12 @@ class LayerProblem:
         ready = prepare(self.encoder, self.codes, how, start)
         return run_told(ready, range(first, first + len(originals)), piece.tell).image
 
-    def measured(self, method: str, images: Tensor, readers: Sequence[PoseReader]) -> dict[str, Tensor]:
+    def measured(
+        self, method: str, images: Tensor, readers: Sequence[PoseReader], asked: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """How good a method's images are, chair by chair (N,), by the columns of the table; the code error of
         an autoencoder is in its own codes. A reader that is limited tells nothing (NaN) of a chair that it
-        does not read right in the original."""
+        does not read right in the original: ``asked`` are those about which each is (N,)."""
         chairs, coded = self.chairs, self.encoder
         if method == AUTOENCODER and self.autoencoder is not None:
             coded = self.autoencoder[0]
@@ -132,8 +134,7 @@ class LayerProblem:
         }
         for reader in readers:
             errors = reader.errors(images, chairs.rotation, chairs.symmetry)
-            asked = reader.asked(originals, chairs.rotation, chairs.symmetry)
-            found[reader.name] = torch.where(asked, errors, torch.nan)
+            found[reader.name] = torch.where(asked[reader.name], errors, torch.nan)
         return {name: values.double() for name, values in found.items()}
 
 
@@ -220,7 +221,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
             made[piece.way].append(cell)
         chairs = fresh_chairs(config.chairs, config.seed, side)
         problem = problems(config, chairs)
-        rows, images = [], dict[str, dict[str, Tensor]]()
+        rows, images, asked = [], dict[str, dict[str, Tensor]](), dict[str, Tensor]()
         for name, random in dict.fromkeys((way.decoder, way.random) for way in ways):
             layer = problem(name, along.get(decoders[name].layer), random)
             title = _title(decoders, name) + " (random weights)" * random
@@ -235,8 +236,11 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
             images[title] = {method: each for method, (each, _) in found.items()}
             tell(f"measuring what was made of {title}")
             limited = tuple(one.name for one in readers if one.limited)
+            for one in readers:
+                if one.name not in asked:  # of the same chairs at every layer
+                    asked[one.name] = one.asked(chairs.images, chairs.rotation, chairs.symmetry)
             for method, (each, seconds) in found.items():
-                measure = partial(_measured, layer, method, each, readers)
+                measure = partial(_measured, layer, method, each, readers, asked)
                 values = kept.keep(["measured", title, method], measure).tensors
                 ordered = {name: values[name] for name in (*MEASURES, *(one.name for one in readers))}
                 rows.append(MethodRow(title, method, ordered, seconds, limited))
@@ -261,8 +265,14 @@ def _joined(cells: Sequence[Cell]) -> tuple[Tensor, float | None]:
     return torch.cat(images), seconds / sum(map(len, images))
 
 
-def _measured(layer: LayerProblem, method: str, images: Tensor, readers: Sequence[PoseReader]) -> Cell:
-    return Cell(layer.measured(method, images, readers))
+def _measured(
+    layer: LayerProblem,
+    method: str,
+    images: Tensor,
+    readers: Sequence[PoseReader],
+    asked: Mapping[str, Tensor],
+) -> Cell:
+    return Cell(layer.measured(method, images, readers, asked))
 
 
 def _floors(kept: Cells, layer: LayerProblem, title: str, bank: ViewBank) -> Mapping[str, Tensor]:

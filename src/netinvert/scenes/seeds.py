@@ -45,7 +45,7 @@ TEST, TEST_POSE, TEST_HAND_MADE = 9001, 9007, 9008
 """Of methods, decoders and attributes; of pose networks; of the cameras before hand-made models."""
 TEST_FEATURES, TEST_AGREE, TEST_SURGERY, TEST_PRIORS = 9006, 9010, 9011, 9009
 """Of the features that carry an orientation; of what inversions show of these; of the parts of codes that
-carry the pose; of priors. All were opened, for docs/answers.md; 9001, too, for attributes."""
+carry the pose; of priors. All were opened, for docs/answers.md; 9001, too, for attributes and methods."""
 
 SETS: Mapping[str, ObjectSet] = {
     "posenet, its controls, decoders": ObjectSet("training", "trained on", POSENET),
