@@ -26,7 +26,7 @@ from unfamiliar import deviation
 import netinvert as ni
 from netinvert.evaluation.evaluate import held_out_estimator, read_poses
 from netinvert.evaluation.metrics import ssim
-from netinvert.evaluation.report import GridRow, ImageGrid, Tile
+from netinvert.evaluation.report import Column, Estimate, GridRow, ImageGrid, Tile
 from netinvert.evaluation.report.grid import grid_image
 from netinvert.evaluation.statistics import estimate
 from netinvert.inversion.presets.by_name import recipe
@@ -179,10 +179,9 @@ def summary(errors: Tensor) -> dict[str, Any]:
     return {name: asdict(one) for name, one in found.items()}
 
 
-def told(found: dict[str, Any], digits: int = 1, unit: str = "°") -> str:
+def told(found: dict[str, Any], digits: int = 1) -> str:
     """A figure and its interval."""
-    value, low, high = (f"{found[name]:.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value}{unit} ({low} to {high})"
+    return Column("", digits=digits).words(Estimate(**found))
 
 
 def distance(one: Tensor, other: Tensor) -> float:
@@ -225,11 +224,11 @@ def page(results: dict[str, Any]) -> str:
         "# posenet's fully connected codes, and the poses read from their inversions",
         "",
         f"Made by `python benchmarks/posenet_codes.py`: {results['chairs']} chairs of seed "
-        f"{results['seed']}, {results['restarts']} inversions of each code. Geodesic errors against the",
-        "cameras, median, and the share within 30°, with 95 % intervals over chairs; the worst of a code's",
-        "inversions is the one that the judge reads worst. The code's pose is what posenet itself reads from",
-        "the original, and all that `fc8` says. Distance: root mean squared difference of a pixel between",
-        "two inversions of one code.",
+        f"{results['seed']}, {results['restarts']} inversions of each code. Geodesic errors in degrees",
+        "against the cameras, median, and the share within 30°, with 95 % intervals over chairs; the worst",
+        "of a code's inversions is the one that the judge reads worst. The code's pose is what posenet",
+        "itself reads from the original, and all that `fc8` says. Distance: root mean squared difference of",
+        "a pixel between two inversions of one code.",
         "",
         table(results),
         "",
@@ -240,7 +239,7 @@ def page(results: dict[str, Any]) -> str:
     ]
     for name, readings in results["baselines"].items():
         judged = readings["judge"]
-        cells = (told(readings["own"]["median"]), told(judged["median"]), told(judged["within_30"], 2, ""))
+        cells = (told(readings["own"]["median"]), told(judged["median"]), told(judged["within_30"], 2))
         lines.append(f"| {' | '.join((name, *cells, told(readings['judge_of_code']['median'])))} |")
     return "\n".join(lines) + "\n"
 
@@ -260,11 +259,11 @@ def table(results: dict[str, Any]) -> str:
             f"{row['code_error']:.3f}",
             told(own["median"]),
             told(judged["median"]),
-            told(judged["within_30"], 2, ""),
+            told(judged["within_30"], 2),
             told(row["judge_of_code"]["median"]),
             " ".join(f"{value:.1f}°" for value in row["judge_medians"]),
             told(worst["median"]),
-            told(worst["within_30"], 2, ""),
+            told(worst["within_30"], 2),
             f"{row['ssim']:.2f}",
             f"{row['ssim_of_restarts']:.2f}",
             f"{row['distance_of_restarts']:.2f}",

@@ -26,7 +26,7 @@ from netinvert.experiments.floors import (
 )
 from netinvert.experiments.held_out_chairs import chair_errors, fresh_chairs
 from netinvert.experiments.method_report import MEASURES, MethodRow, Ranking, methods_report, methods_table
-from netinvert.experiments.methods import METHODS, OPTIMISERS, LayerProblem
+from netinvert.experiments.methods import ALL_METHODS, OPTIMISERS, LayerProblem
 from netinvert.io.cells import Piece
 from netinvert.io.files import read_json
 from netinvert.scenes.seeds import POSENET
@@ -44,7 +44,7 @@ def problem():
 
 @pytest.mark.slow
 def test_the_methods_of_a_layer(problem):
-    figures = {name: problem.measured(name, problem.images(name, PIECE), [], {}) for name in METHODS}
+    figures = {name: problem.measured(name, problem.images(name, PIECE), [], {}) for name in ALL_METHODS}
     assert all(torch.equal(figures["decode"][name], figures["autoencoder"][name]) for name in MEASURES)
     for name in ("decode, then correct", "decode, then optimise"):
         assert figures[name]["code"].mean() < figures["decode"]["code"].mean()
@@ -147,7 +147,7 @@ def test_the_whole_run_leaves_its_folder(tmp_path, capsys):
     words += ["--bank", "12", "--learned", "20"]
     assert main([*words, "--out", str(out)]) == 0
     rows = read_json(out / "manifest.json")["rows"]
-    decoded = [one for one in METHODS if one != "autoencoder"]
+    decoded = [one for one in ALL_METHODS if one != "autoencoder"]
     blind = [one for one in FLOORS if one not in (OTHER, MEAN_CODE)]
     assert [row["method"] for row in rows] == [
         *decoded, *FLOORS, ORIGINAL, *OPTIMISERS, *blind, ORIGINAL,

@@ -49,7 +49,7 @@ OPTIMISERS = {OPTIMISE: "default", "optimise (quick)": "quick", "optimise (robus
 """The presets: no one of them stands for optimisation."""
 AT_ONCE = 25
 """Chairs that are inverted together: of 200 together each takes 1.6 times as long, for caches hold less."""
-METHODS = (*OPTIMISERS, DECODE, CORRECT, BOTH, PRIOR, AUTOENCODER)
+ALL_METHODS = (*OPTIMISERS, DECODE, CORRECT, BOTH, PRIOR, AUTOENCODER)
 
 
 @dataclass(frozen=True)
@@ -194,17 +194,7 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
             f"autoencoders of {', '.join(missing)}, but no decoder of these: add it with --decoders"
         )
     side = max(next(iter(decoders.values())).size)
-    ways = [
-        MethodKey(name, along.get(decoder.layer), method)
-        for name, decoder in decoders.items()
-        for method in METHODS
-        if method != AUTOENCODER or decoder.layer in along
-    ]
-    if config.control:
-        alone = {(decoder.network, decoder.layer): name for name, decoder in decoders.items()}
-        ways += [
-            MethodKey(name, None, method, random=True) for name in alone.values() for method in OPTIMISERS
-        ]
+    ways = _ways(decoders, along, config.control)
     pieces = [MethodPiece(way, first) for way in ways for first in range(0, config.chairs, AT_ONCE)]
     known = {
         "decoders": decoder_facts(decoders.values()),
@@ -249,6 +239,22 @@ def study_methods(config: StudyMethods, tell: Tell) -> Outcome:
         table = methods_table(rows)
         entries = {**known, "rows": table.plain()["rows"], "seconds": [one.seconds for one in rows]}
         return publish(run, config, page, entries, table.text())
+
+
+def _ways(decoders: Mapping[str, Decoder], autoencoders: Mapping[str, str], control: bool) -> list[MethodKey]:
+    """All that is done; ``autoencoders`` by their layers."""
+    ways = [
+        MethodKey(name, autoencoders.get(decoder.layer), method)
+        for name, decoder in decoders.items()
+        for method in ALL_METHODS
+        if method != AUTOENCODER or decoder.layer in autoencoders
+    ]
+    if not control:
+        return ways
+    alone = {(decoder.network, decoder.layer): name for name, decoder in decoders.items()}
+    return ways + [
+        MethodKey(name, None, method, random=True) for name in alone.values() for method in OPTIMISERS
+    ]
 
 
 def _title(decoders: Mapping[str, Decoder], name: str) -> str:

@@ -28,7 +28,7 @@ from netinvert.experiments.prior_measures import (
     figure_of,
     winner,
 )
-from netinvert.experiments.registered import ENOUGH, PRIORS, registered
+from netinvert.experiments.registered import ENOUGH, PRIORS, registered, status
 from netinvert.experiments.runs import made_by
 
 SHOWN_PICTURES = 6
@@ -269,7 +269,7 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
         f"{counted(config.count, 'picture')}, {counted(config.restarts, 'restart')} each, inverted by every "
         "prior on every canvas with every weight. Compared are images of equal code error, one by one: that "
         "of the first prior that could be tried, with the weight whose error most images of all priors reach "
-        f"({listed(level)}). {_status(config)}"
+        f"({listed(level)}). {status(registered(config, PRIORS), code(made_by(PRIORS)), None)}"
     )
     how = (
         "Between two weights a measure is read off straight over the logarithm of the code error; where a "
@@ -300,12 +300,6 @@ def priors_page(study: PriorStudy, grids: Sequence[report.ImageGrid]) -> report.
         "Of each prior the image whose code error is nearest to the reference's.",
         list(grids),
     )
-
-
-def _status(config: StudyPriors) -> str:
-    if registered(config, PRIORS):
-        return "This is the registered test: its options were written down before its chairs were rendered."
-    return f"This is a trial, not the registered test ({code(made_by(PRIORS))})."
 
 
 def _kind(measure: str) -> str:

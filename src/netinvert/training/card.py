@@ -32,7 +32,9 @@ TOLD = {
 POSE_LIMITS = """\
 Errors are geodesic; chairs without a back look the same from several sides, and their error is the
 least over these. `azimuth_flip_rate` is the share of views whose azimuth is read within 30° of the
-opposite one. The network was trained on renders alone: on photographs it is not to be relied on."""
+opposite one. `frontless_found` and `frontless_false` are the shares of views without and with a front
+whose probability of having none is above a half (`pose evaluate` asks for 0.2). The network was
+trained on renders alone: on photographs it is not to be relied on."""
 DECODER_ABOUT = """\
 Turns codes {shape} of layer `{layer}` of `{network}` into
 images of {height}×{width} pixels{mask}. {count:.2f} M parameters \

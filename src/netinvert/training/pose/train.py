@@ -25,7 +25,7 @@ from netinvert.models.zoo.pose_heads import (
 from netinvert.models.zoo.pose_topologies import Tower, folded
 from netinvert.scenes.cameras import pose_summary, symmetric_geodesic_degrees
 from netinvert.scenes.dataset_reader import Views, background_pool, load_arrays
-from netinvert.scenes.poses import NO_FRONT, nearest_rotation
+from netinvert.scenes.poses import nearest_rotation
 from netinvert.training.config import TrainingConfig, TrainingRun, device_of, fits_on, relaunch
 from netinvert.training.loop import Optimizers, Trainee, adamw, decaying, fit_trainee
 from netinvert.training.pose.batches import SURROUNDINGS, TEXTURES, PoseBatch, PoseBatches, composed
@@ -210,7 +210,7 @@ class PoseModel(Trainee):
         found = pose_summary(self.head.rotation(outputs), watched.rotation, watched.symmetry)
         frontless = self.head.frontless(outputs)
         if frontless is not None and bool((watched.symmetry != 1).any()):
-            said = (frontless >= NO_FRONT).float()
+            said = (frontless > 0.5).float()  # as in the cards of all networks that ship
             found["frontless_found"] = float(said[watched.symmetry != 1].mean())
             found["frontless_false"] = float(said[watched.symmetry == 1].mean())
         return found | {"dead_code_units": float((codes <= 0).all(0).sum())}
